@@ -1,0 +1,209 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code is the numbered reason of a receipt. Only codes enter hashes; the text
+// that explains one does not. Numbers are part of the protocol and never reused.
+type Code uint16
+
+// The codes. CodeOK is the only one under which a transaction has effects
+// beyond its fee; entries of a batch have codes of their own.
+const (
+	CodeOK Code = 0
+
+	// Refused before execution: the bytes themselves are wrong.
+	CodeMalformed      Code = 1 // not the canonical encoding of a transaction
+	CodeTooLarge       Code = 2 // above a size or count limit
+	CodeWrongNetwork   Code = 3 // signed for another network
+	CodeWrongChain     Code = 4 // signed for another chain
+	CodeBadKey         Code = 5 // non-canonical or small-order public key
+	CodeBadSignature   Code = 6 // a signature does not verify
+	CodeBadOrder       Code = 7 // entries not strictly ascending, or a close flag not on its channel's last entry
+	CodeUnknownKind    Code = 8 // no such kind of transaction
+	CodeInvalidValue   Code = 9 // a field outside its range
+	CodeAmountOverflow Code = 10
+
+	// Refused by the account's state.
+	CodeNonceUsed           Code = 20 // this nonce was used already (a repeat)
+	CodeNonceTooHigh        Code = 21 // beyond the account's nonce window
+	CodeExpired             Code = 22 // valid_until has passed
+	CodeFeeTooLow           Code = 23 // max_fee is below the fee
+	CodeInsufficientBalance Code = 24
+	CodeAccountNotFound     Code = 25
+	CodeSelfPayment         Code = 26 // payer and payee are one account
+	CodeDuplicate           Code = 27 // the same record is pending already
+
+	// Refused by the channel's state.
+	CodeChannelNotFound  Code = 40
+	CodeChannelClosing   Code = 41
+	CodeChannelExpired   Code = 42 // past its expiry, waiting to be finalised
+	CodeNotPayer         Code = 43
+	CodeNotPayee         Code = 44
+	CodeStale            Code = 45 // NO_OP: nothing new to pay
+	CodeUnderfunded      Code = 46 // NO_OP: nothing left in the deposit
+	CodePartial          Code = 47 // paid what was left of the deposit
+	CodeLaneLimit        Code = 48
+	CodeBadPreimage      Code = 49
+	CodeDepositTooSmall  Code = 50
+	CodeExpiryOutOfRange Code = 51
+	CodeChallengeRange   Code = 52
+	CodeUnknownService   Code = 53
+	CodeBatchAborted     Code = 54 // an ATOMIC batch had an entry that did not apply
+	CodeFinalOutOfRange  Code = 55 // cooperative close below redeemed or above deposit
+	CodeChannelMismatch  Code = 56 // index and channel id name different channels
+)
+
+// RuleError says that a rule refuses something, and why.
+// errors.Is(err, CodeX.Err()) and CodeOf find its code.
+type RuleError struct {
+	Code   Code
+	Detail string // for people; never hashed
+	// Positions are the entries concerned, ascending, at most 64; nil if the
+	// whole transaction is.
+	Positions []int
+}
+
+// Error returns the code's name and the detail.
+func (e *RuleError) Error() string {
+	if e.Detail == "" {
+		return e.Code.String()
+	}
+	return e.Code.String() + ": " + e.Detail
+}
+
+// Is reports whether target is a RuleError of the same code.
+func (e *RuleError) Is(target error) bool {
+	var t *RuleError
+	return errors.As(target, &t) && t.Code == e.Code
+}
+
+// Refuse returns a RuleError with a formatted detail.
+func Refuse(code Code, format string, args ...any) *RuleError {
+	return &RuleError{Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Err returns a bare RuleError of the code, for errors.Is.
+func (c Code) Err() error { return &RuleError{Code: c} }
+
+// CodeOf returns the code of err: CodeOK for nil, and ok=false if err is no
+// RuleError.
+func CodeOf(err error) (code Code, ok bool) {
+	if err == nil {
+		return CodeOK, true
+	}
+	var e *RuleError
+	if errors.As(err, &e) {
+		return e.Code, true
+	}
+	return 0, false
+}
+
+// String returns the code's name as the API shows it: "BAD_SIGNATURE".
+func (c Code) String() string {
+	if name, ok := codeName(c); ok {
+		return name
+	}
+	return fmt.Sprintf("CODE_%d", uint16(c))
+}
+
+// Known reports whether c is one of the protocol's codes.
+func (c Code) Known() bool {
+	_, ok := codeName(c)
+	return ok
+}
+
+func codeName(c Code) (string, bool) {
+	switch c {
+	case CodeOK:
+		return "OK", true
+	case CodeMalformed:
+		return "MALFORMED", true
+	case CodeTooLarge:
+		return "TOO_LARGE", true
+	case CodeWrongNetwork:
+		return "WRONG_NETWORK", true
+	case CodeWrongChain:
+		return "WRONG_CHAIN", true
+	case CodeBadKey:
+		return "NON_CANONICAL_KEY", true
+	case CodeBadSignature:
+		return "BAD_SIGNATURE", true
+	case CodeBadOrder:
+		return "BAD_ORDER", true
+	case CodeUnknownKind:
+		return "UNKNOWN_KIND", true
+	case CodeInvalidValue:
+		return "INVALID_VALUE", true
+	case CodeAmountOverflow:
+		return "AMOUNT_OVERFLOW", true
+	default:
+		return stateCodeName(c)
+	}
+}
+
+func stateCodeName(c Code) (string, bool) {
+	switch c {
+	case CodeNonceUsed:
+		return "NONCE_USED", true
+	case CodeNonceTooHigh:
+		return "NONCE_TOO_HIGH", true
+	case CodeExpired:
+		return "EXPIRED", true
+	case CodeFeeTooLow:
+		return "FEE_TOO_LOW", true
+	case CodeInsufficientBalance:
+		return "INSUFFICIENT_BALANCE", true
+	case CodeAccountNotFound:
+		return "ACCOUNT_NOT_FOUND", true
+	case CodeSelfPayment:
+		return "SELF_PAYMENT", true
+	case CodeDuplicate:
+		return "DUPLICATE", true
+	default:
+		return channelCodeName(c)
+	}
+}
+
+func channelCodeName(c Code) (string, bool) {
+	switch c {
+	case CodeChannelNotFound:
+		return "CHANNEL_NOT_FOUND", true
+	case CodeChannelClosing:
+		return "CHANNEL_CLOSING", true
+	case CodeChannelExpired:
+		return "CHANNEL_EXPIRED", true
+	case CodeNotPayer:
+		return "NOT_PAYER", true
+	case CodeNotPayee:
+		return "NOT_PAYEE", true
+	case CodeStale:
+		return "NO_OP_STALE", true
+	case CodeUnderfunded:
+		return "UNDERFUNDED", true
+	case CodePartial:
+		return "PARTIAL_UNDERFUNDED", true
+	case CodeLaneLimit:
+		return "LANE_LIMIT", true
+	case CodeBadPreimage:
+		return "BAD_PREIMAGE", true
+	case CodeDepositTooSmall:
+		return "DEPOSIT_TOO_SMALL", true
+	case CodeExpiryOutOfRange:
+		return "EXPIRY_OUT_OF_RANGE", true
+	case CodeChallengeRange:
+		return "CHALLENGE_OUT_OF_RANGE", true
+	case CodeUnknownService:
+		return "UNKNOWN_SERVICE", true
+	case CodeBatchAborted:
+		return "BATCH_ABORTED", true
+	case CodeFinalOutOfRange:
+		return "FINAL_OUT_OF_RANGE", true
+	case CodeChannelMismatch:
+		return "CHANNEL_MISMATCH", true
+	default:
+		return "", false
+	}
+}
