@@ -1,0 +1,84 @@
+# Tributary. `make help` lists the targets. A machine needs Go and make for all
+# of them but testnet (Docker and docker-compose). Everything that is made goes
+# to build/, so `make clean` undoes it.
+
+SHELL    := /bin/sh
+BUILD    := build
+TOOLS    := $(CURDIR)/$(BUILD)/tools
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+GOBUILD  := go build -trimpath -buildvcs=false
+FUZZTIME ?= 30s
+PKG      ?= ./...
+
+# Static binaries and no C compiler. GOWORK=off: this tree's go.mod decides.
+export CGO_ENABLED := 0
+export GOWORK      := off
+
+.PHONY: build demo test lint proto proto-check proto-tools bench fuzz testnet testnet-down clean help
+.DEFAULT_GOAL := build
+
+build: ## build the static binary build/tributary
+	@echo "building $(BUILD)/tributary $(VERSION)"
+	@mkdir -p $(BUILD)
+	@$(GOBUILD) -ldflags '$(LDFLAGS)' -o $(BUILD)/tributary ./node/cmd/tributary
+	@ls -l $(BUILD)/tributary | awk '{printf "built %s, %.1f MB\n", $$NF, $$5/1e6}'
+
+demo: build ## four validators, 1,000 channels, 100,000 vouchers, settled and checked
+	@echo "building $(BUILD)/demo"
+	@$(GOBUILD) -o $(BUILD)/demo ./tests/demo
+	@./$(BUILD)/demo
+
+test: proto-check ## go vet, freshness of generated code, every test (PKG=./ledger/... for a part)
+	@echo "vet: go vet $(PKG)"
+	@go vet $(PKG)
+	@mkdir -p $(BUILD)
+	@$(GOBUILD) -o $(BUILD)/summary ./tests/summary
+	@go test -json $(PKG) | ./$(BUILD)/summary
+
+lint: $(TOOLS)/golangci-lint ## golangci-lint with the dependency order as rules
+	@echo "lint: golangci-lint run $(PKG)"
+	@$(TOOLS)/golangci-lint run $(PKG)
+
+proto: proto-tools ## lint the .proto files and generate Go beside them
+	@cd proto && PATH="$(TOOLS):$$PATH" buf lint && PATH="$(TOOLS):$$PATH" buf generate
+	@echo "proto: generated"
+
+proto-tools: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+
+proto-check: ## generated code is what the .proto files give
+	@./.ci/proto-check
+
+bench: ## throughput, latency, memory against the machine's limits; writes build/bench.json
+	@echo "building $(BUILD)/bench"
+	@mkdir -p $(BUILD)
+	@$(GOBUILD) -o $(BUILD)/bench ./tests/bench
+	@./$(BUILD)/bench
+
+fuzz: ## run every fuzz target for FUZZTIME (default 30s)
+	@./.ci/fuzz $(FUZZTIME)
+
+testnet: build ## four validators in containers, ports on 127.0.0.1
+	@./deploy/testnet up
+
+testnet-down: ## stop them; leave no container, volume, network or image
+	@./deploy/testnet down
+
+clean: ## remove build/ (a running testnet stays: see testnet-down)
+	@rm -rf $(BUILD)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Tools are pinned with their sums in .tools/go.mod, a module of its own, so
+# that they do not lift the versions that Tributary runs on.
+$(TOOLS)/golangci-lint: TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(TOOLS)/buf: TOOL = github.com/bufbuild/buf/cmd/buf
+$(TOOLS)/protoc-gen-go: TOOL = google.golang.org/protobuf/cmd/protoc-gen-go
+$(TOOLS)/protoc-gen-go-grpc: TOOL = google.golang.org/grpc/cmd/protoc-gen-go-grpc
+$(TOOLS)/%: .tools/go.mod .tools/go.sum
+	@echo "building $(notdir $@), once"
+	@mkdir -p $(TOOLS)
+	@go build -C .tools -mod=readonly -trimpath -o $@ $(TOOL)
+	@touch $@
