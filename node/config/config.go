@@ -1,0 +1,231 @@
+// Package config holds the operator's settings: what one node does with its
+// machine. They never enter a hash; what all nodes of a chain must agree on is
+// in the genesis.
+//
+// Settings live in config.toml in the home directory. The file that `tributary
+// init` writes is template.toml with the operator's values filled in; it is also
+// the one place where defaults and descriptions are kept. Four sources are laid
+// over each other, later ones win:
+//
+//	the template  <  config.toml  <  TRIBUTARY_SECTION_KEY  <  --section.key
+//
+// Keys are strict in every source: an unknown one is an error that names the
+// nearest known key. [Config.Effective] lists every value with its origin.
+// [Config.Validate] reports all problems at once, each with the field, its
+// value, what is wrong and what to do.
+//
+// A Config is a plain value without locks; nothing changes it after Load.
+package config
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// FileName is the name of the settings file below the home directory.
+const FileName = "config/config.toml"
+
+// FormatVersion is the version of the file's format that this code reads.
+const FormatVersion = 1
+
+// Config is the settings of one node. Field comments are in template.toml.
+type Config struct {
+	// Home is the directory that relative file names start from. It is not a
+	// setting: the file lies in it.
+	Home string `toml:"-"`
+	// Version is the version of the file's format.
+	Version int `toml:"version"`
+
+	Node      Node      `toml:"node"`
+	P2P       P2P       `toml:"p2p"`
+	Consensus Consensus `toml:"consensus"`
+	Mempool   Mempool   `toml:"mempool"`
+	GRPC      GRPC      `toml:"grpc"`
+	HTTP      HTTP      `toml:"http"`
+	TLS       TLS       `toml:"tls"`
+	Store     Store     `toml:"store"`
+	Log       Log       `toml:"log"`
+
+	origins map[string]string // by key; a key that is missing has its default
+}
+
+// Node says who this node is.
+type Node struct {
+	Moniker string `toml:"moniker"`
+	Network string `toml:"network"`
+}
+
+// P2P says how validators reach each other.
+type P2P struct {
+	Listen          string   `toml:"listen"`
+	ExternalAddress string   `toml:"external_address"`
+	PersistentPeers []string `toml:"persistent_peers"`
+	MaxInbound      int      `toml:"max_inbound"`
+	SendRate        Size     `toml:"send_rate"` // bytes per second
+	RecvRate        Size     `toml:"recv_rate"` // bytes per second
+}
+
+// Consensus holds the pace of the chain.
+type Consensus struct {
+	TimeoutCommit         Duration `toml:"timeout_commit"`
+	TimeoutPropose        Duration `toml:"timeout_propose"`
+	TimeoutVote           Duration `toml:"timeout_vote"`
+	TimeoutDelta          Duration `toml:"timeout_delta"`
+	DoubleSignCheckHeight int      `toml:"double_sign_check_height"`
+}
+
+// Mempool bounds what waits for a block.
+type Mempool struct {
+	MaxTxs        int      `toml:"max_txs"`
+	MaxBytes      Size     `toml:"max_bytes"`
+	BundleDelay   Duration `toml:"bundle_delay"`
+	BundleRecords int      `toml:"bundle_records"`
+	BundleBytes   Size     `toml:"bundle_bytes"`
+}
+
+// GRPC holds the API's address and limits.
+type GRPC struct {
+	Listen              string   `toml:"listen"`
+	Reflection          bool     `toml:"reflection"`
+	MaxRecv             Size     `toml:"max_recv"`
+	MaxSend             Size     `toml:"max_send"`
+	MaxStreams          int      `toml:"max_streams"`
+	MaxInFlight         int      `toml:"max_in_flight"`
+	MaxConnections      int      `toml:"max_connections"`
+	MaxConnectionsPerIP int      `toml:"max_connections_per_ip"`
+	MaxDeadline         Duration `toml:"max_deadline"`
+}
+
+// HTTP holds the address of health and metrics.
+type HTTP struct {
+	Listen string `toml:"listen"`
+}
+
+// TLS names the files of this node's certificate.
+type TLS struct {
+	CertFile     string `toml:"cert_file"`
+	KeyFile      string `toml:"key_file"`
+	ClientCAFile string `toml:"client_ca_file"`
+}
+
+// Store bounds the store's memory and disk.
+type Store struct {
+	Memtable     Size `toml:"memtable"`
+	PageCache    Size `toml:"page_cache"`
+	KeepVersions int  `toml:"keep_versions"`
+	DiskReserve  Size `toml:"disk_reserve"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// Local reports whether the node belongs to a local network, which alone may
+// have a faucet, server reflection without asking, and unencrypted test keys.
+func (c Config) Local() bool { return LocalNetwork(c.Node.Network) }
+
+// LocalNetwork reports whether name is that of a local network: "local", or
+// anything that begins with "local-".
+func LocalNetwork(name string) bool {
+	return name == "local" || strings.HasPrefix(name, "local-")
+}
+
+// Path returns name as it is if it is absolute or empty, and below the home
+// directory otherwise.
+func (c Config) Path(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.Home, name)
+}
+
+// Loopback reports whether address, host:port, can be reached from this machine
+// only. An empty or wildcard host is not loopback, nor is a name other than
+// "localhost".
+func Loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Duration is a time.Duration that reads and writes as text with a unit,
+// "250ms". A bare number is refused: it does not say of what.
+type Duration struct{ time.Duration }
+
+// MarshalText returns d as time.Duration prints it.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText parses what time.ParseDuration does.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as \"250ms\" or \"10s\"", text)
+	}
+	d.Duration = v
+	return nil
+}
+
+// Size is a number of bytes that reads and writes as text, "64MiB". Decimal
+// units (KB, MB, GB, TB) and binary ones (KiB, MiB, GiB, TiB) are known.
+type Size uint64
+
+// String returns s in the largest unit that divides it.
+func (s Size) String() string {
+	for _, u := range sizeUnits() {
+		if s != 0 && s%u.size == 0 {
+			return strconv.FormatUint(uint64(s/u.size), 10) + u.name
+		}
+	}
+	return strconv.FormatUint(uint64(s), 10)
+}
+
+// MarshalText returns what String does.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText parses a whole number of bytes or of a known unit.
+func (s *Size) UnmarshalText(text []byte) error {
+	digits, unit := strings.TrimSpace(string(text)), Size(1)
+	for _, u := range sizeUnits() {
+		if rest, ok := strings.CutSuffix(digits, u.name); ok {
+			digits, unit = strings.TrimSpace(rest), u.size
+			break
+		}
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(strings.TrimSuffix(digits, "B")), 10, 64)
+	if err != nil || n > uint64(maxSize/unit) {
+		return fmt.Errorf("%q is not a size such as \"64MiB\" or \"2GB\"", text)
+	}
+	*s = Size(n) * unit
+	return nil
+}
+
+// maxSize keeps sizes within int64, which most of their users count in.
+const maxSize = Size(1<<63 - 1)
+
+type sizeUnit struct {
+	name string
+	size Size
+}
+
+// sizeUnits lists the units from large to small, binary before decimal.
+func sizeUnits() []sizeUnit {
+	return []sizeUnit{
+		{"TiB", 1 << 40},
+		{"TB", 1e12},
+		{"GiB", 1 << 30},
+		{"GB", 1e9},
+		{"MiB", 1 << 20},
+		{"MB", 1e6},
+		{"KiB", 1 << 10},
+		{"KB", 1e3},
+	}
+}

@@ -1,0 +1,192 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// FieldError is one problem of a setting. Validate joins them.
+type FieldError struct {
+	Key     string // section.name
+	Value   string // as TOML
+	Origin  string // see OriginDefault
+	Problem string // what is wrong
+	Remedy  string // what to do
+}
+
+// Error returns all five parts on one line.
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%s = %s (%s): %s; %s", e.Key, e.Value, e.Origin, e.Problem, e.Remedy)
+}
+
+// Validate checks every setting and how they fit together. The error joins a
+// *FieldError for each problem, in the order of the file.
+func (c Config) Validate() error {
+	v := validator{config: c}
+	if c.Version != FormatVersion {
+		v.problems = append(v.problems, fmt.Errorf("version = %d: this program reads version %d; use the program that wrote the file, or `tributary init` and copy your values", c.Version, FormatVersion))
+	}
+	v.node()
+	v.network()
+	v.consensus()
+	v.listeners()
+	v.store()
+	v.log()
+	return errors.Join(v.problems...)
+}
+
+type validator struct {
+	config   Config
+	problems []error
+}
+
+func (v *validator) fail(key, problem, remedy string) {
+	for _, s := range v.config.Effective() {
+		if s.Key == key {
+			v.problems = append(v.problems, &FieldError{s.Key, s.Value, s.Origin, problem, remedy})
+			return
+		}
+	}
+	panic("config: no setting " + key)
+}
+
+func (v *validator) between(key string, value, low, high int) {
+	if value < low || value > high {
+		v.fail(key, "out of range", fmt.Sprintf("choose %d to %d", low, high))
+	}
+}
+
+func (v *validator) size(key string, value, low, high Size) {
+	if value < low || value > high {
+		v.fail(key, "out of range", fmt.Sprintf("choose %q to %q", low, high))
+	}
+}
+
+func (v *validator) duration(key string, value Duration, low, high time.Duration) {
+	if value.Duration < low || value.Duration > high {
+		v.fail(key, "out of range", fmt.Sprintf("choose \"%v\" to \"%v\"", low, high))
+	}
+}
+
+// address checks a host:port to listen on; an empty one is fine if off is.
+func (v *validator) address(key, value string, off bool) {
+	if value == "" && off {
+		return
+	}
+	if err := checkAddress(value); err != nil {
+		v.fail(key, err.Error(), `write host:port, such as "127.0.0.1:9090"`)
+	}
+}
+
+func checkAddress(value string) error {
+	_, port, err := net.SplitHostPort(value)
+	if err != nil {
+		return errors.New("not an address")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("the port is not a number from 0 to 65535")
+	}
+	return nil
+}
+
+func (v *validator) node() {
+	moniker := v.config.Node.Moniker
+	if n := utf8.RuneCountInString(moniker); n < 1 || n > 64 || strings.ContainsFunc(moniker, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		v.fail("node.moniker", "not a name of 1 to 64 printable characters", "choose another")
+	}
+	if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`).MatchString(v.config.Node.Network) {
+		v.fail("node.network", "not a network name", "use the name in the genesis file: up to 40 lower-case letters, digits and hyphens")
+	}
+}
+
+func (v *validator) network() {
+	p := v.config.P2P
+	v.address("p2p.listen", p.Listen, false)
+	if p.ExternalAddress != "" {
+		host, _, _ := net.SplitHostPort(p.ExternalAddress)
+		ip := net.ParseIP(host)
+		if checkAddress(p.ExternalAddress) != nil || host == "" || ip != nil && ip.IsUnspecified() {
+			v.fail("p2p.external_address", "peers cannot connect to this", `write host:port as peers see it, or ""`)
+		}
+	}
+	peer := regexp.MustCompile(`^[0-9a-f]{40}@`)
+	for _, address := range p.PersistentPeers {
+		id := peer.FindString(address)
+		if id == "" || checkAddress(address[len(id):]) != nil {
+			v.fail("p2p.persistent_peers", fmt.Sprintf("%q is not a peer", address), "write nodeid@host:port, the id in 40 hexadecimal digits as `tributary status` shows it")
+		}
+	}
+	v.between("p2p.max_inbound", p.MaxInbound, 0, 1000)
+	v.size("p2p.send_rate", p.SendRate, 64<<10, 10e9)
+	v.size("p2p.recv_rate", p.RecvRate, 64<<10, 10e9)
+}
+
+func (v *validator) consensus() {
+	c, m := v.config.Consensus, v.config.Mempool
+	v.duration("consensus.timeout_commit", c.TimeoutCommit, time.Millisecond, time.Minute)
+	v.duration("consensus.timeout_propose", c.TimeoutPropose, 10*time.Millisecond, time.Minute)
+	v.duration("consensus.timeout_vote", c.TimeoutVote, 10*time.Millisecond, time.Minute)
+	v.duration("consensus.timeout_delta", c.TimeoutDelta, time.Millisecond, time.Minute)
+	v.between("consensus.double_sign_check_height", c.DoubleSignCheckHeight, 0, 1000)
+
+	v.between("mempool.max_txs", m.MaxTxs, 1, 1_000_000)
+	v.size("mempool.max_bytes", m.MaxBytes, 4<<20, 4<<30)
+	v.duration("mempool.bundle_delay", m.BundleDelay, 0, time.Second)
+	v.between("mempool.bundle_records", m.BundleRecords, 1, 1024)
+	v.size("mempool.bundle_bytes", m.BundleBytes, 1<<10, 1<<20)
+}
+
+func (v *validator) listeners() {
+	g, t := v.config.GRPC, v.config.TLS
+	v.listener("grpc.listen", g.Listen)
+	v.size("grpc.max_recv", g.MaxRecv, 64<<10, 64<<20)
+	v.size("grpc.max_send", g.MaxSend, 64<<10, 64<<20)
+	v.between("grpc.max_streams", g.MaxStreams, 1, 10_000)
+	v.between("grpc.max_in_flight", g.MaxInFlight, 1, 100_000)
+	v.between("grpc.max_connections", g.MaxConnections, 1, 100_000)
+	v.between("grpc.max_connections_per_ip", g.MaxConnectionsPerIP, 1, 100_000)
+	v.duration("grpc.max_deadline", g.MaxDeadline, time.Second, time.Hour)
+	v.listener("http.listen", v.config.HTTP.Listen)
+
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		v.fail("tls.cert_file", "certificate and key come together", "set tls.cert_file and tls.key_file, or neither")
+	}
+	if t.ClientCAFile != "" && t.CertFile == "" {
+		v.fail("tls.client_ca_file", "clients cannot show certificates without TLS", "set tls.cert_file and tls.key_file too")
+	}
+}
+
+// listener checks an address that clients connect to: plaintext stays on
+// loopback.
+func (v *validator) listener(key, address string) {
+	v.address(key, address, true)
+	if address != "" && !Loopback(address) && v.config.TLS.CertFile == "" {
+		v.fail(key, "plaintext off loopback", "set tls.cert_file and tls.key_file, or listen on 127.0.0.1")
+	}
+}
+
+func (v *validator) store() {
+	s := v.config.Store
+	v.size("store.memtable", s.Memtable, 16<<20, 2<<30)
+	v.size("store.page_cache", s.PageCache, 1<<20, 1<<40)
+	v.between("store.keep_versions", s.KeepVersions, 2, 1_000_000)
+	v.size("store.disk_reserve", s.DiskReserve, 64<<20, 1<<50)
+}
+
+func (v *validator) log() {
+	if _, err := ParseLevels(v.config.Log.Level); err != nil {
+		v.fail("log.level", err.Error(), `write "info", or "info,consensus=warn"`)
+	}
+	switch v.config.Log.Format {
+	case "auto", "text", "json":
+	default:
+		v.fail("log.format", "not a format", `choose "auto", "text" or "json"`)
+	}
+}
