@@ -1,0 +1,199 @@
+package comet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+)
+
+// codeInternal is the code of a refusal whose error carries none, and of a
+// panic in Check.
+const codeInternal = 1
+
+// adapter is an Application as CometBFT wants it. It never panics and never
+// returns an error where CometBFT would take the process down for it.
+type adapter struct {
+	abci.BaseApplication
+	app    Application
+	gate   *gate
+	head   *head
+	halt   *halt
+	logger *slog.Logger
+}
+
+// contain runs f and turns a panic into an error.
+func contain(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &panicError{value: r, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// call runs f, a step of the application at height that must succeed. If it
+// does not, the chain is halted.
+func (a *adapter) call(step string, height int64, f func() error) error {
+	if err := a.halt.err(); err != nil {
+		return a.leave(err)
+	}
+	if !a.gate.enter() {
+		return a.leave(ErrNotRunning)
+	}
+	err := contain(f)
+	a.gate.leave()
+	if err == nil {
+		return nil
+	}
+	attrs := []any{slog.String("step", step), slog.Int64("height", height), slog.Any("err", err)}
+	if p := (*panicError)(nil); errors.As(err, &p) {
+		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	}
+	a.logger.Error("chain halted by the application", attrs...)
+	return a.leave(a.halt.set(uint64(height), step+": "+err.Error()))
+}
+
+// leave returns err if CometBFT's caller contains it: consensus stops this
+// chain, the start-up handshake fails. Block sync would panic and take the
+// process down, so its goroutine ends here instead; what CometBFT deferred
+// still runs.
+func (a *adapter) leave(err error) error {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, "blocksync.(*Reactor).poolRoutine") {
+			runtime.Goexit()
+		}
+		if !more {
+			return err
+		}
+	}
+}
+
+func (a *adapter) Info(context.Context, *abci.RequestInfo) (*abci.ResponseInfo, error) {
+	res := &abci.ResponseInfo{}
+	err := a.call("head", 0, func() error {
+		height, hash := a.app.Head()
+		res.LastBlockHeight = int64(height) //nolint:gosec // heights stay below 2^63
+		if height > 0 {
+			res.LastBlockAppHash = hash
+		}
+		return nil
+	})
+	return res, err
+}
+
+func (a *adapter) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.ResponseInitChain, error) {
+	res := &abci.ResponseInitChain{}
+	err := a.call("init chain", 0, func() error {
+		genesis, err := appState(req.AppStateBytes)
+		if err != nil {
+			return err
+		}
+		res.AppHash, err = a.app.InitChain(genesis)
+		return err
+	})
+	return res, err
+}
+
+func (a *adapter) CheckTx(_ context.Context, req *abci.RequestCheckTx) (*abci.ResponseCheckTx, error) {
+	if err := a.halt.err(); err != nil {
+		return &abci.ResponseCheckTx{Code: codeInternal, Log: err.Error()}, nil
+	}
+	if !a.gate.enter() {
+		return &abci.ResponseCheckTx{Code: codeInternal, Log: ErrNotRunning.Error()}, nil
+	}
+	defer a.gate.leave()
+	err := contain(func() error { return a.app.Check(req.Tx, req.Type == abci.CheckTxType_Recheck) })
+	if err == nil {
+		return &abci.ResponseCheckTx{}, nil
+	}
+	if p := (*panicError)(nil); errors.As(err, &p) {
+		a.logger.Error("application panicked in check", slog.Any("err", err), slog.String("stack", string(p.stack)))
+	}
+	return &abci.ResponseCheckTx{Code: codeOf(err), Log: err.Error()}, nil
+}
+
+// codeOf is the code an error carries, never 0.
+func codeOf(err error) uint32 {
+	var coded interface{ Code() uint32 }
+	if errors.As(err, &coded) && coded.Code() != 0 {
+		return coded.Code()
+	}
+	return codeInternal
+}
+
+func (a *adapter) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
+	res := &abci.ResponsePrepareProposal{}
+	err := a.call("propose", req.Height, func() error {
+		res.Txs = a.app.Propose(uint64(req.Height), req.MaxTxBytes, req.Txs)
+		return nil
+	})
+	return res, err
+}
+
+func (a *adapter) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
+	res := &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}
+	err := a.call("accept", req.Height, func() error {
+		if err := a.app.Accept(uint64(req.Height), req.Txs); err != nil {
+			a.logger.Warn("proposal refused", slog.Int64("height", req.Height), slog.Any("err", err))
+			res.Status = abci.ResponseProcessProposal_REJECT
+		}
+		return nil
+	})
+	return res, err
+}
+
+func (a *adapter) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+	res := &abci.ResponseFinalizeBlock{}
+	err := a.call("finalize", req.Height, func() error {
+		out, err := a.app.Finalize(Block{
+			Height:   uint64(req.Height),
+			Time:     req.Time,
+			Proposer: req.ProposerAddress,
+			Txs:      req.Txs,
+			Hash:     req.Hash,
+		})
+		if err != nil {
+			return err
+		}
+		if len(out.Results) != len(req.Txs) {
+			return fmt.Errorf("%d results for %d transactions", len(out.Results), len(req.Txs))
+		}
+		res.AppHash = out.AppHash
+		res.TxResults = make([]*abci.ExecTxResult, len(out.Results))
+		for i, r := range out.Results {
+			res.TxResults[i] = &abci.ExecTxResult{Code: r.Code, Data: r.Data}
+		}
+		a.head.finalized(req, out.AppHash)
+		return nil
+	})
+	return res, err
+}
+
+func (a *adapter) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit, error) {
+	res := &abci.ResponseCommit{}
+	err := a.call("commit", a.head.pendingHeight(), func() error {
+		retain, err := a.app.Commit()
+		res.RetainHeight = int64(retain) //nolint:gosec // heights stay below 2^63
+		return err
+	})
+	if err == nil {
+		a.head.committed()
+	}
+	return res, err
+}

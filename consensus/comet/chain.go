@@ -1,0 +1,319 @@
+package comet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	dbm "github.com/cometbft/cometbft-db"
+	abcicli "github.com/cometbft/cometbft/abci/client"
+	cfg "github.com/cometbft/cometbft/config"
+	cmtlog "github.com/cometbft/cometbft/libs/log"
+	"github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/proxy"
+	"github.com/cometbft/cometbft/types"
+	"github.com/prometheus/client_golang/prometheus"
+
+)
+
+// Chain is one chain's agreement on this node. Its methods are safe for
+// concurrent use; Start and Stop are called once each.
+type Chain struct {
+	cfg     Config
+	genesis *types.GenesisDoc
+	signer  *Signer
+	nodeKey *NodeKey
+	store   Store
+	logger  *slog.Logger
+	metrics prometheus.Registerer
+
+	dbGate, appGate *gate
+	adapter         *adapter
+	head            *head
+	halt            *halt
+	round           atomic.Int64
+	dialer          *dialer
+	presence        *presence
+
+	loops  sync.WaitGroup
+	ctx    context.Context //nolint:containedctx // bounds the loops between Start and Stop
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	started bool
+	stopped bool
+	engine  *node.Node // nil before Start and if it failed
+	clients []abcicli.Client
+	valset  validatorCache
+}
+
+// New prepares a chain; nothing runs and nothing is written before Start.
+//
+// store holds this chain's blocks and consensus state and nothing else; hand in
+// a prefixed view to share one database. signer and nodeKey identify this node;
+// a node that is no validator needs both all the same. logger and metrics may
+// serve several chains: all lines and metrics carry chain_id. metrics may be
+// nil.
+func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store Store, app Application,
+	logger *slog.Logger, metrics prometheus.Registerer,
+) (*Chain, error) {
+	c = c.withDefaults()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	genesis, err := g.doc()
+	if err != nil {
+		return nil, err
+	}
+	if signer == nil || nodeKey == nil || store == nil || app == nil || logger == nil {
+		return nil, errors.New("make chain: a nil argument")
+	}
+	if c.ListenAddr, err = concreteAddr(c.ListenAddr); err != nil {
+		return nil, fmt.Errorf("make chain %q: pick a port: %w", g.ChainID, err)
+	}
+	logger = logger.With(slog.String("chain_id", g.ChainID))
+	ch := &Chain{
+		cfg: c, genesis: genesis, signer: signer, nodeKey: nodeKey,
+		store: store, logger: logger, metrics: metrics,
+		dbGate: newGate(), appGate: newGate(),
+		head: &head{emptyBlocks: c.EmptyBlocks},
+		halt: newHalt(),
+	}
+	ch.adapter = &adapter{app: app, gate: ch.appGate, head: ch.head, halt: ch.halt, logger: logger}
+	return ch, nil
+}
+
+// concreteAddr replaces an empty host by all addresses and port 0 by a free one.
+func concreteAddr(addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	if n, err := strconv.Atoi(port); err != nil || n != 0 {
+		return net.JoinHostPort(host, port), err
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "", err
+	}
+	addr = l.Addr().String()
+	return addr, l.Close()
+}
+
+// ID is the chain id.
+func (c *Chain) ID() string { return c.genesis.ChainID }
+
+// ListenAddr is the host:port peers connect to, with the port that was picked
+// if the configured one was 0.
+func (c *Chain) ListenAddr() string { return c.cfg.ListenAddr }
+
+// PeerAddr is what other nodes put into Config.Peers to reach this one:
+// nodeid@host:port.
+func (c *Chain) PeerAddr() string {
+	addr := c.cfg.ExternalAddr
+	if addr == "" {
+		addr = c.cfg.ListenAddr
+	}
+	return c.nodeKey.ID() + "@" + addr
+}
+
+// Start brings the application up to the block store, which may mean to apply
+// all its blocks again, and joins the network. It returns when that has begun;
+// ctx bounds it, not the life of the chain. A start that fails releases what it
+// took. If the application failed, the error is [ErrHalted]; if the sign state
+// was lost, [ErrSignStateBehind].
+func (c *Chain) Start(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started {
+		return fmt.Errorf("start chain %q: started before", c.ID())
+	}
+	c.started = true
+	if err := c.start(ctx); err != nil {
+		return fmt.Errorf("start chain %q: %w", c.ID(), err)
+	}
+	return nil
+}
+
+func (c *Chain) start(ctx context.Context) error {
+	if err := c.signer.claim(); err != nil {
+		return err
+	}
+	if err := c.assemble(ctx); err != nil {
+		c.abandon()
+		return err
+	}
+	if wait := time.Until(c.genesis.GenesisTime); wait > 0 {
+		c.logger.Info("waiting for the genesis time", slog.Duration("wait", wait))
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			c.abandon()
+			return ctx.Err()
+		}
+	}
+	if err := contain(c.engine.Start); err != nil {
+		c.abandon()
+		return err
+	}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.dialer = &dialer{own: c.nodeKey.key.ID(), switcher: c.engine.Switch(), wg: &c.loops}
+	c.dialer.set(c.ctx, c.cfg.Peers)
+	c.loops.Go(func() { c.watch(c.ctx) })
+	return nil
+}
+
+// assemble makes the CometBFT node, which replays blocks the application has
+// not seen, and checks the sign state against the blocks.
+func (c *Chain) assemble(ctx context.Context) error {
+	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	provider, err := engineMetrics{registerer: c.metrics, chainID: c.ID(), rounds: &c.round}.provider()
+	if err != nil {
+		return err
+	}
+	if c.presence, err = newPresence(c.ID(), c.nodeKey.key.ID(), c.signer); err != nil {
+		return err
+	}
+	err = contain(func() error {
+		var err error
+		c.engine, err = node.NewNodeWithContext(ctx, c.cfg.engine(), votes{c.signer}, &c.nodeKey.key, creator{c},
+			func() (*types.GenesisDoc, error) { return c.genesis, nil },
+			c.database, provider, c.engineLogger(),
+			node.CustomReactors(map[string]p2p.Reactor{presenceReactor: c.presence}))
+		return err
+	})
+	if halted := c.halt.err(); halted != nil {
+		return halted
+	}
+	if err != nil {
+		if p := (*panicError)(nil); errors.As(err, &p) {
+			c.logger.Error("engine panicked at start", slog.Any("err", err), slog.String("stack", string(p.stack)))
+		}
+		return err
+	}
+	if err := c.checkGenesis(); err != nil {
+		return err
+	}
+	if err := c.checkSignState(); err != nil {
+		return err
+	}
+	c.restoreHead()
+	return nil
+}
+
+// creator makes the connections to the application and remembers them, since
+// CometBFT leaves them running if NewNode fails.
+type creator struct{ chain *Chain }
+
+func (c creator) NewABCIClient() (abcicli.Client, error) {
+	client, err := proxy.NewConnSyncLocalClientCreator(c.chain.adapter).NewABCIClient()
+	if err == nil {
+		c.chain.clients = append(c.chain.clients, client)
+	}
+	return client, err
+}
+
+// database gives CometBFT its stores.
+func (c *Chain) database(ctx *cfg.DBContext) (dbm.DB, error) { return c.view(ctx.ID), nil }
+
+// view is one of CometBFT's stores.
+func (c *Chain) view(id string) *database {
+	return newDatabase(prefixed{c.store, []byte(id + "/")}, c.dbGate)
+}
+
+// engineLogger watches CometBFT's log for failures it reports nowhere else.
+func (c *Chain) engineLogger() cmtlog.Logger {
+	return newLogger(c.logger.Handler(), func(msg string, keyvals []any) {
+		height, _, _, _, _ := c.head.snapshot()
+		switch msg {
+		case msgConsensusFailure:
+			_ = c.halt.set(uint64(height)+1, fmt.Sprintf("consensus failure: %v", keyval(keyvals, "err"))) //nolint:gosec // never negative
+		case msgSyncValidation:
+			// The block is signed by two thirds, so it is our state that differs.
+			if reason := fmt.Sprint(keyval(keyvals, "err")); containsWrongAppHash(reason) {
+				_ = c.halt.set(uint64(height)+1, "state differs from the network's: "+reason) //nolint:gosec // never negative
+			}
+		}
+	})
+}
+
+// abandon undoes a start that failed.
+func (c *Chain) abandon() {
+	c.stopEngine()
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	_ = c.appGate.close(ctx)
+	_ = c.dbGate.close(ctx)
+	c.signer.release()
+	c.engine = nil
+}
+
+// stopGrace bounds what is waited for where no caller's context is at hand.
+const stopGrace = 5 * time.Second
+
+// stopEngine stops the CometBFT node and what it leaves running. It may be
+// called more than once.
+func (c *Chain) stopEngine() {
+	if c.engine != nil {
+		if c.engine.IsRunning() {
+			_ = contain(c.engine.Stop)
+			c.engine.Wait()
+		} else {
+			_ = c.engine.EventBus().Stop()
+		}
+		_ = c.engine.ProxyApp().Stop()
+	}
+	for _, client := range c.clients {
+		if client.IsRunning() {
+			_ = client.Stop()
+		}
+	}
+}
+
+// Stop leaves the network and stops the chain. When it returns nil, neither the
+// stores nor the application are used any more, and both may be closed. If ctx
+// ends first it returns an error; the stores are cut off even so, and a
+// consensus still running on this chain ends at its next access to them.
+func (c *Chain) Stop(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped || c.engine == nil {
+		c.stopped = true
+		return nil
+	}
+	c.stopped = true
+	c.cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.stopEngine()
+		c.loops.Wait()
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		c.logger.Error("chain did not stop in time", slog.String("stacks", string(debug.Stack())))
+	}
+	err = errors.Join(err, c.appGate.close(ctx), c.dbGate.close(ctx))
+	c.signer.release()
+	if err != nil {
+		return fmt.Errorf("stop chain %q: %w", c.ID(), err)
+	}
+	return nil
+}

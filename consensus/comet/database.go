@@ -1,0 +1,239 @@
+package comet
+
+import (
+	"bytes"
+	"errors"
+
+	dbm "github.com/cometbft/cometbft-db"
+
+)
+
+// stateDB is the store in which CometBFT keeps its state.
+const stateDB = "state"
+
+var (
+	errKeyEmpty    = errors.New("key cannot be empty")
+	errValueNil    = errors.New("value cannot be nil")
+	errBatchClosed = errors.New("batch has been written or closed")
+	errDetached    = errors.New("store is detached from the chain")
+)
+
+// database is a kv store as CometBFT wants it. Batches are atomic and the Sync
+// variants durable. Close does nothing: CometBFT reads its stores for seconds
+// after closing them and panics if it cannot. Once the gate is closed, reads
+// find nothing, which CometBFT takes for pruned, and writes fail.
+type database struct {
+	store Store
+	gate  *gate
+}
+
+func newDatabase(store Store, g *gate) *database { return &database{store: store, gate: g} }
+
+var _ dbm.DB = (*database)(nil)
+
+// Get implements dbm.DB.
+func (d *database) Get(key []byte) ([]byte, error) {
+	if len(key) == 0 {
+		return nil, errKeyEmpty
+	}
+	if !d.gate.enter() {
+		return nil, nil
+	}
+	defer d.gate.leave()
+	return d.store.Get(key)
+}
+
+// Has implements dbm.DB.
+func (d *database) Has(key []byte) (bool, error) {
+	v, err := d.Get(key)
+	return v != nil, err
+}
+
+// Set implements dbm.DB.
+func (d *database) Set(key, value []byte) error { return d.write(key, value, false) }
+
+// SetSync implements dbm.DB.
+func (d *database) SetSync(key, value []byte) error { return d.write(key, value, true) }
+
+func (d *database) write(key, value []byte, sync bool) error {
+	b := d.NewBatch()
+	err := b.Set(key, value)
+	return finish(b, err, sync)
+}
+
+// Delete implements dbm.DB.
+func (d *database) Delete(key []byte) error { return d.remove(key, false) }
+
+// DeleteSync implements dbm.DB.
+func (d *database) DeleteSync(key []byte) error { return d.remove(key, true) }
+
+func (d *database) remove(key []byte, sync bool) error {
+	b := d.NewBatch()
+	err := b.Delete(key)
+	return finish(b, err, sync)
+}
+
+func finish(b dbm.Batch, err error, sync bool) error {
+	switch {
+	case err != nil:
+	case sync:
+		err = b.WriteSync()
+	default:
+		err = b.Write()
+	}
+	return errors.Join(err, b.Close())
+}
+
+// Iterator implements dbm.DB.
+func (d *database) Iterator(start, end []byte) (dbm.Iterator, error) {
+	return d.iterate(start, end, false)
+}
+
+// ReverseIterator implements dbm.DB.
+func (d *database) ReverseIterator(start, end []byte) (dbm.Iterator, error) {
+	return d.iterate(start, end, true)
+}
+
+func (d *database) iterate(start, end []byte, reverse bool) (dbm.Iterator, error) {
+	if start != nil && len(start) == 0 || end != nil && len(end) == 0 {
+		return nil, errKeyEmpty
+	}
+	it := &iterator{start: bytes.Clone(start), end: bytes.Clone(end), gate: d.gate}
+	if !d.gate.enter() {
+		return it, nil
+	}
+	inner, err := d.store.Iterate(start, end, reverse)
+	if err != nil {
+		d.gate.leave()
+		return nil, err
+	}
+	it.inner = inner
+	it.Next()
+	return it, nil
+}
+
+// Close implements dbm.DB and does nothing.
+func (d *database) Close() error { return nil }
+
+// NewBatch implements dbm.DB.
+func (d *database) NewBatch() dbm.Batch { return &batch{gate: d.gate, inner: d.store.NewBatch()} }
+
+// Print implements dbm.DB and does nothing.
+func (d *database) Print() error { return nil }
+
+// Stats implements dbm.DB and knows nothing.
+func (d *database) Stats() map[string]string { return nil }
+
+// Compact implements dbm.DB and does nothing: the store compacts itself.
+func (d *database) Compact(_, _ []byte) error { return nil }
+
+// batch collects writes; nothing is seen of them before Write.
+type batch struct {
+	gate  *gate
+	inner Batch // nil once written or closed
+}
+
+// Set implements dbm.Batch.
+func (b *batch) Set(key, value []byte) error {
+	switch {
+	case len(key) == 0:
+		return errKeyEmpty
+	case value == nil:
+		return errValueNil
+	case b.inner == nil:
+		return errBatchClosed
+	}
+	b.inner.Set(key, value)
+	return nil
+}
+
+// Delete implements dbm.Batch.
+func (b *batch) Delete(key []byte) error {
+	switch {
+	case len(key) == 0:
+		return errKeyEmpty
+	case b.inner == nil:
+		return errBatchClosed
+	}
+	b.inner.Delete(key)
+	return nil
+}
+
+// Write implements dbm.Batch.
+func (b *batch) Write() error { return b.commit(false) }
+
+// WriteSync implements dbm.Batch.
+func (b *batch) WriteSync() error { return b.commit(true) }
+
+func (b *batch) commit(sync bool) error {
+	if b.inner == nil {
+		return errBatchClosed
+	}
+	if !b.gate.enter() {
+		return errDetached
+	}
+	defer b.gate.leave()
+	err := b.inner.Commit(sync)
+	b.inner = nil
+	return err
+}
+
+// Close implements dbm.Batch.
+func (b *batch) Close() error {
+	b.inner = nil
+	return nil
+}
+
+// iterator walks a range. It holds the gate open until it is closed.
+type iterator struct {
+	start, end []byte
+	gate       *gate
+	inner      Iterator // nil if the gate was closed, or after Close
+	valid      bool
+}
+
+// Domain implements dbm.Iterator.
+func (i *iterator) Domain() (start, end []byte) { return i.start, i.end }
+
+// Valid implements dbm.Iterator.
+func (i *iterator) Valid() bool { return i.valid }
+
+// Next implements dbm.Iterator.
+func (i *iterator) Next() { i.valid = i.inner.Next() }
+
+// Key implements dbm.Iterator.
+func (i *iterator) Key() []byte {
+	i.mustBeValid()
+	return i.inner.Key()
+}
+
+// Value implements dbm.Iterator.
+func (i *iterator) Value() []byte {
+	i.mustBeValid()
+	return i.inner.Value()
+}
+
+func (i *iterator) mustBeValid() {
+	if !i.valid {
+		panic("iterator is invalid")
+	}
+}
+
+// Error implements dbm.Iterator.
+func (i *iterator) Error() error {
+	if i.inner == nil {
+		return nil
+	}
+	return i.inner.Err()
+}
+
+// Close implements dbm.Iterator.
+func (i *iterator) Close() error {
+	if i.inner == nil {
+		return nil
+	}
+	err := i.inner.Close()
+	i.inner, i.valid = nil, false
+	i.gate.leave()
+	return err
+}

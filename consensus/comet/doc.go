@@ -1,0 +1,24 @@
+// Package comet runs one chain's agreement: it embeds a CometBFT v0.40 node in
+// the process and is the only package that imports CometBFT.
+//
+// A [Chain] takes ordered bytes from an [Application] and gives it agreed bytes
+// back. What the bytes mean is decided above; this package knows transactions
+// only as opaque bundles of up to about a megabyte.
+//
+// What it adds to a bare CometBFT node:
+//
+//   - Many chains in one process. Each has its own stores (a prefix of a kv
+//     store), metrics registry, log attributes, keys and listening address;
+//     nothing global is touched.
+//   - Containment. A panic or an error of the application, and every failure
+//     CometBFT itself calls a consensus failure, halts this chain: the reason is
+//     kept, the chain leaves its network, the process and other chains go on.
+//   - Honest health. Validators tell each other every second that they are
+//     there, how high they are and what their clock says, so that a lost quorum
+//     shows within seconds even on an idle chain (see [Status.Health]).
+//   - Keys that fail safe: a vote leaves only after its sign state is on disk,
+//     file and directory; a node whose sign state was lost refuses to vote.
+//   - Peers redialled within a second or two, for as long as the chain runs.
+//   - A Stop after which the stores are no longer touched, although some of
+//     CometBFT's goroutines outlive it by a few seconds.
+package comet

@@ -1,0 +1,115 @@
+package comet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cometbft/cometbft/crypto/ed25519"
+	"github.com/cometbft/cometbft/types"
+)
+
+const (
+	// DefaultBlockMaxBytes bounds a block: what every validator can send and
+	// store well within the propose timeout.
+	DefaultBlockMaxBytes = 4 << 20
+	// maxEvidenceBytes bounds the evidence in a block.
+	maxEvidenceBytes = 64 << 10
+	// maxChainID is CometBFT's limit on the length of a chain id.
+	maxChainID = types.MaxChainIDLen
+	// maxPower keeps the total voting power within CometBFT's limit.
+	maxPower = types.MaxTotalVotingPower
+)
+
+// Genesis is what all nodes of a chain must have alike.
+type Genesis struct {
+	ChainID       string    // 1 to 50 bytes
+	Time          time.Time // not the zero time; a chain does not start before it
+	Validators    []GenesisValidator
+	BlockMaxBytes int64  // 0: DefaultBlockMaxBytes
+	AppState      []byte // handed to InitChain
+}
+
+// GenesisValidator is a validator of the first block.
+type GenesisValidator struct {
+	PubKey []byte // Ed25519, 32 bytes
+	Power  int64  // at least 1
+	Name   string
+}
+
+// Validate reports what is wrong with g, if anything.
+func (g Genesis) Validate() error {
+	_, err := g.doc()
+	return err
+}
+
+// doc translates g for CometBFT.
+func (g Genesis) doc() (*types.GenesisDoc, error) {
+	if g.ChainID == "" || len(g.ChainID) > maxChainID {
+		return nil, fmt.Errorf("genesis: chain id %q has %d bytes, want 1 to %d", g.ChainID, len(g.ChainID), maxChainID)
+	}
+	if g.Time.IsZero() {
+		return nil, errors.New("genesis: no time")
+	}
+	if len(g.Validators) == 0 {
+		return nil, errors.New("genesis: no validators")
+	}
+	params := types.DefaultConsensusParams()
+	params.Block.MaxBytes = g.BlockMaxBytes
+	if params.Block.MaxBytes == 0 {
+		params.Block.MaxBytes = DefaultBlockMaxBytes
+	}
+	params.Block.MaxGas = -1
+	params.Evidence.MaxBytes = min(maxEvidenceBytes, params.Block.MaxBytes)
+
+	// CometBFT keeps the state as raw JSON; ours is bytes, so it travels as a
+	// JSON string.
+	state, err := json.Marshal(g.AppState)
+	if err != nil {
+		return nil, fmt.Errorf("genesis: encode application state: %w", err)
+	}
+	doc := &types.GenesisDoc{
+		ChainID:         g.ChainID,
+		GenesisTime:     g.Time.UTC(),
+		InitialHeight:   1,
+		ConsensusParams: params,
+		AppState:        state,
+	}
+	var total int64
+	for i, v := range g.Validators {
+		if len(v.PubKey) != ed25519.PubKeySize {
+			return nil, fmt.Errorf("genesis: validator %d: public key has %d bytes, want %d", i, len(v.PubKey), ed25519.PubKeySize)
+		}
+		if v.Power < 1 || v.Power > maxPower-total {
+			return nil, fmt.Errorf("genesis: validator %d: power %d is out of range", i, v.Power)
+		}
+		total += v.Power
+		for _, w := range g.Validators[:i] {
+			if bytes.Equal(v.PubKey, w.PubKey) {
+				return nil, fmt.Errorf("genesis: validator %d appears twice", i)
+			}
+		}
+		key := ed25519.PubKey(bytes.Clone(v.PubKey))
+		doc.Validators = append(doc.Validators, types.GenesisValidator{
+			Address: key.Address(), PubKey: key, Power: v.Power, Name: v.Name,
+		})
+	}
+	if err := doc.ValidateAndComplete(); err != nil {
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	return doc, nil
+}
+
+// appState undoes the JSON wrapping of doc.
+func appState(raw []byte) ([]byte, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	var state []byte
+	if err := json.Unmarshal(raw, &state); err != nil {
+		return nil, fmt.Errorf("decode application state: %w", err)
+	}
+	return state, nil
+}

@@ -1,0 +1,215 @@
+package comet
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	sm "github.com/cometbft/cometbft/state"
+)
+
+// Status is how a chain does on this node, at one moment.
+type Status struct {
+	ChainID string
+	Running bool // started and not stopped; a halted chain counts as running
+
+	Height        uint64    // last committed block, 0 before the first
+	LastBlockTime time.Time // from its header; zero before the first
+	LastCommit    time.Time // when this node committed it; zero if before the start
+	Round         int32     // of the height being agreed on; above 0 something is slow
+	NetworkHeight uint64    // highest height that this node or a peer has
+
+	CatchingUp bool       // fetching blocks, not voting yet
+	Halt       *HaltError // nil unless halted
+	Signer     error      // why this node does not sign, or nil
+
+	Validator      bool  // this node's key is in the current validator set
+	ConnectedPower int64 // of validators that can vote and be heard, this one included
+	TotalPower     int64 // of the current validator set
+	Peers          int   // connected
+	WantedPeers    int   // configured
+
+	MempoolTxs   int
+	MempoolBytes int64
+	// PendingSince is when the oldest work without a block since began to wait:
+	// transactions, the empty block that carries a new application hash, or any
+	// block if empty ones are made. Zero if there is none.
+	PendingSince time.Time
+
+	// ClockSkew is the median of the peers' clocks minus this node's, as far as
+	// heartbeats tell (they may be late, so it errs towards the past); 0 without
+	// peers. Blocks are refused at Config.BlockTimeTolerance.
+	ClockSkew time.Duration
+}
+
+// HealthLimits says what [Status.Health] tolerates. The zero value means the
+// defaults.
+type HealthLimits struct {
+	// Stall is how long work may wait for a block. Default 5 s.
+	Stall time.Duration
+	// ClockSkew is how far this clock may differ from the peers'. Default 30 s.
+	ClockSkew time.Duration
+	// IgnoreQuorum is for a node that is not connected to the validators
+	// itself: it cannot tell whether they reach each other.
+	IgnoreQuorum bool
+}
+
+const (
+	defaultStall     = 5 * time.Second
+	defaultClockSkew = 30 * time.Second
+)
+
+// Health says whether the chain can be relied on at now, and if not why, in one
+// line. An idle chain that makes no empty blocks is healthy. It depends on
+// nothing but its arguments.
+func (s Status) Health(now time.Time, limits HealthLimits) (ok bool, reason string) {
+	def(&limits.Stall, defaultStall)
+	def(&limits.ClockSkew, defaultClockSkew)
+	switch {
+	case s.Halt != nil:
+		return false, s.Halt.Error()
+	case !s.Running:
+		return false, ErrNotRunning.Error()
+	case s.Validator && s.Signer != nil:
+		return false, s.Signer.Error()
+	case s.CatchingUp:
+		return false, fmt.Sprintf("catching up: height %d of %d", s.Height, s.NetworkHeight)
+	case !limits.IgnoreQuorum && !s.quorum():
+		return false, fmt.Sprintf("quorum unreachable: voting power %d of %d connected", s.ConnectedPower, s.TotalPower)
+	case s.ClockSkew > limits.ClockSkew || s.ClockSkew < -limits.ClockSkew:
+		return false, fmt.Sprintf("clock differs from the peers' by %v", s.ClockSkew.Round(time.Millisecond))
+	case !s.PendingSince.IsZero() && now.Sub(s.PendingSince) > limits.Stall:
+		return false, fmt.Sprintf("no block for %v although work is pending", now.Sub(s.PendingSince).Round(time.Millisecond))
+	}
+	return true, ""
+}
+
+// quorum reports whether the connected power exceeds two thirds.
+func (s Status) quorum() bool {
+	return s.TotalPower > 0 && s.ConnectedPower > s.TotalPower/3*2+s.TotalPower%3*2/3
+}
+
+// Status returns how the chain does. It does not block on consensus or stores.
+func (c *Chain) Status() Status {
+	height, blockTime, at, waiting, nextVals := c.head.snapshot()
+	s := Status{
+		ChainID:       c.ID(),
+		Height:        uint64(height), //nolint:gosec // never negative
+		LastBlockTime: blockTime,
+		LastCommit:    at,
+		Round:         int32(c.round.Load()), //nolint:gosec // an int32 before
+		NetworkHeight: uint64(height),        //nolint:gosec // never negative
+		PendingSince:  waiting,
+		Halt:          c.halt.get(),
+		Signer:        c.signer.Err(),
+		WantedPeers:   len(c.cfg.Peers),
+	}
+	engine, running := c.running()
+	if engine == nil {
+		return s
+	}
+	s.Running = running
+	s.CatchingUp = engine.ConsensusReactor().WaitSync()
+	s.MempoolTxs = engine.Mempool().Size()
+	s.MempoolBytes = engine.Mempool().SizeBytes()
+	s.WantedPeers = c.dialer.count()
+	c.reach(&s, c.validators(height, nextVals))
+	return s
+}
+
+// reach fills in what depends on peers: the power connected, the network's
+// height and clock.
+func (c *Chain) reach(s *Status, vals []Validator) {
+	voting := make(map[string]bool, len(vals))
+	own := string(c.signer.PubKey())
+	if s.Halt == nil && !s.CatchingUp && s.Signer == nil {
+		voting[own] = true
+	}
+	var skews []time.Duration
+	for _, v := range c.contacts() {
+		s.Peers++
+		if !v.alive || !v.heard {
+			continue
+		}
+		skews = append(skews, v.skew)
+		s.NetworkHeight = max(s.NetworkHeight, v.height)
+		if v.voting {
+			voting[string(v.validator)] = true
+		}
+	}
+	for _, v := range vals {
+		s.TotalPower += v.Power
+		if voting[string(v.PubKey)] {
+			s.ConnectedPower += v.Power
+		}
+		if string(v.PubKey) == own {
+			s.Validator = true
+		}
+	}
+	if len(skews) > 0 {
+		slices.Sort(skews)
+		s.ClockSkew = skews[len(skews)/2]
+	}
+}
+
+// validatorCache keeps the current validator set, which seldom changes.
+type validatorCache struct {
+	mu   sync.Mutex
+	hash []byte // of the set, from a header; nil for the set at the start
+	vals []Validator
+}
+
+// validators returns the set that votes on the block after height, whose hash
+// is nextVals if known.
+func (c *Chain) validators(height int64, nextVals []byte) []Validator {
+	cache := &c.valset
+	cache.mu.Lock()
+	defer cache.mu.Unlock()
+	if cache.vals != nil && (nextVals == nil || bytes.Equal(cache.hash, nextVals)) {
+		return cache.vals
+	}
+	vals, err := c.loadValidators(height + 1)
+	if err != nil {
+		return cache.vals // the set of height+1 is stored just after the commit
+	}
+	cache.hash, cache.vals = nextVals, vals
+	return vals
+}
+
+// Validator is a member of a validator set.
+type Validator struct {
+	PubKey  []byte // Ed25519, 32 bytes
+	Address []byte // consensus address, 20 bytes
+	Power   int64
+}
+
+// Validators returns the set that votes on the block at height, in CometBFT's
+// order; heights up to one above the last block are known, unless pruned.
+func (c *Chain) Validators(height uint64) ([]Validator, error) {
+	if engine, _ := c.running(); engine == nil {
+		return nil, ErrNotRunning
+	}
+	return c.loadValidators(int64(height)) //nolint:gosec // beyond the range is not found
+}
+
+func (c *Chain) loadValidators(height int64) ([]Validator, error) {
+	var out []Validator
+	err := contain(func() error {
+		set, err := c.stateStore().LoadValidators(height)
+		if err != nil {
+			return fmt.Errorf("%w: validators at %d: %w", ErrNotFound, height, err)
+		}
+		for _, v := range set.Validators {
+			out = append(out, Validator{PubKey: v.PubKey.Bytes(), Address: v.Address, Power: v.VotingPower})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// stateStore is a view of CometBFT's state, which it does not hand out itself.
+func (c *Chain) stateStore() sm.Store {
+	return sm.NewStore(c.view(stateDB), sm.StoreOptions{DiscardABCIResponses: true})
+}

@@ -1,0 +1,69 @@
+package comet
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+const (
+	watchInterval   = 250 * time.Millisecond
+	trimInterval    = 5 * time.Second
+	summaryInterval = 10 * time.Second
+)
+
+// watch looks after a running chain until ctx ends: heartbeats, pending work,
+// the log files, one log line now and then. If the chain halts it leaves the
+// network, so that peers see it at once and nothing piles up behind a consensus
+// that reads no more.
+func (c *Chain) watch(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	var beaten, trimmed, summed time.Time
+	var summedHeight int64
+	wal := &trimmer{head: c.cfg.engine().Consensus.WalFile()}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.halt.ch:
+			c.logger.Error("chain halted", slog.Any("err", c.halt.err()))
+			c.cancel()
+			c.stopEngine()
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		height, _, _, _, _ := c.head.snapshot()
+		c.head.watch(now, c.engine.Mempool().Size())
+		if now.Sub(beaten) >= beatInterval {
+			beaten = now
+			c.presence.send(height, c.flags())
+			c.presence.look()
+		}
+		if now.Sub(trimmed) >= trimInterval {
+			trimmed = now
+			if err := wal.trim(height); err != nil {
+				c.logger.Warn("trim consensus log", slog.Any("err", err))
+			}
+		}
+		if now.Sub(summed) >= summaryInterval && height != summedHeight {
+			summed, summedHeight = now, height
+			txs, _ := c.MempoolStats()
+			c.logger.Info("chain", slog.Int64("height", height), slog.Int("mempool_txs", txs),
+				slog.Int("peers", c.engine.Switch().Peers().Size()))
+		}
+	}
+}
+
+// flags is what heartbeats say of this node.
+func (c *Chain) flags() byte {
+	var f byte
+	if c.engine.ConsensusReactor().WaitSync() {
+		f |= flagCatchingUp
+	}
+	if c.halt.get() != nil || c.signer.Err() != nil {
+		f |= flagNotVoting
+	}
+	return f
+}
