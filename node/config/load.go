@@ -13,6 +13,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/tributary-network/tributary/node/home"
 )
 
 // Origins of a value, as Setting shows them. An environment variable or a flag
@@ -73,12 +75,12 @@ func keysOf(name string, data []byte) (map[string]any, error) {
 	return keys, nil
 }
 
-// Load reads the settings of the node in the directory home, lays environ (in
+// Load reads the settings of the node in the home directory dir, lays environ (in
 // the form of os.Environ) and the flags that were given over them, and validates
 // the result. flags are those of AddFlags, or nil. A missing file is an error
 // that wraps fs.ErrNotExist.
-func Load(home string, environ []string, flags *pflag.FlagSet) (Config, error) {
-	file := filepath.Join(home, FileName)
+func Load(dir string, environ []string, flags *pflag.FlagSet) (Config, error) {
+	file := filepath.Join(dir, FileName)
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Config{}, fmt.Errorf("read settings: %w: run `tributary init` or choose another --home", err)
@@ -90,7 +92,7 @@ func Load(home string, environ []string, flags *pflag.FlagSet) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	c.Home = home
+	c.Home = dir
 	if err := errors.Join(applyEnvironment(&c, environ), applyFlags(&c, flags)); err != nil {
 		return Config{}, err
 	}
@@ -108,16 +110,7 @@ func Write(c Config) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(file), ".config-*.toml") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write settings: %w", err)
-	}
-	defer func() { _ = os.Remove(temp.Name()) }() // fails once it is renamed
-	_, err = temp.Write(c.Encode())
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return fmt.Errorf("write settings %s: %w", file, err)
-	}
-	if err := os.Rename(temp.Name(), file); err != nil {
+	if err := home.WritePrivate(file, c.Encode(), true); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
 	return nil
