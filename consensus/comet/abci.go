@@ -42,7 +42,7 @@ type panicError struct {
 	stack []byte
 }
 
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+func (p *panicError) Error() string { return "panic: " + firstLine(fmt.Sprint(p.value)) }
 
 // call runs f, a step of the application at height that must succeed. If it
 // does not, the chain is halted.

@@ -22,7 +22,6 @@ import (
 	"github.com/cometbft/cometbft/proxy"
 	"github.com/cometbft/cometbft/types"
 	"github.com/prometheus/client_golang/prometheus"
-
 )
 
 // Chain is one chain's agreement on this node. Its methods are safe for
@@ -183,6 +182,9 @@ func (c *Chain) assemble(ctx context.Context) error {
 	}
 	provider, err := engineMetrics{registerer: c.metrics, chainID: c.ID(), rounds: &c.round}.provider()
 	if err != nil {
+		return err
+	}
+	if err := c.checkApplication(); err != nil {
 		return err
 	}
 	if c.presence, err = newPresence(c.ID(), c.nodeKey.key.ID(), c.signer); err != nil {

@@ -5,11 +5,13 @@ import (
 	"errors"
 
 	dbm "github.com/cometbft/cometbft-db"
-
 )
 
-// stateDB is the store in which CometBFT keeps its state.
-const stateDB = "state"
+// Stores that CometBFT asks for by these names.
+const (
+	blockDB = "blockstore"
+	stateDB = "state"
+)
 
 var (
 	errKeyEmpty    = errors.New("key cannot be empty")

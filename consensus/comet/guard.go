@@ -5,11 +5,26 @@ import (
 	"fmt"
 
 	"github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/store"
 )
 
 // maxSignStateScan bounds how many stored blocks a start looks at for votes
 // that the sign state does not know.
 const maxSignStateScan = 1000
+
+// checkApplication refuses an application that is ahead of the stored blocks:
+// CometBFT would panic, or fork off.
+func (c *Chain) checkApplication() error {
+	return contain(func() error {
+		applied, _ := c.adapter.app.Head()
+		stored := store.NewBlockStore(c.view(blockDB)).Height()
+		if applied > uint64(stored) { //nolint:gosec // never negative
+			return fmt.Errorf("%w: it is at height %d, the blocks end at %d; restore or wipe both together",
+				ErrApplicationAhead, applied, stored)
+		}
+		return nil
+	})
+}
 
 // checkSignState refuses to start with a sign state that does not know votes
 // of its own key in the stored blocks, and makes the signer look again before
@@ -18,15 +33,15 @@ const maxSignStateScan = 1000
 // A sign state may well be lower than the chain: a node that was away fetched
 // those blocks without voting. Only its own votes above it prove a loss.
 func (c *Chain) checkSignState() error {
-	store := c.engine.BlockStore()
-	since, height := int64(c.signer.Height()), store.Height() //nolint:gosec // checked on load
+	blocks := c.engine.BlockStore()
+	since, height := int64(c.signer.Height()), blocks.Height() //nolint:gosec // checked on load
 	if at := c.ownVote(c.engine, max(since+1, height-maxSignStateScan+1), height); at > 0 {
 		return fmt.Errorf("%w: it ends at height %d, but this key voted at height %d of %d; "+
 			"another process may hold the key, or %s was lost or restored", ErrSignStateBehind, since, at, height, signStateFile)
 	}
 	engine := c.engine
 	c.signer.arm(func(since int64) error {
-		height := store.Height()
+		height := blocks.Height()
 		at := c.ownVote(engine, max(since+1, height-int64(c.cfg.DoubleSignCheckHeight)+1), height)
 		if at > 0 {
 			return fmt.Errorf("%w: it ended at height %d when the node started, but this key voted at height %d; "+

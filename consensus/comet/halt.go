@@ -22,6 +22,9 @@ var (
 	ErrMempoolFull = errors.New("mempool is full")
 	// ErrTxTooLarge says that a transaction exceeds what the chain carries.
 	ErrTxTooLarge = errors.New("transaction is too large")
+	// ErrApplicationAhead says that the application has applied blocks that the
+	// block store does not hold.
+	ErrApplicationAhead = errors.New("application is ahead of the blocks")
 	// ErrNotFound says that a block is not stored: not made yet, or pruned.
 	ErrNotFound = errors.New("block not found")
 )
@@ -40,8 +43,18 @@ func (e *HaltError) Error() string {
 // Is makes errors.Is(err, ErrHalted) true.
 func (e *HaltError) Is(target error) bool { return target == ErrHalted }
 
-// maxHaltReason bounds a reason, in bytes.
-const maxHaltReason = 500
+// maxReason bounds what is kept of an error's text, in bytes.
+const maxReason = 500
+
+// firstLine is what is kept of an error's text: CometBFT puts whole states into
+// some.
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	if len(s) > maxReason {
+		s = s[:maxReason] + "..."
+	}
+	return s
+}
 
 // halt remembers the first reason. It is safe for concurrent use.
 type halt struct {
@@ -54,14 +67,10 @@ func newHalt() *halt { return &halt{ch: make(chan struct{})} }
 
 // set records a reason unless there is one, and returns the one that counts.
 func (h *halt) set(height uint64, reason string) error {
-	reason, _, _ = strings.Cut(reason, "\n")
-	if len(reason) > maxHaltReason {
-		reason = reason[:maxHaltReason] + "..."
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.first == nil {
-		h.first = &HaltError{Height: height, Reason: reason, At: time.Now()}
+		h.first = &HaltError{Height: height, Reason: firstLine(reason), At: time.Now()}
 		close(h.ch)
 	}
 	return h.first

@@ -10,24 +10,31 @@ const (
 	watchInterval   = 250 * time.Millisecond
 	trimInterval    = 5 * time.Second
 	summaryInterval = 10 * time.Second
+	// haltLinger is how long a halted chain stays connected: peers may still
+	// need the block that halted it, and the votes for it.
+	haltLinger = 3 * time.Second
 )
 
 // watch looks after a running chain until ctx ends: heartbeats, pending work,
-// the log files, one log line now and then. If the chain halts it leaves the
-// network, so that peers see it at once and nothing piles up behind a consensus
-// that reads no more.
+// the log files, one log line now and then. Soon after a halt it leaves the
+// network, so that nothing piles up behind a consensus that reads no more.
 func (c *Chain) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	var beaten, trimmed, summed time.Time
 	var summedHeight int64
+	var leave <-chan time.Time
+	halted := c.halt.ch
 	wal := &trimmer{head: c.cfg.engine().Consensus.WalFile()}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.halt.ch:
+		case <-halted:
 			c.logger.Error("chain halted", slog.Any("err", c.halt.err()))
+			halted, beaten = nil, time.Time{}
+			leave = time.After(haltLinger)
+		case <-leave:
 			c.cancel()
 			c.stopEngine()
 			return
