@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/types"
 )
 
 // codeInternal is the code of a refusal whose error carries none, and of a
@@ -143,7 +144,21 @@ func (a *adapter) PrepareProposal(_ context.Context, req *abci.RequestPreparePro
 		res.Txs = a.app.Propose(uint64(req.Height), req.MaxTxBytes, req.Txs)
 		return nil
 	})
+	if fit := fitting(res.Txs, req.MaxTxBytes); fit < len(res.Txs) {
+		a.logger.Error("proposal is too large and was cut", slog.Int("txs", len(res.Txs)), slog.Int("kept", fit))
+		res.Txs = res.Txs[:fit]
+	}
 	return res, err
+}
+
+// fitting is how many of txs, from the first on, fit into maxBytes of a block.
+func fitting(txs [][]byte, maxBytes int64) int {
+	for i, tx := range txs {
+		if maxBytes -= types.ComputeProtoSizeForTxs([]types.Tx{tx}); maxBytes < 0 {
+			return i
+		}
+	}
+	return len(txs)
 }
 
 func (a *adapter) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {

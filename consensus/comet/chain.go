@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,8 @@ import (
 	"github.com/cometbft/cometbft/proxy"
 	"github.com/cometbft/cometbft/types"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tributary-network/tributary/ledger/kv"
 )
 
 // Chain is one chain's agreement on this node. Its methods are safe for
@@ -31,7 +32,7 @@ type Chain struct {
 	genesis *types.GenesisDoc
 	signer  *Signer
 	nodeKey *NodeKey
-	store   Store
+	store   kv.Store
 	logger  *slog.Logger
 	metrics prometheus.Registerer
 
@@ -40,20 +41,26 @@ type Chain struct {
 	head            *head
 	halt            *halt
 	round           atomic.Int64
-	dialer          *dialer
-	presence        *presence
+	loops           sync.WaitGroup
 
-	loops  sync.WaitGroup
-	ctx    context.Context //nolint:containedctx // bounds the loops between Start and Stop
-	cancel context.CancelFunc
+	state atomic.Int32 // stateNew and so on; the fields below are set before stateRunning
 
-	mu      sync.Mutex
-	started bool
-	stopped bool
-	engine  *node.Node // nil before Start and if it failed
-	clients []abcicli.Client
-	valset  validatorCache
+	ctx      context.Context //nolint:containedctx // bounds the loops between Start and Stop
+	cancel   context.CancelFunc
+	engine   *node.Node
+	clients  []abcicli.Client
+	dialer   *dialer
+	presence *presence
+	valset   validatorCache
 }
+
+// States of a Chain.
+const (
+	stateNew int32 = iota
+	stateStarting
+	stateRunning
+	stateStopped
+)
 
 // New prepares a chain; nothing runs and nothing is written before Start.
 //
@@ -62,7 +69,7 @@ type Chain struct {
 // a node that is no validator needs both all the same. logger and metrics may
 // serve several chains: all lines and metrics carry chain_id. metrics may be
 // nil.
-func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store Store, app Application,
+func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, app Application,
 	logger *slog.Logger, metrics prometheus.Registerer,
 ) (*Chain, error) {
 	c = c.withDefaults()
@@ -134,15 +141,14 @@ func (c *Chain) PeerAddr() string {
 // took. If the application failed, the error is [ErrHalted]; if the sign state
 // was lost, [ErrSignStateBehind].
 func (c *Chain) Start(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.started {
-		return fmt.Errorf("start chain %q: started before", c.ID())
+	if !c.state.CompareAndSwap(stateNew, stateStarting) {
+		return fmt.Errorf("start chain %q: started or stopped before", c.ID())
 	}
-	c.started = true
 	if err := c.start(ctx); err != nil {
+		c.state.Store(stateStopped)
 		return fmt.Errorf("start chain %q: %w", c.ID(), err)
 	}
+	c.state.Store(stateRunning)
 	return nil
 }
 
@@ -234,7 +240,7 @@ func (c *Chain) database(ctx *cfg.DBContext) (dbm.DB, error) { return c.view(ctx
 
 // view is one of CometBFT's stores.
 func (c *Chain) view(id string) *database {
-	return newDatabase(prefixed{c.store, []byte(id + "/")}, c.dbGate)
+	return newDatabase(kv.Prefixed(c.store, []byte(id+"/")), c.dbGate)
 }
 
 // engineLogger watches CometBFT's log for failures it reports nowhere else.
@@ -256,16 +262,20 @@ func (c *Chain) engineLogger() cmtlog.Logger {
 // abandon undoes a start that failed.
 func (c *Chain) abandon() {
 	c.stopEngine()
-	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), abandonTimeout)
 	defer cancel()
 	_ = c.appGate.close(ctx)
 	_ = c.dbGate.close(ctx)
 	c.signer.release()
-	c.engine = nil
 }
 
-// stopGrace bounds what is waited for where no caller's context is at hand.
-const stopGrace = 5 * time.Second
+const (
+	// abandonTimeout bounds the undoing of a failed start.
+	abandonTimeout = 5 * time.Second
+	// loopsTimeout is how long Stop waits for dial attempts before it closes
+	// the door behind them; a connection made later would leak.
+	loopsTimeout = time.Second
+)
 
 // stopEngine stops the CometBFT node and what it leaves running. It may be
 // called more than once.
@@ -273,7 +283,6 @@ func (c *Chain) stopEngine() {
 	if c.engine != nil {
 		if c.engine.IsRunning() {
 			_ = contain(c.engine.Stop)
-			c.engine.Wait()
 		} else {
 			_ = c.engine.EventBus().Stop()
 		}
@@ -289,28 +298,33 @@ func (c *Chain) stopEngine() {
 // Stop leaves the network and stops the chain. When it returns nil, neither the
 // stores nor the application are used any more, and both may be closed. If ctx
 // ends first it returns an error; the stores are cut off even so, and a
-// consensus still running on this chain ends at its next access to them.
+// consensus still running on this chain ends at its next access to them. A
+// second Stop does nothing.
 func (c *Chain) Stop(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopped || c.engine == nil {
-		c.stopped = true
+	if c.state.CompareAndSwap(stateNew, stateStopped) || !c.state.CompareAndSwap(stateRunning, stateStopped) {
 		return nil
 	}
-	c.stopped = true
 	c.cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		looped := make(chan struct{})
+		go func() {
+			defer close(looped)
+			c.loops.Wait()
+		}()
+		select {
+		case <-looped:
+		case <-time.After(loopsTimeout):
+		}
 		c.stopEngine()
-		c.loops.Wait()
+		<-looped
 	}()
 	var err error
 	select {
 	case <-done:
 	case <-ctx.Done():
 		err = ctx.Err()
-		c.logger.Error("chain did not stop in time", slog.String("stacks", string(debug.Stack())))
 	}
 	err = errors.Join(err, c.appGate.close(ctx), c.dbGate.close(ctx))
 	c.signer.release()

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	dbm "github.com/cometbft/cometbft-db"
+
+	"github.com/tributary-network/tributary/ledger/kv"
 )
 
 // Stores that CometBFT asks for by these names.
@@ -25,11 +27,11 @@ var (
 // after closing them and panics if it cannot. Once the gate is closed, reads
 // find nothing, which CometBFT takes for pruned, and writes fail.
 type database struct {
-	store Store
+	store kv.Store
 	gate  *gate
 }
 
-func newDatabase(store Store, g *gate) *database { return &database{store: store, gate: g} }
+func newDatabase(store kv.Store, g *gate) *database { return &database{store: store, gate: g} }
 
 var _ dbm.DB = (*database)(nil)
 
@@ -104,12 +106,7 @@ func (d *database) iterate(start, end []byte, reverse bool) (dbm.Iterator, error
 	if !d.gate.enter() {
 		return it, nil
 	}
-	inner, err := d.store.Iterate(start, end, reverse)
-	if err != nil {
-		d.gate.leave()
-		return nil, err
-	}
-	it.inner = inner
+	it.inner = d.store.Iterate(start, end, reverse)
 	it.Next()
 	return it, nil
 }
@@ -132,7 +129,7 @@ func (d *database) Compact(_, _ []byte) error { return nil }
 // batch collects writes; nothing is seen of them before Write.
 type batch struct {
 	gate  *gate
-	inner Batch // nil once written or closed
+	inner kv.Batch // nil once written or closed
 }
 
 // Set implements dbm.Batch.
@@ -145,8 +142,7 @@ func (b *batch) Set(key, value []byte) error {
 	case b.inner == nil:
 		return errBatchClosed
 	}
-	b.inner.Set(key, value)
-	return nil
+	return b.inner.Set(key, value)
 }
 
 // Delete implements dbm.Batch.
@@ -157,8 +153,7 @@ func (b *batch) Delete(key []byte) error {
 	case b.inner == nil:
 		return errBatchClosed
 	}
-	b.inner.Delete(key)
-	return nil
+	return b.inner.Delete(key)
 }
 
 // Write implements dbm.Batch.
@@ -175,14 +170,17 @@ func (b *batch) commit(sync bool) error {
 		return errDetached
 	}
 	defer b.gate.leave()
-	err := b.inner.Commit(sync)
+	inner := b.inner
 	b.inner = nil
-	return err
+	return inner.Commit(sync)
 }
 
 // Close implements dbm.Batch.
 func (b *batch) Close() error {
-	b.inner = nil
+	if b.inner != nil {
+		b.inner.Discard()
+		b.inner = nil
+	}
 	return nil
 }
 
@@ -190,7 +188,7 @@ func (b *batch) Close() error {
 type iterator struct {
 	start, end []byte
 	gate       *gate
-	inner      Iterator // nil if the gate was closed, or after Close
+	inner      kv.Iterator // nil if the gate was closed, or after Close
 	valid      bool
 }
 

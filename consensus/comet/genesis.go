@@ -15,6 +15,9 @@ const (
 	// DefaultBlockMaxBytes bounds a block: what every validator can send and
 	// store well within the propose timeout.
 	DefaultBlockMaxBytes = 4 << 20
+	// minBlockMaxBytes leaves room for the votes of a hundred validators and a
+	// bundle beside the header.
+	minBlockMaxBytes = 128 << 10
 	// maxEvidenceBytes bounds the evidence in a block.
 	maxEvidenceBytes = 64 << 10
 	// maxChainID is CometBFT's limit on the length of a chain id.
@@ -28,7 +31,7 @@ type Genesis struct {
 	ChainID       string    // 1 to 50 bytes
 	Time          time.Time // not the zero time; a chain does not start before it
 	Validators    []GenesisValidator
-	BlockMaxBytes int64  // 0: DefaultBlockMaxBytes
+	BlockMaxBytes int64  // 128 KiB to 100 MiB; 0: DefaultBlockMaxBytes
 	AppState      []byte // handed to InitChain
 }
 
@@ -58,8 +61,9 @@ func (g Genesis) doc() (*types.GenesisDoc, error) {
 	}
 	params := types.DefaultConsensusParams()
 	params.Block.MaxBytes = g.BlockMaxBytes
-	if params.Block.MaxBytes == 0 {
-		params.Block.MaxBytes = DefaultBlockMaxBytes
+	def(&params.Block.MaxBytes, DefaultBlockMaxBytes)
+	if params.Block.MaxBytes < minBlockMaxBytes {
+		return nil, fmt.Errorf("genesis: blocks of %d bytes, want at least %d", params.Block.MaxBytes, minBlockMaxBytes)
 	}
 	params.Block.MaxGas = -1
 	params.Evidence.MaxBytes = min(maxEvidenceBytes, params.Block.MaxBytes)

@@ -73,6 +73,16 @@ func (h *head) watch(now time.Time, mempool int) {
 	}
 }
 
+// waitedFor is how long work has been pending at now.
+func (h *head) waitedFor(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting.IsZero() {
+		return 0
+	}
+	return now.Sub(h.waiting)
+}
+
 // snapshot copies the fields that Status shows.
 func (h *head) snapshot() (height int64, blockTime, at, waiting time.Time, nextVals []byte) {
 	h.mu.Lock()

@@ -52,12 +52,12 @@ type PeerInfo struct {
 	Alive    bool   // heard of within the last seconds
 }
 
-// running returns the engine, nil before a successful start, and whether the
-// chain has not been stopped.
-func (c *Chain) running() (*node.Node, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.engine, c.engine != nil && !c.stopped
+// running returns the engine if the chain was started and not stopped.
+func (c *Chain) running() (n *node.Node, ok bool) {
+	if c.state.Load() != stateRunning {
+		return nil, false
+	}
+	return c.engine, true
 }
 
 // load runs f on the block store, which panics where it cannot read.

@@ -107,10 +107,10 @@ func (c *Chain) Status() Status {
 		WantedPeers:   len(c.cfg.Peers),
 	}
 	engine, running := c.running()
-	if engine == nil {
+	if !running {
 		return s
 	}
-	s.Running = running
+	s.Running = true
 	s.CatchingUp = engine.ConsensusReactor().WaitSync()
 	s.MempoolTxs = engine.Mempool().Size()
 	s.MempoolBytes = engine.Mempool().SizeBytes()
@@ -188,7 +188,7 @@ type Validator struct {
 // Validators returns the set that votes on the block at height, in CometBFT's
 // order; heights up to one above the last block are known, unless pruned.
 func (c *Chain) Validators(height uint64) ([]Validator, error) {
-	if engine, _ := c.running(); engine == nil {
+	if _, running := c.running(); !running {
 		return nil, ErrNotRunning
 	}
 	return c.loadValidators(int64(height)) //nolint:gosec // beyond the range is not found

@@ -4,6 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/cometbft/cometbft/mempool"
+	"github.com/cometbft/cometbft/p2p"
+	protomem "github.com/cometbft/cometbft/proto/tendermint/mempool"
 )
 
 const (
@@ -13,6 +17,9 @@ const (
 	// haltLinger is how long a halted chain stays connected: peers may still
 	// need the block that halted it, and the votes for it.
 	haltLinger = 3 * time.Second
+	// nudgeAfter is how long work waits for a block before peers are reminded
+	// of it, once in as long.
+	nudgeAfter = time.Second
 )
 
 // watch looks after a running chain until ctx ends: heartbeats, pending work,
@@ -21,7 +28,7 @@ const (
 func (c *Chain) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	var beaten, trimmed, summed time.Time
+	var beaten, nudged, trimmed, summed time.Time
 	var summedHeight int64
 	var leave <-chan time.Time
 	halted := c.halt.ch
@@ -48,6 +55,10 @@ func (c *Chain) watch(ctx context.Context) {
 			c.presence.send(height, c.flags())
 			c.presence.look()
 		}
+		if now.Sub(nudged) >= nudgeAfter && c.head.waitedFor(now) >= nudgeAfter {
+			nudged = now
+			c.nudge()
+		}
 		if now.Sub(trimmed) >= trimInterval {
 			trimmed = now
 			if err := wal.trim(height); err != nil {
@@ -56,11 +67,25 @@ func (c *Chain) watch(ctx context.Context) {
 		}
 		if now.Sub(summed) >= summaryInterval && height != summedHeight {
 			summed, summedHeight = now, height
-			txs, _ := c.MempoolStats()
-			c.logger.Info("chain", slog.Int64("height", height), slog.Int("mempool_txs", txs),
+			c.logger.Info("chain", slog.Int64("height", height), slog.Int("mempool_txs", c.engine.Mempool().Size()),
 				slog.Int("peers", c.engine.Switch().Peers().Size()))
 		}
 	}
+}
+
+// nudge sends the oldest waiting transaction to all peers once more. CometBFT
+// sends each only once, and a peer that is still fetching blocks then throws it
+// away; without any transaction it would wait for one for ever, although the
+// others need its vote to go on.
+func (c *Chain) nudge() {
+	txs := c.engine.Mempool().ReapMaxTxs(1)
+	if len(txs) == 0 {
+		return
+	}
+	msg := &protomem.Txs{Txs: [][]byte{txs[0]}}
+	c.engine.Switch().Peers().ForEach(func(peer p2p.Peer) {
+		peer.TrySend(p2p.Envelope{ChannelID: mempool.MempoolChannel, Message: msg})
+	})
 }
 
 // flags is what heartbeats say of this node.

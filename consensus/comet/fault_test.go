@@ -1,0 +1,238 @@
+package comet_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tributary-network/tributary/consensus/comet"
+)
+
+// atTx runs f when a block holds want.
+func atTx(want []byte, f func() error) func(comet.Block) error {
+	return func(b comet.Block) error {
+		for _, tx := range b.Txs {
+			if string(tx) == string(want) {
+				return f()
+			}
+		}
+		return nil
+	}
+}
+
+func TestApplicationFailureHaltsOneChain(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "halt", 4)
+	other := newNetwork(t, "other", 1)
+	n.startAll(t)
+	other.startAll(t)
+
+	n.members[0].app.setOnBlock(atTx(tx(1), func() error { panic("first line\nsecond line") }))
+	n.broadcast(t, 1, tx(1))
+	for i := 1; i < 4; i++ {
+		n.members[i].app.waitFor(t, 5*time.Second, func(txs int, _ uint64) bool { return txs == 1 })
+	}
+	eventually(t, 5*time.Second, "member 0 halted", func() bool { return n.members[0].chain.Status().Halt != nil })
+	halt := n.members[0].chain.Status().Halt
+	if halt.Reason != "finalize: panic: first line" || halt.Height != 2 {
+		t.Errorf("halt = %+v", halt)
+	}
+	if ok, reason := n.healthy(0); ok || !strings.Contains(reason, "first line") {
+		t.Errorf("health of the halted member = %v, %q", ok, reason)
+	}
+	if err := n.members[0].chain.Broadcast(tx(2)); !errors.Is(err, comet.ErrHalted) {
+		t.Errorf("Broadcast on the halted member = %v", err)
+	}
+	if b, err := n.members[0].chain.Block(1); err != nil || b.Height != 1 {
+		t.Errorf("blocks of a halted chain stay readable: %+v, %v", b, err)
+	}
+	// Three of four go on, and say that one is missing.
+	n.broadcast(t, 1, tx(2))
+	for i := 1; i < 4; i++ {
+		n.members[i].app.waitFor(t, 10*time.Second, func(txs int, _ uint64) bool { return txs == 2 })
+		eventually(t, 5*time.Second, "less power", func() bool {
+			s := n.members[i].chain.Status()
+			return s.ConnectedPower == 30 && s.TotalPower == 40
+		})
+		if ok, reason := n.healthy(i); !ok {
+			t.Errorf("member %d: %s", i, reason)
+		}
+	}
+	// All of them fail: the chain stands, the process and the other chain live.
+	for i := 1; i < 4; i++ {
+		n.members[i].app.setOnBlock(atTx(tx(3), func() error { return errBoom }))
+	}
+	n.broadcast(t, 1, tx(3))
+	for i := 1; i < 4; i++ {
+		eventually(t, 10*time.Second, "all halted", func() bool { return n.members[i].chain.Status().Halt != nil })
+		if r := n.members[i].chain.Status().Halt.Reason; r != "finalize: boom" {
+			t.Errorf("member %d: reason %q", i, r)
+		}
+	}
+	other.broadcast(t, 0, tx(9))
+	other.members[0].app.waitFor(t, 5*time.Second, func(txs int, _ uint64) bool { return txs == 1 })
+
+	// The block that fails is stored, so a restart meets it in the handshake.
+	n.stop(t, 1)
+	n.reload(t, 1)
+	err := n.tryStart(t, 1)
+	var h *comet.HaltError
+	if !errors.As(err, &h) || h.Reason != "finalize: boom" {
+		t.Errorf("start of a chain whose next block fails = %v", err)
+	}
+	// Once the application is mended, it goes on.
+	for i := range 4 {
+		n.members[i].app.setOnBlock(nil)
+		n.stop(t, i)
+		n.restart(t, i)
+	}
+	for i := range 4 {
+		n.members[i].app.waitFor(t, 15*time.Second, func(txs int, _ uint64) bool { return txs == 3 })
+	}
+}
+
+func TestRestartAndReplay(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "replay", 4)
+	n.startAll(t)
+	for i := range 5 {
+		n.broadcast(t, 0, tx(i))
+		n.members[0].app.waitFor(t, 5*time.Second, func(txs int, _ uint64) bool { return txs == i+1 })
+	}
+	n.stop(t, 3)
+	n.broadcast(t, 0, tx(5))
+	n.members[0].app.waitFor(t, 10*time.Second, func(txs int, _ uint64) bool { return txs == 6 })
+
+	// The application lost everything: all blocks are applied again.
+	n.members[3].app = newMemApp()
+	begin := time.Now()
+	n.restart(t, 3)
+	n.members[3].app.waitFor(t, 15*time.Second, func(txs int, _ uint64) bool { return txs == 6 })
+	n.waitReady(t, 3)
+	t.Logf("restarted, replayed and caught up after %v", time.Since(begin))
+	eventually(t, 5*time.Second, "same state", func() bool {
+		h0, a0 := n.members[0].app.Head()
+		h3, a3 := n.members[3].app.Head()
+		return h0 == h3 && string(a0) == string(a3)
+	})
+
+	// An application ahead of its blocks is refused, not a panic.
+	n.stop(t, 3)
+	n.members[3].store = newStore(t)
+	n.reload(t, 3)
+	if err := n.tryStart(t, 3); !errors.Is(err, comet.ErrApplicationAhead) {
+		t.Errorf("start with an application ahead of the blocks = %v", err)
+	}
+	// Wiped together, the node fetches everything.
+	n.members[3].app = newMemApp()
+	n.members[3].store = newStore(t)
+	n.restart(t, 3)
+	n.members[3].app.waitFor(t, 15*time.Second, func(txs int, _ uint64) bool { return txs == 6 })
+}
+
+func TestPanicDuringBlockSync(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "sync", 4)
+	n.startAll(t)
+	n.stop(t, 3)
+	for i := range 4 {
+		n.broadcast(t, 0, tx(i))
+		n.members[0].app.waitFor(t, 20*time.Second, func(txs int, _ uint64) bool { return txs == i+1 })
+	}
+	n.members[3].app.setOnBlock(func(b comet.Block) error {
+		if len(b.Txs) > 0 {
+			panic("cannot apply")
+		}
+		return nil
+	})
+	n.restart(t, 3)
+	eventually(t, 10*time.Second, "halted", func() bool { return n.members[3].chain.Status().Halt != nil })
+	if r := n.members[3].chain.Status().Halt.Reason; r != "finalize: panic: cannot apply" {
+		t.Errorf("reason %q", r)
+	}
+}
+
+func TestQuorumLostAndBack(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "quorum", 4)
+	n.startAll(t)
+	n.stop(t, 2)
+	n.stop(t, 3)
+	begin := time.Now()
+	eventually(t, 10*time.Second, "unhealthy without work", func() bool {
+		ok, _ := n.healthy(0)
+		return !ok
+	})
+	_, reason := n.healthy(0)
+	t.Logf("unhealthy after %v: %s", time.Since(begin), reason)
+	if !strings.Contains(reason, "quorum") {
+		t.Errorf("reason %q", reason)
+	}
+	n.broadcast(t, 0, tx(1))
+	begin = time.Now()
+	n.restart(t, 2)
+	for _, i := range []int{0, 1, 2} {
+		n.members[i].app.waitFor(t, 10*time.Second, func(txs int, _ uint64) bool { return txs == 1 })
+	}
+	t.Logf("progress %v after one returned", time.Since(begin))
+	n.waitReady(t, 0)
+}
+
+func TestSignStateLost(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "signstate", 4)
+	n.config = func(c *comet.Config) { c.DoubleSignCheckHeight = 3 }
+	n.startAll(t)
+	for i := range 3 {
+		n.broadcast(t, 0, tx(i))
+		n.members[3].app.waitFor(t, 5*time.Second, func(txs int, _ uint64) bool { return txs == i+1 })
+	}
+	n.stop(t, 3)
+	rewriteSignState(t, filepath.Join(n.members[3].dir, "config"))
+	n.reload(t, 3)
+	if err := n.tryStart(t, 3); !errors.Is(err, comet.ErrSignStateBehind) {
+		t.Fatalf("start with an old sign state = %v", err)
+	} else {
+		t.Log(err)
+	}
+	// Even with empty stores it does not sign: the blocks it fetches hold its votes.
+	n.members[3].store, n.members[3].app = newStore(t), newMemApp()
+	n.restart(t, 3)
+	n.members[3].app.waitFor(t, 15*time.Second, func(txs int, _ uint64) bool { return txs == 3 })
+	n.broadcast(t, 0, tx(3))
+	eventually(t, 10*time.Second, "refuses to sign", func() bool {
+		return errors.Is(n.members[3].chain.Status().Signer, comet.ErrSignStateBehind)
+	})
+	if ok, reason := n.healthy(3); ok {
+		t.Error("healthy without signing")
+	} else {
+		t.Log(reason)
+	}
+	// It signs again when enough blocks without its vote have passed.
+	for i := 4; i < 7; i++ {
+		n.members[0].app.waitFor(t, 20*time.Second, func(txs int, _ uint64) bool { return txs >= i })
+		n.broadcast(t, 0, tx(i))
+	}
+	eventually(t, 10*time.Second, "signs again", func() bool { return n.members[3].chain.Status().Signer == nil })
+}
+
+func TestWrongGenesis(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "genesis", 1)
+	n.startAll(t)
+	n.stop(t, 0)
+	n.reload(t, 0)
+	n.genesis.AppState = []byte("another")
+	if err := n.tryStart(t, 0); err == nil || !strings.Contains(err.Error(), "genesis") {
+		t.Errorf("start with another genesis = %v", err)
+	}
+	n.reload(t, 0)
+	n.genesis.AppState = []byte("genesis")
+	n.start(t, 0)
+	if got := fmt.Sprint(n.members[0].chain.ID()); got != "genesis" {
+		t.Errorf("ID = %q", got)
+	}
+}

@@ -1,0 +1,342 @@
+package comet_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/kv/memkv"
+)
+
+// memApp is an application whose state is a hash chain over the transactions.
+// It survives the restart of its chain, as a durable one would.
+type memApp struct {
+	mu      sync.Mutex
+	height  uint64
+	hash    [32]byte
+	txs     int
+	blocks  int // finalized, empty ones included
+	staged  memStaged
+	changed chan struct{} // closed and replaced at each commit
+	onBlock func(comet.Block) error
+	onCheck func(tx []byte) error
+}
+
+type memStaged struct {
+	height uint64
+	hash   [32]byte
+	txs    int
+}
+
+func newMemApp() *memApp { return &memApp{changed: make(chan struct{})} }
+
+func (a *memApp) Head() (uint64, []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.height, append([]byte(nil), a.hash[:]...)
+}
+
+func (a *memApp) InitChain(genesis []byte) ([]byte, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hash = sha256.Sum256(genesis)
+	return append([]byte(nil), a.hash[:]...), nil
+}
+
+type badTx uint32
+
+func (badTx) Error() string  { return "bad transaction" }
+func (b badTx) Code() uint32 { return uint32(b) }
+
+func (a *memApp) Check(tx []byte, _ bool) error {
+	if len(tx) == 0 || tx[0] == 0xff {
+		return badTx(77)
+	}
+	a.mu.Lock()
+	f := a.onCheck
+	a.mu.Unlock()
+	if f != nil {
+		return f(tx)
+	}
+	return nil
+}
+
+func (a *memApp) Propose(_ uint64, maxBytes int64, mempool [][]byte) [][]byte { return mempool }
+
+func (a *memApp) Accept(_ uint64, txs [][]byte) error {
+	for _, tx := range txs {
+		if len(tx) == 0 || tx[0] == 0xff {
+			return badTx(77)
+		}
+	}
+	return nil
+}
+
+func (a *memApp) Finalize(b comet.Block) (comet.Outcome, error) {
+	a.mu.Lock()
+	f := a.onBlock
+	a.mu.Unlock()
+	if f != nil {
+		if err := f(b); err != nil {
+			return comet.Outcome{}, err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.blocks++
+	hash := a.hash
+	for _, tx := range b.Txs {
+		sum := sha256.Sum256(tx)
+		hash = sha256.Sum256(append(hash[:], sum[:]...))
+	}
+	a.staged = memStaged{b.Height, hash, len(b.Txs)}
+	return comet.Outcome{AppHash: hash[:], Results: make([]comet.TxResult, len(b.Txs))}, nil
+}
+
+func (a *memApp) Commit() (uint64, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.height, a.hash = a.staged.height, a.staged.hash
+	a.txs += a.staged.txs
+	close(a.changed)
+	a.changed = make(chan struct{})
+	return 0, nil
+}
+
+// setOnBlock installs a hook that Finalize calls first.
+func (a *memApp) setOnBlock(f func(comet.Block) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.onBlock = f
+}
+
+// count returns the transactions and blocks so far.
+func (a *memApp) count() (txs int, height uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.txs, a.height
+}
+
+// waitFor blocks until ok holds after some commit.
+func (a *memApp) waitFor(t *testing.T, limit time.Duration, ok func(txs int, height uint64) bool) {
+	t.Helper()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		a.mu.Lock()
+		changed, txs, height := a.changed, a.txs, a.height
+		a.mu.Unlock()
+		if ok(txs, height) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			t.Fatalf("after %v: %d transactions at height %d", limit, txs, height)
+		}
+	}
+}
+
+// member is one validator: what survives a restart of its chain.
+type member struct {
+	dir     string
+	signer  *comet.Signer
+	nodeKey *comet.NodeKey
+	store   kv.Store
+	app     *memApp
+	addr    string
+	chain   *comet.Chain
+	metrics *prometheus.Registry
+}
+
+type network struct {
+	genesis comet.Genesis
+	members []*member
+	config  func(*comet.Config)
+}
+
+// newNetwork makes n validators that are not started.
+func newNetwork(t testing.TB, chainID string, n int) *network {
+	t.Helper()
+	net := &network{genesis: comet.Genesis{ChainID: chainID, Time: time.Now().Add(-time.Second), AppState: []byte("genesis")}}
+	for i, addr := range freeAddrs(t, n) {
+		dir := t.TempDir()
+		signer, err := comet.GenerateSigner(filepath.Join(dir, "config"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodeKey, err := comet.GenerateNodeKey(filepath.Join(dir, "config"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		net.members = append(net.members, &member{
+			dir: dir, signer: signer, nodeKey: nodeKey, store: newStore(t), app: newMemApp(), addr: addr,
+		})
+		net.genesis.Validators = append(net.genesis.Validators, comet.GenesisValidator{
+			PubKey: signer.PubKey(), Power: 10, Name: "v" + strconv.Itoa(i),
+		})
+	}
+	return net
+}
+
+// freeAddrs returns loopback addresses that were free a moment ago.
+func freeAddrs(t testing.TB, n int) []string {
+	t.Helper()
+	addrs := make([]string, n)
+	for i := range addrs {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		addrs[i] = l.Addr().String()
+	}
+	return addrs
+}
+
+func newStore(testing.TB) kv.Store { return memkv.New() }
+
+func testLogger(name string) *slog.Logger {
+	if os.Getenv("COMET_TEST_LOG") == "" {
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With(slog.String("node", name))
+}
+
+// start starts member i.
+func (n *network) start(t testing.TB, i int) {
+	t.Helper()
+	if err := n.tryStart(t, i); err != nil {
+		t.Fatalf("start %d: %v", i, err)
+	}
+}
+
+func (n *network) tryStart(t testing.TB, i int) error {
+	t.Helper()
+	m := n.members[i]
+	m.metrics = prometheus.NewRegistry()
+	cfg := comet.Config{Dir: filepath.Join(m.dir, "chain"), ListenAddr: m.addr, TimeoutCommit: 50 * time.Millisecond,
+		TimeoutPropose: 500 * time.Millisecond, TimeoutVote: 100 * time.Millisecond, TimeoutDelta: 200 * time.Millisecond}
+	for j, peer := range n.members {
+		if j != i {
+			cfg.Peers = append(cfg.Peers, peer.nodeKey.ID()+"@"+peer.addr)
+		}
+	}
+	if n.config != nil {
+		n.config(&cfg)
+	}
+	chain, err := comet.New(cfg, n.genesis, m.signer, m.nodeKey, m.store, m.app, testLogger(fmt.Sprint(i)), m.metrics)
+	if err != nil {
+		return err
+	}
+	if err := chain.Start(context.Background()); err != nil {
+		return err
+	}
+	m.chain = chain
+	t.Cleanup(func() { n.stop(t, i) })
+	return nil
+}
+
+// stop stops member i, if it runs.
+func (n *network) stop(t testing.TB, i int) {
+	t.Helper()
+	m := n.members[i]
+	if m.chain == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := m.chain.Stop(ctx); err != nil {
+		t.Errorf("stop %d: %v", i, err)
+	}
+	m.chain = nil
+}
+
+// restart makes member i again from what is on its disk.
+func (n *network) restart(t testing.TB, i int) {
+	t.Helper()
+	n.reload(t, i)
+	n.start(t, i)
+}
+
+func (n *network) reload(t testing.TB, i int) {
+	t.Helper()
+	m := n.members[i]
+	var err error
+	if m.signer, err = comet.LoadSigner(filepath.Join(m.dir, "config")); err != nil {
+		t.Fatal(err)
+	}
+	if m.nodeKey, err = comet.LoadNodeKey(filepath.Join(m.dir, "config")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *network) startAll(t testing.TB) {
+	t.Helper()
+	for i := range n.members {
+		n.start(t, i)
+	}
+	for i := range n.members {
+		n.waitReady(t, i)
+	}
+}
+
+// eventually polls for what has no event to wait for.
+func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("%s: not within %v", what, limit)
+		}
+	}
+}
+
+func (n *network) healthy(i int) (bool, string) {
+	s := n.members[i].chain.Status()
+	return s.Health(time.Now(), comet.HealthLimits{})
+}
+
+func (n *network) waitReady(t testing.TB, i int) {
+	t.Helper()
+	eventually(t, 15*time.Second, fmt.Sprintf("member %d healthy", i), func() bool {
+		ok, _ := n.healthy(i)
+		return ok && n.members[i].chain.Status().Height > 0
+	})
+}
+
+func (n *network) broadcast(t testing.TB, i int, tx []byte) {
+	t.Helper()
+	if err := n.members[i].chain.Broadcast(tx); err != nil {
+		t.Fatalf("broadcast at %d: %v", i, err)
+	}
+}
+
+// tx makes the n-th distinct transaction of a test.
+func tx(n int) []byte { return binary.BigEndian.AppendUint64([]byte{1}, uint64(n)) }
+
+var errBoom = errors.New("boom")
