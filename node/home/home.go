@@ -1,8 +1,9 @@
 // Package home knows a node's home directory: where its files lie, that they
 // are private, and that one process at a time uses them.
 //
-//	config/   config.toml, genesis.json, TLS files, node and validator keys
-//	data/     stores, consensus write-ahead log, sign state
+//	config/   config.toml, genesis.json, TLS files, node key; config/validator
+//	          holds the consensus key with its sign state
+//	data/     stores and consensus write-ahead log
 //	keys/     account keys (package keystore)
 //	lock      held while a node runs; names the process
 //
@@ -22,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
 )
 
 // Variable is the environment variable that names the home directory.
@@ -103,6 +105,16 @@ func (d Dir) Check() error {
 		}
 	}
 	return nil
+}
+
+// FreeSpace returns how many bytes the user of this process may still write
+// where dir lies.
+func FreeSpace(dir string) (uint64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return s.Bavail * uint64(s.Bsize), nil
 }
 
 // ErrLocked is wrapped by the error of Lock when another process holds the lock.

@@ -1,0 +1,94 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// gauge is a metric that is read from a sample.
+type gauge[S any] struct {
+	desc  *prometheus.Desc
+	label string
+	value func(S) float64
+}
+
+// sampler is a prometheus.Collector that takes one sample per scrape.
+type sampler[S any] struct {
+	sample func() S
+	gauges []gauge[S]
+}
+
+// Describe implements prometheus.Collector.
+func (s *sampler[S]) Describe(out chan<- *prometheus.Desc) {
+	for _, g := range s.gauges {
+		out <- g.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *sampler[S]) Collect(out chan<- prometheus.Metric) {
+	sample := s.sample()
+	for _, g := range s.gauges {
+		var labels []string
+		if g.label != "" {
+			labels = []string{g.label}
+		}
+		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(sample), labels...)
+	}
+}
+
+// add adds a gauge without labels.
+func (s *sampler[S]) add(name, help string, value func(S) float64) {
+	desc := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, nil, nil)
+	s.gauges = append(s.gauges, gauge[S]{desc: desc, value: value})
+}
+
+func chainCollector(sample func() ChainSample) prometheus.Collector {
+	s := &sampler[ChainSample]{sample: sample}
+	s.add("chain_height", "Height of the last durable block.", func(c ChainSample) float64 { return float64(c.Height) })
+	s.add("chain_sync_target_height", "Highest height that this node or a peer has.", func(c ChainSample) float64 { return float64(c.NetworkHeight) })
+	s.add("chain_height_age_seconds", "Time since the last durable block.", func(c ChainSample) float64 { return c.HeightAge.Seconds() })
+	s.add("chain_round", "Consensus round of the height being agreed on; above 0 something is slow.", func(c ChainSample) float64 { return float64(c.Round) })
+	s.add("chain_ready", "1 if the chain can be relied on, as /readyz says.", func(c ChainSample) float64 { return truth(c.Ready) })
+	s.add("chain_halted", "1 if the chain halted on this node.", func(c ChainSample) float64 { return truth(c.Halted) })
+	s.add("chain_catching_up", "1 while the chain fetches blocks and does not vote.", func(c ChainSample) float64 { return truth(c.CatchingUp) })
+	s.add("chain_peers", "Peers connected.", func(c ChainSample) float64 { return float64(c.Peers) })
+	s.add("clock_skew_seconds", "Clocks of the peers minus this one.", func(c ChainSample) float64 { return c.ClockSkew.Seconds() })
+	s.add("mempool_txs", "Transactions waiting for a block.", func(c ChainSample) float64 { return float64(c.MempoolTxs) })
+	s.add("mempool_bytes", "Bytes of transactions waiting for a block.", func(c ChainSample) float64 { return float64(c.MempoolBytes) })
+	s.add("mempool_records", "Checked records waiting for a block.", func(c ChainSample) float64 { return float64(c.PoolRecords) })
+	s.add("channel_open", "Open channels.", func(c ChainSample) float64 { return float64(c.OpenChannels) })
+	s.add("channel_locked_value", "Drops held in channels.", func(c ChainSample) float64 { return float64(c.Books.Escrow) })
+	s.add("ledger_conservation_delta", "Drops there are minus drops there should be: 0, or value was made or lost.", func(c ChainSample) float64 { return c.Books.Delta() })
+
+	supply := prometheus.NewDesc(namespace+"_ledger_supply_drops", "Drops by where they are.", []string{"location"}, nil)
+	for _, l := range []struct {
+		name  string
+		value func(ChainSample) float64
+	}{
+		{"accounts", func(c ChainSample) float64 { return float64(c.Books.Accounts) }},
+		{"channels", func(c ChainSample) float64 { return float64(c.Books.Escrow) }},
+		{"rent", func(c ChainSample) float64 { return float64(c.Books.Rent) }},
+		{"burned", func(c ChainSample) float64 { return float64(c.Books.Burned) }},
+		{"fees", func(c ChainSample) float64 { return float64(c.Books.Fees) }},
+	} {
+		s.gauges = append(s.gauges, gauge[ChainSample]{supply, l.name, l.value})
+	}
+	return s
+}
+
+func nodeCollector(sample func() NodeSample) prometheus.Collector {
+	s := &sampler[NodeSample]{sample: sample}
+	s.add("disk_free_bytes", "Free space where the data directory lies.", func(n NodeSample) float64 { return float64(n.DiskFree) })
+	s.add("disk_reserve_bytes", "The node stops when less space than this is free.", func(n NodeSample) float64 { return float64(n.DiskReserve) })
+	s.add("store_size_bytes", "Size of the store on disk.", func(n NodeSample) float64 { return float64(n.StoreLSM + n.StoreVlog) })
+	s.add("store_lsm_bytes", "Size of the store's tables.", func(n NodeSample) float64 { return float64(n.StoreLSM) })
+	s.add("store_vlog_bytes", "Size of the store's value log.", func(n NodeSample) float64 { return float64(n.StoreVlog) })
+	return s
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
