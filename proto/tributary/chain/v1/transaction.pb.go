@@ -100,8 +100,7 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_tributary_chain_v1_transaction_proto_rawDescGZIP(), []int{0}
 }
 
-// Stage is how far a transaction has come. Stages only rise, except that one
-// that was received or checked can be dropped.
+// Stage is how far a transaction has come.
 type Stage int32
 
 const (
@@ -115,7 +114,9 @@ const (
 	Stage_STAGE_INCLUDED Stage = 3
 	// That block's effects are durable on this node. They never change.
 	Stage_STAGE_FINAL Stage = 4
-	// It will not happen: it expired or was evicted. It may be sent again.
+	// This node has given it up: it expired, its nonce was used by another one, or
+	// no block took it in time. It may be sent again. If another node still holds
+	// it and a block includes it after all, that replaces this stage.
 	Stage_STAGE_DROPPED Stage = 5
 )
 

@@ -34,6 +34,8 @@ const (
 	ChannelState_CHANNEL_STATE_CLOSING ChannelState = 2
 	// Past its deadline; the chain closes it in one of the next blocks.
 	ChannelState_CHANNEL_STATE_DUE ChannelState = 3
+	// Its record is deleted.
+	ChannelState_CHANNEL_STATE_CLOSED ChannelState = 4
 )
 
 // Enum value maps for ChannelState.
@@ -43,12 +45,14 @@ var (
 		1: "CHANNEL_STATE_OPEN",
 		2: "CHANNEL_STATE_CLOSING",
 		3: "CHANNEL_STATE_DUE",
+		4: "CHANNEL_STATE_CLOSED",
 	}
 	ChannelState_value = map[string]int32{
 		"CHANNEL_STATE_UNSPECIFIED": 0,
 		"CHANNEL_STATE_OPEN":        1,
 		"CHANNEL_STATE_CLOSING":     2,
 		"CHANNEL_STATE_DUE":         3,
+		"CHANNEL_STATE_CLOSED":      4,
 	}
 )
 
@@ -153,7 +157,8 @@ func (ChannelEvent_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{24, 0}
 }
 
-// Channel is the state of a channel.
+// Channel is the state of a channel. Of a closed one only name, id, index,
+// parties, totals and closed are set.
 type Channel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{id in hex}".
@@ -188,7 +193,9 @@ type Channel struct {
 	// Length of the challenge window, settlement clock.
 	Challenge uint32 `protobuf:"varint,17,opt,name=challenge,proto3" json:"challenge,omitempty"`
 	// Lanes that were redeemed on, ascending. Empty in lists.
-	Lanes         []*LaneState `protobuf:"bytes,18,rep,name=lanes,proto3" json:"lanes,omitempty"`
+	Lanes []*LaneState `protobuf:"bytes,18,rep,name=lanes,proto3" json:"lanes,omitempty"`
+	// How it ended; set if it is closed.
+	Closed        *Channel_Closing `protobuf:"bytes,19,opt,name=closed,proto3" json:"closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -345,6 +352,13 @@ func (x *Channel) GetChallenge() uint32 {
 func (x *Channel) GetLanes() []*LaneState {
 	if x != nil {
 		return x.Lanes
+	}
+	return nil
+}
+
+func (x *Channel) GetClosed() *Channel_Closing {
+	if x != nil {
+		return x.Closed
 	}
 	return nil
 }
@@ -1777,7 +1791,7 @@ type ListChannelsRequest struct {
 	// Bech32 addresses.
 	Payer string `protobuf:"bytes,1,opt,name=payer,proto3" json:"payer,omitempty"`
 	Payee string `protobuf:"bytes,2,opt,name=payee,proto3" json:"payee,omitempty"`
-	// Only channels in this state.
+	// Only channels in this state; unspecified is all that are not closed.
 	State ChannelState `protobuf:"varint,3,opt,name=state,proto3,enum=tributary.channel.v1.ChannelState" json:"state,omitempty"`
 	// 1 to 500, default 50.
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -1854,7 +1868,8 @@ func (x *ListChannelsRequest) GetPageToken() string {
 
 type ListChannelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Their lanes are left out.
+	// Their lanes are left out. A page may be short, and even empty, although
+	// more follow.
 	Channels []*Channel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1925,6 +1940,9 @@ func (x *ListChannelsResponse) GetSettlementClock() uint64 {
 
 // At least one of names, payer and payee must be given. An event is sent if its
 // channel is named, or has that payer, or that payee.
+//
+// Between messages of one watch, and of watches that resume each other, no event
+// is lost or repeated, but for EXPIRING notices, which a resumed watch repeats.
 type WatchChannelsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{id in hex}", at most 1,000.
@@ -1936,9 +1954,12 @@ type WatchChannelsRequest struct {
 	ResumeToken string `protobuf:"bytes,4,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	// Or with the block of this height; without token and height, with the next
 	// block.
-	FromHeight    uint64 `protobuf:"varint,5,opt,name=from_height,json=fromHeight,proto3" json:"from_height,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FromHeight uint64 `protobuf:"varint,5,opt,name=from_height,json=fromHeight,proto3" json:"from_height,omitempty"`
+	// Send EXPIRING when the settlement clock is this close to a channel's
+	// expiry; 0 means two default challenge windows.
+	ExpiringWithin uint64 `protobuf:"varint,6,opt,name=expiring_within,json=expiringWithin,proto3" json:"expiring_within,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WatchChannelsRequest) Reset() {
@@ -2006,9 +2027,16 @@ func (x *WatchChannelsRequest) GetFromHeight() uint64 {
 	return 0
 }
 
+func (x *WatchChannelsRequest) GetExpiringWithin() uint64 {
+	if x != nil {
+		return x.ExpiringWithin
+	}
+	return 0
+}
+
 type WatchChannelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Resumes after this message. Empty only for EXPIRING notices and gaps.
+	// Resumes after this message.
 	ResumeToken string `protobuf:"bytes,1,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
@@ -2246,6 +2274,70 @@ func (x *ChannelEvent) GetDeadline() uint64 {
 	return 0
 }
 
+// Closing is how a channel ended.
+type Channel_Closing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// KIND_FINALISED, KIND_COOP_CLOSED or KIND_PAYEE_CLOSED.
+	Kind ChannelEvent_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=tributary.channel.v1.ChannelEvent_Kind" json:"kind,omitempty"`
+	// Block height.
+	Height uint64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	// Returned to the payer, rent included.
+	Refunded      uint64 `protobuf:"varint,3,opt,name=refunded,proto3" json:"refunded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Channel_Closing) Reset() {
+	*x = Channel_Closing{}
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Channel_Closing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Channel_Closing) ProtoMessage() {}
+
+func (x *Channel_Closing) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Channel_Closing.ProtoReflect.Descriptor instead.
+func (*Channel_Closing) Descriptor() ([]byte, []int) {
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{0, 0}
+}
+
+func (x *Channel_Closing) GetKind() ChannelEvent_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ChannelEvent_KIND_UNSPECIFIED
+}
+
+func (x *Channel_Closing) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Channel_Closing) GetRefunded() uint64 {
+	if x != nil {
+		return x.Refunded
+	}
+	return 0
+}
+
 // Gap tells that events were lost because this node has pruned them: read the
 // channels again, then go on with what follows.
 type WatchChannelsResponse_Gap struct {
@@ -2259,7 +2351,7 @@ type WatchChannelsResponse_Gap struct {
 
 func (x *WatchChannelsResponse_Gap) Reset() {
 	*x = WatchChannelsResponse_Gap{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2271,7 +2363,7 @@ func (x *WatchChannelsResponse_Gap) String() string {
 func (*WatchChannelsResponse_Gap) ProtoMessage() {}
 
 func (x *WatchChannelsResponse_Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2407,7 @@ type WatchChannelsResponse_Heartbeat struct {
 
 func (x *WatchChannelsResponse_Heartbeat) Reset() {
 	*x = WatchChannelsResponse_Heartbeat{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2419,7 @@ func (x *WatchChannelsResponse_Heartbeat) String() string {
 func (*WatchChannelsResponse_Heartbeat) ProtoMessage() {}
 
 func (x *WatchChannelsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2460,7 @@ var File_tributary_channel_v1_channel_proto protoreflect.FileDescriptor
 
 const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\n" +
-	"\"tributary/channel/v1/channel.proto\x12\x14tributary.channel.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xbb\x04\n" +
+	"\"tributary/channel/v1/channel.proto\x12\x14tributary.channel.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xf6\x05\n" +
 	"\aChannel\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x14\n" +
@@ -2393,7 +2485,12 @@ const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"expires_at\x18\x0f \x01(\x04R\texpiresAt\x12\x19\n" +
 	"\bclose_at\x18\x10 \x01(\x04R\acloseAt\x12\x1c\n" +
 	"\tchallenge\x18\x11 \x01(\rR\tchallenge\x125\n" +
-	"\x05lanes\x18\x12 \x03(\v2\x1f.tributary.channel.v1.LaneStateR\x05lanes\"p\n" +
+	"\x05lanes\x18\x12 \x03(\v2\x1f.tributary.channel.v1.LaneStateR\x05lanes\x12=\n" +
+	"\x06closed\x18\x13 \x01(\v2%.tributary.channel.v1.Channel.ClosingR\x06closed\x1az\n" +
+	"\aClosing\x12;\n" +
+	"\x04kind\x18\x01 \x01(\x0e2'.tributary.channel.v1.ChannelEvent.KindR\x04kind\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x1a\n" +
+	"\brefunded\x18\x03 \x01(\x04R\brefunded\"p\n" +
 	"\tLaneState\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\rR\x04lane\x12\x1a\n" +
 	"\bredeemed\x18\x02 \x01(\x04R\bredeemed\x12\x14\n" +
@@ -2510,14 +2607,15 @@ const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\bchannels\x18\x01 \x03(\v2\x1d.tributary.channel.v1.ChannelR\bchannels\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
 	"\x06height\x18\x03 \x01(\x04R\x06height\x12)\n" +
-	"\x10settlement_clock\x18\x04 \x01(\x04R\x0fsettlementClock\"\x9c\x01\n" +
+	"\x10settlement_clock\x18\x04 \x01(\x04R\x0fsettlementClock\"\xc5\x01\n" +
 	"\x14WatchChannelsRequest\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\x12\x14\n" +
 	"\x05payer\x18\x02 \x01(\tR\x05payer\x12\x14\n" +
 	"\x05payee\x18\x03 \x01(\tR\x05payee\x12!\n" +
 	"\fresume_token\x18\x04 \x01(\tR\vresumeToken\x12\x1f\n" +
 	"\vfrom_height\x18\x05 \x01(\x04R\n" +
-	"fromHeight\"\xd1\x03\n" +
+	"fromHeight\x12'\n" +
+	"\x0fexpiring_within\x18\x06 \x01(\x04R\x0eexpiringWithin\"\xd1\x03\n" +
 	"\x15WatchChannelsResponse\x12!\n" +
 	"\fresume_token\x18\x01 \x01(\tR\vresumeToken\x12:\n" +
 	"\x05event\x18\x02 \x01(\v2\".tributary.channel.v1.ChannelEventH\x00R\x05event\x12C\n" +
@@ -2557,12 +2655,13 @@ const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\x11KIND_PAYEE_CLOSED\x10\a\x12\x11\n" +
 	"\rKIND_EXTENDED\x10\b\x12\x11\n" +
 	"\rKIND_EXPIRING\x10\tB\v\n" +
-	"\t_tx_index*w\n" +
+	"\t_tx_index*\x91\x01\n" +
 	"\fChannelState\x12\x1d\n" +
 	"\x19CHANNEL_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12CHANNEL_STATE_OPEN\x10\x01\x12\x19\n" +
 	"\x15CHANNEL_STATE_CLOSING\x10\x02\x12\x15\n" +
-	"\x11CHANNEL_STATE_DUE\x10\x032\xac\x06\n" +
+	"\x11CHANNEL_STATE_DUE\x10\x03\x12\x18\n" +
+	"\x14CHANNEL_STATE_CLOSED\x10\x042\xac\x06\n" +
 	"\x0eChannelService\x12e\n" +
 	"\fOpenChannels\x12).tributary.channel.v1.OpenChannelsRequest\x1a*.tributary.channel.v1.OpenChannelsResponse\x12P\n" +
 	"\x05TopUp\x12\".tributary.channel.v1.TopUpRequest\x1a#.tributary.channel.v1.TopUpResponse\x12S\n" +
@@ -2588,7 +2687,7 @@ func file_tributary_channel_v1_channel_proto_rawDescGZIP() []byte {
 }
 
 var file_tributary_channel_v1_channel_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tributary_channel_v1_channel_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_tributary_channel_v1_channel_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_tributary_channel_v1_channel_proto_goTypes = []any{
 	(ChannelState)(0),                       // 0: tributary.channel.v1.ChannelState
 	(ChannelEvent_Kind)(0),                  // 1: tributary.channel.v1.ChannelEvent.Kind
@@ -2617,67 +2716,70 @@ var file_tributary_channel_v1_channel_proto_goTypes = []any{
 	(*WatchChannelsRequest)(nil),            // 24: tributary.channel.v1.WatchChannelsRequest
 	(*WatchChannelsResponse)(nil),           // 25: tributary.channel.v1.WatchChannelsResponse
 	(*ChannelEvent)(nil),                    // 26: tributary.channel.v1.ChannelEvent
-	(*WatchChannelsResponse_Gap)(nil),       // 27: tributary.channel.v1.WatchChannelsResponse.Gap
-	(*WatchChannelsResponse_Heartbeat)(nil), // 28: tributary.channel.v1.WatchChannelsResponse.Heartbeat
-	(*v1.Envelope)(nil),                     // 29: tributary.chain.v1.Envelope
-	(v1.Stage)(0),                           // 30: tributary.chain.v1.Stage
-	(*v1.Transaction)(nil),                  // 31: tributary.chain.v1.Transaction
-	(*v1.StateProof)(nil),                   // 32: tributary.chain.v1.StateProof
+	(*Channel_Closing)(nil),                 // 27: tributary.channel.v1.Channel.Closing
+	(*WatchChannelsResponse_Gap)(nil),       // 28: tributary.channel.v1.WatchChannelsResponse.Gap
+	(*WatchChannelsResponse_Heartbeat)(nil), // 29: tributary.channel.v1.WatchChannelsResponse.Heartbeat
+	(*v1.Envelope)(nil),                     // 30: tributary.chain.v1.Envelope
+	(v1.Stage)(0),                           // 31: tributary.chain.v1.Stage
+	(*v1.Transaction)(nil),                  // 32: tributary.chain.v1.Transaction
+	(*v1.StateProof)(nil),                   // 33: tributary.chain.v1.StateProof
 }
 var file_tributary_channel_v1_channel_proto_depIdxs = []int32{
 	0,  // 0: tributary.channel.v1.Channel.state:type_name -> tributary.channel.v1.ChannelState
 	3,  // 1: tributary.channel.v1.Channel.lanes:type_name -> tributary.channel.v1.LaneState
-	29, // 2: tributary.channel.v1.OpenChannels.envelope:type_name -> tributary.chain.v1.Envelope
-	4,  // 3: tributary.channel.v1.OpenChannels.channels:type_name -> tributary.channel.v1.OpenParams
-	5,  // 4: tributary.channel.v1.OpenChannelsRequest.open:type_name -> tributary.channel.v1.OpenChannels
-	30, // 5: tributary.channel.v1.OpenChannelsRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	31, // 6: tributary.channel.v1.OpenChannelsResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	29, // 7: tributary.channel.v1.TopUp.envelope:type_name -> tributary.chain.v1.Envelope
-	8,  // 8: tributary.channel.v1.TopUpRequest.top_up:type_name -> tributary.channel.v1.TopUp
-	30, // 9: tributary.channel.v1.TopUpRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	31, // 10: tributary.channel.v1.TopUpResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	29, // 11: tributary.channel.v1.Extend.envelope:type_name -> tributary.chain.v1.Envelope
-	11, // 12: tributary.channel.v1.ExtendRequest.extend:type_name -> tributary.channel.v1.Extend
-	30, // 13: tributary.channel.v1.ExtendRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	31, // 14: tributary.channel.v1.ExtendResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	29, // 15: tributary.channel.v1.RequestClose.envelope:type_name -> tributary.chain.v1.Envelope
-	14, // 16: tributary.channel.v1.RequestCloseRequest.request_close:type_name -> tributary.channel.v1.RequestClose
-	30, // 17: tributary.channel.v1.RequestCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	31, // 18: tributary.channel.v1.RequestCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	29, // 19: tributary.channel.v1.CooperativeClose.envelope:type_name -> tributary.chain.v1.Envelope
-	4,  // 20: tributary.channel.v1.CooperativeClose.rollover:type_name -> tributary.channel.v1.OpenParams
-	17, // 21: tributary.channel.v1.CooperativeCloseRequest.close:type_name -> tributary.channel.v1.CooperativeClose
-	30, // 22: tributary.channel.v1.CooperativeCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	31, // 23: tributary.channel.v1.CooperativeCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	2,  // 24: tributary.channel.v1.GetChannelResponse.channel:type_name -> tributary.channel.v1.Channel
-	32, // 25: tributary.channel.v1.GetChannelResponse.proofs:type_name -> tributary.chain.v1.StateProof
-	0,  // 26: tributary.channel.v1.ListChannelsRequest.state:type_name -> tributary.channel.v1.ChannelState
-	2,  // 27: tributary.channel.v1.ListChannelsResponse.channels:type_name -> tributary.channel.v1.Channel
-	26, // 28: tributary.channel.v1.WatchChannelsResponse.event:type_name -> tributary.channel.v1.ChannelEvent
-	27, // 29: tributary.channel.v1.WatchChannelsResponse.gap:type_name -> tributary.channel.v1.WatchChannelsResponse.Gap
-	28, // 30: tributary.channel.v1.WatchChannelsResponse.heartbeat:type_name -> tributary.channel.v1.WatchChannelsResponse.Heartbeat
-	1,  // 31: tributary.channel.v1.ChannelEvent.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
-	6,  // 32: tributary.channel.v1.ChannelService.OpenChannels:input_type -> tributary.channel.v1.OpenChannelsRequest
-	9,  // 33: tributary.channel.v1.ChannelService.TopUp:input_type -> tributary.channel.v1.TopUpRequest
-	12, // 34: tributary.channel.v1.ChannelService.Extend:input_type -> tributary.channel.v1.ExtendRequest
-	15, // 35: tributary.channel.v1.ChannelService.RequestClose:input_type -> tributary.channel.v1.RequestCloseRequest
-	18, // 36: tributary.channel.v1.ChannelService.CooperativeClose:input_type -> tributary.channel.v1.CooperativeCloseRequest
-	20, // 37: tributary.channel.v1.ChannelService.GetChannel:input_type -> tributary.channel.v1.GetChannelRequest
-	22, // 38: tributary.channel.v1.ChannelService.ListChannels:input_type -> tributary.channel.v1.ListChannelsRequest
-	24, // 39: tributary.channel.v1.ChannelService.WatchChannels:input_type -> tributary.channel.v1.WatchChannelsRequest
-	7,  // 40: tributary.channel.v1.ChannelService.OpenChannels:output_type -> tributary.channel.v1.OpenChannelsResponse
-	10, // 41: tributary.channel.v1.ChannelService.TopUp:output_type -> tributary.channel.v1.TopUpResponse
-	13, // 42: tributary.channel.v1.ChannelService.Extend:output_type -> tributary.channel.v1.ExtendResponse
-	16, // 43: tributary.channel.v1.ChannelService.RequestClose:output_type -> tributary.channel.v1.RequestCloseResponse
-	19, // 44: tributary.channel.v1.ChannelService.CooperativeClose:output_type -> tributary.channel.v1.CooperativeCloseResponse
-	21, // 45: tributary.channel.v1.ChannelService.GetChannel:output_type -> tributary.channel.v1.GetChannelResponse
-	23, // 46: tributary.channel.v1.ChannelService.ListChannels:output_type -> tributary.channel.v1.ListChannelsResponse
-	25, // 47: tributary.channel.v1.ChannelService.WatchChannels:output_type -> tributary.channel.v1.WatchChannelsResponse
-	40, // [40:48] is the sub-list for method output_type
-	32, // [32:40] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	27, // 2: tributary.channel.v1.Channel.closed:type_name -> tributary.channel.v1.Channel.Closing
+	30, // 3: tributary.channel.v1.OpenChannels.envelope:type_name -> tributary.chain.v1.Envelope
+	4,  // 4: tributary.channel.v1.OpenChannels.channels:type_name -> tributary.channel.v1.OpenParams
+	5,  // 5: tributary.channel.v1.OpenChannelsRequest.open:type_name -> tributary.channel.v1.OpenChannels
+	31, // 6: tributary.channel.v1.OpenChannelsRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	32, // 7: tributary.channel.v1.OpenChannelsResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	30, // 8: tributary.channel.v1.TopUp.envelope:type_name -> tributary.chain.v1.Envelope
+	8,  // 9: tributary.channel.v1.TopUpRequest.top_up:type_name -> tributary.channel.v1.TopUp
+	31, // 10: tributary.channel.v1.TopUpRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	32, // 11: tributary.channel.v1.TopUpResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	30, // 12: tributary.channel.v1.Extend.envelope:type_name -> tributary.chain.v1.Envelope
+	11, // 13: tributary.channel.v1.ExtendRequest.extend:type_name -> tributary.channel.v1.Extend
+	31, // 14: tributary.channel.v1.ExtendRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	32, // 15: tributary.channel.v1.ExtendResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	30, // 16: tributary.channel.v1.RequestClose.envelope:type_name -> tributary.chain.v1.Envelope
+	14, // 17: tributary.channel.v1.RequestCloseRequest.request_close:type_name -> tributary.channel.v1.RequestClose
+	31, // 18: tributary.channel.v1.RequestCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	32, // 19: tributary.channel.v1.RequestCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	30, // 20: tributary.channel.v1.CooperativeClose.envelope:type_name -> tributary.chain.v1.Envelope
+	4,  // 21: tributary.channel.v1.CooperativeClose.rollover:type_name -> tributary.channel.v1.OpenParams
+	17, // 22: tributary.channel.v1.CooperativeCloseRequest.close:type_name -> tributary.channel.v1.CooperativeClose
+	31, // 23: tributary.channel.v1.CooperativeCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	32, // 24: tributary.channel.v1.CooperativeCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	2,  // 25: tributary.channel.v1.GetChannelResponse.channel:type_name -> tributary.channel.v1.Channel
+	33, // 26: tributary.channel.v1.GetChannelResponse.proofs:type_name -> tributary.chain.v1.StateProof
+	0,  // 27: tributary.channel.v1.ListChannelsRequest.state:type_name -> tributary.channel.v1.ChannelState
+	2,  // 28: tributary.channel.v1.ListChannelsResponse.channels:type_name -> tributary.channel.v1.Channel
+	26, // 29: tributary.channel.v1.WatchChannelsResponse.event:type_name -> tributary.channel.v1.ChannelEvent
+	28, // 30: tributary.channel.v1.WatchChannelsResponse.gap:type_name -> tributary.channel.v1.WatchChannelsResponse.Gap
+	29, // 31: tributary.channel.v1.WatchChannelsResponse.heartbeat:type_name -> tributary.channel.v1.WatchChannelsResponse.Heartbeat
+	1,  // 32: tributary.channel.v1.ChannelEvent.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
+	1,  // 33: tributary.channel.v1.Channel.Closing.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
+	6,  // 34: tributary.channel.v1.ChannelService.OpenChannels:input_type -> tributary.channel.v1.OpenChannelsRequest
+	9,  // 35: tributary.channel.v1.ChannelService.TopUp:input_type -> tributary.channel.v1.TopUpRequest
+	12, // 36: tributary.channel.v1.ChannelService.Extend:input_type -> tributary.channel.v1.ExtendRequest
+	15, // 37: tributary.channel.v1.ChannelService.RequestClose:input_type -> tributary.channel.v1.RequestCloseRequest
+	18, // 38: tributary.channel.v1.ChannelService.CooperativeClose:input_type -> tributary.channel.v1.CooperativeCloseRequest
+	20, // 39: tributary.channel.v1.ChannelService.GetChannel:input_type -> tributary.channel.v1.GetChannelRequest
+	22, // 40: tributary.channel.v1.ChannelService.ListChannels:input_type -> tributary.channel.v1.ListChannelsRequest
+	24, // 41: tributary.channel.v1.ChannelService.WatchChannels:input_type -> tributary.channel.v1.WatchChannelsRequest
+	7,  // 42: tributary.channel.v1.ChannelService.OpenChannels:output_type -> tributary.channel.v1.OpenChannelsResponse
+	10, // 43: tributary.channel.v1.ChannelService.TopUp:output_type -> tributary.channel.v1.TopUpResponse
+	13, // 44: tributary.channel.v1.ChannelService.Extend:output_type -> tributary.channel.v1.ExtendResponse
+	16, // 45: tributary.channel.v1.ChannelService.RequestClose:output_type -> tributary.channel.v1.RequestCloseResponse
+	19, // 46: tributary.channel.v1.ChannelService.CooperativeClose:output_type -> tributary.channel.v1.CooperativeCloseResponse
+	21, // 47: tributary.channel.v1.ChannelService.GetChannel:output_type -> tributary.channel.v1.GetChannelResponse
+	23, // 48: tributary.channel.v1.ChannelService.ListChannels:output_type -> tributary.channel.v1.ListChannelsResponse
+	25, // 49: tributary.channel.v1.ChannelService.WatchChannels:output_type -> tributary.channel.v1.WatchChannelsResponse
+	42, // [42:50] is the sub-list for method output_type
+	34, // [34:42] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_tributary_channel_v1_channel_proto_init() }
@@ -2717,7 +2819,7 @@ func file_tributary_channel_v1_channel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_channel_v1_channel_proto_rawDesc), len(file_tributary_channel_v1_channel_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

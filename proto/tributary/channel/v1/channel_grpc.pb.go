@@ -50,10 +50,10 @@ type ChannelServiceClient interface {
 	// CooperativeClose closes at once by the signatures of both parties, and may
 	// open the channel that replaces it. Anyone may submit it.
 	CooperativeClose(ctx context.Context, in *CooperativeCloseRequest, opts ...grpc.CallOption) (*CooperativeCloseResponse, error)
-	// GetChannel returns an open or closing channel. A closed one is NOT_FOUND;
-	// its outcome is in the settlement that closed it and in WatchChannels.
+	// GetChannel returns a channel. Of a closed one only what it came to is left.
 	GetChannel(ctx context.Context, in *GetChannelRequest, opts ...grpc.CallOption) (*GetChannelResponse, error)
-	// ListChannels returns open and closing channels, oldest first.
+	// ListChannels returns channels, oldest first. Pages show the channels that
+	// there were at the first page, each in its present state.
 	ListChannels(ctx context.Context, in *ListChannelsRequest, opts ...grpc.CallOption) (*ListChannelsResponse, error)
 	// WatchChannels tells what happens to channels, from a height or a token on.
 	// A watcher that is slower than the chain is caught up from the index and
@@ -177,10 +177,10 @@ type ChannelServiceServer interface {
 	// CooperativeClose closes at once by the signatures of both parties, and may
 	// open the channel that replaces it. Anyone may submit it.
 	CooperativeClose(context.Context, *CooperativeCloseRequest) (*CooperativeCloseResponse, error)
-	// GetChannel returns an open or closing channel. A closed one is NOT_FOUND;
-	// its outcome is in the settlement that closed it and in WatchChannels.
+	// GetChannel returns a channel. Of a closed one only what it came to is left.
 	GetChannel(context.Context, *GetChannelRequest) (*GetChannelResponse, error)
-	// ListChannels returns open and closing channels, oldest first.
+	// ListChannels returns channels, oldest first. Pages show the channels that
+	// there were at the first page, each in its present state.
 	ListChannels(context.Context, *ListChannelsRequest) (*ListChannelsResponse, error)
 	// WatchChannels tells what happens to channels, from a height or a token on.
 	// A watcher that is slower than the chain is caught up from the index and

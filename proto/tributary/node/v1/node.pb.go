@@ -869,7 +869,7 @@ func (x *GetBlockResponse) GetTxHashes() [][]byte {
 
 type ListBlocksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 500, default 50.
+	// 1 to 100, default 50.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

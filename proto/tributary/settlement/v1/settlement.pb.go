@@ -1081,7 +1081,8 @@ func (x *ListSettlementsRequest) GetPageToken() string {
 
 type ListSettlementsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Without results of entries.
+	// Without results of entries. A page may be short, and even empty, although
+	// more follow.
 	Settlements []*Settlement `protobuf:"bytes,1,rep,name=settlements,proto3" json:"settlements,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1531,7 +1532,8 @@ func (*StreamSettlementsRequest_Ack_) isStreamSettlementsRequest_Message() {}
 type StreamSettlementsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ascending by one for each update and item error; 0 for other messages. The
-	// server keeps unacknowledged ones for 24 hours, at most 10^6 of them.
+	// server keeps unacknowledged ones for 24 hours, at most 10^6 of them: a client
+	// that does not acknowledge runs out of credit.
 	UpdateSeq uint64 `protobuf:"varint,1,opt,name=update_seq,json=updateSeq,proto3" json:"update_seq,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
@@ -1678,8 +1680,8 @@ type StreamSettlementsRequest_Hello struct {
 	ResumeAfterSeq uint64 `protobuf:"varint,2,opt,name=resume_after_seq,json=resumeAfterSeq,proto3" json:"resume_after_seq,omitempty"`
 	// session of the last Welcome; 0 on the first stream.
 	Session uint64 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"`
-	// The client wants at most this many entries under way; 0 leaves it to the
-	// server.
+	// The client wants at most this many entries of credit, at least those of
+	// its largest item; 0 leaves it to the server.
 	MaxEntries uint32 `protobuf:"varint,4,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
 	// Updates carry results of all entries, not only of those not applied.
 	FullResults   bool `protobuf:"varint,5,opt,name=full_results,json=fullResults,proto3" json:"full_results,omitempty"`
@@ -1753,7 +1755,9 @@ func (x *StreamSettlementsRequest_Hello) GetFullResults() bool {
 }
 
 // Item submits a batch. It costs credit: its entries (at least one) and the
-// bytes of its signed transaction.
+// bytes of the request message it comes in. An item for which no update came
+// before the stream broke may not have arrived: send it again. What arrived
+// twice happens once, and is told once.
 type StreamSettlementsRequest_Item struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the client, echoed in every update about the item.
@@ -2076,7 +2080,8 @@ func (x *StreamSettlementsResponse_Window) GetRetryAfterMs() uint32 {
 	return 0
 }
 
-// Update tells a new stage of an item.
+// Update tells a new stage of an item: CHECKED (with no more than the name),
+// then FINAL with its outcome, or DROPPED. Stages may be skipped.
 type StreamSettlementsResponse_Update struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClientSeq     uint64                 `protobuf:"varint,1,opt,name=client_seq,json=clientSeq,proto3" json:"client_seq,omitempty"`
