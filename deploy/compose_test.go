@@ -92,7 +92,7 @@ func confined(t *testing.T, s types.ServiceConfig) {
 	}
 }
 
-// published checks that validator N is reached at 127.0.0.1:919N and 819N.
+// published checks the ports that `testnet files --base-port 9190` expects.
 func published(t *testing.T, s types.ServiceConfig) {
 	t.Helper()
 	n := strings.TrimPrefix(s.Name, "validator")
@@ -103,7 +103,7 @@ func published(t *testing.T, s types.ServiceConfig) {
 		}
 		got[p.Target] = p.Published
 	}
-	if diff := cmp.Diff(map[uint32]string{9090: "919" + n, 8080: "819" + n}, got); diff != "" {
+	if diff := cmp.Diff(map[uint32]string{9090: "9" + n + "91", 8080: "9" + n + "92"}, got); diff != "" {
 		t.Errorf("ports (-want +got):\n%s", diff)
 	}
 }
