@@ -1,6 +1,7 @@
 package comet_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -234,5 +235,134 @@ func TestWrongGenesis(t *testing.T) {
 	n.start(t, 0)
 	if got := fmt.Sprint(n.members[0].chain.ID()); got != "genesis" {
 		t.Errorf("ID = %q", got)
+	}
+}
+
+// Two of four nodes stand still without closing a connection, as under SIGSTOP.
+// There is no work, so only the heartbeats can tell.
+func TestFrozenQuorum(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "frozen", 4)
+	frozen := make([]*freezer, 0, 2)
+	for _, m := range n.members[2:] {
+		f := newFreezer(t, m.addr)
+		m.public, m.passive = f.addr, true
+		frozen = append(frozen, f)
+	}
+	n.startAll(t)
+	for _, f := range frozen {
+		f.freeze(true)
+	}
+	begin := time.Now()
+	eventually(t, 10*time.Second, "unhealthy", func() bool {
+		ok, reason := n.healthy(0)
+		return !ok && strings.HasPrefix(reason, "quorum unreachable")
+	})
+	if s := n.members[0].chain.Status(); s.Peers != 3 || !s.PendingSince.IsZero() {
+		t.Errorf("connections were closed or work was pending: %+v", s)
+	}
+	t.Logf("unhealthy %v after two of four froze", time.Since(begin))
+	n.broadcast(t, 0, tx(1))
+	for _, f := range frozen {
+		f.freeze(false)
+	}
+	begin = time.Now()
+	for _, m := range n.members {
+		m.app.waitFor(t, 10*time.Second, func(txs int, _ uint64) bool { return txs == 1 })
+	}
+	n.waitReady(t, 0)
+	t.Logf("going on %v after they thawed", time.Since(begin))
+}
+
+// An application that refuses a proposal votes against it; one validator alone
+// cannot stop the others.
+func TestAcceptRefuses(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "accept", 4)
+	n.startAll(t)
+	// Member 0 proposes what no honest node accepts, as a faulty one might.
+	n.members[0].app.mu.Lock()
+	n.members[0].app.propose = func([][]byte) [][]byte { return [][]byte{{0xff}} }
+	n.members[0].app.mu.Unlock()
+	for i := range 5 { // it proposes at least one of these heights
+		n.broadcast(t, 1, tx(i))
+		n.members[1].app.waitFor(t, 10*time.Second, func(txs int, _ uint64) bool { return txs == i+1 })
+	}
+	for i, m := range n.members {
+		if s := m.chain.Status(); s.Halt != nil {
+			t.Errorf("member %d halted: %v", i, s.Halt)
+		}
+	}
+}
+
+// A proposal beyond the block's size is cut, not fatal.
+func TestProposalTooLarge(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "large", 1)
+	n.genesis.BlockMaxBytes = 128 << 10
+	n.members[0].app.propose = func(pool [][]byte) [][]byte {
+		if len(pool) == 0 {
+			return nil
+		}
+		return append(pool, make([]byte, 100<<10), make([]byte, 100<<10))
+	}
+	n.startAll(t)
+	n.broadcast(t, 0, []byte{1})
+	n.members[0].app.waitFor(t, 5*time.Second, func(txs int, _ uint64) bool { return txs >= 1 })
+	if s := n.members[0].chain.Status(); s.Halt != nil {
+		t.Error(s.Halt)
+	}
+}
+
+func TestMempoolLimits(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "mempool", 2)
+	n.config = func(c *comet.Config) { c.MempoolTxs, c.MaxTxBytes = 3, 1000 }
+	n.startAll(t)
+	n.stop(t, 1) // no more blocks
+	for i := range 3 {
+		n.broadcast(t, 0, tx(i))
+	}
+	chain := n.members[0].chain
+	if err := chain.Broadcast(tx(9)); !errors.Is(err, comet.ErrMempoolFull) {
+		t.Errorf("Broadcast into a full mempool = %v", err)
+	}
+	if err := chain.Broadcast(tx(1)); err != nil && !errors.Is(err, comet.ErrMempoolFull) {
+		t.Errorf("Broadcast of a known transaction = %v", err)
+	}
+	if txs, bytes := chain.MempoolStats(); txs != 3 || bytes != 27 {
+		t.Errorf("MempoolStats = %d, %d, want 3, 27", txs, bytes)
+	}
+	n.members[1].passive = true
+	n.restart(t, 1)
+	for i := range 2 {
+		n.members[i].app.waitFor(t, 10*time.Second, func(txs int, _ uint64) bool { return txs == 3 })
+	}
+	if err := chain.Broadcast(append([]byte{1}, make([]byte, 1000)...)); !errors.Is(err, comet.ErrTxTooLarge) {
+		t.Errorf("Broadcast of 1001 bytes = %v", err)
+	}
+	n.members[0].app.mu.Lock()
+	n.members[0].app.onCheck = func([]byte) error { panic("in check") }
+	n.members[0].app.mu.Unlock()
+	var refused *comet.RefusedError
+	if err := chain.Broadcast(tx(10)); !errors.As(err, &refused) || refused.Code() != 1 {
+		t.Errorf("Broadcast of what Check panics on = %v", err)
+	}
+	if s := chain.Status(); s.Halt != nil {
+		t.Errorf("a panic in Check halted the chain: %v", s.Halt)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := errors.Join(chain.Stop(ctx), chain.Stop(ctx)); err != nil {
+		t.Error(err)
+	}
+	if err := chain.Broadcast(tx(11)); !errors.Is(err, comet.ErrNotRunning) {
+		t.Errorf("Broadcast after Stop = %v", err)
+	}
+	if _, err := chain.Block(1); !errors.Is(err, comet.ErrNotRunning) {
+		t.Errorf("Block after Stop = %v", err)
+	}
+	if err := chain.Start(ctx); err == nil {
+		t.Error("a stopped chain started again")
 	}
 }

@@ -1,6 +1,7 @@
 package comet_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -35,6 +36,7 @@ type memApp struct {
 	changed chan struct{} // closed and replaced at each commit
 	onBlock func(comet.Block) error
 	onCheck func(tx []byte) error
+	propose func(mempool [][]byte) [][]byte
 }
 
 type memStaged struct {
@@ -76,7 +78,14 @@ func (a *memApp) Check(tx []byte, _ bool) error {
 	return nil
 }
 
-func (a *memApp) Propose(_ uint64, maxBytes int64, mempool [][]byte) [][]byte { return mempool }
+func (a *memApp) Propose(_ uint64, _ int64, mempool [][]byte) [][]byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.propose != nil {
+		return a.propose(mempool)
+	}
+	return mempool
+}
 
 func (a *memApp) Accept(_ uint64, txs [][]byte) error {
 	for _, tx := range txs {
@@ -159,7 +168,9 @@ type member struct {
 	nodeKey *comet.NodeKey
 	store   kv.Store
 	app     *memApp
-	addr    string
+	addr    string // listens
+	public  string // peers dial, if not addr
+	passive bool   // dials nobody
 	chain   *comet.Chain
 	metrics *prometheus.Registry
 }
@@ -237,8 +248,8 @@ func (n *network) tryStart(t testing.TB, i int) error {
 	cfg := comet.Config{Dir: filepath.Join(m.dir, "chain"), ListenAddr: m.addr, TimeoutCommit: 50 * time.Millisecond,
 		TimeoutPropose: 500 * time.Millisecond, TimeoutVote: 100 * time.Millisecond, TimeoutDelta: 200 * time.Millisecond}
 	for j, peer := range n.members {
-		if j != i {
-			cfg.Peers = append(cfg.Peers, peer.nodeKey.ID()+"@"+peer.addr)
+		if j != i && !m.passive {
+			cfg.Peers = append(cfg.Peers, peer.nodeKey.ID()+"@"+cmp.Or(peer.public, peer.addr))
 		}
 	}
 	if n.config != nil {
