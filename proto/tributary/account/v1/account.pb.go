@@ -186,9 +186,8 @@ type GetAccountResponse struct {
 	Account *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// The state this is: after this block.
 	Height uint64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
-	// Proofs of the account's row. The account is as of their height, which may
-	// be below that of the head.
-	Proofs        []*v1.StateProof `protobuf:"bytes,3,rep,name=proofs,proto3" json:"proofs,omitempty"`
+	// Of the account's row. next_nonce is not in it.
+	Proof         *v1.StateProof `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,9 +236,9 @@ func (x *GetAccountResponse) GetHeight() uint64 {
 	return 0
 }
 
-func (x *GetAccountResponse) GetProofs() []*v1.StateProof {
+func (x *GetAccountResponse) GetProof() *v1.StateProof {
 	if x != nil {
-		return x.Proofs
+		return x.Proof
 	}
 	return nil
 }
@@ -606,11 +605,11 @@ const file_tributary_account_v1_account_proto_rawDesc = "" +
 	"\x11GetAccountRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
-	"with_proof\x18\x02 \x01(\bR\twithProof\"\x9d\x01\n" +
+	"with_proof\x18\x02 \x01(\bR\twithProof\"\x9b\x01\n" +
 	"\x12GetAccountResponse\x127\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1d.tributary.account.v1.AccountR\aaccount\x12\x16\n" +
-	"\x06height\x18\x02 \x01(\x04R\x06height\x126\n" +
-	"\x06proofs\x18\x03 \x03(\v2\x1e.tributary.chain.v1.StateProofR\x06proofs\"z\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\x124\n" +
+	"\x05proof\x18\x03 \x01(\v2\x1e.tributary.chain.v1.StateProofR\x05proof\"z\n" +
 	"\bTransfer\x128\n" +
 	"\benvelope\x18\x01 \x01(\v2\x1c.tributary.chain.v1.EnvelopeR\benvelope\x12\x1c\n" +
 	"\trecipient\x18\x02 \x01(\tR\trecipient\x12\x16\n" +
@@ -670,7 +669,7 @@ var file_tributary_account_v1_account_proto_goTypes = []any{
 }
 var file_tributary_account_v1_account_proto_depIdxs = []int32{
 	0,  // 0: tributary.account.v1.GetAccountResponse.account:type_name -> tributary.account.v1.Account
-	8,  // 1: tributary.account.v1.GetAccountResponse.proofs:type_name -> tributary.chain.v1.StateProof
+	8,  // 1: tributary.account.v1.GetAccountResponse.proof:type_name -> tributary.chain.v1.StateProof
 	9,  // 2: tributary.account.v1.Transfer.envelope:type_name -> tributary.chain.v1.Envelope
 	3,  // 3: tributary.account.v1.TransferRequest.transfer:type_name -> tributary.account.v1.Transfer
 	10, // 4: tributary.account.v1.TransferRequest.wait_for:type_name -> tributary.chain.v1.Stage

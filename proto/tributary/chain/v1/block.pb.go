@@ -135,8 +135,8 @@ type StateProof struct {
 	Height uint64 `protobuf:"varint,5,opt,name=height,proto3" json:"height,omitempty"`
 	// Its root, 32 bytes.
 	AppHash []byte `protobuf:"bytes,6,opt,name=app_hash,json=appHash,proto3" json:"app_hash,omitempty"`
-	// The header of block height+1, which carries app_hash. Unset while that
-	// block is not there: ask again to get it.
+	// A header that carries app_hash: that of block height+1, or, if block height
+	// changed nothing, its own. Unset while there is none: ask again to get it.
 	Header        *Header `protobuf:"bytes,7,opt,name=header,proto3" json:"header,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

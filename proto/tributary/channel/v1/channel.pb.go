@@ -1664,7 +1664,8 @@ type GetChannelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{id in hex}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Also return proofs of the channel's row and of its lanes.
+	// Also return a proof of the channel's row. Lanes above 0 are not in it, and are
+	// left out of the answer then.
 	WithProof     bool `protobuf:"varint,2,opt,name=with_proof,json=withProof,proto3" json:"with_proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1720,9 +1721,8 @@ type GetChannelResponse struct {
 	// The state this is: after block height, at settlement_clock.
 	Height          uint64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
 	SettlementClock uint64 `protobuf:"varint,3,opt,name=settlement_clock,json=settlementClock,proto3" json:"settlement_clock,omitempty"`
-	// First the channel's row, then the rows of the lanes above 0 that were used.
-	// The channel is as of their height, which may be below that of the head.
-	Proofs        []*v1.StateProof `protobuf:"bytes,4,rep,name=proofs,proto3" json:"proofs,omitempty"`
+	// Of the channel's row, which holds all but the lanes above 0.
+	Proof         *v1.StateProof `protobuf:"bytes,4,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1778,9 +1778,9 @@ func (x *GetChannelResponse) GetSettlementClock() uint64 {
 	return 0
 }
 
-func (x *GetChannelResponse) GetProofs() []*v1.StateProof {
+func (x *GetChannelResponse) GetProof() *v1.StateProof {
 	if x != nil {
-		return x.Proofs
+		return x.Proof
 	}
 	return nil
 }
@@ -2590,12 +2590,12 @@ const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\x11GetChannelRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
-	"with_proof\x18\x02 \x01(\bR\twithProof\"\xc8\x01\n" +
+	"with_proof\x18\x02 \x01(\bR\twithProof\"\xc6\x01\n" +
 	"\x12GetChannelResponse\x127\n" +
 	"\achannel\x18\x01 \x01(\v2\x1d.tributary.channel.v1.ChannelR\achannel\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12)\n" +
-	"\x10settlement_clock\x18\x03 \x01(\x04R\x0fsettlementClock\x126\n" +
-	"\x06proofs\x18\x04 \x03(\v2\x1e.tributary.chain.v1.StateProofR\x06proofs\"\xb7\x01\n" +
+	"\x10settlement_clock\x18\x03 \x01(\x04R\x0fsettlementClock\x124\n" +
+	"\x05proof\x18\x04 \x01(\v2\x1e.tributary.chain.v1.StateProofR\x05proof\"\xb7\x01\n" +
 	"\x13ListChannelsRequest\x12\x14\n" +
 	"\x05payer\x18\x01 \x01(\tR\x05payer\x12\x14\n" +
 	"\x05payee\x18\x02 \x01(\tR\x05payee\x128\n" +
@@ -2751,7 +2751,7 @@ var file_tributary_channel_v1_channel_proto_depIdxs = []int32{
 	31, // 23: tributary.channel.v1.CooperativeCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
 	32, // 24: tributary.channel.v1.CooperativeCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
 	2,  // 25: tributary.channel.v1.GetChannelResponse.channel:type_name -> tributary.channel.v1.Channel
-	33, // 26: tributary.channel.v1.GetChannelResponse.proofs:type_name -> tributary.chain.v1.StateProof
+	33, // 26: tributary.channel.v1.GetChannelResponse.proof:type_name -> tributary.chain.v1.StateProof
 	0,  // 27: tributary.channel.v1.ListChannelsRequest.state:type_name -> tributary.channel.v1.ChannelState
 	2,  // 28: tributary.channel.v1.ListChannelsResponse.channels:type_name -> tributary.channel.v1.Channel
 	26, // 29: tributary.channel.v1.WatchChannelsResponse.event:type_name -> tributary.channel.v1.ChannelEvent
