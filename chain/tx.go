@@ -110,8 +110,18 @@ func DecodeTx(d Domain, raw []byte) (Tx, error) {
 		return Tx{}, Refuse(CodeBadKey, "signer: %v", err)
 	}
 	t.Signer = ledger.NewAddress(zone, t.SignerKey)
-	t.Hash = ledger.HashOf(txTag, t.Signed())
+	t.Hash = TxHash(raw)
 	return t, nil
+}
+
+// TxHash returns the name of the transaction raw: the hash of everything but the
+// signature. It names any bytes, so that what cannot be decoded has a receipt
+// too; bytes too few to hold a signature are hashed whole.
+func TxHash(raw []byte) ledger.Hash {
+	if len(raw) >= ledger.SignatureSize {
+		raw = raw[:len(raw)-ledger.SignatureSize]
+	}
+	return ledger.HashOf(txTag, raw)
 }
 
 // Signed returns the bytes the signature covers.
