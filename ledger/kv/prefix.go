@@ -18,6 +18,12 @@ func PrefixedWriter(w Writer, prefix []byte) Writer {
 	return &writer{w: w, key: append([]byte(nil), prefix...), n: len(prefix)}
 }
 
+// PrefixedSnapshot returns the part of s whose keys begin with prefix. Its Close
+// closes s.
+func PrefixedSnapshot(s Snapshot, prefix []byte) Snapshot {
+	return snapshot{reader: reader{r: s, prefix: append([]byte(nil), prefix...)}, s: s}
+}
+
 type reader struct {
 	r      Reader
 	prefix []byte
