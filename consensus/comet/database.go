@@ -107,7 +107,7 @@ func (d *database) iterate(start, end []byte, reverse bool) (dbm.Iterator, error
 		return it, nil
 	}
 	it.inner = d.store.Iterate(start, end, reverse)
-	it.Next()
+	it.valid = it.inner.Next()
 	return it, nil
 }
 
@@ -199,7 +199,10 @@ func (i *iterator) Domain() (start, end []byte) { return i.start, i.end }
 func (i *iterator) Valid() bool { return i.valid }
 
 // Next implements dbm.Iterator.
-func (i *iterator) Next() { i.valid = i.inner.Next() }
+func (i *iterator) Next() {
+	i.mustBeValid()
+	i.valid = i.inner.Next()
+}
 
 // Key implements dbm.Iterator.
 func (i *iterator) Key() []byte {

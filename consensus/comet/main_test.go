@@ -1,0 +1,37 @@
+package comet_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain checks that stopped chains leave no goroutine behind but those of
+// CometBFT that cannot be reached from outside: for each consensus log opened,
+// the two of its file.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	known := []goleak.Option{
+		goleak.IgnoreAnyFunction("github.com/cometbft/cometbft/libs/autofile.(*AutoFile).closeFileRoutine"),
+		goleak.IgnoreAnyFunction("github.com/cometbft/cometbft/libs/autofile.OpenAutoFile.func1"),
+		goleak.IgnoreTopFunction("os/signal.loop"),
+		// Of a start that failed in the handshake: NewNode keeps its event bus.
+		goleak.IgnoreTopFunction("github.com/cometbft/cometbft/libs/pubsub.(*Server).loop"),
+	}
+	err := goleak.Find(known...)
+	for range 20 { // some end only when they wake up, every two seconds
+		if err == nil {
+			break
+		}
+		<-time.After(250 * time.Millisecond)
+		err = goleak.Find(known...)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
