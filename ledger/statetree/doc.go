@@ -12,6 +12,7 @@
 //	'd' | state key   value of a registry key, or row
 //	't' | node key    nodes of the IAVL tree, written by IAVL
 //	'm'               height, IAVL version, application hash and tables
+//	'o'               oldest IAVL version kept, once one was pruned
 //
 // # A block
 //

@@ -18,6 +18,7 @@ const (
 	dataSpace = 'd'
 	nodeSpace = 't'
 	metaKey   = 'm'
+	oldestKey = 'o'
 )
 
 // meta is the record of the last block.

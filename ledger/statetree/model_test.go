@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/cosmos/iavl"
@@ -195,10 +197,17 @@ func random(r *rand.Rand, n int) []byte {
 	return b
 }
 
-// source returns a seeded source and logs the seed.
+// source returns a seeded source and logs the seed. SEED in the environment
+// repeats a run.
 func source(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
+	if v, ok := os.LookupEnv("SEED"); ok {
+		var err error
+		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }

@@ -1,7 +1,11 @@
 package statetree
 
 import (
+	"bytes"
+	"encoding/binary"
+
 	corestore "cosmossdk.io/core/store"
+	"github.com/cosmos/iavl"
 	dbm "github.com/cosmos/iavl/db"
 
 	"github.com/tributary-network/tributary/ledger/kv"
@@ -15,6 +19,7 @@ type write struct{ key, value []byte }
 // in pieces unless its flush threshold is never reached.
 type nodeStore struct {
 	store  kv.Store
+	oldest int64 // version, 0 before the first
 	staged []write
 	bytes  int64 // of keys and values in staged
 }
@@ -30,9 +35,26 @@ func (s *nodeStore) drain() []write {
 
 func (s *nodeStore) Get(key []byte) ([]byte, error) { return s.store.Get(key) }
 
+// Has is how IAVL looks for its oldest version: by the node (version, 1), the root.
+// But a root can live on inside later versions when its own is pruned, and IAVL
+// would then begin to prune anew at a version that is gone.
 func (s *nodeStore) Has(key []byte) (bool, error) {
+	if version, ok := rootVersion(key); ok && version < s.oldest {
+		return false, nil
+	}
 	v, err := s.store.Get(key)
 	return v != nil, err
+}
+
+// rootKey returns IAVL's key of the root of a version, rootVersion its inverse.
+func rootKey(version int64) []byte { return append([]byte{'s'}, iavl.GetRootKey(version)...) }
+
+func rootVersion(key []byte) (int64, bool) {
+	if len(key) != 13 || key[0] != 's' {
+		return 0, false
+	}
+	version := int64(binary.BigEndian.Uint64(key[1:]))
+	return version, bytes.Equal(key, rootKey(version))
 }
 
 func (s *nodeStore) Iterator(from, to []byte) (corestore.Iterator, error) {

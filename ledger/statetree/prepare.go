@@ -62,8 +62,12 @@ func (p *preparation) reset() {
 	}
 }
 
-// copy returns a copy of a value in the arena, which was made large enough.
+// copy returns a copy of a value, never nil, in the arena, which was made large
+// enough.
 func (p *preparation) copy(v []byte) []byte {
+	if len(v) == 0 {
+		return []byte{}
+	}
 	at := len(p.arena)
 	p.arena = append(p.arena, v...)
 	return p.arena[at:len(p.arena):len(p.arena)]
@@ -429,7 +433,7 @@ func (t *Tree) Apply() error {
 		if err := t.pinCommitted(p.next.version); err != nil {
 			return t.fail(errors.Join(fmt.Errorf("apply block %d: %w", p.next.height, err), snap.release()))
 		}
-		t.oldest = max(t.oldest, 1)
+		t.nodes.oldest = max(t.nodes.oldest, 1)
 	}
 	old := t.flip(snap)
 	p.reset()

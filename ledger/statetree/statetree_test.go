@@ -528,6 +528,46 @@ func TestClosed(t *testing.T) {
 	}
 }
 
+// TestEmptyValue has a block whose only value is empty, which is not a deletion.
+func TestEmptyValue(t *testing.T) {
+	t.Parallel()
+	s := memkv.New()
+	tree := open(t, s, options())
+	root := block(t, s, tree, 1, changes("k", ""))
+	if root == stateproof.EmptyRoot() {
+		t.Error("a key with an empty value is not in the hash")
+	}
+	if err := tree.Read(func(v chain.View) error {
+		if got := v.Get([]byte("k")); got == nil || len(got) != 0 {
+			t.Errorf("Get = %#v, want an empty value", got)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPruneRootThatLivesOn prunes a version whose root is a part of later ones.
+// IAVL takes the version for the oldest when it is opened again.
+func TestPruneRootThatLivesOn(t *testing.T) {
+	t.Parallel()
+	s := memkv.New()
+	o := options()
+	o.KeepVersions = 1
+	tree := open(t, s, o)
+	block(t, s, tree, 1, changes("m", "1"))
+	for h := uint64(2); h <= 12; h++ {
+		block(t, s, tree, h, changes(fmt.Sprintf("a%d", h), "1"))
+		if _, err := tree.Prune(1); err != nil {
+			t.Fatalf("Prune at %d: %v", h, err)
+		}
+		tree = open(t, s, o)
+	}
+	if st := tree.Stats(); st.Oldest != 12 || st.Version != 12 {
+		t.Errorf("%+v, want version 12 only", st)
+	}
+}
+
 // TestPrune follows the versions kept while blocks change one key or nothing.
 func TestPrune(t *testing.T) {
 	t.Parallel()

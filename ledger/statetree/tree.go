@@ -2,9 +2,9 @@ package statetree
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -37,7 +37,6 @@ type Tree struct {
 	writeMu   sync.Mutex
 	iavl      *iavl.MutableTree
 	committed *iavl.ImmutableTree // the version of head, nil before the first
-	oldest    int64               // oldest version kept, 0 before the first
 	nodes     *nodeStore
 	prep      preparation
 	failed    error // why the tree takes no more blocks
@@ -112,6 +111,14 @@ func (t *Tree) load(head *meta) error {
 }
 
 func (t *Tree) loadVersion(head *meta) error {
+	b, err := t.store.Get([]byte{oldestKey})
+	if err != nil {
+		return fmt.Errorf("read the oldest version: %w", err)
+	}
+	t.nodes.oldest = 1
+	if len(b) == 8 {
+		t.nodes.oldest = int64(binary.BigEndian.Uint64(b))
+	}
 	if err := t.iavl.LoadVersionForOverwriting(head.version); err != nil {
 		return fmt.Errorf("load version %d of the tree: %w", head.version, err)
 	}
@@ -121,7 +128,6 @@ func (t *Tree) loadVersion(head *meta) error {
 	if got := t.iavl.Hash(); !bytes.Equal(got, head.root[:]) {
 		return fmt.Errorf("the tree has root %x at height %d, recorded is %s: the store is damaged", got, head.height, head.root)
 	}
-	t.oldest = int64(sort.Search(int(head.version), func(i int) bool { return t.iavl.VersionExists(int64(i)) }))
 	return t.pinCommitted(head.version)
 }
 
@@ -212,7 +218,7 @@ type Stats struct {
 func (t *Tree) Stats() Stats {
 	t.writeMu.Lock()
 	defer t.writeMu.Unlock()
-	s := Stats{Version: t.head.Load().version, Oldest: t.oldest}
+	s := Stats{Version: t.head.Load().version, Oldest: t.nodes.oldest}
 	s.Pages, s.PagesWithRows, s.PageBytes = t.pages.size()
 	if t.committed != nil {
 		s.Keys = t.committed.Size()
