@@ -80,11 +80,9 @@ type Consensus struct {
 
 // Mempool bounds what waits for a block.
 type Mempool struct {
-	MaxTxs        int      `toml:"max_txs"`
-	MaxBytes      Size     `toml:"max_bytes"`
-	BundleDelay   Duration `toml:"bundle_delay"`
-	BundleRecords int      `toml:"bundle_records"`
-	BundleBytes   Size     `toml:"bundle_bytes"`
+	MaxTxs      int      `toml:"max_txs"`
+	MaxBytes    Size     `toml:"max_bytes"`
+	BundleDelay Duration `toml:"bundle_delay"`
 }
 
 // GRPC holds the API's address and limits.
@@ -97,6 +95,8 @@ type GRPC struct {
 	MaxInFlight         int      `toml:"max_in_flight"`
 	MaxConnections      int      `toml:"max_connections"`
 	MaxConnectionsPerIP int      `toml:"max_connections_per_ip"`
+	RequestsPerSecond   int      `toml:"requests_per_second"`
+	Burst               int      `toml:"burst"`
 	MaxDeadline         Duration `toml:"max_deadline"`
 }
 

@@ -229,7 +229,7 @@ func TestValidate(t *testing.T) {
 		{"certificate without key", func(c *config.Config) { c.TLS.CertFile = "a.crt" }, "tls.cert_file"},
 		{"client CA without certificate", func(c *config.Config) { c.TLS.ClientCAFile = "ca.crt" }, "tls.client_ca_file"},
 		{"no commit pause", func(c *config.Config) { c.Consensus.TimeoutCommit.Duration = 0 }, "consensus.timeout_commit"},
-		{"bundle too large", func(c *config.Config) { c.Mempool.BundleRecords = 1025 }, "mempool.bundle_records"},
+		{"slow bundles", func(c *config.Config) { c.Mempool.BundleDelay.Duration = 2 * time.Second }, "mempool.bundle_delay"},
 		{"tiny memtable", func(c *config.Config) { c.Store.Memtable = 1 << 20 }, "store.memtable"},
 		{"level of a module", func(c *config.Config) { c.Log.Level = "warn, api=debug" }, ""},
 		{"unknown level", func(c *config.Config) { c.Log.Level = "chatty" }, "log.level"},

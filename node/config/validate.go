@@ -138,9 +138,7 @@ func (v *validator) consensus() {
 
 	v.between("mempool.max_txs", m.MaxTxs, 1, 1_000_000)
 	v.size("mempool.max_bytes", m.MaxBytes, 4<<20, 4<<30)
-	v.duration("mempool.bundle_delay", m.BundleDelay, 0, time.Second)
-	v.between("mempool.bundle_records", m.BundleRecords, 1, 1024)
-	v.size("mempool.bundle_bytes", m.BundleBytes, 1<<10, 1<<20)
+	v.duration("mempool.bundle_delay", m.BundleDelay, time.Millisecond, time.Second)
 }
 
 func (v *validator) listeners() {
@@ -152,6 +150,8 @@ func (v *validator) listeners() {
 	v.between("grpc.max_in_flight", g.MaxInFlight, 1, 100_000)
 	v.between("grpc.max_connections", g.MaxConnections, 1, 100_000)
 	v.between("grpc.max_connections_per_ip", g.MaxConnectionsPerIP, 1, 100_000)
+	v.between("grpc.requests_per_second", g.RequestsPerSecond, 1, 1_000_000)
+	v.between("grpc.burst", g.Burst, 1, 1_000_000)
 	v.duration("grpc.max_deadline", g.MaxDeadline, time.Second, time.Hour)
 	v.listener("http.listen", v.config.HTTP.Listen)
 

@@ -23,7 +23,6 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
-	"golang.org/x/sys/unix"
 )
 
 // Variable is the environment variable that names the home directory.
@@ -105,16 +104,6 @@ func (d Dir) Check() error {
 		}
 	}
 	return nil
-}
-
-// FreeSpace returns how many bytes the user of this process may still write
-// where dir lies.
-func FreeSpace(dir string) (uint64, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return s.Bavail * uint64(s.Bsize), nil
 }
 
 // ErrLocked is wrapped by the error of Lock when another process holds the lock.

@@ -86,16 +86,6 @@ func TestCreateAndCheck(t *testing.T) {
 	}
 }
 
-func TestFreeSpace(t *testing.T) {
-	t.Parallel()
-	if free, err := home.FreeSpace(t.TempDir()); err != nil || free < 1<<20 || free > 1<<60 {
-		t.Errorf("%d bytes free, %v", free, err)
-	}
-	if _, err := home.FreeSpace(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("of a missing directory: %v", err)
-	}
-}
-
 func TestReadPrivate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
