@@ -110,6 +110,40 @@ func (e *Entry) Signed(d chain.Domain, id ledger.Hash) []byte {
 	}
 }
 
+// Size returns the length of the entry's encoding.
+func (e *Entry) Size() int {
+	n := 2
+	for v := e.Index; ; v >>= 7 {
+		n++
+		if v < 0x80 {
+			break
+		}
+	}
+	switch e.Claim {
+	case ClaimVoucher:
+		n += 8 + 8 + ledger.SignatureSize
+		if !e.UsageRoot.IsZero() {
+			n += ledger.HashSize
+		}
+	case ClaimHash:
+		n += 8 + 8 + ledger.HashSize + 8 + 4 + 2 + 4 + ledger.SignatureSize + 2 + ledger.HashSize
+	case ClaimNone:
+	}
+	return n
+}
+
+// claimed returns what the entry claims for its lane. DecodeBatch has checked
+// that a hash lane's sums do not overflow.
+func (e *Entry) claimed() Lane {
+	if e.Claim == ClaimHash {
+		return Lane{
+			Redeemed: e.Commit.BaseCumulative + ledger.Amount(e.Step)*e.Commit.UnitPrice,
+			Units:    e.Commit.BaseUnits + uint64(e.Step),
+		}
+	}
+	return Lane{Redeemed: e.Cumulative, Units: e.Units, UsageRoot: e.UsageRoot}
+}
+
 func (e *Entry) append(w *codec.Writer) {
 	claim := e.Claim
 	if claim == ClaimVoucher && !e.UsageRoot.IsZero() {
@@ -240,7 +274,46 @@ func DecodeBatch(payload []byte) (Batch, error) {
 			return Batch{}, at(err, i)
 		}
 	}
+	if b.Auth != nil && !b.Closes() {
+		return Batch{}, chain.Refuse(chain.CodeMalformed, "close authority in a batch that closes nothing")
+	}
 	return b, nil
+}
+
+// Closes reports whether an entry has the close flag.
+func (b *Batch) Closes() bool {
+	for i := range b.Entries {
+		if b.Entries[i].Close {
+			return true
+		}
+	}
+	return false
+}
+
+// CloseAuth returns what the batch's authority must sign. It is owned by the
+// caller; Auth must not be nil.
+func (b *Batch) CloseAuth() (CloseAuth, error) {
+	root, count, err := ClosingRoot(b.Entries)
+	return CloseAuth{Payee: b.Payee, EntriesRoot: root, Count: count, ValidUntil: b.Auth.ValidUntil}, err
+}
+
+// CheckAuthority returns why the batch, sent by signer in the block at height,
+// may not close channels, or nil. valid says that the signature of its close
+// authority holds. Without close flags there is nothing to check.
+func (b *Batch) CheckAuthority(signer ledger.Address, height uint64, valid bool) error {
+	switch {
+	case b.Auth == nil && (signer == b.Payee || !b.Closes()):
+		return nil
+	case b.Auth == nil:
+		return chain.Refuse(chain.CodeNotPayee, "only payee %s may close, or its close authority", b.Payee)
+	case ledger.NewAddress(b.Payee.Zone(), b.Auth.PayeeKey) != b.Payee:
+		return chain.Refuse(chain.CodeNotPayee, "close authority by key %s, which is not of payee %s", b.Auth.PayeeKey, b.Payee)
+	case height > b.Auth.ValidUntil:
+		return chain.Refuse(chain.CodeExpired, "close authority valid until height %d, this is %d", b.Auth.ValidUntil, height)
+	case !valid:
+		return chain.Refuse(chain.CodeBadSignature, "signature of the close authority")
+	}
+	return nil
 }
 
 // minEntrySize is the length of the shortest entry: index, lane and flags.
@@ -254,8 +327,10 @@ func (b *Batch) checkEntry(i int) error {
 	if e.Claim == ClaimVoucher && e.Cumulative > ledger.MaxAmount {
 		return chain.Refuse(chain.CodeAmountOverflow, "cumulative %d exceeds %d", uint64(e.Cumulative), uint64(ledger.MaxAmount))
 	}
-	if e.Claim == ClaimHash && (e.Commit.Steps == 0 || e.Commit.Steps > MaxHashSteps || e.Step == 0 || e.Step > e.Commit.Steps) {
-		return chain.Refuse(chain.CodeInvalidValue, "step %d of a hash lane of %d, at most %d", e.Step, e.Commit.Steps, MaxHashSteps)
+	if e.Claim == ClaimHash {
+		if err := e.checkHash(); err != nil {
+			return err
+		}
 	}
 	if i == 0 {
 		return nil
@@ -269,6 +344,28 @@ func (b *Batch) checkEntry(i int) error {
 	}
 	return nil
 }
+
+// checkHash checks the ranges of a hash lane's claim, which needs no state.
+func (e *Entry) checkHash() error {
+	c := &e.Commit
+	if c.Steps == 0 || c.Steps > MaxHashSteps || e.Step == 0 || e.Step > c.Steps {
+		return chain.Refuse(chain.CodeInvalidValue, "step %d of a hash lane of %d, at most %d", e.Step, c.Steps, MaxHashSteps)
+	}
+	paid, err := c.UnitPrice.Mul(uint64(e.Step))
+	if err == nil {
+		_, err = c.BaseCumulative.Add(paid)
+	}
+	if err == nil && c.BaseUnits > math.MaxUint64-uint64(e.Step) {
+		err = ledger.ErrOverflow
+	}
+	if err != nil {
+		return chain.Refuse(chain.CodeAmountOverflow, "step %d of a hash lane: %v", e.Step, err)
+	}
+	return nil
+}
+
+// maxPositions is how many positions a RuleError names at most.
+const maxPositions = 64
 
 // at adds the position of an entry to err.
 func at(err error, position int) error {

@@ -1,7 +1,13 @@
 package settlement
 
 import (
+	"errors"
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
 )
 
 // Params are the consensus parameters. They come from the genesis, are part of
@@ -51,3 +57,137 @@ func LocalParams() Params {
 	p.Services = []uint32{0, 1, 2, 3}
 	return p
 }
+
+// ReservedBytes returns how many bytes of a block are reserved for urgent
+// redemptions.
+func (p *Params) ReservedBytes() int64 {
+	return p.MaxBlockBytes * int64(p.ReservedBps) / ledger.BasisPoints
+}
+
+// Rules returns the parameters of the channel protocol.
+func (p *Params) Rules() channel.Rules {
+	return channel.Rules{
+		MinDeposit: p.MinDeposit, Rent: p.Rent, BurnBps: p.BurnBps,
+		MinChallenge: p.MinChallenge, MaxChallenge: p.MaxChallenge,
+		MaxLifetime: p.MaxLifetime, Services: p.Services,
+	}
+}
+
+// Bounds of parameters. They keep every sum of the rules below 2^63.
+const (
+	maxFee        ledger.Amount = 1_000_000_000_000 // for one item, in drops
+	maxLifetime                 = 1 << 40
+	maxBlockBytes               = 64 << 20
+	maxReserved                 = 9_000
+	maxStretch                  = 64
+	maxServices                 = 1_024
+	depositFees                 = 100 // a deposit is worth at least this many entry fees
+)
+
+// Validate returns an error that names the first parameter out of its range.
+func (p *Params) Validate() error {
+	for _, f := range []struct {
+		name  string
+		value ledger.Amount
+	}{
+		{"tx_fee", p.TxFee},
+		{"open_fee", p.OpenFee},
+		{"entry_fee", p.EntryFee},
+		{"step_fee", p.StepFee},
+		{"rent", p.Rent},
+		{"min_deposit", p.MinDeposit},
+	} {
+		if f.value > maxFee {
+			return fmt.Errorf("%s is %d drops, at most %d", f.name, uint64(f.value), uint64(maxFee))
+		}
+	}
+	switch {
+	case p.MinDeposit == 0 || p.MinDeposit < depositFees*p.EntryFee:
+		return fmt.Errorf("min_deposit is %d drops, at least %d times entry_fee and not 0", uint64(p.MinDeposit), depositFees)
+	case p.BurnBps > ledger.BasisPoints:
+		return fmt.Errorf("burn_bps is %d, at most %d", p.BurnBps, ledger.BasisPoints)
+	case p.MinChallenge == 0:
+		return errors.New("min_challenge is 0")
+	case p.DefaultChallenge < p.MinChallenge:
+		return fmt.Errorf("default_challenge is %d, at least min_challenge %d", p.DefaultChallenge, p.MinChallenge)
+	case p.MaxChallenge < p.DefaultChallenge:
+		return fmt.Errorf("max_challenge is %d, at least default_challenge %d", p.MaxChallenge, p.DefaultChallenge)
+	case p.MaxLifetime < channel.MinLifetime*uint64(p.MaxChallenge) || p.MaxLifetime > maxLifetime:
+		return fmt.Errorf("max_lifetime is %d, want %d times max_challenge to %d", p.MaxLifetime, channel.MinLifetime, maxLifetime)
+	case p.MaxBlockBytes < chain.MaxBundleSize || p.MaxBlockBytes > maxBlockBytes:
+		return fmt.Errorf("max_block_bytes is %d, want %d to %d", p.MaxBlockBytes, chain.MaxBundleSize, maxBlockBytes)
+	case p.ReservedBps > maxReserved:
+		return fmt.Errorf("reserved_bps is %d, at most %d", p.ReservedBps, maxReserved)
+	case p.MaxStretch == 0 || p.MaxStretch > maxStretch:
+		return fmt.Errorf("max_stretch is %d, want 1 to %d", p.MaxStretch, maxStretch)
+	case len(p.Services) > maxServices:
+		return fmt.Errorf("services has %d entries, at most %d", len(p.Services), maxServices)
+	}
+	for i := 1; i < len(p.Services); i++ {
+		if p.Services[i] <= p.Services[i-1] {
+			return fmt.Errorf("services[%d] is %d after %d, want strictly ascending", i, p.Services[i], p.Services[i-1])
+		}
+	}
+	return nil
+}
+
+func (p *Params) write(w *codec.Writer) {
+	for _, a := range []ledger.Amount{p.TxFee, p.OpenFee, p.EntryFee, p.StepFee, p.Rent, p.MinDeposit} {
+		w.Uint64(uint64(a))
+	}
+	w.Uint32(p.BurnBps)
+	w.Uint32(p.MinChallenge)
+	w.Uint32(p.DefaultChallenge)
+	w.Uint32(p.MaxChallenge)
+	w.Uint64(p.MaxLifetime)
+	w.Uint64(uint64(p.MaxBlockBytes))
+	w.Uint32(p.ReservedBps)
+	w.Uint32(p.MaxStretch)
+	w.Uint16(uint16(len(p.Services)))
+	for _, s := range p.Services {
+		w.Uint32(s)
+	}
+}
+
+func (p *Params) read(r *codec.Reader) {
+	for _, a := range []*ledger.Amount{&p.TxFee, &p.OpenFee, &p.EntryFee, &p.StepFee, &p.Rent, &p.MinDeposit} {
+		*a = ledger.Amount(r.Uint64())
+	}
+	p.BurnBps = r.Uint32()
+	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = r.Uint32(), r.Uint32(), r.Uint32()
+	p.MaxLifetime, p.MaxBlockBytes = r.Uint64(), int64(r.Uint64())
+	p.ReservedBps, p.MaxStretch = r.Uint32(), r.Uint32()
+	if n := int(r.Uint16()); n > 0 && n <= r.Remaining()/4 {
+		p.Services = make([]uint32, n)
+	} else if n > 0 {
+		r.Fixed(r.Remaining() + 1) // the services are cut off
+	}
+	for i := range p.Services {
+		p.Services[i] = r.Uint32()
+	}
+}
+
+// Encode returns the canonical encoding: the fields in their order, of fixed
+// width, with a two-byte number before the services.
+func (p *Params) Encode() []byte {
+	w := codec.NewWriter(128)
+	p.write(w)
+	return w.Bytes()
+}
+
+// DecodeParams reads what Encode wrote and validates it.
+func DecodeParams(b []byte) (Params, error) {
+	var p Params
+	r := codec.NewReader(b)
+	p.read(r)
+	if err := r.Done(); err != nil {
+		return Params{}, fmt.Errorf("decode params: %w", err)
+	}
+	if err := p.Validate(); err != nil {
+		return Params{}, fmt.Errorf("decode params: %w", err)
+	}
+	return p, nil
+}
+
+// ReadParams returns the parameters in v.
+func ReadParams(v chain.View) (Params, error) { return DecodeParams(v.Get(ParamsKey())) }

@@ -1,0 +1,357 @@
+package settlement
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// maxPositions is how many positions a refusal names at most.
+const maxPositions = 64
+
+// ApplyBlock applies a block to the state in v and returns the changes and what
+// the block did. It never refuses a block: a transaction that may not execute
+// has a receipt that says why. The error means that value was not conserved, or
+// that p cannot be; the chain must then halt.
+func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier) (chain.Changes, Result, error) {
+	run := begin(v, &p, d, b.Height)
+	verdicts := run.verifyAll(b.Txs, verify)
+	run.verify = verify
+	res := Result{Height: b.Height, Clock: run.ctx.Clock, Receipts: make([]Receipt, len(b.Txs))}
+	for i := range b.Txs {
+		res.Receipts[i] = run.apply(i, &b.Txs[i], verdicts[i])
+	}
+	finalised := run.ctx.Finalise()
+	res.Events = append(run.events, finalised...)
+	res.Finalised = len(finalised)
+	if len(b.Txs) > 0 || len(finalised) > 0 {
+		res.ResultsRoot = rootOf(ResultLeaves(res.Receipts, finalised))
+		results := Results{
+			Height: b.Height, Clock: res.Clock, Root: res.ResultsRoot,
+			Receipts: uint32(len(b.Txs)), Finalised: uint32(len(finalised)),
+		}
+		run.state.Set(ResultsKey(), results.Encode())
+	}
+	if c, changed := readClock(v).after(&p, b.Height, run.urgent); changed {
+		run.state.Set(ClockKey(), c.encode())
+	}
+	changes, err := run.finish(v)
+	res.Totals = run.bank.books.Totals
+	return changes, res, err
+}
+
+// block is a block under way.
+type block struct {
+	params *Params
+	state  *chain.Overlay
+	bank   *bank
+	before books
+	ctx    channel.Context
+	verify Verifier
+	events []Event
+	urgent int64 // bytes of entries that moved money of urgent channels
+}
+
+func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
+	state := chain.NewOverlay(v)
+	rules := p.Rules()
+	b := &block{params: p, state: state, before: readBooks(v)}
+	b.bank = &bank{state: state, books: b.before}
+	b.ctx = channel.Context{
+		State: state, Bank: b.bank, Domain: d, Rules: &rules,
+		Height: height, Clock: Clock(v, height),
+	}
+	return b
+}
+
+// verdict says which signatures of a transaction hold.
+type verdict struct {
+	refused *chain.RuleError   // wrong whatever the state
+	bad     map[int]chain.Code // by Need.Entry
+	settled bool               // nothing remains to be looked up in a later state
+}
+
+func (v *verdict) holds(entry int) bool { return v == nil || v.bad[entry] == chain.CodeOK }
+
+// verifyAll verifies in one go the signatures of all transactions that are not
+// Checked, as far as the state before the block knows their channels.
+func (b *block) verifyAll(txs []BlockTx, verify Verifier) []*verdict {
+	verdicts := make([]*verdict, len(txs))
+	var claims []ledger.Claim
+	type owner struct {
+		verdict *verdict
+		entry   int
+	}
+	var owners []owner
+	for i := range txs {
+		if txs[i].Checked || txs[i].Refused != nil {
+			continue
+		}
+		verdicts[i] = new(verdict)
+		for _, n := range verdicts[i].look(b, &txs[i].Tx) {
+			claims = append(claims, n.Claim)
+			owners = append(owners, owner{verdicts[i], n.Entry})
+		}
+	}
+	if len(claims) > 0 {
+		for _, at := range verify(claims) {
+			owners[at].verdict.spoil(owners[at].entry, chain.CodeBadSignature)
+		}
+	}
+	return verdicts
+}
+
+// look finds what tx needs against the present state of b.
+func (v *verdict) look(b *block, tx *chain.Tx) []Need {
+	pl, err := decodePayload(tx)
+	if err == nil {
+		var needs []Need
+		needs, v.bad, v.settled, err = pl.needs(b.state, b.ctx.Domain, tx)
+		if err == nil {
+			return needs
+		}
+	}
+	v.refused, v.settled = asRule(err), true
+	return nil
+}
+
+func (v *verdict) spoil(entry int, code chain.Code) {
+	if v.bad == nil {
+		v.bad = make(map[int]chain.Code)
+	}
+	v.bad[entry] = code
+}
+
+// again verifies tx against the present state, for a channel that an earlier
+// transaction of the block may have opened.
+func (b *block) again(tx *chain.Tx) *verdict {
+	v := new(verdict)
+	needs := v.look(b, tx)
+	claims := make([]ledger.Claim, len(needs))
+	for i := range needs {
+		claims[i] = needs[i].Claim
+	}
+	for _, at := range b.verify(claims) {
+		v.spoil(needs[at].Entry, chain.CodeBadSignature)
+	}
+	return v
+}
+
+// apply executes one transaction and returns its receipt. A nil verdict says
+// that every signature holds.
+func (b *block) apply(index int, bt *BlockTx, v *verdict) Receipt {
+	tx := &bt.Tx
+	r := Receipt{Hash: tx.Hash}
+	if bt.Refused != nil {
+		r.refuse(bt.Refused)
+		return r
+	}
+	r.Kind, r.Signer, r.Nonce = tx.Kind, tx.Signer, tx.Nonce
+	if v != nil && !v.settled {
+		v = b.again(tx)
+	}
+	pl, row, fee, err := b.admit(tx, v)
+	if err != nil {
+		r.refuse(err)
+		return r
+	}
+	late := pl.batch != nil && pl.batch.Payee == tx.Signer && b.bank.Balance(row) < fee
+	if late || pl.batch != nil && pl.batch.Mode == channel.Atomic {
+		b.tentative(index, &r, tx, &pl, row, fee, v, late)
+		return r
+	}
+	b.bank.useNonce(row, tx.Nonce)
+	b.bank.charge(row, fee)
+	r.Fee = fee
+	b.execute(index, &r, tx, &pl, row, v)
+	return r
+}
+
+// admit checks what must hold before a transaction has any effect, its fee
+// included. It returns the payload, the signer's row and the fee.
+func (b *block) admit(tx *chain.Tx, v *verdict) (pl payload, row uint64, fee ledger.Amount, err error) {
+	if v != nil && v.refused != nil {
+		return pl, 0, 0, v.refused
+	}
+	if !v.holds(channel.SignedTx) {
+		return pl, 0, 0, chain.Refuse(chain.CodeBadSignature, "signature of the transaction")
+	}
+	if pl, err = decodePayload(tx); err != nil {
+		return pl, 0, 0, err
+	}
+	if tx.ValidUntil != 0 && b.ctx.Height > tx.ValidUntil {
+		return pl, 0, 0, chain.Refuse(chain.CodeExpired, "valid until height %d, this is %d", tx.ValidUntil, b.ctx.Height)
+	}
+	row, ok := accountRow(b.state, tx.Signer)
+	if !ok {
+		return pl, 0, 0, chain.Refuse(chain.CodeAccountNotFound, "%s has no account; one is made by the first transfer to it", tx.Signer)
+	}
+	account := accountAt(b.state, row)
+	if err := account.CheckNonce(tx.Nonce); err != nil {
+		return pl, 0, 0, err
+	}
+	fee = pl.fee(b.params)
+	if fee > tx.MaxFee {
+		return pl, 0, 0, chain.Refuse(chain.CodeFeeTooLow, "the fee is %d drops, max_fee %d", uint64(fee), uint64(tx.MaxFee))
+	}
+	// A payee may pay the fee of its batch out of what the batch brings.
+	if account.Balance < fee && (pl.batch == nil || pl.batch.Payee != tx.Signer) {
+		return pl, 0, 0, insufficient(fee, account.Balance)
+	}
+	return pl, row, fee, nil
+}
+
+func insufficient(fee, balance ledger.Amount) error {
+	return chain.Refuse(chain.CodeInsufficientBalance, "the fee is %d drops, balance is %d", uint64(fee), uint64(balance))
+}
+
+// tentative executes a batch on a state of its own, which is kept only if the
+// batch may stand: an atomic one must be complete, and one whose fee comes out
+// of what it pays must pay enough.
+func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row uint64, fee ledger.Amount, v *verdict, late bool) {
+	parent, outer, events, urgent := b.state, *b.bank, len(b.events), b.urgent
+	b.enter(chain.NewOverlay(parent), outer.books)
+	if !late {
+		b.bank.charge(row, fee)
+		r.Fee = fee
+	}
+	b.bank.useNonce(row, tx.Nonce)
+	complete := b.execute(index, r, tx, pl, row, v)
+	if late && b.bank.Balance(row) < fee {
+		b.leave(parent, outer.books, events, urgent)
+		*r = Receipt{Hash: r.Hash, Kind: r.Kind, Signer: r.Signer, Nonce: r.Nonce}
+		r.refuse(insufficient(fee, b.bank.Balance(row)))
+		return
+	}
+	if late {
+		b.bank.charge(row, fee)
+		r.Fee = fee
+	}
+	if !complete {
+		// Of an atomic batch only nonce and fee remain.
+		b.leave(parent, outer.books, events, urgent)
+		if b.bank.Balance(row) < fee {
+			*r = Receipt{Hash: r.Hash, Kind: r.Kind, Signer: r.Signer, Nonce: r.Nonce}
+			r.refuse(insufficient(fee, b.bank.Balance(row)))
+			return
+		}
+		b.bank.useNonce(row, tx.Nonce)
+		b.bank.charge(row, fee)
+		return
+	}
+	inner := b.state
+	parent.Merge(inner)
+	b.enter(parent, b.bank.books)
+}
+
+// enter makes state and books the present ones.
+func (b *block) enter(state *chain.Overlay, bk books) {
+	b.state, b.ctx.State, b.bank.state = state, state, state
+	b.bank.books = bk
+}
+
+// leave drops what was done since enter.
+func (b *block) leave(state *chain.Overlay, bk books, events int, urgent int64) {
+	b.enter(state, bk)
+	b.events, b.urgent = b.events[:events], urgent
+}
+
+// execute runs the transition of a transaction whose nonce and fee are settled,
+// and fills in the receipt. It reports false for a batch not all of whose claims
+// are paid; an atomic one must then be dropped.
+func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row uint64, v *verdict) (complete bool) {
+	from := channel.Party{Address: tx.Signer, Row: row}
+	var events []Event
+	var err error
+	complete = true
+	switch {
+	case pl.transfer != nil:
+		r.Paid, err = b.bank.transfer(row, pl.transfer)
+	case pl.open != nil:
+		r.FirstChannel, events, err = b.ctx.Open(from, tx.Nonce, pl.open.Channels)
+		r.Opened = uint32(len(events))
+	case pl.topUp != nil:
+		events, err = one(b.ctx.TopUp(from, pl.topUp))
+	case pl.extend != nil:
+		events, err = one(b.ctx.Extend(tx.Signer, pl.extend))
+	case pl.request != nil:
+		events, err = one(b.ctx.RequestClose(tx.Signer, pl.request))
+	case pl.coop != nil:
+		var done channel.Agreed
+		done, err = b.ctx.CoopClose(pl.coop, v.holds(channel.SignedPayer) && v.holds(channel.SignedPayee))
+		r.Paid, r.Burned, events = done.Paid, done.Burned, done.Events
+		if err == nil && pl.coop.Rollover != nil {
+			r.FirstChannel, r.Opened = done.Opened, 1
+		}
+	case pl.batch != nil:
+		events, complete, err = b.settle(r, tx, pl.batch, v)
+	}
+	if err != nil {
+		b.refuse(r, row, err)
+		return true
+	}
+	for i := range events {
+		events[i].TxIndex = index
+	}
+	b.events = append(b.events, events...)
+	return complete
+}
+
+// refuse makes r the receipt of a transaction that a rule refused: of its fee it
+// pays TxFee only.
+func (b *block) refuse(r *Receipt, row uint64, err error) {
+	r.refuse(err)
+	if r.Fee > b.params.TxFee {
+		b.bank.repay(row, r.Fee-b.params.TxFee)
+		r.Fee = b.params.TxFee
+	}
+}
+
+func one(e Event, err error) ([]Event, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []Event{e}, nil
+}
+
+// settle applies a batch.
+func (b *block) settle(r *Receipt, tx *chain.Tx, batch *channel.Batch, v *verdict) (events []Event, complete bool, err error) {
+	if err := batch.CheckAuthority(tx.Signer, b.ctx.Height, v.holds(channel.SignedAuthority)); err != nil {
+		return nil, true, err
+	}
+	var bad map[int]chain.Code
+	if v != nil {
+		bad = v.bad
+	}
+	done := b.ctx.Settle(batch, bad)
+	complete = batch.Mode != channel.Atomic || done.Complete()
+	if !complete {
+		done.Abort()
+		r.Code, r.Detail = chain.CodeBatchAborted, "an entry of the atomic batch is not paid in full"
+	}
+	r.Entries, r.Paid, r.Burned = done.Entries, done.Paid, done.Burned
+	r.ResultsRoot = rootOf(EntryLeaves(done.Entries))
+	b.urgent += int64(done.Urgent)
+	return done.Events, complete, nil
+}
+
+// finish writes the books and checks that value was conserved.
+func (b *block) finish(v chain.View) (chain.Changes, error) {
+	if b.bank.books != b.before {
+		b.state.Set(TotalsKey(), b.bank.books.encode())
+	}
+	changes := b.state.Changes()
+	if err := conserved(v, changes, &b.before, &b.bank.books); err != nil {
+		return nil, fmt.Errorf("block %d: %w", b.ctx.Height, err)
+	}
+	return changes, nil
+}
+
+func positions(bad map[int]chain.Code) []int {
+	at := slices.Sorted(maps.Keys(bad))
+	return at[:min(len(at), maxPositions)]
+}

@@ -1,0 +1,200 @@
+package settlement
+
+import (
+	"errors"
+	"iter"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// Need is a signature that a transaction needs.
+type Need = channel.Need
+
+// empty is the View of no state.
+type empty struct{}
+
+func (empty) Get([]byte) []byte                      { return nil }
+func (empty) Range([]byte) iter.Seq2[[]byte, []byte] { return func(func([]byte, []byte) bool) {} }
+
+// payload is a decoded payload: exactly one field is set.
+type payload struct {
+	transfer *Transfer
+	open     *channel.Open
+	topUp    *channel.TopUp
+	extend   *channel.Extend
+	batch    *channel.Batch
+	request  *channel.RequestClose
+	coop     *channel.CoopClose
+}
+
+func decodePayload(tx *chain.Tx) (payload, error) {
+	switch tx.Kind {
+	case chain.KindTransfer:
+		v, err := DecodeTransfer(tx.Payload)
+		return payload{transfer: &v}, err
+	case chain.KindOpenChannels:
+		v, err := channel.DecodeOpen(tx.Payload)
+		return payload{open: &v}, err
+	case chain.KindTopUp:
+		v, err := channel.DecodeTopUp(tx.Payload)
+		return payload{topUp: &v}, err
+	case chain.KindExtend:
+		v, err := channel.DecodeExtend(tx.Payload)
+		return payload{extend: &v}, err
+	case chain.KindSettle:
+		v, err := channel.DecodeBatch(tx.Payload)
+		return payload{batch: &v}, err
+	case chain.KindRequestClose:
+		v, err := channel.DecodeRequestClose(tx.Payload)
+		return payload{request: &v}, err
+	case chain.KindCoopClose:
+		v, err := channel.DecodeCoopClose(tx.Payload)
+		return payload{coop: &v}, err
+	default:
+		return payload{}, chain.Refuse(chain.CodeUnknownKind, "kind %d", tx.Kind)
+	}
+}
+
+// fee returns the fee of a transaction with the payload.
+func (pl *payload) fee(p *Params) ledger.Amount {
+	fee := p.TxFee
+	switch {
+	case pl.open != nil:
+		fee += p.OpenFee * ledger.Amount(len(pl.open.Channels))
+	case pl.coop != nil && pl.coop.Rollover != nil:
+		fee += p.OpenFee
+	case pl.batch != nil:
+		fee += p.EntryFee * ledger.Amount(len(pl.batch.Entries))
+		for i := range pl.batch.Entries {
+			if e := &pl.batch.Entries[i]; e.Claim == channel.ClaimHash {
+				fee += p.StepFee * ledger.Amount((e.Step+stepsPerFee-1)/stepsPerFee)
+			}
+		}
+	}
+	return fee
+}
+
+// stepsPerFee is how many steps of a hash lane one StepFee pays for.
+const stepsPerFee = 16
+
+// Fee returns the fee of tx, TxFee if its payload cannot be decoded.
+func Fee(p Params, tx *chain.Tx) ledger.Amount {
+	pl, err := decodePayload(tx)
+	if err != nil {
+		return p.TxFee
+	}
+	return pl.fee(&p)
+}
+
+// Claims lists the signatures that tx needs against the state in v, its own
+// first. Entries that are stale, or whose channel is gone or pays another, need
+// none. complete is false if some channel is not in v yet, so that a look at a
+// later state may find more.
+//
+// It refuses what is wrong whatever the state: a payload that cannot be decoded
+// or a voucher key that no signature can be valid for. A hash-lane claim that
+// does not lead to its root is refused too, with its position, though in a block
+// it spoils only its entry.
+func Claims(v chain.View, d chain.Domain, tx *chain.Tx) (needs []Need, complete bool, err error) {
+	pl, err := decodePayload(tx)
+	if err != nil {
+		return nil, true, err
+	}
+	needs, bad, complete, err := pl.needs(v, d, tx)
+	if err != nil {
+		return nil, true, err
+	}
+	if len(bad) != 0 {
+		return needs, complete, refusePositions(bad)
+	}
+	return needs, complete, nil
+}
+
+// refusePositions names the positions in bad, which all have the same code.
+func refusePositions(bad map[int]chain.Code) error {
+	e := chain.Refuse(chain.CodeBadPreimage, "%d preimages do not lead to the root of their hash lane", len(bad))
+	e.Positions = positions(bad)
+	return e
+}
+
+// needs lists the signatures; bad has the entries that are wrong without one.
+func (pl *payload) needs(v chain.View, d chain.Domain, tx *chain.Tx) (needs []Need, bad map[int]chain.Code, complete bool, err error) {
+	needs = append(needs, Need{Claim: tx.Claim(), Entry: channel.SignedTx})
+	switch {
+	case pl.batch != nil:
+		needs, bad, complete = pl.batch.Needs(v, d, needs)
+		return needs, bad, complete, nil
+	case pl.coop != nil:
+		if r := pl.coop.Rollover; r != nil {
+			err = channel.CheckVoucherKeys([]channel.OpenParams{*r})
+		}
+		return pl.coop.Needs(d, needs), nil, true, err
+	case pl.open != nil:
+		return needs, nil, true, channel.CheckVoucherKeys(pl.open.Channels)
+	default:
+		return needs, nil, true, nil
+	}
+}
+
+// Admit runs tx against v as the block at height would, with every signature
+// taken as valid, and returns the receipt. The error is a RuleError that says
+// why the transaction would fail; that is also a batch none of whose entries
+// would apply.
+func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) (Receipt, error) {
+	b := begin(v, &p, d, height)
+	r := b.apply(0, &BlockTx{Tx: *tx, Checked: true}, nil)
+	if r.Code != chain.CodeOK {
+		return r, &chain.RuleError{Code: r.Code, Detail: r.Detail}
+	}
+	if len(r.Entries) == 0 {
+		return r, nil
+	}
+	refused := make(map[int]chain.Code, 1)
+	for i := range r.Entries {
+		if r.Entries[i].Applied() {
+			return r, nil
+		}
+		if len(refused) < maxPositions {
+			refused[i] = r.Entries[i].Code
+		}
+	}
+	e := chain.Refuse(r.Entries[0].Code, "none of the %d entries would apply; the first is of channel %d", len(r.Entries), r.Entries[0].Index)
+	e.Positions = positions(refused)
+	return r, e
+}
+
+// Urgent reports whether tx belongs into the reserved lane of the block at
+// height, and by which sigma it must be in: it settles, and the channels of all
+// its entries are closing or close to their expiry. One entry that can wait
+// makes the whole transaction wait.
+func Urgent(v chain.View, _ Params, height uint64, tx *chain.Tx) (urgent bool, deadline uint64) {
+	if tx.Kind != chain.KindSettle {
+		return false, 0
+	}
+	b, err := channel.DecodeBatch(tx.Payload)
+	if err != nil {
+		return false, 0
+	}
+	clock := Clock(v, height)
+	for i := range b.Entries {
+		urgent, due := channel.UrgentAt(v, b.Entries[i].Index, clock)
+		if !urgent {
+			return false, 0
+		}
+		if i == 0 || due < deadline {
+			deadline = due
+		}
+	}
+	return true, deadline
+}
+
+// asRule returns the RuleError in err. Anything else is our own bug.
+func asRule(err error) *chain.RuleError {
+	var e *chain.RuleError
+	if !errors.As(err, &e) {
+		panic(err)
+	}
+	return e
+}

@@ -1,0 +1,149 @@
+package settlement
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+)
+
+// Genesis is the state a main chain starts from.
+type Genesis struct {
+	Name     string // of the network, 1 to 50 bytes
+	Time     int64  // Unix milliseconds
+	Params   Params
+	Accounts []GenesisAccount // in the order of their rows; each address once
+}
+
+// GenesisAccount is an account that exists from the start.
+type GenesisAccount struct {
+	Address ledger.Address
+	Balance ledger.Amount // at least 1
+}
+
+const (
+	maxName            = 50
+	maxGenesisAccounts = 1 << 20
+	genesisAccountSize = ledger.AddressSize + 8
+)
+
+// Validate returns an error that names the first field that is wrong.
+func (g Genesis) Validate() error {
+	switch {
+	case g.Name == "" || len(g.Name) > maxName:
+		return fmt.Errorf("name has %d bytes, want 1 to %d", len(g.Name), maxName)
+	case g.Time <= 0:
+		return fmt.Errorf("time is %d ms, want a time after 1970", g.Time)
+	case len(g.Accounts) > maxGenesisAccounts:
+		return fmt.Errorf("accounts has %d entries, at most %d", len(g.Accounts), maxGenesisAccounts)
+	}
+	if err := g.Params.Validate(); err != nil {
+		return fmt.Errorf("params: %w", err)
+	}
+	seen := make(map[ledger.Address]int, len(g.Accounts))
+	for i, a := range g.Accounts {
+		if first, ok := seen[a.Address]; ok {
+			return fmt.Errorf("accounts[%d]: %s stands at accounts[%d] already", i, a.Address, first)
+		}
+		seen[a.Address] = i
+		if a.Address.IsZero() {
+			return fmt.Errorf("accounts[%d]: the zero address", i)
+		}
+		if a.Balance == 0 {
+			return fmt.Errorf("accounts[%d]: balance is 0", i)
+		}
+	}
+	_, err := g.Supply()
+	return err
+}
+
+// Supply returns the sum of all balances, which must be below 2^63.
+func (g Genesis) Supply() (ledger.Amount, error) {
+	var supply ledger.Amount
+	for i, a := range g.Accounts {
+		sum, err := supply.Add(a.Balance)
+		if err != nil {
+			return 0, fmt.Errorf("accounts[%d]: supply: %w", i, err)
+		}
+		supply = sum
+	}
+	return supply, nil
+}
+
+// Hash returns the hash of the canonical encoding.
+func (g Genesis) Hash() ledger.Hash { return ledger.HashOf("trib/genesis/1", g.Encode()) }
+
+// Encode returns the canonical encoding:
+//
+//	name u16+bytes | time u64 | params u32+bytes | count u32 | count x (address 21 | balance u64)
+func (g Genesis) Encode() []byte {
+	w := codec.NewWriter(256 + len(g.Accounts)*genesisAccountSize)
+	w.String16(g.Name)
+	w.Uint64(uint64(g.Time))
+	w.Bytes32(g.Params.Encode())
+	w.Uint32(uint32(len(g.Accounts)))
+	for i := range g.Accounts {
+		w.Fixed(g.Accounts[i].Address[:])
+		w.Uint64(uint64(g.Accounts[i].Balance))
+	}
+	return w.Bytes()
+}
+
+// DecodeGenesis reads what Encode wrote and validates it.
+func DecodeGenesis(b []byte) (Genesis, error) {
+	var g Genesis
+	r := codec.NewReader(b)
+	g.Name = r.String16(maxName)
+	g.Time = int64(r.Uint64())
+	params := r.Bytes32(1 << 16)
+	n := int(r.Uint32())
+	if r.Err() == nil && r.Remaining() != n*genesisAccountSize {
+		return Genesis{}, fmt.Errorf("decode genesis: %d accounts in %d bytes", n, r.Remaining())
+	}
+	if r.Err() == nil && n > 0 {
+		g.Accounts = make([]GenesisAccount, n)
+	}
+	for i := range g.Accounts {
+		r.Into(g.Accounts[i].Address[:])
+		g.Accounts[i].Balance = ledger.Amount(r.Uint64())
+	}
+	if err := r.Done(); err != nil {
+		return Genesis{}, fmt.Errorf("decode genesis: %w", err)
+	}
+	var err error
+	if g.Params, err = DecodeParams(params); err != nil {
+		return Genesis{}, fmt.Errorf("decode genesis: %w", err)
+	}
+	if err := g.Validate(); err != nil {
+		return Genesis{}, fmt.Errorf("decode genesis: %w", err)
+	}
+	return g, nil
+}
+
+// State returns the state at height 0. The genesis must be valid.
+func (g Genesis) State() (chain.Changes, error) {
+	if err := g.Validate(); err != nil {
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	supply, err := g.Supply()
+	if err != nil {
+		return nil, err
+	}
+	o := chain.NewOverlay(empty{})
+	for i := range g.Accounts {
+		a := Account{Address: g.Accounts[i].Address, Balance: g.Accounts[i].Balance}
+		row := uint64(i)
+		o.Set(AccountKey(row), a.Encode())
+		o.Set(AccountIndexKey(a.Address), binary.BigEndian.AppendUint64(nil, row))
+	}
+	b := books{Totals: Totals{Accounts: supply}, supply: supply, rows: uint64(len(g.Accounts))}
+	o.Set(TotalsKey(), b.encode())
+	o.Set(ParamsKey(), g.Params.Encode())
+	if _, err := Audit(o); err != nil {
+		return nil, errors.Join(errors.New("genesis does not add up"), err)
+	}
+	return o.Changes(), nil
+}
