@@ -2,6 +2,7 @@ package channel
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
@@ -25,6 +26,27 @@ func UrgentAt(v chain.View, index, clock uint64) (urgent bool, deadline uint64) 
 		return false, 0
 	}
 	return r.urgent(clock), r.deadline()
+}
+
+// Deadlines yields the deadlines in [from, to] with the indexes of their
+// channels, ascending by deadline, then index.
+func Deadlines(v chain.View, from, to uint64) iter.Seq2[uint64, uint64] {
+	return func(yield func(deadline, index uint64) bool) {
+		for key, bitmap := range v.Range([]byte{prefixDeadline}) {
+			deadline, group := splitDeadline(key)
+			if deadline > to {
+				return
+			}
+			if deadline < from {
+				continue
+			}
+			for i := range uint64(1 << groupBits) {
+				if bitmap[i>>3]&(0x80>>(i&7)) != 0 && !yield(deadline, group<<groupBits|i) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Audit checks the protocol's own invariants over every channel in v: lanes add

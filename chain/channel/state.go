@@ -246,20 +246,11 @@ func flip(o *chain.Overlay, deadline, index uint64) {
 // by deadline, then index.
 func due(v chain.View, clock uint64, limit int) []uint64 {
 	var indexes []uint64
-	for k, bitmap := range v.Range([]byte{prefixDeadline}) {
-		deadline, group := splitDeadline(k)
-		if deadline > clock {
+	for _, index := range Deadlines(v, 0, clock) {
+		if len(indexes) == limit {
 			break
 		}
-		for i := range uint64(1 << groupBits) {
-			if bitmap[i>>3]&(0x80>>(i&7)) == 0 {
-				continue
-			}
-			if len(indexes) == limit {
-				return indexes
-			}
-			indexes = append(indexes, group<<groupBits|i)
-		}
+		indexes = append(indexes, index)
 	}
 	return indexes
 }
