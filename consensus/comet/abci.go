@@ -47,7 +47,7 @@ func (p *panicError) Error() string { return "panic: " + firstLine(fmt.Sprint(p.
 
 // call runs f, a step of the application at height that must succeed. If it
 // does not, the chain is halted.
-func (a *adapter) call(step string, height int64, f func() error) error {
+func (a *adapter) call(ctx context.Context, step string, height int64, f func() error) error {
 	if err := a.halt.err(); err != nil {
 		return a.leave(err)
 	}
@@ -63,7 +63,7 @@ func (a *adapter) call(step string, height int64, f func() error) error {
 	if p := (*panicError)(nil); errors.As(err, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
-	a.logger.Error("chain halted by the application", attrs...)
+	a.logger.ErrorContext(ctx, "chain halted by the application", attrs...)
 	return a.leave(a.halt.set(uint64(height), step+": "+err.Error()))
 }
 
@@ -85,11 +85,11 @@ func (a *adapter) leave(err error) error {
 	}
 }
 
-func (a *adapter) Info(context.Context, *abci.RequestInfo) (*abci.ResponseInfo, error) {
+func (a *adapter) Info(ctx context.Context, _ *abci.RequestInfo) (*abci.ResponseInfo, error) {
 	res := &abci.ResponseInfo{}
-	err := a.call("head", 0, func() error {
+	err := a.call(ctx, "head", 0, func() error {
 		height, hash := a.app.Head()
-		res.LastBlockHeight = int64(height) //nolint:gosec // heights stay below 2^63
+		res.LastBlockHeight = int64(height)
 		if height > 0 {
 			res.LastBlockAppHash = hash
 		}
@@ -98,9 +98,9 @@ func (a *adapter) Info(context.Context, *abci.RequestInfo) (*abci.ResponseInfo, 
 	return res, err
 }
 
-func (a *adapter) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.ResponseInitChain, error) {
+func (a *adapter) InitChain(ctx context.Context, req *abci.RequestInitChain) (*abci.ResponseInitChain, error) {
 	res := &abci.ResponseInitChain{}
-	err := a.call("init chain", 0, func() error {
+	err := a.call(ctx, "init chain", 0, func() error {
 		genesis, err := appState(req.AppStateBytes)
 		if err != nil {
 			return err
@@ -111,7 +111,7 @@ func (a *adapter) InitChain(_ context.Context, req *abci.RequestInitChain) (*abc
 	return res, err
 }
 
-func (a *adapter) CheckTx(_ context.Context, req *abci.RequestCheckTx) (*abci.ResponseCheckTx, error) {
+func (a *adapter) CheckTx(ctx context.Context, req *abci.RequestCheckTx) (*abci.ResponseCheckTx, error) {
 	if err := a.halt.err(); err != nil {
 		return &abci.ResponseCheckTx{Code: codeInternal, Log: err.Error()}, nil
 	}
@@ -124,7 +124,7 @@ func (a *adapter) CheckTx(_ context.Context, req *abci.RequestCheckTx) (*abci.Re
 		return &abci.ResponseCheckTx{}, nil
 	}
 	if p := (*panicError)(nil); errors.As(err, &p) {
-		a.logger.Error("application panicked in check", slog.Any("err", err), slog.String("stack", string(p.stack)))
+		a.logger.ErrorContext(ctx, "application panicked in check", slog.Any("err", err), slog.String("stack", string(p.stack)))
 	}
 	return &abci.ResponseCheckTx{Code: codeOf(err), Log: err.Error()}, nil
 }
@@ -138,14 +138,14 @@ func codeOf(err error) uint32 {
 	return codeInternal
 }
 
-func (a *adapter) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
+func (a *adapter) PrepareProposal(ctx context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
 	res := &abci.ResponsePrepareProposal{}
-	err := a.call("propose", req.Height, func() error {
+	err := a.call(ctx, "propose", req.Height, func() error {
 		res.Txs = a.app.Propose(uint64(req.Height), req.MaxTxBytes, req.Txs)
 		return nil
 	})
 	if fit := fitting(res.Txs, req.MaxTxBytes); fit < len(res.Txs) {
-		a.logger.Error("proposal is too large and was cut", slog.Int("txs", len(res.Txs)), slog.Int("kept", fit))
+		a.logger.ErrorContext(ctx, "proposal is too large and was cut", slog.Int("txs", len(res.Txs)), slog.Int("kept", fit))
 		res.Txs = res.Txs[:fit]
 	}
 	return res, err
@@ -161,11 +161,11 @@ func fitting(txs [][]byte, maxBytes int64) int {
 	return len(txs)
 }
 
-func (a *adapter) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
+func (a *adapter) ProcessProposal(ctx context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
 	res := &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}
-	err := a.call("accept", req.Height, func() error {
+	err := a.call(ctx, "accept", req.Height, func() error {
 		if err := a.app.Accept(uint64(req.Height), req.Txs); err != nil {
-			a.logger.Warn("proposal refused", slog.Int64("height", req.Height), slog.Any("err", err))
+			a.logger.WarnContext(ctx, "proposal refused", slog.Int64("height", req.Height), slog.Any("err", err))
 			res.Status = abci.ResponseProcessProposal_REJECT
 		}
 		return nil
@@ -173,9 +173,9 @@ func (a *adapter) ProcessProposal(_ context.Context, req *abci.RequestProcessPro
 	return res, err
 }
 
-func (a *adapter) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+func (a *adapter) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	res := &abci.ResponseFinalizeBlock{}
-	err := a.call("finalize", req.Height, func() error {
+	err := a.call(ctx, "finalize", req.Height, func() error {
 		out, err := a.app.Finalize(Block{
 			Height:   uint64(req.Height),
 			Time:     req.Time,
@@ -200,11 +200,11 @@ func (a *adapter) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBloc
 	return res, err
 }
 
-func (a *adapter) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit, error) {
+func (a *adapter) Commit(ctx context.Context, _ *abci.RequestCommit) (*abci.ResponseCommit, error) {
 	res := &abci.ResponseCommit{}
-	err := a.call("commit", a.head.pendingHeight(), func() error {
+	err := a.call(ctx, "commit", a.head.pendingHeight(), func() error {
 		retain, err := a.app.Commit()
-		res.RetainHeight = int64(retain) //nolint:gosec // heights stay below 2^63
+		res.RetainHeight = int64(retain)
 		return err
 	})
 	if err == nil {

@@ -110,7 +110,7 @@ func concreteAddr(addr string) (string, error) {
 	if n, err := strconv.Atoi(port); err != nil || n != 0 {
 		return net.JoinHostPort(host, port), err
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}
@@ -161,7 +161,7 @@ func (c *Chain) start(ctx context.Context) error {
 		return err
 	}
 	if wait := time.Until(c.genesis.GenesisTime); wait > 0 {
-		c.logger.Info("waiting for the genesis time", slog.Duration("wait", wait))
+		c.logger.InfoContext(ctx, "waiting for the genesis time", slog.Duration("wait", wait))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -209,7 +209,7 @@ func (c *Chain) assemble(ctx context.Context) error {
 	}
 	if err != nil {
 		if p := (*panicError)(nil); errors.As(err, &p) {
-			c.logger.Error("engine panicked at start", slog.Any("err", err), slog.String("stack", string(p.stack)))
+			c.logger.ErrorContext(ctx, "engine panicked at start", slog.Any("err", err), slog.String("stack", string(p.stack)))
 		}
 		return err
 	}
@@ -249,11 +249,11 @@ func (c *Chain) engineLogger() cmtlog.Logger {
 		height, _, _, _, _ := c.head.snapshot()
 		switch msg {
 		case msgConsensusFailure:
-			_ = c.halt.set(uint64(height)+1, fmt.Sprintf("consensus failure: %v", keyval(keyvals, "err"))) //nolint:gosec // never negative
+			_ = c.halt.set(uint64(height)+1, fmt.Sprintf("consensus failure: %v", keyval(keyvals, "err")))
 		case msgSyncValidation:
 			// The block is signed by two thirds, so it is our state that differs.
 			if reason := fmt.Sprint(keyval(keyvals, "err")); containsWrongAppHash(reason) {
-				_ = c.halt.set(uint64(height)+1, "state differs from the network's: "+reason) //nolint:gosec // never negative
+				_ = c.halt.set(uint64(height)+1, "state differs from the network's: "+reason)
 			}
 		}
 	})

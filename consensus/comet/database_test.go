@@ -16,17 +16,17 @@ import (
 	"github.com/tributary-network/tributary/ledger/kv/memkv"
 )
 
-func openBadger(t testing.TB, dir string) *badgerkv.Store {
-	t.Helper()
+func openBadger(tb testing.TB, dir string) *badgerkv.Store {
+	tb.Helper()
 	o := badgerkv.Small(dir)
 	o.MinFree = 0
 	store, err := badgerkv.Open(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := store.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return store

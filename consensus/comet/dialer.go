@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// dialMin and dialMax bound the pause between two attempts to reach a peer;
-	// it doubles from one to the other and never ends. CometBFT's own redialling
+	// dialFirst and dialLast bound the pause between two attempts to reach a
+	// peer; it doubles from one to the other, and the attempts never end. CometBFT's own redialling
 	// pauses for 5 to 8 s, later for hours, and gives up.
-	dialMin = 250 * time.Millisecond
-	dialMax = time.Second
+	dialFirst = 250 * time.Millisecond
+	dialLast  = time.Second
 	// dialYield is how long the node with the larger id leaves dialling to the
 	// other, so that two nodes do not refuse each other's connections.
 	dialYield = 1500 * time.Millisecond
@@ -64,18 +64,18 @@ func (d *dialer) keep(ctx context.Context, id p2p.ID, addr string) {
 	if d.own > id {
 		yield = dialYield
 	}
-	pause, missed := dialMin, time.Duration(0)
+	pause, missed := dialFirst, time.Duration(0)
 	for {
 		wait := dialPoll
 		switch {
 		case d.connected(id):
-			pause, missed = dialMin, 0
+			pause, missed = dialFirst, 0
 		case missed < yield:
 			missed += dialPoll
 		default:
 			d.dial(addr)
 			wait = pause + rand.N(pause/4)
-			pause = min(2*pause, dialMax)
+			pause = min(2*pause, dialLast)
 		}
 		select {
 		case <-ctx.Done():

@@ -154,6 +154,24 @@ func TestPanicDuringBlockSync(t *testing.T) {
 	if r := n.members[3].chain.Status().Halt.Reason; r != "finalize: panic: cannot apply" {
 		t.Errorf("reason %q", r)
 	}
+	// The same in Commit, where CometBFT holds the lock of its mempool.
+	n.stop(t, 3)
+	n.members[3].store, n.members[3].app = newStore(t), newMemApp()
+	n.members[3].app.commit = func() error { return errBoom }
+	n.restart(t, 3)
+	eventually(t, 10*time.Second, "halted", func() bool { return n.members[3].chain.Status().Halt != nil })
+	if s := n.members[3].chain.Status(); s.Halt.Reason != "commit: boom" || !s.CatchingUp {
+		t.Errorf("status %+v", s)
+	}
+	if err := n.members[3].chain.Broadcast(tx(9)); !errors.Is(err, comet.ErrHalted) {
+		t.Errorf("Broadcast = %v", err)
+	}
+	n.stop(t, 3)
+	// Mended, it goes on from what is stored.
+	n.reload(t, 3)
+	n.members[3].app.commit = nil
+	n.restart(t, 3)
+	n.members[3].app.waitFor(t, 15*time.Second, func(txs int, _ uint64) bool { return txs == 4 })
 }
 
 func TestQuorumLostAndBack(t *testing.T) {

@@ -18,7 +18,7 @@ func (c *Chain) checkApplication() error {
 	return contain(func() error {
 		applied, _ := c.adapter.app.Head()
 		stored := store.NewBlockStore(c.view(blockDB)).Height()
-		if applied > uint64(stored) { //nolint:gosec // never negative
+		if applied > uint64(stored) {
 			return fmt.Errorf("%w: it is at height %d, the blocks end at %d; restore or wipe both together",
 				ErrApplicationAhead, applied, stored)
 		}
@@ -34,7 +34,7 @@ func (c *Chain) checkApplication() error {
 // those blocks without voting. Only its own votes above it prove a loss.
 func (c *Chain) checkSignState() error {
 	blocks := c.engine.BlockStore()
-	since, height := int64(c.signer.Height()), blocks.Height() //nolint:gosec // checked on load
+	since, height := int64(c.signer.Height()), blocks.Height()
 	if at := c.ownVote(c.engine, max(since+1, height-maxSignStateScan+1), height); at > 0 {
 		return fmt.Errorf("%w: it ends at height %d, but this key voted at height %d of %d; "+
 			"another process may hold the key, or %s was lost or restored", ErrSignStateBehind, since, at, height, signStateFile)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (l *logger) errorLevel(msg string) slog.Level {
 
 func (l *logger) With(keyvals ...any) cmtlog.Logger {
 	child := *l
-	child.keyvals = append(l.keyvals[:len(l.keyvals):len(l.keyvals)], keyvals...)
+	child.keyvals = append(slices.Clip(l.keyvals), keyvals...)
 	for i := 0; i+1 < len(keyvals); i += 2 {
 		if keyvals[i] == "module" {
 			child.module, _ = keyvals[i+1].(string)

@@ -77,14 +77,14 @@ func (c *Chain) LatestHeight() uint64 {
 	if !running {
 		return 0
 	}
-	return uint64(n.BlockStore().Height()) //nolint:gosec // never negative
+	return uint64(n.BlockStore().Height())
 }
 
 // Block returns the header of the block at height, or [ErrNotFound].
 func (c *Chain) Block(height uint64) (BlockInfo, error) {
 	var info BlockInfo
 	err := c.load(func(n *node.Node) error {
-		meta := n.BlockStore().LoadBlockMeta(int64(height)) //nolint:gosec // beyond the range is not found
+		meta := n.BlockStore().LoadBlockMeta(int64(height))
 		if meta == nil {
 			return fmt.Errorf("%w: height %d", ErrNotFound, height)
 		}
@@ -109,7 +109,7 @@ func (c *Chain) Block(height uint64) (BlockInfo, error) {
 func (c *Chain) Txs(height uint64) ([][]byte, error) {
 	var txs [][]byte
 	err := c.load(func(n *node.Node) error {
-		block := n.BlockStore().LoadBlock(int64(height)) //nolint:gosec // beyond the range is not found
+		block := n.BlockStore().LoadBlock(int64(height))
 		if block == nil {
 			return fmt.Errorf("%w: height %d", ErrNotFound, height)
 		}
@@ -124,7 +124,7 @@ func (c *Chain) Txs(height uint64) ([][]byte, error) {
 func (c *Chain) Commit(height uint64) (CommitInfo, error) {
 	var info CommitInfo
 	err := c.load(func(n *node.Node) error {
-		commit := loadCommit(n, int64(height)) //nolint:gosec // beyond the range is not found
+		commit := loadCommit(n, int64(height))
 		if commit == nil {
 			return fmt.Errorf("%w: commit of height %d", ErrNotFound, height)
 		}
@@ -190,7 +190,7 @@ func (c *Chain) Peers() []PeerInfo {
 // SetPeers replaces the nodes kept connected. Connections that exist stay.
 func (c *Chain) SetPeers(peers []string) error {
 	for _, p := range peers {
-		if _, err := parsePeer(p); err != nil {
+		if err := checkPeer(p); err != nil {
 			return err
 		}
 	}

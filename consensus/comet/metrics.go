@@ -142,8 +142,7 @@ func (e engineMetrics) metric(subsystem string, f reflect.StructField) (any, err
 // chain, or another chain, registered before.
 func reuse[C prometheus.Collector](r prometheus.Registerer, c C) (C, error) {
 	err := r.Register(c)
-	var before prometheus.AlreadyRegisteredError
-	if errors.As(err, &before) {
+	if before, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if old, ok := before.ExistingCollector.(C); ok {
 			return old, nil
 		}

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -37,6 +36,7 @@ type memApp struct {
 	onBlock func(comet.Block) error
 	onCheck func(tx []byte) error
 	propose func(mempool [][]byte) [][]byte
+	commit  func() error
 }
 
 type memStaged struct {
@@ -60,14 +60,14 @@ func (a *memApp) InitChain(genesis []byte) ([]byte, error) {
 	return append([]byte(nil), a.hash[:]...), nil
 }
 
-type badTx uint32
+type badTxError uint32
 
-func (badTx) Error() string  { return "bad transaction" }
-func (b badTx) Code() uint32 { return uint32(b) }
+func (badTxError) Error() string  { return "bad transaction" }
+func (b badTxError) Code() uint32 { return uint32(b) }
 
 func (a *memApp) Check(tx []byte, _ bool) error {
 	if len(tx) == 0 || tx[0] == 0xff {
-		return badTx(77)
+		return badTxError(77)
 	}
 	a.mu.Lock()
 	f := a.onCheck
@@ -90,7 +90,7 @@ func (a *memApp) Propose(_ uint64, _ int64, mempool [][]byte) [][]byte {
 func (a *memApp) Accept(_ uint64, txs [][]byte) error {
 	for _, tx := range txs {
 		if len(tx) == 0 || tx[0] == 0xff {
-			return badTx(77)
+			return badTxError(77)
 		}
 	}
 	return nil
@@ -122,6 +122,11 @@ func (a *memApp) Finalize(b comet.Block) (comet.Outcome, error) {
 func (a *memApp) Commit() (uint64, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.commit != nil {
+		if err := a.commit(); err != nil {
+			return 0, err
+		}
+	}
 	a.height, a.hash = a.staged.height, a.staged.hash
 	a.txs += a.staged.txs
 	close(a.changed)
@@ -144,8 +149,8 @@ func (a *memApp) count() (txs int, height uint64) {
 }
 
 // waitFor blocks until ok holds after some commit.
-func (a *memApp) waitFor(t testing.TB, limit time.Duration, ok func(txs int, height uint64) bool) {
-	t.Helper()
+func (a *memApp) waitFor(tb testing.TB, limit time.Duration, ok func(txs int, height uint64) bool) {
+	tb.Helper()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for {
@@ -158,7 +163,7 @@ func (a *memApp) waitFor(t testing.TB, limit time.Duration, ok func(txs int, hei
 		select {
 		case <-changed:
 		case <-timer.C:
-			t.Fatalf("after %v: %d transactions at height %d", limit, txs, height)
+			tb.Fatalf("after %v: %d transactions at height %d", limit, txs, height)
 		}
 	}
 }
@@ -187,41 +192,41 @@ type network struct {
 }
 
 // newNetwork makes n validators that are not started.
-func newNetwork(t testing.TB, chainID string, n int) *network {
-	t.Helper()
-	net := &network{genesis: comet.Genesis{ChainID: chainID, Time: time.Now().Add(-time.Second), AppState: []byte("genesis")}}
-	for i, addr := range freeAddrs(t, n) {
-		dir := t.TempDir()
+func newNetwork(tb testing.TB, chainID string, n int) *network {
+	tb.Helper()
+	nw := &network{genesis: comet.Genesis{ChainID: chainID, Time: time.Now().Add(-time.Second), AppState: []byte("genesis")}}
+	for i, addr := range freeAddrs(tb, n) {
+		dir := tb.TempDir()
 		signer, err := comet.GenerateSigner(filepath.Join(dir, "config"))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		nodeKey, err := comet.GenerateNodeKey(filepath.Join(dir, "config"))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		net.members = append(net.members, &member{
-			dir: dir, signer: signer, nodeKey: nodeKey, store: newStore(t), app: newMemApp(), addr: addr,
+		nw.members = append(nw.members, &member{
+			dir: dir, signer: signer, nodeKey: nodeKey, store: newStore(tb), app: newMemApp(), addr: addr,
 		})
-		net.genesis.Validators = append(net.genesis.Validators, comet.GenesisValidator{
+		nw.genesis.Validators = append(nw.genesis.Validators, comet.GenesisValidator{
 			PubKey: signer.PubKey(), Power: 10, Name: "v" + strconv.Itoa(i),
 		})
 	}
-	return net
+	return nw
 }
 
 // freeAddrs returns loopback addresses that were free a moment ago.
-func freeAddrs(t testing.TB, n int) []string {
-	t.Helper()
+func freeAddrs(tb testing.TB, n int) []string {
+	tb.Helper()
 	addrs := make([]string, n)
 	for i := range addrs {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		defer func() {
 			if err := l.Close(); err != nil {
-				t.Error(err)
+				tb.Error(err)
 			}
 		}()
 		addrs[i] = l.Addr().String()
@@ -233,27 +238,28 @@ func newStore(testing.TB) kv.Store { return memkv.New() }
 
 func testLogger(name string) *slog.Logger {
 	if os.Getenv("COMET_TEST_LOG") == "" {
-		return slog.New(slog.NewTextHandler(io.Discard, nil))
+		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With(slog.String("node", name))
 }
 
 // start starts member i.
-func (n *network) start(t testing.TB, i int) {
-	t.Helper()
-	if err := n.tryStart(t, i); err != nil {
-		t.Fatalf("start %d: %v", i, err)
+func (n *network) start(tb testing.TB, i int) {
+	tb.Helper()
+	if err := n.tryStart(tb, i); err != nil {
+		tb.Fatalf("start %d: %v", i, err)
 	}
 }
 
-func (n *network) tryStart(t testing.TB, i int) error {
-	t.Helper()
+func (n *network) tryStart(tb testing.TB, i int) error {
+	tb.Helper()
 	m := n.members[i]
 	if m.metrics = n.registry; m.metrics == nil {
 		m.metrics = prometheus.NewRegistry()
 	}
-	cfg := comet.Config{Dir: filepath.Join(m.dir, "chain"), ListenAddr: m.addr, TimeoutCommit: 50 * time.Millisecond,
-		TimeoutPropose: 500 * time.Millisecond, TimeoutVote: 100 * time.Millisecond, TimeoutDelta: 200 * time.Millisecond}
+	cfg := comet.Config{Dir: filepath.Join(m.dir, "chain"), ListenAddr: m.addr}
+	cfg.TimeoutCommit, cfg.TimeoutPropose = 50*time.Millisecond, 500*time.Millisecond
+	cfg.TimeoutVote, cfg.TimeoutDelta = 100*time.Millisecond, 200*time.Millisecond
 	for j, peer := range n.members {
 		if j != i && !m.passive {
 			cfg.Peers = append(cfg.Peers, peer.nodeKey.ID()+"@"+cmp.Or(peer.public, peer.addr))
@@ -274,13 +280,13 @@ func (n *network) tryStart(t testing.TB, i int) error {
 		return err
 	}
 	m.chain = chain
-	t.Cleanup(func() { n.stop(t, i) })
+	tb.Cleanup(func() { n.stop(tb, i) })
 	return nil
 }
 
 // stop stops member i, if it runs.
-func (n *network) stop(t testing.TB, i int) {
-	t.Helper()
+func (n *network) stop(tb testing.TB, i int) {
+	tb.Helper()
 	m := n.members[i]
 	if m.chain == nil {
 		return
@@ -288,43 +294,43 @@ func (n *network) stop(t testing.TB, i int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := m.chain.Stop(ctx); err != nil {
-		t.Errorf("stop %d: %v", i, err)
+		tb.Errorf("stop %d: %v", i, err)
 	}
 	m.chain = nil
 }
 
 // restart makes member i again from what is on its disk.
-func (n *network) restart(t testing.TB, i int) {
-	t.Helper()
-	n.reload(t, i)
-	n.start(t, i)
+func (n *network) restart(tb testing.TB, i int) {
+	tb.Helper()
+	n.reload(tb, i)
+	n.start(tb, i)
 }
 
-func (n *network) reload(t testing.TB, i int) {
-	t.Helper()
+func (n *network) reload(tb testing.TB, i int) {
+	tb.Helper()
 	m := n.members[i]
 	var err error
 	if m.signer, err = comet.LoadSigner(filepath.Join(m.dir, "config")); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if m.nodeKey, err = comet.LoadNodeKey(filepath.Join(m.dir, "config")); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func (n *network) startAll(t testing.TB) {
-	t.Helper()
+func (n *network) startAll(tb testing.TB) {
+	tb.Helper()
 	for i := range n.members {
-		n.start(t, i)
+		n.start(tb, i)
 	}
 	for i := range n.members {
-		n.waitReady(t, i)
+		n.waitReady(tb, i)
 	}
 }
 
 // eventually polls for what has no event to wait for.
-func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, limit time.Duration, what string, ok func() bool) {
+	tb.Helper()
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -333,7 +339,7 @@ func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) 
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("%s: not within %v", what, limit)
+			tb.Fatalf("%s: not within %v", what, limit)
 		}
 	}
 }
@@ -343,18 +349,18 @@ func (n *network) healthy(i int) (bool, string) {
 	return s.Health(time.Now(), comet.HealthLimits{})
 }
 
-func (n *network) waitReady(t testing.TB, i int) {
-	t.Helper()
-	eventually(t, 15*time.Second, fmt.Sprintf("member %d healthy", i), func() bool {
+func (n *network) waitReady(tb testing.TB, i int) {
+	tb.Helper()
+	eventually(tb, 15*time.Second, fmt.Sprintf("member %d healthy", i), func() bool {
 		ok, _ := n.healthy(i)
 		return ok && n.members[i].chain.Status().Height > 0
 	})
 }
 
-func (n *network) broadcast(t testing.TB, i int, tx []byte) {
-	t.Helper()
+func (n *network) broadcast(tb testing.TB, i int, tx []byte) {
+	tb.Helper()
 	if err := n.members[i].chain.Broadcast(tx); err != nil {
-		t.Fatalf("broadcast at %d: %v", i, err)
+		tb.Fatalf("broadcast at %d: %v", i, err)
 	}
 }
 

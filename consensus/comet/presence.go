@@ -47,7 +47,7 @@ func (b beat) encode() []byte {
 	out := make([]byte, 0, presenceSize)
 	out = append(out, presenceVersion, b.flags)
 	out = binary.BigEndian.AppendUint64(out, b.height)
-	out = binary.BigEndian.AppendUint64(out, uint64(b.unixMilli)) //nolint:gosec // two's complement both ways
+	out = binary.BigEndian.AppendUint64(out, uint64(b.unixMilli))
 	out = append(out, b.validator[:]...)
 	return append(out, b.proof[:]...)
 }
@@ -65,7 +65,7 @@ func decodeBeat(data []byte) (beat, error) {
 	b := beat{
 		flags:     data[1],
 		height:    binary.BigEndian.Uint64(data[2:]),
-		unixMilli: int64(binary.BigEndian.Uint64(data[10:])), //nolint:gosec // two's complement both ways
+		unixMilli: int64(binary.BigEndian.Uint64(data[10:])),
 	}
 	copy(b.validator[:], data[18:])
 	copy(b.proof[:], data[50:])
@@ -146,7 +146,7 @@ func (p *presence) verify(node p2p.ID, b beat) error {
 func (p *presence) send(height int64, flags byte) {
 	b := p.own
 	b.flags = flags
-	b.height = uint64(height) //nolint:gosec // never negative
+	b.height = uint64(height)
 	b.unixMilli = p.now().UnixMilli()
 	msg := &gogotypes.BytesValue{Value: b.encode()}
 	p.Switch.Peers().ForEach(func(peer p2p.Peer) {

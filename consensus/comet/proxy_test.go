@@ -1,7 +1,6 @@
 package comet_test
 
 import (
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -72,9 +71,7 @@ func (f *freezer) copy(to, from net.Conn) {
 		}
 		f.mu.Unlock()
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
-			if err != io.EOF {
-				_ = from.Close()
-			}
+			_ = from.Close()
 			return
 		}
 	}

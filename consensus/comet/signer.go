@@ -118,7 +118,7 @@ func (s *Signer) Address() []byte { return s.pv.Key.Address }
 func (s *Signer) Height() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return uint64(s.pv.LastSignState.Height) //nolint:gosec // checked on load
+	return uint64(s.pv.LastSignState.Height)
 }
 
 // Err says why the signer refuses to sign, or nil: an error that is

@@ -96,11 +96,11 @@ func (c *Chain) Status() Status {
 	height, blockTime, at, waiting, nextVals := c.head.snapshot()
 	s := Status{
 		ChainID:       c.ID(),
-		Height:        uint64(height), //nolint:gosec // never negative
+		Height:        uint64(height),
 		LastBlockTime: blockTime,
 		LastCommit:    at,
-		Round:         int32(c.round.Load()), //nolint:gosec // an int32 before
-		NetworkHeight: uint64(height),        //nolint:gosec // never negative
+		Round:         int32(c.round.Load()),
+		NetworkHeight: uint64(height),
 		PendingSince:  waiting,
 		Halt:          c.halt.get(),
 		Signer:        c.signer.Err(),
@@ -191,7 +191,7 @@ func (c *Chain) Validators(height uint64) ([]Validator, error) {
 	if _, running := c.running(); !running {
 		return nil, ErrNotRunning
 	}
-	return c.loadValidators(int64(height)) //nolint:gosec // beyond the range is not found
+	return c.loadValidators(int64(height))
 }
 
 func (c *Chain) loadValidators(height int64) ([]Validator, error) {

@@ -2,6 +2,7 @@ package comet_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,9 +64,9 @@ func TestContact(t *testing.T) {
 		t.Error("a peer that has said nothing yet is alive and does not vote")
 	}
 	// Beats that took 200 ms, 20 ms and 500 ms from a clock 3 s ahead.
-	for i, late := range []time.Duration{200, 20, 500} {
+	for i, late := range []time.Duration{200 * time.Millisecond, 20 * time.Millisecond, 500 * time.Millisecond} {
 		at := t0.Add(time.Duration(i) * time.Second)
-		if err := c.Heard(at, at.Add(3*time.Second-late*time.Millisecond), 1, 0); err != nil {
+		if err := c.Heard(at, at.Add(3*time.Second-late), 1, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -123,7 +124,7 @@ func TestBeatRefused(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"empty":        nil,
 		"short":        good[1:],
-		"long":         append(good[:len(good):len(good)], 0),
+		"long":         append(slices.Clip(good), 0),
 		"version":      append([]byte{2}, good[1:]...),
 		"unknown flag": append([]byte{1, 4}, good[2:]...),
 	} {

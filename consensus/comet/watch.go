@@ -38,7 +38,7 @@ func (c *Chain) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-halted:
-			c.logger.Error("chain halted", slog.Any("err", c.halt.err()))
+			c.logger.ErrorContext(ctx, "chain halted", slog.Any("err", c.halt.err()))
 			halted, beaten = nil, time.Time{}
 			leave = time.After(haltLinger)
 		case <-leave:
@@ -55,19 +55,19 @@ func (c *Chain) watch(ctx context.Context) {
 			c.presence.send(height, c.flags())
 			c.presence.look()
 		}
-		if now.Sub(nudged) >= nudgeAfter && c.head.waitedFor(now) >= nudgeAfter {
+		if now.Sub(nudged) >= nudgeAfter && c.head.waitedFor(now) >= nudgeAfter && c.flags()&flagCatchingUp == 0 {
 			nudged = now
 			c.nudge()
 		}
 		if now.Sub(trimmed) >= trimInterval {
 			trimmed = now
 			if err := wal.trim(height); err != nil {
-				c.logger.Warn("trim consensus log", slog.Any("err", err))
+				c.logger.WarnContext(ctx, "trim consensus log", slog.Any("err", err))
 			}
 		}
 		if now.Sub(summed) >= summaryInterval && height != summedHeight {
 			summed, summedHeight = now, height
-			c.logger.Info("chain", slog.Int64("height", height), slog.Int("mempool_txs", c.engine.Mempool().Size()),
+			c.logger.InfoContext(ctx, "chain", slog.Int64("height", height), slog.Int("mempool_txs", c.engine.Mempool().Size()),
 				slog.Int("peers", c.engine.Switch().Peers().Size()))
 		}
 	}
