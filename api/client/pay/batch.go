@@ -1,0 +1,195 @@
+package pay
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// item is one claim that is to be redeemed.
+type item struct {
+	id       ledger.Hash
+	entry    channel.Entry
+	owed     ledger.Amount // what the entry claims in all
+	gain     ledger.Amount // what it pays to the payee, net of burn
+	fee      ledger.Amount // of the entry
+	deadline uint64        // of its channel, settlement clock
+}
+
+// Sizes of a batch on the wire: payee, mode, authority flag and count; an entry
+// but for its index, by what it claims; and the payee's authority to close.
+const (
+	batchFrame    = ledger.AddressSize + 4
+	entryFrame    = 2
+	voucherClaim  = 8 + 8 + ledger.SignatureSize
+	hashClaim     = 8 + 8 + ledger.HashSize + 8 + 4 + 2 + 4 + ledger.SignatureSize + 2 + ledger.HashSize
+	authoritySize = ledger.PublicKeySize + 8 + ledger.SignatureSize
+
+	maxPayload = chain.MaxTxSize - chain.TxOverhead
+)
+
+// entrySize returns the length of e in a batch.
+func entrySize(e *channel.Entry) int {
+	var index [binary.MaxVarintLen64]byte
+	size := binary.PutUvarint(index[:], e.Index) + entryFrame
+	switch e.Claim {
+	case channel.ClaimVoucher:
+		size += voucherClaim
+		if !e.UsageRoot.IsZero() {
+			size += ledger.HashSize
+		}
+	case channel.ClaimHash:
+		size += hashClaim
+	case channel.ClaimNone:
+	}
+	return size
+}
+
+// cut splits items into batches of at most maxEntries entries that fit a
+// transaction each, in the order of items; within a batch they are ascending by
+// channel and lane, as the chain wants it. Items of one channel stay together if
+// they follow each other and together fit.
+func cut(items []item, maxEntries int) [][]item {
+	var batches [][]item
+	for len(items) > 0 {
+		n, size := 0, batchFrame+authoritySize
+		for n < len(items) && n < maxEntries {
+			size += entrySize(&items[n].entry)
+			if size > maxPayload && n > 0 {
+				break
+			}
+			n++
+		}
+		n = wholeChannels(items, n)
+		batches = append(batches, ascending(items[:n]))
+		items = items[n:]
+	}
+	return batches
+}
+
+// wholeChannels returns the largest number of items, at most n, that does not
+// split a channel, and n if that is none.
+func wholeChannels(items []item, n int) int {
+	whole := n
+	for whole > 0 && whole < len(items) && items[whole].id == items[whole-1].id {
+		whole--
+	}
+	if whole == 0 {
+		return n
+	}
+	return whole
+}
+
+func ascending(items []item) []item {
+	slices.SortFunc(items, func(a, b item) int {
+		return cmp.Or(cmp.Compare(a.entry.Index, b.entry.Index), cmp.Compare(a.entry.Lane, b.entry.Lane))
+	})
+	return items
+}
+
+func (p *Payee) batch(items []item) channel.Batch {
+	b := channel.Batch{Payee: p.cfg.Account.Address, Mode: channel.BestEffort, Entries: make([]channel.Entry, len(items))}
+	for i := range items {
+		b.Entries[i] = items[i].entry
+	}
+	return b
+}
+
+// items returns the claims of c that a batch could make now, worth their fee.
+// Claims that are under way are left out, unless it is urgent: then they are made
+// again, because what is under way may be waiting for its next attempt. The
+// caller holds the stripe.
+func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind int) []item {
+	if !c.known || c.closedAt != 0 {
+		return nil
+	}
+	var items []item
+	total := c.redeemed
+	if kind == ordinary {
+		total = max(total, c.settled)
+	}
+	left := c.deposit - min(c.deposit, total)
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		claim, ok := l.claim(c.id)
+		pays := min(l.claimable(kind), left)
+		if !ok || pays == 0 {
+			continue
+		}
+		it := item{
+			id: c.id, entry: claim.entry(c.index), owed: l.owed, deadline: c.deadline(),
+			fee: entryFee(fees, &claim), gain: pays - (burned(fees, total+pays) - burned(fees, total)),
+		}
+		budget, err := it.gain.MulDiv(uint64(policy.budget(kind)), ledger.BasisPoints)
+		if err != nil || it.fee > budget || it.fee >= it.gain {
+			continue
+		}
+		left -= pays
+		total += pays
+		items = append(items, it)
+	}
+	return items
+}
+
+func (c *payeeChannel) deadline() uint64 {
+	if c.closeAt != 0 {
+		return min(c.closeAt, c.expiresAt)
+	}
+	return c.expiresAt
+}
+
+// entryFee returns what an entry with the claim costs.
+func entryFee(fees *settlement.Params, c *Claim) ledger.Amount {
+	fee := fees.EntryFee
+	if c.Commitment != nil {
+		const stepsPerFee = 16
+		fee += fees.StepFee * ledger.Amount((c.Reveal.Step+stepsPerFee-1)/stepsPerFee)
+	}
+	return fee
+}
+
+// burned returns how much of the first total drops of a channel is burned.
+func burned(fees *settlement.Params, total ledger.Amount) ledger.Amount {
+	b, err := total.MulDiv(uint64(fees.BurnBps), ledger.BasisPoints)
+	if err != nil { // burn_bps is at most 10,000
+		return total
+	}
+	return b
+}
+
+// mark records that a batch with the items is under way.
+func (p *Payee) mark(items []item) {
+	p.eachItem(items, func(c *payeeChannel, l *payeeLane, i int) {
+		l.sent = max(l.sent, items[i].owed)
+	})
+}
+
+// unmark takes mark back, for items whose batch will not happen.
+func (p *Payee) unmark(items []item) {
+	p.eachItem(items, func(c *payeeChannel, l *payeeLane, i int) {
+		if l.sent == items[i].owed {
+			l.sent = 0
+		}
+	})
+}
+
+// eachItem calls f for the channel and lane of every item that still has one,
+// with its stripe locked, and brings the sums up to date afterwards.
+func (p *Payee) eachItem(items []item, f func(c *payeeChannel, l *payeeLane, i int)) {
+	for i := range items {
+		s := p.stripeOf(items[i].id)
+		s.mu.Lock()
+		if c, ok := s.channels[items[i].id]; ok {
+			if l := c.lane(items[i].entry.Lane); l != nil {
+				f(c, l, i)
+				c.recount()
+			}
+		}
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,226 @@
+package pay
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// Apply brings the payee up to date with one piece of news.
+func (p *Payee) Apply(u Update) {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	if u.Listing == ListingBegins {
+		p.generation++
+	}
+	if u.Channel != nil {
+		p.upsert(u.Channel)
+	}
+	if u.Event != nil {
+		p.apply(u.Event)
+	}
+	if u.Listing == ListingEnds {
+		p.closeUnlisted()
+	}
+	p.see(u.View, u.Listing == ListingEnds)
+}
+
+// see records a view of the chain.
+func (p *Payee) see(v View, listed bool) {
+	old := p.view.Load()
+	if v == (View{}) {
+		if !listed {
+			return
+		}
+		v = old.View
+	}
+	v.Height, v.Clock = max(v.Height, old.Height), max(v.Clock, old.Clock)
+	p.view.Store(&viewAt{View: v, at: p.now(), listed: old.listed || listed})
+}
+
+// View returns the newest view of the chain.
+func (p *Payee) View() View { return p.view.Load().View }
+
+// upsert merges a record. Records of other payees' channels are ignored.
+func (p *Payee) upsert(r *Channel) {
+	if a := p.cfg.Account.Address; !a.IsZero() && r.Payee != a {
+		return
+	}
+	s := p.stripeOf(r.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.channels[r.ID]
+	if !ok {
+		c = &payeeChannel{id: r.ID}
+		s.channels[r.ID] = c
+	}
+	c.merge(r)
+	c.generation, c.closedAt = p.generation, 0
+	p.touched(c)
+}
+
+// touched keeps the age of what is owed, and hurries the redeemer if the channel
+// is on its way out. The caller holds the stripe.
+func (p *Payee) touched(c *payeeChannel) {
+	if c.unredeemed() == 0 || c.closedAt != 0 {
+		c.since = 0
+		return
+	}
+	if c.since == 0 {
+		c.since = p.now().UnixNano()
+	}
+	if c.claimable() > 0 && c.urgent(p.view.Load().Clock) {
+		p.due.push(c.id, true)
+	}
+}
+
+// urgent reports whether what is owed should be redeemed at once.
+func (c *payeeChannel) urgent(clock uint64) bool {
+	return c.known && (c.closeAt != 0 || c.expiring(clock))
+}
+
+func (p *Payee) apply(e *Event) {
+	s := p.stripeOf(e.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.channels[e.ID]
+	if !ok || !c.known {
+		return
+	}
+	c.deposit = max(c.deposit, e.Deposit)
+	c.redeemed = max(c.redeemed, e.Redeemed)
+	switch {
+	case e.Kind.Closed():
+		c.closedAt = p.now().UnixNano()
+	case e.Kind == channel.EventCloseRequested:
+		c.closeAt = e.Deadline
+	case e.Kind == channel.EventExtended:
+		c.expiresAt = max(c.expiresAt, e.Deadline)
+	}
+	p.touched(c)
+	if (e.Kind == channel.EventCloseRequested || e.Kind == EventExpiring) && c.unredeemed() > 0 {
+		p.due.push(c.id, true)
+	}
+}
+
+// closeUnlisted marks the channels that the list which just ended did not name.
+func (p *Payee) closeUnlisted() {
+	now := p.now()
+	for i := range p.stripe {
+		s := &p.stripe[i]
+		s.mu.Lock()
+		for id, c := range s.channels {
+			if c.generation != p.generation && c.closedAt == 0 {
+				c.closedAt = now.UnixNano()
+			}
+			if c.forgettable(now.UnixNano()) {
+				delete(s.channels, id)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// forgettable reports whether the channel has been closed for longer than Retain.
+func (c *payeeChannel) forgettable(now int64) bool {
+	return c.closedAt != 0 && now-c.closedAt > int64(Retain)
+}
+
+// Refresh reads a channel from the chain.
+func (p *Payee) Refresh(ctx context.Context, id ledger.Hash) error {
+	record, err := p.cfg.Chain.Channel(ctx, id)
+	if isNotFound(err) {
+		s := p.stripeOf(id)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c, ok := s.channels[id]; ok && c.closedAt == 0 {
+			c.closedAt = p.now().UnixNano()
+		}
+		return unknown(id)
+	}
+	if err != nil {
+		return fmt.Errorf("read channel %s: %w", id, err)
+	}
+	p.Apply(Update{Channel: &record})
+	return nil
+}
+
+// Balance is where the money of a payee's channel is, in drops.
+type Balance struct {
+	Deposit    ledger.Amount // total ever deposited
+	Owed       ledger.Amount // by the best claims of all lanes
+	Redeemed   ledger.Amount // paid out, burn included
+	UnderWay   ledger.Amount // claimed by batches that are not final
+	Unredeemed ledger.Amount // owed and not paid out
+	Closed     bool
+}
+
+// Balance returns where the money of a channel is, and false if the payee does
+// not know the channel.
+func (p *Payee) Balance(id ledger.Hash) (Balance, bool) {
+	s := p.stripeOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.channels[id]
+	if !ok {
+		return Balance{}, false
+	}
+	return c.balance(), true
+}
+
+// Total returns the sums over all channels that are not closed, and how many
+// they are.
+func (p *Payee) Total() (sum Balance, channels int) {
+	for i := range p.stripe {
+		s := &p.stripe[i]
+		s.mu.Lock()
+		for _, c := range s.channels {
+			if c.closedAt == 0 {
+				b := c.balance()
+				sum.Deposit += b.Deposit
+				sum.Owed += b.Owed
+				sum.Redeemed += b.Redeemed
+				sum.UnderWay += b.UnderWay
+				sum.Unredeemed += b.Unredeemed
+				channels++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return sum, channels
+}
+
+func (c *payeeChannel) balance() Balance {
+	b := Balance{Deposit: c.deposit, Owed: c.owed, Closed: c.closedAt != 0}
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		b.Redeemed += l.redeemed
+		b.UnderWay += max(l.redeemed, l.sent) - l.redeemed
+	}
+	b.Unredeemed = b.Owed - b.Redeemed
+	b.Redeemed = max(b.Redeemed, c.redeemed)
+	return b
+}
+
+// Best returns the best claim of a lane, and false if there is none.
+func (p *Payee) Best(id ledger.Hash, lane uint8) (Claim, bool) {
+	s := p.stripeOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.channels[id]
+	if !ok {
+		return Claim{}, false
+	}
+	l := c.lane(lane)
+	if l == nil {
+		return Claim{}, false
+	}
+	claim, ok := l.claim(id)
+	if ok && claim.Commitment != nil {
+		commitment := *claim.Commitment
+		claim.Commitment = &commitment
+	}
+	return claim, ok
+}

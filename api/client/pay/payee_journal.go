@@ -1,0 +1,139 @@
+package pay
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// The payee's journal holds, for each lane, its best claim and how much of it
+// was redeemed. Every record begins with its kind:
+//
+//	1 voucher                     a claim
+//	2 commitment                  what reveals after it refer to
+//	3 reveal                      a claim on the commitment before it
+//	4 channel_id 32 | lane u8 | redeemed u64
+const (
+	recordVoucher    = 1
+	recordCommitment = 2
+	recordReveal     = 3
+	recordRedeemed   = 4
+
+	redeemedSize = ledger.HashSize + 1 + 8
+)
+
+func commitRecord(c *Commitment) []byte { return append([]byte{recordCommitment}, c.Encode()...) }
+
+func redeemedRecord(id ledger.Hash, lane uint8, redeemed ledger.Amount) []byte {
+	b := make([]byte, 0, 1+redeemedSize)
+	b = append(append(append(b, recordRedeemed), id[:]...), lane)
+	return binary.BigEndian.AppendUint64(b, uint64(redeemed))
+}
+
+// replay applies a record. Only Open calls it, before anybody else has p.
+func (p *Payee) replay(record []byte) error {
+	kind, body := record[0], record[1:]
+	switch kind {
+	case recordVoucher:
+		v, err := DecodeVoucher(body)
+		if err != nil {
+			return err
+		}
+		l := p.replayed(v.ChannelID).makeLane(uint8(v.Lane))
+		if v.Cumulative > l.owed || !l.signed && v.Cumulative == l.owed {
+			l.setVoucher(&v)
+		}
+	case recordCommitment:
+		c, err := DecodeCommitment(body)
+		if err != nil {
+			return err
+		}
+		l := p.replayed(c.ChannelID).makeLane(uint8(c.Lane))
+		if c.BaseCumulative >= l.owed {
+			l.hash = &payeeHash{commitment: c, value: c.Root}
+		}
+	case recordReveal:
+		r, err := DecodeReveal(body)
+		if err != nil {
+			return err
+		}
+		p.replayReveal(&r)
+	case recordRedeemed:
+		if len(body) != redeemedSize || body[ledger.HashSize] >= channel.Lanes {
+			return fmt.Errorf("%w: redeemed mark of %d bytes", ErrEncoding, len(body))
+		}
+		l := p.replayed(ledger.Hash(body[:ledger.HashSize])).makeLane(body[ledger.HashSize])
+		l.redeemed = max(l.redeemed, ledger.Amount(binary.BigEndian.Uint64(body[ledger.HashSize+1:])))
+		if l.redeemed > l.owed {
+			*l = payeeLane{number: l.number, owed: l.redeemed, redeemed: l.redeemed}
+		}
+	default:
+		return fmt.Errorf("%w: record kind %d in the journal of a payee", ErrEncoding, kind)
+	}
+	return nil
+}
+
+func (p *Payee) replayReveal(r *Reveal) {
+	l := p.replayed(r.ChannelID).makeLane(uint8(r.Lane))
+	h := l.hash
+	if h == nil || h.commitment.ChainNo != r.ChainNo || r.Step <= h.step || r.Step > h.commitment.Steps {
+		return // a later voucher or commitment has replaced it
+	}
+	owed, err := h.commitment.at(r.Step)
+	if err == nil && channel.CheckPreimage(h.value, r.Preimage, r.Step-h.step) {
+		l.setReveal(r.Step, r.Preimage, max(owed, l.owed))
+	}
+}
+
+func (p *Payee) replayed(id ledger.Hash) *payeeChannel {
+	channels := p.stripeOf(id).channels
+	c, ok := channels[id]
+	if !ok {
+		c = &payeeChannel{id: id}
+		channels[id] = c
+	}
+	return c
+}
+
+// live yields what is still needed.
+func (p *Payee) live() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := range p.stripe {
+			for _, record := range p.stripe[i].records() {
+				if !yield(record) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// records copies what the journal needs of one stripe, so that nobody waits for
+// the disk while the stripe is locked.
+func (s *stripe) records() [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	records := make([][]byte, 0, len(s.channels))
+	for _, c := range s.channels {
+		for i := range c.lanes {
+			l := &c.lanes[i]
+			if l.signed {
+				v := l.voucher(c.id)
+				records = append(records, v.Append([]byte{recordVoucher}))
+			}
+			if h := l.hash; h != nil {
+				records = append(records, commitRecord(&h.commitment))
+				if claim, ok := l.claim(c.id); ok && claim.Commitment != nil {
+					records = append(records, append([]byte{recordReveal}, claim.Reveal.Encode()...))
+				}
+			}
+			if l.redeemed > 0 {
+				records = append(records, redeemedRecord(c.id, l.number, l.redeemed))
+			}
+		}
+	}
+	return records
+}
