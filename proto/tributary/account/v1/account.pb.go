@@ -243,14 +243,12 @@ func (x *GetAccountResponse) GetProof() *v1.StateProof {
 	return nil
 }
 
-// Transfer is a transfer as fields.
+// Transfer is a transfer as fields. The signer of the envelope pays all.
 type Transfer struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Envelope *v1.Envelope           `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
-	// Bech32 address of the recipient.
-	Recipient string `protobuf:"bytes,2,opt,name=recipient,proto3" json:"recipient,omitempty"`
-	// Drops.
-	Amount        uint64 `protobuf:"varint,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// 1 to 1,024. Accounts that do not exist are made.
+	Payments      []*Payment `protobuf:"bytes,2,rep,name=payments,proto3" json:"payments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,14 +290,62 @@ func (x *Transfer) GetEnvelope() *v1.Envelope {
 	return nil
 }
 
-func (x *Transfer) GetRecipient() string {
+func (x *Transfer) GetPayments() []*Payment {
+	if x != nil {
+		return x.Payments
+	}
+	return nil
+}
+
+// Payment is money for one account.
+type Payment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bech32 address.
+	Recipient string `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Drops, at least 1.
+	Amount        uint64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Payment) Reset() {
+	*x = Payment{}
+	mi := &file_tributary_account_v1_account_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Payment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Payment) ProtoMessage() {}
+
+func (x *Payment) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_account_v1_account_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Payment.ProtoReflect.Descriptor instead.
+func (*Payment) Descriptor() ([]byte, []int) {
+	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Payment) GetRecipient() string {
 	if x != nil {
 		return x.Recipient
 	}
 	return ""
 }
 
-func (x *Transfer) GetAmount() uint64 {
+func (x *Payment) GetAmount() uint64 {
 	if x != nil {
 		return x.Amount
 	}
@@ -327,7 +373,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_tributary_account_v1_account_proto_msgTypes[4]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -339,7 +385,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_account_v1_account_proto_msgTypes[4]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -352,7 +398,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{4}
+	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TransferRequest) GetRequestId() string {
@@ -427,7 +473,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_tributary_account_v1_account_proto_msgTypes[5]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +485,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_account_v1_account_proto_msgTypes[5]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +498,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{5}
+	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TransferResponse) GetTransaction() *v1.Transaction {
@@ -477,7 +523,7 @@ type RequestFaucetRequest struct {
 
 func (x *RequestFaucetRequest) Reset() {
 	*x = RequestFaucetRequest{}
-	mi := &file_tributary_account_v1_account_proto_msgTypes[6]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +535,7 @@ func (x *RequestFaucetRequest) String() string {
 func (*RequestFaucetRequest) ProtoMessage() {}
 
 func (x *RequestFaucetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_account_v1_account_proto_msgTypes[6]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +548,7 @@ func (x *RequestFaucetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestFaucetRequest.ProtoReflect.Descriptor instead.
 func (*RequestFaucetRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{6}
+	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RequestFaucetRequest) GetRequestId() string {
@@ -544,7 +590,7 @@ type RequestFaucetResponse struct {
 
 func (x *RequestFaucetResponse) Reset() {
 	*x = RequestFaucetResponse{}
-	mi := &file_tributary_account_v1_account_proto_msgTypes[7]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +602,7 @@ func (x *RequestFaucetResponse) String() string {
 func (*RequestFaucetResponse) ProtoMessage() {}
 
 func (x *RequestFaucetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_account_v1_account_proto_msgTypes[7]
+	mi := &file_tributary_account_v1_account_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +615,7 @@ func (x *RequestFaucetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestFaucetResponse.ProtoReflect.Descriptor instead.
 func (*RequestFaucetResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{7}
+	return file_tributary_account_v1_account_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RequestFaucetResponse) GetTransaction() *v1.Transaction {
@@ -609,11 +655,13 @@ const file_tributary_account_v1_account_proto_rawDesc = "" +
 	"\x12GetAccountResponse\x127\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1d.tributary.account.v1.AccountR\aaccount\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x124\n" +
-	"\x05proof\x18\x03 \x01(\v2\x1e.tributary.chain.v1.StateProofR\x05proof\"z\n" +
+	"\x05proof\x18\x03 \x01(\v2\x1e.tributary.chain.v1.StateProofR\x05proof\"\x7f\n" +
 	"\bTransfer\x128\n" +
-	"\benvelope\x18\x01 \x01(\v2\x1c.tributary.chain.v1.EnvelopeR\benvelope\x12\x1c\n" +
-	"\trecipient\x18\x02 \x01(\tR\trecipient\x12\x16\n" +
-	"\x06amount\x18\x03 \x01(\x04R\x06amount\"\xf7\x01\n" +
+	"\benvelope\x18\x01 \x01(\v2\x1c.tributary.chain.v1.EnvelopeR\benvelope\x129\n" +
+	"\bpayments\x18\x02 \x03(\v2\x1d.tributary.account.v1.PaymentR\bpayments\"?\n" +
+	"\aPayment\x12\x1c\n" +
+	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\x04R\x06amount\"\xf7\x01\n" +
 	"\x0fTransferRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12<\n" +
@@ -652,41 +700,43 @@ func file_tributary_account_v1_account_proto_rawDescGZIP() []byte {
 	return file_tributary_account_v1_account_proto_rawDescData
 }
 
-var file_tributary_account_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_tributary_account_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_tributary_account_v1_account_proto_goTypes = []any{
 	(*Account)(nil),               // 0: tributary.account.v1.Account
 	(*GetAccountRequest)(nil),     // 1: tributary.account.v1.GetAccountRequest
 	(*GetAccountResponse)(nil),    // 2: tributary.account.v1.GetAccountResponse
 	(*Transfer)(nil),              // 3: tributary.account.v1.Transfer
-	(*TransferRequest)(nil),       // 4: tributary.account.v1.TransferRequest
-	(*TransferResponse)(nil),      // 5: tributary.account.v1.TransferResponse
-	(*RequestFaucetRequest)(nil),  // 6: tributary.account.v1.RequestFaucetRequest
-	(*RequestFaucetResponse)(nil), // 7: tributary.account.v1.RequestFaucetResponse
-	(*v1.StateProof)(nil),         // 8: tributary.chain.v1.StateProof
-	(*v1.Envelope)(nil),           // 9: tributary.chain.v1.Envelope
-	(v1.Stage)(0),                 // 10: tributary.chain.v1.Stage
-	(*v1.Transaction)(nil),        // 11: tributary.chain.v1.Transaction
+	(*Payment)(nil),               // 4: tributary.account.v1.Payment
+	(*TransferRequest)(nil),       // 5: tributary.account.v1.TransferRequest
+	(*TransferResponse)(nil),      // 6: tributary.account.v1.TransferResponse
+	(*RequestFaucetRequest)(nil),  // 7: tributary.account.v1.RequestFaucetRequest
+	(*RequestFaucetResponse)(nil), // 8: tributary.account.v1.RequestFaucetResponse
+	(*v1.StateProof)(nil),         // 9: tributary.chain.v1.StateProof
+	(*v1.Envelope)(nil),           // 10: tributary.chain.v1.Envelope
+	(v1.Stage)(0),                 // 11: tributary.chain.v1.Stage
+	(*v1.Transaction)(nil),        // 12: tributary.chain.v1.Transaction
 }
 var file_tributary_account_v1_account_proto_depIdxs = []int32{
 	0,  // 0: tributary.account.v1.GetAccountResponse.account:type_name -> tributary.account.v1.Account
-	8,  // 1: tributary.account.v1.GetAccountResponse.proof:type_name -> tributary.chain.v1.StateProof
-	9,  // 2: tributary.account.v1.Transfer.envelope:type_name -> tributary.chain.v1.Envelope
-	3,  // 3: tributary.account.v1.TransferRequest.transfer:type_name -> tributary.account.v1.Transfer
-	10, // 4: tributary.account.v1.TransferRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	11, // 5: tributary.account.v1.TransferResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	10, // 6: tributary.account.v1.RequestFaucetRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	11, // 7: tributary.account.v1.RequestFaucetResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	1,  // 8: tributary.account.v1.AccountService.GetAccount:input_type -> tributary.account.v1.GetAccountRequest
-	4,  // 9: tributary.account.v1.AccountService.Transfer:input_type -> tributary.account.v1.TransferRequest
-	6,  // 10: tributary.account.v1.AccountService.RequestFaucet:input_type -> tributary.account.v1.RequestFaucetRequest
-	2,  // 11: tributary.account.v1.AccountService.GetAccount:output_type -> tributary.account.v1.GetAccountResponse
-	5,  // 12: tributary.account.v1.AccountService.Transfer:output_type -> tributary.account.v1.TransferResponse
-	7,  // 13: tributary.account.v1.AccountService.RequestFaucet:output_type -> tributary.account.v1.RequestFaucetResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	9,  // 1: tributary.account.v1.GetAccountResponse.proof:type_name -> tributary.chain.v1.StateProof
+	10, // 2: tributary.account.v1.Transfer.envelope:type_name -> tributary.chain.v1.Envelope
+	4,  // 3: tributary.account.v1.Transfer.payments:type_name -> tributary.account.v1.Payment
+	3,  // 4: tributary.account.v1.TransferRequest.transfer:type_name -> tributary.account.v1.Transfer
+	11, // 5: tributary.account.v1.TransferRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	12, // 6: tributary.account.v1.TransferResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	11, // 7: tributary.account.v1.RequestFaucetRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	12, // 8: tributary.account.v1.RequestFaucetResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	1,  // 9: tributary.account.v1.AccountService.GetAccount:input_type -> tributary.account.v1.GetAccountRequest
+	5,  // 10: tributary.account.v1.AccountService.Transfer:input_type -> tributary.account.v1.TransferRequest
+	7,  // 11: tributary.account.v1.AccountService.RequestFaucet:input_type -> tributary.account.v1.RequestFaucetRequest
+	2,  // 12: tributary.account.v1.AccountService.GetAccount:output_type -> tributary.account.v1.GetAccountResponse
+	6,  // 13: tributary.account.v1.AccountService.Transfer:output_type -> tributary.account.v1.TransferResponse
+	8,  // 14: tributary.account.v1.AccountService.RequestFaucet:output_type -> tributary.account.v1.RequestFaucetResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_tributary_account_v1_account_proto_init() }
@@ -694,7 +744,7 @@ func file_tributary_account_v1_account_proto_init() {
 	if File_tributary_account_v1_account_proto != nil {
 		return
 	}
-	file_tributary_account_v1_account_proto_msgTypes[4].OneofWrappers = []any{
+	file_tributary_account_v1_account_proto_msgTypes[5].OneofWrappers = []any{
 		(*TransferRequest_Transfer)(nil),
 		(*TransferRequest_SignedTx)(nil),
 	}
@@ -704,7 +754,7 @@ func file_tributary_account_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_account_v1_account_proto_rawDesc), len(file_tributary_account_v1_account_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

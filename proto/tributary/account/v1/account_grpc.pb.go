@@ -34,7 +34,7 @@ const (
 type AccountServiceClient interface {
 	// GetAccount returns an account. One that never held money is NOT_FOUND.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
-	// Transfer moves money from the signer to another account.
+	// Transfer moves money from the signer to other accounts, all or nothing.
 	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
 	// RequestFaucet asks for play money. Only local networks have a faucet;
 	// elsewhere it is UNIMPLEMENTED.
@@ -87,7 +87,7 @@ func (c *accountServiceClient) RequestFaucet(ctx context.Context, in *RequestFau
 type AccountServiceServer interface {
 	// GetAccount returns an account. One that never held money is NOT_FOUND.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
-	// Transfer moves money from the signer to another account.
+	// Transfer moves money from the signer to other accounts, all or nothing.
 	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
 	// RequestFaucet asks for play money. Only local networks have a faucet;
 	// elsewhere it is UNIMPLEMENTED.
