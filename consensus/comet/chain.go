@@ -126,7 +126,8 @@ func (c *Chain) ID() string { return c.genesis.ChainID }
 func (c *Chain) ListenAddr() string { return c.cfg.ListenAddr }
 
 // PeerAddr is what other nodes put into Config.Peers to reach this one:
-// nodeid@host:port.
+// nodeid@host:port. If it listens on all addresses, Config.ExternalAddr must say
+// which one they can reach.
 func (c *Chain) PeerAddr() string {
 	addr := c.cfg.ExternalAddr
 	if addr == "" {

@@ -61,9 +61,9 @@ type Config struct {
 	// BlockTimeTolerance is how far ahead of this node's clock a block may be.
 	BlockTimeTolerance time.Duration
 	// DoubleSignCheckHeight is how many blocks back the first signature after a
-	// start looks for votes of the same key that this node did not make. It
-	// also bounds nothing else: CometBFT's own setting of that name, which
-	// stops every validator that restarts quickly, stays off.
+	// start looks for votes of the same key that this node did not make.
+	// CometBFT's own setting of that name stays off: it takes down every
+	// validator that restarts within so many blocks.
 	DoubleSignCheckHeight int
 
 	// SendRate and RecvRate bound each connection, in bytes per second.

@@ -13,7 +13,7 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 )
 
-// Errors of signing, in [Status].SignerBlocked and from New.
+// Errors of signing, in [Status].Signer and from [Chain.Start].
 var (
 	// ErrSignStateBehind says that the chain holds votes of this key which the
 	// sign state does not know: it was lost, restored from a backup, or another
