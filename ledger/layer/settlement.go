@@ -281,6 +281,10 @@ func (s *Settlement) Run(ctx context.Context) error {
 	}
 }
 
+// Prune deletes up to limit old versions of the state tree and reports whether
+// there are more, for callers without Run.
+func (s *Settlement) Prune(limit int) (more bool, err error) { return s.tree.Prune(limit) }
+
 // CollectGarbage reclaims space of the value log where at least half of a file is
 // garbage, and reports whether it did; see badgerkv.Store.CollectGarbage. It does
 // nothing if the store is not the Settlement's own.
