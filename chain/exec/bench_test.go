@@ -1,0 +1,151 @@
+package exec_test
+
+import (
+	"log/slog"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
+	"github.com/tributary-network/tributary/ledger/layer"
+)
+
+// BenchmarkExecutor is one validator's whole work for a block, on badger: it
+// checks the bundles that peers send, proposes, accepts, finalizes and commits.
+// Signatures are verified once; commits are synced. An operation is a block.
+func BenchmarkExecutor(b *testing.B) {
+	for _, c := range []struct {
+		channels, batch, blockEntries int
+	}{
+		{10_000, 500, 10_000},
+		{100_000, 500, 10_000},
+		{100_000, 500, 2_000},
+		{100_000, 1, 2_000},
+	} {
+		name := strconv.Itoa(c.channels) + "channels/" + strconv.Itoa(c.batch) + "x" + strconv.Itoa(c.blockEntries/c.batch)
+		b.Run(name, func(b *testing.B) { benchmark(b, c.channels, c.batch, c.blockEntries) })
+	}
+}
+
+func benchmark(b *testing.B, channels, batch, blockEntries int) {
+	b.Helper()
+	const payees = 100
+	params := settlement.LocalParams()
+	params.MaxBlockBytes = 16 << 20
+	gen := genesisOf(payees+1, params)
+	store := badgerkv.Main(b.TempDir())
+	store.MinFree = 0
+	l, err := layer.Open(store, layerOptions())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	n := &node{t: b, net: &network{}, gen: gen, arrived: make(chan struct{}, 1)}
+	if n.exec, err = exec.Open(exec.Config{Now: time.Now}, l, gen, slog.New(slog.DiscardHandler)); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := n.exec.InitChain(nil); err != nil {
+		b.Fatal(err)
+	}
+	lots := openMany(b, n, channels, payees)
+	next := 0
+	block := func() [][]byte { // signed by the payers and payees, not the validator's work
+		var txs, open [][]byte
+		for entries := 0; entries < blockEntries; entries += batch {
+			l := lots[next%len(lots)]
+			from := next / len(lots) * batch % (len(l.ids) - batch + 1)
+			next++
+			open = append(open, l.settle(from, from+batch, 1))
+			if batch > 1 || len(open) == chain.BundleRecords || entries+batch >= blockEntries {
+				txs, open = append(txs, chain.EncodeRecords(open)), nil
+			}
+		}
+		return txs
+	}
+	var check, propose, accept time.Duration
+	lap := func(total *time.Duration, f func()) {
+		start := time.Now()
+		f()
+		*total += time.Since(start)
+	}
+	before := n.exec.Stats()
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		txs := block()
+		b.StartTimer()
+		lap(&check, func() {
+			for _, raw := range txs {
+				if err := n.exec.Check(raw, false); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		height := n.height() + 1
+		lap(&propose, func() { txs = n.exec.Propose(height, unlimited, txs) })
+		lap(&accept, func() {
+			if err := n.exec.Accept(height, txs); err != nil {
+				b.Fatal(err)
+			}
+		})
+		n.force(txs)
+	}
+	b.StopTimer()
+	s := n.exec.Stats()
+	entries := float64(b.N * blockEntries)
+	if got := s.SignaturesVerified - before.SignaturesVerified; got != uint64(b.N*(blockEntries+blockEntries/batch)) {
+		b.Fatalf("verified %d signatures", got)
+	}
+	per := func(d int64) float64 { return float64(d) / entries / 1000 }
+	b.ReportMetric(entries/b.Elapsed().Seconds(), "entries/s")
+	b.ReportMetric(per(b.Elapsed().Nanoseconds()), "us/entry")
+	b.ReportMetric(per(s.VerifyNanos-before.VerifyNanos), "us-verify")
+	b.ReportMetric(per(check.Nanoseconds()-(s.VerifyNanos-before.VerifyNanos)), "us-check")
+	b.ReportMetric(per((propose + accept).Nanoseconds()), "us-propose")
+	b.ReportMetric(per(s.ApplyNanos-before.ApplyNanos), "us-apply")
+	b.ReportMetric(per(s.PrepareNanos-before.PrepareNanos), "us-prepare")
+	b.ReportMetric(per(s.CommitNanos-before.CommitNanos), "us-commit")
+	b.ReportMetric(float64(n.exec.Stats().IndexBytes-before.IndexBytes)/entries, "index-B")
+}
+
+// openMany opens channels of one payer to that many payees.
+func openMany(b *testing.B, n *node, channels, payees int) []*lot {
+	b.Helper()
+	d, p := n.exec.Domain(), n.exec.Params()
+	payer := accountOf(payees)
+	var lots []*lot
+	for i := range payees {
+		l := &lot{domain: d, payer: payer, payee: accountOf(i), key: keyOf(1 << 20), first: uint64(i * channels / payees)}
+		var txs [][]byte
+		for left := channels / payees; left > 0; left -= channel.MaxOpens {
+			var open channel.Open
+			for range min(left, channel.MaxOpens) {
+				open.Channels = append(open.Channels, channel.OpenParams{
+					Payee: l.payee.addr, VoucherKey: l.key.Public(), Deposit: 1_000_000,
+					ExpiresAt: p.MaxLifetime / 2, Challenge: p.DefaultChallenge,
+				})
+			}
+			for j := range open.Channels {
+				l.ids = append(l.ids, channel.ID(d, payer.addr, payer.nonce, uint16(j), &open.Channels[j]))
+			}
+			txs = append(txs, chain.EncodeRecords([][]byte{payer.tx(d, chain.KindOpenChannels, open.Encode())}))
+		}
+		n.force(txs)
+		l.paid = make([]ledger.Amount, len(l.ids))
+		lots = append(lots, l)
+	}
+	var count uint64
+	_ = n.exec.Read(func(v chain.View, _ uint64) error {
+		count = settlement.ChannelCount(v)
+		return nil
+	})
+	if count != uint64(channels) {
+		b.Fatalf("%d channels are open, want %d", count, channels)
+	}
+	return lots
+}

@@ -1,0 +1,189 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+)
+
+const (
+	// retryBroadcast is the first pause after a broadcast that failed; it
+	// doubles up to maxRetryBroadcast.
+	retryBroadcast    = 50 * time.Millisecond
+	maxRetryBroadcast = time.Second
+)
+
+// bundler packs checked records and hands the bundles to consensus: urgent
+// records in bundles of their own and first. What it holds is bounded by the
+// tracker, which every record passes before.
+type bundler struct {
+	exec  *Executor
+	delay time.Duration
+
+	mu     sync.Mutex
+	queued []*record
+	wake   chan struct{} // capacity 1: something was queued
+
+	// Owned by run.
+	urgent, ordinary lane
+	pause            time.Duration // before the next attempt after a failure; 0 if none failed
+}
+
+// lane is the records of one kind on their way out.
+type lane struct {
+	open    []*record // of the bundle being filled
+	size    int       // of that bundle in bytes
+	unsent  []*bundle // full, oldest first
+	blocked bool      // the first of unsent failed; wait for the timer
+}
+
+func newBundler(e *Executor) *bundler {
+	return &bundler{exec: e, delay: e.cfg.BundleDelay, wake: make(chan struct{}, 1)}
+}
+
+// push queues a record that the tracker has taken in.
+func (b *bundler) push(records ...*record) {
+	b.mu.Lock()
+	b.queued = append(b.queued, records...)
+	b.mu.Unlock()
+	signal(b.wake)
+}
+
+// waiting returns how many records are queued and not packed.
+func (b *bundler) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queued)
+}
+
+// run packs and sends until ctx ends. The first record after a pause leaves at
+// once, and those that follow within the delay leave together.
+func (b *bundler) run(ctx context.Context, broadcast func([]byte) error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	cooling := false // the timer runs
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			cooling, b.urgent.blocked, b.ordinary.blocked = false, false, false
+		case <-b.wake:
+		}
+		b.pack()
+		if !cooling || b.ordinary.blocked {
+			b.urgent.flush()
+		}
+		if !cooling {
+			b.ordinary.flush()
+		}
+		sent := b.urgent.send(b, broadcast)
+		sent = b.ordinary.send(b, broadcast) || sent
+		switch {
+		case cooling:
+		case b.urgent.blocked || b.ordinary.blocked:
+			b.pause = min(max(2*b.pause, retryBroadcast), maxRetryBroadcast)
+			timer.Reset(b.pause)
+			cooling = true
+		case sent:
+			b.pause = 0
+			timer.Reset(b.delay)
+			cooling = true
+		}
+	}
+}
+
+// pack moves what is queued into the lanes.
+func (b *bundler) pack() {
+	b.mu.Lock()
+	queued := b.queued
+	b.queued = nil
+	b.mu.Unlock()
+	for _, r := range queued {
+		if r.urgent {
+			b.urgent.add(r)
+		} else {
+			b.ordinary.add(r)
+		}
+	}
+}
+
+// add puts r into the open bundle, and closes that one first if r does not fit.
+func (l *lane) add(r *record) {
+	size := chain.BundleSize(l.size, len(r.tx.Raw))
+	if len(l.open) > 0 && size > chain.BundleTarget {
+		l.flush()
+		size = chain.BundleSize(0, len(r.tx.Raw))
+	}
+	l.open, l.size = append(l.open, r), size
+	if len(l.open) == chain.BundleRecords || size > chain.BundleTarget {
+		l.flush()
+	}
+}
+
+// flush closes the open bundle.
+func (l *lane) flush() {
+	if len(l.open) > 0 {
+		l.unsent = append(l.unsent, newBundle(l.open))
+		l.open, l.size = nil, 0
+	}
+}
+
+// send hands over the lane's bundles, oldest first, until one has to be tried
+// again. It reports whether any left.
+func (l *lane) send(b *bundler, broadcast func([]byte) error) (sent bool) {
+	for len(l.unsent) > 0 && !l.blocked {
+		next := b.stillPending(l.unsent[0])
+		if next != nil {
+			l.unsent[0] = next
+			b.exec.staged.put(next)
+			if err := broadcast(next.raw); again(err) {
+				b.exec.stats.retries.Add(1)
+				l.blocked = true
+				return sent
+			} else if err != nil { // its records are dead, or pending in other bundles
+				b.exec.log.Debug("bundle refused", slog.Int("records", len(next.records)), slog.Any("err", err))
+			}
+			b.exec.stats.bundles.Add(1)
+			sent = true
+		}
+		l.unsent[0] = nil
+		l.unsent = l.unsent[1:]
+	}
+	return sent
+}
+
+// again reports whether a broadcast that returned err should be tried again: all
+// but those that Check refused by a rule. Consensus gives errors without a code,
+// such as failures of the store, code 1.
+func again(err error) bool {
+	var coded interface{ Code() uint32 }
+	if errors.As(err, &coded) {
+		return coded.Code() <= 1 || coded.Code() >= codeRetry
+	}
+	return err != nil
+}
+
+// stillPending returns the bundle without the records that have become final or
+// were given up, nil if none is left.
+func (b *bundler) stillPending(next *bundle) *bundle {
+	var keep []*record
+	for _, r := range next.records {
+		if b.exec.tracker.isPending(r.tx.Hash) {
+			keep = append(keep, r)
+		}
+	}
+	switch len(keep) {
+	case len(next.records):
+		return next
+	case 0:
+		return nil
+	default:
+		return newBundle(keep)
+	}
+}

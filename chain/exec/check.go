@@ -1,0 +1,245 @@
+package exec
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/settlement"
+)
+
+// Check decides whether a bundle may enter the mempool, and takes it into the
+// pool. It refuses what is malformed, too large or for another domain, what has
+// a signature that does not verify (with the positions of the entries), bundles
+// none of whose records can execute any more, and ticks nobody needs. A record
+// that is merely out of date does not refuse its bundle, since this node may lag.
+// The error is a *RefusedError, a BusyError, or a failure of the store.
+//
+// With recheck it says whether the bundle may stay, which is a look-up.
+func (e *Executor) Check(raw []byte, recheck bool) error {
+	if e.pool.find(raw) != nil {
+		return nil
+	}
+	if recheck {
+		return e.recheck(raw)
+	}
+	if b := e.staged.get(raw); b != nil {
+		return e.admit(b)
+	}
+	e.stats.checks.Add(1)
+	b, err := e.examine(bytes.Clone(raw))
+	if err != nil {
+		e.stats.checksRefused.Add(1)
+		return err
+	}
+	if b.tick != 0 {
+		return nil
+	}
+	return e.admit(b)
+}
+
+func (e *Executor) admit(b *bundle) error {
+	err := e.pool.add(b, e.head.Load().height)
+	if rule := ruleOf(err); rule != nil {
+		return &RefusedError{Rule: rule}
+	}
+	return err
+}
+
+// recheck is about bundles that are not in the pool: only ticks may stay.
+func (e *Executor) recheck(raw []byte) error {
+	if b, err := chain.DecodeBundle(raw); err == nil && b.Tick > e.head.Load().height {
+		return nil
+	}
+	return refused(chain.Refuse(chain.CodeExpired, "nothing in the bundle can execute any more"))
+}
+
+// examine decodes raw, which the bundle keeps, and checks it against the head.
+func (e *Executor) examine(raw []byte) (b *bundle, err error) {
+	defer contain("check", &err)
+	b, err = e.decodeBundle(raw)
+	if err != nil {
+		return nil, refused(err)
+	}
+	for i, r := range b.records {
+		if r.refused != nil {
+			return nil, refused(inRecord(i, len(b.records), r.refused))
+		}
+	}
+	var w *work
+	err = e.layer.Read(func(v chain.View) error {
+		v = newMemoView(v)
+		height := e.head.Load().height + 1
+		if b.tick != 0 {
+			return e.checkTick(v, b.tick, height)
+		}
+		if err := e.checkAlive(v, height, b); err != nil {
+			return err
+		}
+		for _, r := range b.records {
+			e.classify(v, height, r)
+		}
+		w = e.gather(v, b.records)
+		return nil
+	})
+	if err != nil || b.tick != 0 {
+		return b, err
+	}
+	verdicts, err := e.conclude(w, e.now)
+	if err != nil {
+		return nil, err
+	}
+	for i, verdict := range verdicts {
+		switch {
+		case verdict.refused != nil:
+			return nil, refused(inRecord(i, len(b.records), verdict.refused))
+		case len(verdict.bad) > 0:
+			return nil, refused(inRecord(i, len(b.records), badSignature(verdict.bad)))
+		}
+		b.records[i].checked = verdict.complete
+	}
+	b.summarise()
+	return b, nil
+}
+
+// checkTick wants a tick for one of the next blocks, and a deadline nearby.
+func (e *Executor) checkTick(v chain.View, tick, height uint64) error {
+	const ahead = 2 // how much a peer may be further than this node
+	if tick < height || tick > height+ahead {
+		return refused(chain.Refuse(chain.CodeExpired, "tick for block %d, the next is %d", tick, height))
+	}
+	if !e.deadlineNear(v, height) {
+		return refused(chain.Refuse(chain.CodeInvalidValue, "tick for block %d, no deadline is near", tick))
+	}
+	return nil
+}
+
+// checkAlive refuses a bundle none of whose records can execute any more.
+func (e *Executor) checkAlive(v chain.View, height uint64, b *bundle) error {
+	var dead *chain.RuleError
+	for i, r := range b.records {
+		rule := e.spent(v, height, r)
+		if rule == nil {
+			return nil
+		}
+		dead = inRecord(i, len(b.records), rule)
+	}
+	return refused(dead)
+}
+
+// spent returns why r can have no effect in any block from height on, or nil.
+// It costs one look-up.
+func (e *Executor) spent(v chain.View, height uint64, r *record) *chain.RuleError {
+	if r.expired(height) {
+		return chain.Refuse(chain.CodeExpired, "valid until block %d, the next is %d", r.tx.ValidUntil, height)
+	}
+	account, _, ok := settlement.AccountByAddress(v, r.tx.Signer)
+	if ok && account.NonceUsed(r.tx.Nonce) {
+		return chain.Refuse(chain.CodeNonceUsed, "nonce %d is used", r.tx.Nonce)
+	}
+	return nil
+}
+
+// inRecord says which record of a bundle a refusal is about. Positions are the
+// entries of that record.
+func inRecord(i, of int, rule *chain.RuleError) *chain.RuleError {
+	if of == 1 {
+		return rule
+	}
+	wrapped := *rule
+	wrapped.Detail = fmt.Sprintf("record %d of %d: %s", i, of, rule.Detail)
+	return &wrapped
+}
+
+// Accept says whether this node votes for a proposed block. It refuses bundles
+// and records that cannot be decoded, blocks above Params.MaxBlockBytes, a
+// bundle that comes twice, ticks for another block, and transactions whose
+// signer's signature does not verify. All of these are facts about the bytes,
+// so that honest nodes agree; whether a record is out of date is decided by
+// executing it.
+func (e *Executor) Accept(height uint64, txs [][]byte) (err error) {
+	defer contain("accept", &err)
+	bundles, size, err := e.decodeBlock(txs)
+	if err != nil {
+		return err
+	}
+	if size > e.params.MaxBlockBytes {
+		return chain.Refuse(chain.CodeTooLarge, "block of %d bytes, at most %d", size, e.params.MaxBlockBytes)
+	}
+	met := make(map[uint64]int, len(bundles))
+	for i, b := range bundles {
+		key := e.pool.keyOf(b.raw)
+		if j, ok := met[key]; ok && bytes.Equal(bundles[j].raw, b.raw) {
+			return chain.Refuse(chain.CodeDuplicate, "bundle %d repeats bundle %d", i, j)
+		}
+		met[key] = i
+		if b.tick != 0 && b.tick != height {
+			return chain.Refuse(chain.CodeInvalidValue, "bundle %d is a tick for block %d", i, b.tick)
+		}
+		for j, r := range b.records {
+			if r.refused != nil {
+				return fmt.Errorf("bundle %d: %w", i, inRecord(j, len(b.records), r.refused))
+			}
+		}
+	}
+	return e.acceptSignatures(bundles)
+}
+
+func (e *Executor) acceptSignatures(bundles []*bundle) error {
+	unseen := unchecked(bundles)
+	if len(unseen) == 0 {
+		return nil
+	}
+	verdicts, err := e.verify(unseen)
+	if err != nil {
+		return err
+	}
+	for i, verdict := range verdicts {
+		if slices.Contains(verdict.bad, channel.SignedTx) {
+			return chain.Refuse(chain.CodeBadSignature, "transaction %s", unseen[i].tx.Hash)
+		}
+	}
+	return nil
+}
+
+// unchecked lists the records of bundles that were not checked when decoded.
+func unchecked(bundles []*bundle) []*record {
+	var records []*record
+	for _, b := range bundles {
+		for _, r := range b.records {
+			if !r.checked && r.refused == nil {
+				records = append(records, r)
+			}
+		}
+	}
+	return records
+}
+
+// decodeBlock returns the bundles of a block, decoded once for Accept and
+// Finalize if they are not in the pool, and their size in bytes. The error names
+// the first that cannot be decoded; its place is nil.
+func (e *Executor) decodeBlock(txs [][]byte) (bundles []*bundle, size int64, err error) {
+	bundles = make([]*bundle, len(txs))
+	for i, raw := range txs {
+		size += int64(len(raw))
+		b := e.pool.find(raw)
+		if b == nil {
+			b = e.proposed.get(raw)
+		}
+		if b == nil {
+			decoded, decodeErr := e.decodeBundle(bytes.Clone(raw))
+			if decodeErr != nil {
+				if err == nil {
+					err = fmt.Errorf("bundle %d: %w", i, decodeErr)
+				}
+				continue
+			}
+			b = decoded
+			e.proposed.put(b)
+		}
+		bundles[i] = b
+	}
+	return bundles, size, err
+}

@@ -1,0 +1,230 @@
+package exec
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/layer"
+)
+
+// Executor runs one settlement chain. Its methods are safe for concurrent use,
+// except that InitChain, Propose, Accept, Finalize and Commit are called by one
+// goroutine at a time, as consensus does.
+type Executor struct {
+	cfg     Config
+	layer   *layer.Settlement
+	index   kv.Reader
+	genesis settlement.Genesis
+	domain  chain.Domain
+	params  settlement.Params
+	log     *slog.Logger
+
+	secret   secret
+	verifier *verifier
+	records  *seen // whole records whose signatures hold
+	claims   *seen // single claims that hold, of records that are not wholly known
+	busy     busyRecords
+	queue    *queue
+	pool     *pool
+	tracker  *tracker
+	bundler  *bundler
+	staged   *bundleCache // made by the bundler, on the way to Check
+	proposed *bundleCache // decoded by Accept or Finalize
+	recent   *recent
+	flights  flights
+	inFlight atomic.Int64
+	begun    atomic.Bool // Run has begun and not ended
+	running  atomic.Bool // its goroutines serve
+	head     atomic.Pointer[head]
+	moved    chan struct{} // capacity 1: the head did
+	stats    counters
+
+	haltOnce sync.Once
+	halted   chan struct{} // closed when the chain halts
+	haltErr  error         // set before halted is closed
+
+	// Owned by Finalize and Commit.
+	prepared *prepared
+	proof    *chain.Change // of the head's results, for the index; nil if there is none
+}
+
+// head is the last durable commit.
+type head struct {
+	height  uint64
+	appHash ledger.Hash
+}
+
+// Open returns the Executor of the chain that genesis begins, over its layer.
+// genesis must be the one that the layer's state began with.
+func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog.Logger) (*Executor, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := genesis.Validate(); err != nil {
+		return nil, fmt.Errorf("open chain: genesis: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	e := &Executor{
+		cfg: cfg, layer: l, genesis: genesis, params: genesis.Params, log: log,
+		domain:   chain.Domain{Network: cmp.Or(cfg.Network, genesis.Hash()), Chain: ledger.MainChain},
+		secret:   newSecret(),
+		verifier: &verifier{workers: cfg.Workers, now: cfg.Now},
+		records:  newSeen(cfg.Remembered),
+		claims:   newSeen(cfg.Remembered),
+		pool:     newPool(cfg),
+		tracker:  newTracker(cfg),
+		staged:   newBundleCache(4 * chain.MaxBundleSize),
+		proposed: newBundleCache(4 * max(genesis.Params.MaxBlockBytes, chain.MaxBundleSize)),
+		recent:   newRecent(cfg),
+		moved:    make(chan struct{}, 1),
+		halted:   make(chan struct{}),
+	}
+	e.queue = newQueue(e.verifier, cfg.CollectDelay)
+	e.bundler = newBundler(e)
+	if err := e.load(); err != nil {
+		return nil, fmt.Errorf("open chain: %w", err)
+	}
+	return e, nil
+}
+
+// Domain returns the chain and network that records must be signed for.
+func (e *Executor) Domain() chain.Domain { return e.domain }
+
+// Params returns the consensus parameters.
+func (e *Executor) Params() settlement.Params { return e.params }
+
+// Head returns the height and application hash of the last durable commit, or 0
+// and the hash of the state so far before the first.
+func (e *Executor) Head() (height uint64, appHash []byte) {
+	h := e.head.Load()
+	return h.height, h.appHash[:]
+}
+
+// Read calls f with the state at the head, which does not change during the
+// call, and its height. A panic of the store becomes an error.
+func (e *Executor) Read(f func(v chain.View, height uint64) error) (err error) {
+	defer contain("read the state", &err)
+	return e.layer.Read(func(v chain.View) error { return f(v, e.layer.Height()) })
+}
+
+// halt stops the chain on err, once, with one line.
+func (e *Executor) halt(height uint64, err error) {
+	e.haltOnce.Do(func() {
+		e.haltErr = fmt.Errorf("%w at block %d: %w", ErrHalted, height, err)
+		close(e.halted)
+		e.log.Error("chain halted", slog.Uint64("height", height), slog.Any("err", err))
+	})
+}
+
+func (e *Executor) isHalted() bool {
+	select {
+	case <-e.halted:
+		return true
+	default:
+		return false
+	}
+}
+
+// haltError returns why the chain halted; it must have.
+func (e *Executor) haltError() error {
+	<-e.halted
+	return e.haltErr
+}
+
+// Halted returns a channel that is closed when the chain halts.
+func (e *Executor) Halted() <-chan struct{} { return e.halted }
+
+// HaltError returns why the chain halted, wrapping ErrHalted, or nil.
+func (e *Executor) HaltError() error {
+	if !e.isHalted() {
+		return nil
+	}
+	return e.haltErr
+}
+
+// counters are what Stats counts.
+type counters struct {
+	submitted, refused, remembered  atomic.Uint64
+	bundles, retries, rebroadcast   atomic.Uint64
+	dropped, ticks, blocks, records atomic.Uint64
+	finalizeNanos, commitNanos      atomic.Int64
+	applyNanos, prepareNanos        atomic.Int64
+	audits, checks, checksRefused   atomic.Uint64
+	entries, indexBytes             atomic.Uint64
+}
+
+// Stats are counters since Open, and present sizes. Durations are in
+// nanoseconds and 0 without Config.Now.
+type Stats struct {
+	Submitted, Refused uint64 // calls of Submit, and those that returned an error
+
+	SignaturesVerified uint64 // by this node, for whatever reason
+	SignaturesFailed   uint64 // of those, did not hold
+	VerifyBatches      uint64
+	VerifyNanos        int64
+	RecordsRemembered  uint64 // records met again, whose signatures were skipped
+
+	BundlesSent, BroadcastRetries, Rebroadcast, Ticks uint64
+	Checks, ChecksRefused                             uint64 // bundles that Check had to examine
+
+	Blocks, Records, Entries  uint64 // finalized
+	FinalizeNanos             int64  // of which
+	ApplyNanos, PrepareNanos  int64
+	CommitNanos               int64
+	Audits                    uint64
+	IndexBytes                uint64 // keys and values written to the index
+	PoolBundles, PoolRecords  int
+	PoolBytes                 int64
+	PendingRecords, Queued    int
+	PendingBytes              int64
+	Dropped                   uint64
+	RememberedRecords, Recent int
+}
+
+// Stats returns the counters.
+func (e *Executor) Stats() Stats {
+	c := &e.stats
+	s := Stats{
+		Submitted: c.submitted.Load(), Refused: c.refused.Load(),
+		SignaturesVerified: e.verifier.signatures.Load(), SignaturesFailed: e.verifier.failed.Load(),
+		VerifyBatches: e.verifier.batches.Load(), VerifyNanos: e.verifier.nanos.Load(),
+		RecordsRemembered: c.remembered.Load(),
+		BundlesSent:       c.bundles.Load(), BroadcastRetries: c.retries.Load(),
+		Rebroadcast: c.rebroadcast.Load(), Ticks: c.ticks.Load(),
+		Checks: c.checks.Load(), ChecksRefused: c.checksRefused.Load(),
+		Blocks: c.blocks.Load(), Records: c.records.Load(), Entries: c.entries.Load(),
+		FinalizeNanos: c.finalizeNanos.Load(), ApplyNanos: c.applyNanos.Load(),
+		PrepareNanos: c.prepareNanos.Load(), CommitNanos: c.commitNanos.Load(),
+		IndexBytes: c.indexBytes.Load(),
+		Audits:     c.audits.Load(), Dropped: c.dropped.Load(),
+		Queued: e.bundler.waiting(), RememberedRecords: e.records.len(), Recent: e.recent.len(),
+	}
+	s.PoolBundles, s.PoolRecords, s.PoolBytes = e.pool.usage()
+	s.PendingRecords, s.PendingBytes = e.tracker.usage()
+	return s
+}
+
+// load reads the head from the layer, and checks that the chain is genesis's.
+func (e *Executor) load() error {
+	e.index = e.layer.Index()
+	e.head.Store(&head{height: e.layer.Height(), appHash: e.layer.AppHash()})
+	if e.layer.Height() == 0 {
+		return nil // InitChain compares the state
+	}
+	network, err := e.index.Get([]byte{idxNetwork})
+	if err != nil {
+		return fmt.Errorf("read the genesis hash: %w", err)
+	}
+	if !bytes.Equal(network, e.domain.Network[:]) {
+		return fmt.Errorf("the state belongs to network %x, the genesis is of %s", network, e.domain.Network)
+	}
+	return e.proveHead()
+}

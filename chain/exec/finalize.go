@@ -1,0 +1,299 @@
+package exec
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// Block is an agreed block, as consensus hands it over.
+type Block struct {
+	Height   uint64
+	Time     time.Time // strictly increasing
+	Proposer []byte
+	Txs      [][]byte // bundles
+	Hash     []byte
+}
+
+// Outcome is what a block did, as consensus wants it.
+type Outcome struct {
+	AppHash []byte
+	Results []TxResult // one for each bundle
+}
+
+// TxResult is what consensus hashes of a bundle: 0, or the code of why it could
+// not be decoded. Receipts of records are in the state, under the results root.
+type TxResult struct {
+	Code uint32
+	Data []byte
+}
+
+// prepared is a block between Finalize and Commit.
+type prepared struct {
+	block   Block
+	records []*record
+	result  settlement.Result
+	root    ledger.Hash
+}
+
+// InitChain starts from the genesis that Open was given and returns the hash of
+// its state. appState must be the genesis's encoding, or empty. It may be
+// called again until the first Commit.
+func (e *Executor) InitChain(appState []byte) (appHash []byte, err error) {
+	defer contain("init chain", &err)
+	if len(appState) > 0 && !bytes.Equal(appState, e.genesis.Encode()) {
+		return nil, errors.New("init chain: consensus has another genesis than this node")
+	}
+	changes, err := e.genesis.State()
+	if err != nil {
+		return nil, fmt.Errorf("init chain: %w", err)
+	}
+	root, err := e.layer.Init(changes)
+	if err != nil {
+		return nil, fmt.Errorf("init chain: %w", err)
+	}
+	e.head.Store(&head{appHash: root})
+	return root[:], nil
+}
+
+// Finalize executes an agreed block: it decodes the bundles, verifies what was
+// never verified, applies the rules and prepares the new state, whose hash it
+// returns. Nothing is durable yet. An error, or a violation of the conservation
+// of value, halts the chain.
+func (e *Executor) Finalize(b Block) (out Outcome, err error) {
+	if e.isHalted() {
+		return Outcome{}, e.haltError()
+	}
+	defer func() {
+		if err != nil {
+			e.halt(b.Height, err)
+		}
+	}()
+	defer contain("finalize block", &err)
+	start := e.verifier.clock()
+	if want := e.head.Load().height + 1; b.Height != want {
+		return Outcome{}, fmt.Errorf("finalize block %d, the next is %d", b.Height, want)
+	}
+	p := &prepared{block: b}
+	bundles, size, _ := e.decodeBlock(b.Txs)
+	out.Results = make([]TxResult, len(b.Txs))
+	for i, bundle := range bundles {
+		if bundle == nil {
+			out.Results[i].Code = uint32(chain.CodeMalformed)
+			continue
+		}
+		p.records = append(p.records, bundle.records...)
+	}
+	changes, err := e.apply(p, size)
+	if err != nil {
+		return Outcome{}, err
+	}
+	prepare := e.verifier.clock()
+	if p.root, err = e.layer.Prepare(b.Height, changes); err != nil {
+		return Outcome{}, fmt.Errorf("prepare block %d: %w", b.Height, err)
+	}
+	e.prepared = p
+	e.tracker.finalized(p.statuses())
+	e.since(&e.stats.prepareNanos, prepare)
+	e.since(&e.stats.finalizeNanos, start)
+	out.AppHash = p.root[:]
+	return out, nil
+}
+
+// apply runs the rules over the state at the head.
+func (e *Executor) apply(p *prepared, size int64) (changes chain.Changes, err error) {
+	block := settlement.Block{
+		Height: p.block.Height, Time: p.block.Time.UnixMilli(), Size: size,
+		Txs: make([]settlement.BlockTx, len(p.records)),
+	}
+	if err := e.checkedBlock(p.records, block.Txs); err != nil {
+		return nil, err
+	}
+	err = e.layer.Read(func(v chain.View) error {
+		if err := e.audit(v, p.block.Height); err != nil {
+			return err
+		}
+		start := e.verifier.clock()
+		changes, p.result, err = settlement.ApplyBlock(v, e.params, e.domain, block, e.verifyClaims)
+		e.since(&e.stats.applyNanos, start)
+		if err != nil {
+			return fmt.Errorf("apply block %d: %w", block.Height, err)
+		}
+		return nil
+	})
+	e.stats.blocks.Add(1)
+	e.stats.records.Add(uint64(len(p.records)))
+	for i := range p.result.Receipts {
+		e.stats.entries.Add(uint64(len(p.result.Receipts[i].Entries)))
+	}
+	return changes, err
+}
+
+// checkedBlock fills in txs from records, verifying in common batches what was
+// never verified.
+func (e *Executor) checkedBlock(records []*record, txs []settlement.BlockTx) error {
+	var unseen []*record
+	var places []int
+	for i, r := range records {
+		txs[i] = settlement.BlockTx{Tx: r.tx, Refused: r.refused, Checked: r.checked}
+		if !r.checked && r.refused == nil {
+			unseen, places = append(unseen, r), append(places, i)
+		}
+	}
+	if len(unseen) == 0 {
+		return nil
+	}
+	verdicts, err := e.verify(unseen)
+	if err != nil {
+		return fmt.Errorf("verify the block: %w", err)
+	}
+	for i := range verdicts {
+		txs[places[i]].Checked = verdicts[i].ok()
+	}
+	return nil
+}
+
+// verifyClaims is the rules' Verifier: it verifies what is not remembered.
+func (e *Executor) verifyClaims(claims []ledger.Claim) []int {
+	var unseen []ledger.Claim
+	var places []int
+	memos := make([]fingerprint, len(claims))
+	for i := range claims {
+		if memos[i] = e.memo(&claims[i]); !e.claims.has(memos[i]) {
+			unseen, places = append(unseen, claims[i]), append(places, i)
+		}
+	}
+	bad := e.verifier.verify(unseen)
+	for i := range bad {
+		bad[i] = places[bad[i]]
+	}
+	next := bad
+	for _, place := range places {
+		if len(next) > 0 && next[0] == place {
+			next = next[1:]
+			continue
+		}
+		e.claims.add(memos[place])
+	}
+	return bad
+}
+
+// audit counts all money in the state before the block at height, every
+// Config.AuditInterval blocks.
+func (e *Executor) audit(v chain.View, height uint64) error {
+	if height%e.cfg.AuditInterval != 0 {
+		return nil
+	}
+	e.stats.audits.Add(1)
+	if _, err := settlement.Audit(v); err != nil {
+		return fmt.Errorf("audit the state before block %d: %w", height, err)
+	}
+	return nil
+}
+
+// statuses are those of the block's records that say something about the record
+// of that name: see verdicts.
+func (p *prepared) statuses() map[ledger.Hash]Status {
+	statuses := make(map[ledger.Hash]Status, len(p.result.Receipts))
+	for i := range p.result.Receipts {
+		r := &p.result.Receipts[i]
+		if old, ok := statuses[r.Hash]; !aboutRecord(p.records[i], r) || ok && !consumed(r) && old.Stage != 0 {
+			continue
+		}
+		statuses[r.Hash] = Status{Hash: r.Hash, Stage: StageIncluded, Height: p.block.Height, TxIndex: uint32(i), Receipt: r}
+	}
+	return statuses
+}
+
+// aboutRecord reports whether a receipt is about what its signer sent. Anyone
+// can put some bytes under the name of somebody's record into a block: garbage,
+// or the record with a wrong signature.
+func aboutRecord(r *record, receipt *settlement.Receipt) bool {
+	return r.refused == nil && (consumed(receipt) || receipt.Code != chain.CodeBadSignature)
+}
+
+// Commit makes the finalized block durable, with the index of its records, in
+// one atomic synced write. Then its records are FINAL. All blocks are kept.
+func (e *Executor) Commit() (retainHeight uint64, err error) {
+	if e.isHalted() {
+		return 0, e.haltError()
+	}
+	p := e.prepared
+	if p == nil {
+		return 0, errors.New("commit: no block is finalized")
+	}
+	defer func() {
+		if err != nil {
+			e.halt(p.block.Height, err)
+		}
+	}()
+	defer contain("commit block", &err)
+	start := e.verifier.clock()
+	pairs, err := e.indexBlock(p)
+	if err != nil {
+		return 0, fmt.Errorf("index block %d: %w", p.block.Height, err)
+	}
+	for i := range pairs {
+		e.stats.indexBytes.Add(uint64(len(pairs[i].Key) + len(pairs[i].Value)))
+	}
+	if err := e.layer.Commit(pairs); err != nil {
+		return 0, fmt.Errorf("commit block %d: %w", p.block.Height, err)
+	}
+	e.prepared = nil
+	e.head.Store(&head{height: p.block.Height, appHash: p.root})
+	if err := e.proveHead(); err != nil {
+		return 0, fmt.Errorf("prove the results of block %d: %w", p.block.Height, err)
+	}
+	e.committed(p)
+	e.since(&e.stats.commitNanos, start)
+	return 0, nil
+}
+
+// committed tells everybody about the new head.
+func (e *Executor) committed(p *prepared) {
+	height := p.block.Height
+	used := make([]slot, 0, len(p.records))
+	for i := range p.result.Receipts {
+		if r := p.records[i]; r.refused == nil && consumed(&p.result.Receipts[i]) {
+			used = append(used, r.slot())
+		}
+	}
+	e.pool.committed(height, p.block.Txs, used)
+	rebroadcast := e.cfg.RebroadcastBlocks
+	if p.size() > e.params.MaxBlockBytes/2 {
+		rebroadcast = e.cfg.MaxAge // what waits is not lost but queueing
+	}
+	again, dropped := e.tracker.committed(height, rebroadcast, e.cfg.MaxAge, used)
+	for _, r := range again {
+		e.pool.evict(r.tx.Hash) // so that consensus forgets it at the recheck, and takes it anew
+	}
+	if len(again) > 0 {
+		e.stats.rebroadcast.Add(uint64(len(again)))
+		e.log.Info("records sent again", slog.Int("records", len(again)), slog.Uint64("height", height))
+		e.bundler.push(again...)
+	}
+	e.stats.dropped.Add(uint64(dropped))
+	e.recent.add(p.blockResult())
+	signal(e.moved)
+}
+
+func (p *prepared) size() int64 {
+	var n int64
+	for _, raw := range p.block.Txs {
+		n += int64(len(raw))
+	}
+	return n
+}
+
+// since adds the time since start to a counter, if there is a clock.
+func (e *Executor) since(counter interface{ Add(int64) int64 }, start time.Time) {
+	if e.cfg.Now != nil {
+		counter.Add(int64(e.cfg.Now().Sub(start)))
+	}
+}

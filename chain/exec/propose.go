@@ -1,0 +1,127 @@
+package exec
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// bundleOverhead is what consensus adds at most to each bundle of a block.
+const bundleOverhead = 6
+
+// Propose picks the bundles of the block at height, of at most maxBytes as
+// consensus counts them and at most Params.MaxBlockBytes: urgent ones first, by
+// deadline, until the share reserved for them is used up; then all by expected
+// fee for each byte, then by arrival. mempool is what consensus holds, oldest
+// first; what the pool does not know of it is checked and packed like the rest.
+// Nothing is taken out of the pool.
+//
+// Nonces may be used in any order within an account's window, and nothing beyond
+// the window passes Check, so the order of one signer's records does not matter.
+func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]byte {
+	var tick []byte
+	for _, raw := range mempool {
+		if e.pool.find(raw) != nil {
+			continue
+		}
+		b, err := e.examine(bytes.Clone(raw))
+		switch {
+		case err != nil:
+			continue
+		case b.tick == height:
+			tick = raw
+		case b.tick == 0:
+			_ = e.pool.add(b, height-1) // a full pool has better ones to propose
+		}
+	}
+	picked := e.pool.pick(height, maxBytes, e.params.MaxBlockBytes, e.params.ReservedBps)
+	if len(picked) == 0 && tick != nil && int64(len(tick)+bundleOverhead) <= maxBytes {
+		picked = append(picked, tick)
+	}
+	return picked
+}
+
+// packing is a block being filled.
+type packing struct {
+	raw       [][]byte
+	blockLeft int64 // bytes of bundles
+	wireLeft  int64 // bytes as consensus counts them
+	taken     map[*bundle]bool
+	records   map[ledger.Hash]bool // of bundles that share records with others
+}
+
+// pick returns the bundles of a block at height, in their order.
+func (p *pool) pick(height uint64, maxBytes, blockBytes int64, reservedBps uint32) [][]byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var urgent, all []*bundle
+	for _, b := range p.bundles {
+		if b.last != 0 && b.last < height {
+			continue
+		}
+		all = append(all, b)
+		if b.urgent {
+			urgent = append(urgent, b)
+		}
+	}
+	slices.SortFunc(urgent, func(a, b *bundle) int {
+		return cmp.Or(cmp.Compare(a.deadline, b.deadline), bytes.Compare(a.records[0].tx.Hash[:], b.records[0].tx.Hash[:]))
+	})
+	slices.SortFunc(all, func(a, b *bundle) int {
+		return cmp.Or(cmp.Compare(b.rate, a.rate), cmp.Compare(a.order, b.order))
+	})
+	fill := packing{
+		blockLeft: blockBytes, wireLeft: maxBytes,
+		taken: make(map[*bundle]bool), records: make(map[ledger.Hash]bool),
+	}
+	reserved := blockBytes / ledger.BasisPoints * int64(reservedBps)
+	for _, b := range urgent {
+		if blockBytes-fill.blockLeft >= reserved {
+			break
+		}
+		p.put(&fill, b)
+	}
+	for _, b := range all {
+		if fill.wireLeft < chain.TxOverhead {
+			break
+		}
+		p.put(&fill, b)
+	}
+	return fill.raw
+}
+
+// put adds b to the block if it fits and brings something new.
+func (p *pool) put(fill *packing, b *bundle) {
+	size := int64(len(b.raw))
+	if fill.taken[b] || size > fill.blockLeft || size+bundleOverhead > fill.wireLeft || !p.bringsNew(fill, b) {
+		return
+	}
+	fill.taken[b] = true
+	fill.raw = append(fill.raw, b.raw)
+	fill.blockLeft -= size
+	fill.wireLeft -= size + bundleOverhead
+}
+
+// bringsNew reports whether some record of b is in no bundle taken before.
+func (p *pool) bringsNew(fill *packing, b *bundle) bool {
+	shared, fresh := false, false
+	for i, s := range b.slots {
+		if len(p.bySlot[s]) < 2 {
+			fresh = true
+			continue
+		}
+		shared = true
+		if hash := b.records[i].tx.Hash; !fill.records[hash] {
+			fresh = true
+		}
+	}
+	if shared && fresh {
+		for i := range b.records {
+			fill.records[b.records[i].tx.Hash] = true
+		}
+	}
+	return fresh
+}

@@ -1,0 +1,151 @@
+package exec
+
+import (
+	"errors"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// record is a decoded transaction and what this node knows about it. It does
+// not change once others can see it.
+type record struct {
+	tx      chain.Tx
+	id      fingerprint      // of the raw bytes, signature included
+	refused *chain.RuleError // why it cannot be decoded; tx.Raw and tx.Hash are set all the same
+
+	checked  bool // every signature it needs was verified
+	urgent   bool
+	deadline uint64        // sigma; of an urgent record
+	fee      ledger.Amount // what it is expected to pay
+}
+
+// slot is what a record uses up: a nonce of an account.
+type slot struct {
+	signer ledger.Address
+	nonce  uint64
+}
+
+func (r *record) slot() slot { return slot{signer: r.tx.Signer, nonce: r.tx.Nonce} }
+
+// expired reports whether the record can execute in no block from height on.
+func (r *record) expired(height uint64) bool {
+	return r.tx.ValidUntil != 0 && r.tx.ValidUntil < height
+}
+
+// newRecord decodes raw, which the record keeps.
+func (e *Executor) newRecord(raw []byte) *record {
+	tx, err := chain.DecodeTx(e.domain, raw)
+	if err != nil {
+		return &record{tx: chain.Tx{Raw: raw, Hash: chain.TxHash(raw)}, refused: refused(err).Rule}
+	}
+	return &record{tx: tx, id: e.secret.fingerprint(tx.Hash[:], tx.Signature[:])}
+}
+
+// bundle is what consensus carries as one transaction. It does not change once
+// others can see it, but for the fields that the pool owns.
+type bundle struct {
+	raw     []byte
+	tick    uint64 // the height asked for; 0 unless a tick
+	records []*record
+	slots   []slot // of records, filled in by summarise
+	own     bool   // packed by this node's bundler
+
+	urgent   bool    // all records are
+	deadline uint64  // the earliest of an urgent bundle
+	rate     float64 // expected fees in drops for each byte
+
+	// Owned by the pool.
+	key   uint64 // of raw
+	order uint64 // of arrival
+	since uint64 // height of the head at arrival
+	live  int    // records that may still execute
+	last  uint64 // no record may execute above this height; 0 means no limit
+}
+
+// decodeBundle decodes raw and its records, which keep it. A record that cannot
+// be decoded says so itself.
+func (e *Executor) decodeBundle(raw []byte) (*bundle, error) {
+	decoded, err := chain.DecodeBundle(raw)
+	if err != nil {
+		return nil, err
+	}
+	b := &bundle{raw: raw, tick: decoded.Tick}
+	b.records = make([]*record, len(decoded.Records))
+	for i, r := range decoded.Records {
+		b.records[i] = e.newRecord(r)
+	}
+	return b, nil
+}
+
+// newBundle packs records that are checked already.
+func newBundle(records []*record) *bundle {
+	raw := make([][]byte, len(records))
+	for i, r := range records {
+		raw[i] = r.tx.Raw
+	}
+	b := &bundle{raw: chain.EncodeRecords(raw), records: records, own: true}
+	b.summarise()
+	return b
+}
+
+// summarise derives the bundle's place in the packing order from its records.
+func (b *bundle) summarise() {
+	var fees float64
+	b.urgent = len(b.records) > 0
+	for _, r := range b.records {
+		fees += float64(r.fee)
+		if !r.urgent {
+			b.urgent = false
+		} else if b.deadline == 0 || r.deadline < b.deadline {
+			b.deadline = r.deadline
+		}
+		b.slots = append(b.slots, r.slot())
+	}
+	b.rate = fees / float64(max(1, len(b.raw)))
+	b.last = lastHeight(b.records)
+}
+
+// lastHeight returns the height above which no record may execute, 0 if there
+// is no such height.
+func lastHeight(records []*record) uint64 {
+	var last uint64
+	for _, r := range records {
+		if r.tx.ValidUntil == 0 {
+			return 0
+		}
+		last = max(last, r.tx.ValidUntil)
+	}
+	return last
+}
+
+// classify sets what packing needs to know of a record, by the state in v.
+func (e *Executor) classify(v chain.View, height uint64, r *record) {
+	r.urgent, r.deadline = settlement.Urgent(v, e.params, height, &r.tx)
+	r.fee = settlement.Fee(e.params, &r.tx)
+}
+
+// badSignature makes the refusal of a record whose signatures bad do not hold.
+func badSignature(bad []int) *chain.RuleError {
+	const shown = 64
+	refusal := chain.Refuse(chain.CodeBadSignature, "%d signatures do not verify", len(bad))
+	for _, entry := range bad {
+		switch {
+		case entry == channel.SignedTx:
+			refusal.Detail = "the signer's signature does not verify"
+		case entry < 0:
+			refusal.Detail = "a party's signature does not verify"
+		case len(refusal.Positions) < shown:
+			refusal.Positions = append(refusal.Positions, entry)
+		}
+	}
+	return refusal
+}
+
+// ruleOf returns the refusal in err, or nil.
+func ruleOf(err error) *chain.RuleError {
+	rule, _ := errors.AsType[*chain.RuleError](err)
+	return rule
+}

@@ -1,0 +1,37 @@
+package exec
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Run verifies, bundles and sends what is submitted, keeps the clock running
+// towards deadlines and the layer free of old versions, until ctx ends; it then
+// returns nil. broadcast hands a
+// bundle to consensus: nil means that consensus holds it (or held it a short
+// time ago), an error with a method Code() uint32 that Check refused it, and
+// any other error that it should be tried again. broadcast may call Check.
+//
+// Run owns all goroutines of the Executor. It must not be called twice at a
+// time. While it does not run, Submit refuses with ErrNotRunning; consensus may
+// call its methods at any time.
+func (e *Executor) Run(ctx context.Context, broadcast func(bundle []byte) error) error {
+	if !e.begun.CompareAndSwap(false, true) {
+		return errors.New("run the executor: it runs already")
+	}
+	defer e.begun.Store(false)
+	e.queue.setOpen(true)
+	e.running.Store(true)
+	defer e.running.Store(false)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return e.queue.run(ctx) })
+	group.Go(func() error { return e.bundler.run(ctx, broadcast) })
+	group.Go(func() error { return e.tick(ctx, broadcast) })
+	group.Go(func() error { return e.layer.Run(ctx) })
+	if err := group.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}

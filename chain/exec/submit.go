@@ -1,0 +1,248 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// retryFull is when it makes sense to try again after a pool was full: some
+// blocks later.
+const retryFull = 500 * time.Millisecond
+
+// Submit checks raw wholly (form, domain, rules against the head and what is
+// pending, signatures) and hands it to the bundler. It returns the record's
+// status once it is CHECKED, or further if it was submitted before: Submit is
+// idempotent. raw must not be modified afterwards.
+//
+// Errors: a *chain.RuleError with the code and the positions of entries; a
+// BusyError; ErrNotSynced, ErrNotRunning, ErrHalted; ctx's error, after which the
+// record may have been accepted all the same.
+func (e *Executor) Submit(ctx context.Context, raw []byte) (Status, error) {
+	if err := e.ready(); err != nil {
+		return Status{}, err
+	}
+	if n := e.inFlight.Add(1); n > int64(e.cfg.Submits) {
+		e.inFlight.Add(-1)
+		return Status{}, &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
+	}
+	defer e.inFlight.Add(-1)
+	e.stats.submitted.Add(1)
+	r := e.newRecord(raw)
+	if r.refused != nil {
+		e.stats.refused.Add(1)
+		return Status{}, r.refused
+	}
+	status, err := e.submitOnce(ctx, r)
+	if err != nil {
+		e.stats.refused.Add(1)
+	}
+	return status, err
+}
+
+// submitOnce submits r, or waits for the Submit of the same bytes under way.
+func (e *Executor) submitOnce(ctx context.Context, r *record) (Status, error) {
+	for {
+		f, mine := e.flights.join(r.id)
+		if mine {
+			defer e.flights.land(r.id, f)
+			f.status, f.err = e.submit(ctx, r)
+			return f.status, f.err
+		}
+		select {
+		case <-f.landed:
+		case <-ctx.Done():
+			return Status{}, ctx.Err()
+		}
+		if !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
+			return f.status, f.err
+		}
+	}
+}
+
+// ready returns why nothing can be submitted now, or nil.
+func (e *Executor) ready() error {
+	switch {
+	case e.isHalted():
+		return e.haltError()
+	case !e.running.Load():
+		return ErrNotRunning
+	case e.cfg.Synced != nil && !e.cfg.Synced():
+		return ErrNotSynced
+	}
+	return nil
+}
+
+func (e *Executor) submit(ctx context.Context, r *record) (Status, error) {
+	if s, ok := e.Status(r.tx.Hash); ok && (s.Stage == StageChecked || s.settled()) {
+		return s, nil
+	}
+	c, err := e.precheck(r)
+	if err != nil {
+		return Status{}, err
+	}
+	if r.checked, err = e.checkSignatures(ctx, c.work); err != nil {
+		return Status{}, err
+	}
+	if err := e.tracker.add(r, e.head.Load().height, c.spend, c.balance); err != nil {
+		if errors.Is(err, chain.CodeDuplicate.Err()) { // by another signature of the same signer
+			return Status{Hash: r.tx.Hash, Stage: StageChecked}, nil
+		}
+		return Status{}, err
+	}
+	e.bundler.push(r)
+	return Status{Hash: r.tx.Hash, Stage: StageChecked}, nil
+}
+
+// checkSignatures verifies those of one record together with others'. It
+// reports whether none is missing.
+func (e *Executor) checkSignatures(ctx context.Context, w *work) (complete bool, err error) {
+	verdicts, err := e.conclude(w, func(claims []ledger.Claim) ([]int, error) { return e.queue.verify(ctx, claims) })
+	if err != nil {
+		return false, err
+	}
+	if v := &verdicts[0]; len(v.bad) > 0 {
+		return false, badSignature(v.bad)
+	}
+	return verdicts[0].complete, nil
+}
+
+// precheck is what is known of a record before its signatures are verified.
+type precheck struct {
+	work    *work
+	receipt settlement.Receipt
+	spend   ledger.Amount
+	balance ledger.Amount
+}
+
+// precheck runs the rules on r against the head and what is pending.
+func (e *Executor) precheck(r *record) (c precheck, err error) {
+	defer contain("check against the head", &err)
+	if err := e.tracker.conflict(r); err != nil {
+		return c, err
+	}
+	if hash, ok := e.pool.holder(r.slot()); ok && hash != r.tx.Hash {
+		return c, chain.Refuse(chain.CodeNonceUsed, "nonce %d is used by the pending transaction %s", r.tx.Nonce, hash)
+	}
+	err = e.layer.Read(func(v chain.View) error {
+		v = newMemoView(v)
+		height := e.head.Load().height + 1
+		e.classify(v, height, r)
+		if err := e.tracker.room(len(r.tx.Raw), r.urgent); err != nil {
+			return err
+		}
+		receipt, err := settlement.Admit(v, e.params, e.domain, height, &r.tx)
+		if err != nil {
+			return err
+		}
+		c.receipt = receipt
+		account, _, _ := settlement.AccountByAddress(v, r.tx.Signer)
+		c.balance = account.Balance
+		c.spend = e.spend(v, &r.tx, &receipt)
+		c.work = e.gather(v, []*record{r})
+		return nil
+	})
+	if err == nil && c.work.states[0].refused != nil {
+		e.abandon(c.work)
+		err = c.work.states[0].refused
+	}
+	return c, err
+}
+
+// spend returns what tx may take from its signer's balance at most, by the
+// receipt it would have at the head. A payee's own batch pays for itself.
+func (e *Executor) spend(v chain.View, tx *chain.Tx, receipt *settlement.Receipt) ledger.Amount {
+	total := receipt.Fee
+	switch tx.Kind {
+	case chain.KindTransfer:
+		total += receipt.Paid
+	case chain.KindOpenChannels:
+		if open, err := channel.DecodeOpen(tx.Payload); err == nil {
+			for i := range open.Channels {
+				total += open.Channels[i].Deposit + e.params.Rent // below the balance, as the rules checked
+			}
+		}
+	case chain.KindTopUp:
+		if t, err := channel.DecodeTopUp(tx.Payload); err == nil {
+			if ch, ok := settlement.ChannelAt(v, t.Channel.Index); ok && t.NewTotal > ch.Deposit {
+				total += t.NewTotal - ch.Deposit
+			}
+		}
+	case chain.KindSettle:
+		if len(tx.Payload) >= ledger.AddressSize && ledger.Address(tx.Payload[:ledger.AddressSize]) == tx.Signer {
+			return 0
+		}
+	default:
+	}
+	return total
+}
+
+// Simulate returns the receipt that raw would have in the next block, and checks
+// its signatures, without submitting it. Its errors are those of Submit.
+func (e *Executor) Simulate(ctx context.Context, raw []byte) (settlement.Receipt, error) {
+	if err := e.ready(); err != nil {
+		return settlement.Receipt{}, err
+	}
+	if n := e.inFlight.Add(1); n > int64(e.cfg.Submits)/2 { // shed before Submits
+		e.inFlight.Add(-1)
+		return settlement.Receipt{}, &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
+	}
+	defer e.inFlight.Add(-1)
+	r := e.newRecord(raw)
+	if r.refused != nil {
+		return settlement.Receipt{}, r.refused
+	}
+	c, err := e.precheck(r)
+	if err != nil {
+		return settlement.Receipt{}, err
+	}
+	if _, err := e.checkSignatures(ctx, c.work); err != nil {
+		return settlement.Receipt{}, err
+	}
+	return c.receipt, nil
+}
+
+// flights joins concurrent Submits of the same bytes, so that they are checked
+// once. It is safe for concurrent use.
+type flights struct {
+	mu    sync.Mutex
+	under map[fingerprint]*flight
+}
+
+type flight struct {
+	landed chan struct{}
+	status Status
+	err    error
+}
+
+// join returns the flight of id, and whether the caller has to carry it out.
+func (f *flights) join(id fingerprint) (*flight, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if one, ok := f.under[id]; ok {
+		return one, false
+	}
+	if f.under == nil {
+		f.under = make(map[fingerprint]*flight)
+	}
+	one := &flight{landed: make(chan struct{})}
+	f.under[id] = one
+	return one, true
+}
+
+func (f *flights) land(id fingerprint, one *flight) {
+	f.mu.Lock()
+	delete(f.under, id)
+	f.mu.Unlock()
+	close(one.landed)
+}
+
+// PendingNonces returns the nonces that transactions of signer which wait on
+// this node use, in no order.
+func (e *Executor) PendingNonces(signer ledger.Address) []uint64 { return e.tracker.nonces(signer) }

@@ -1,0 +1,59 @@
+package exec
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+)
+
+// deadlineNear reports whether the settlement clock has to run although nobody
+// sends transactions: the earliest deadline is within the wake window of the
+// clock at height.
+func (e *Executor) deadlineNear(v chain.View, height uint64) bool {
+	deadline, ok := settlement.NextDeadline(v)
+	if !ok {
+		return false
+	}
+	window := cmp.Or(e.cfg.WakeWindow, uint64(e.params.MaxChallenge))
+	sigma := settlement.Clock(v, height)
+	return deadline <= sigma || deadline-sigma <= window
+}
+
+// tick asks for a block whenever the head is older than the tick interval and a
+// deadline is near, until ctx ends. All validators ask with the same bytes.
+func (e *Executor) tick(ctx context.Context, broadcast func([]byte) error) error {
+	timer := time.NewTimer(e.cfg.TickInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.moved: // the head did: the interval begins anew
+		case <-timer.C:
+			if err := e.tickOnce(broadcast); err != nil {
+				e.log.DebugContext(ctx, "tick not sent", slog.Any("err", err))
+			}
+		}
+		timer.Reset(e.cfg.TickInterval)
+	}
+}
+
+func (e *Executor) tickOnce(broadcast func([]byte) error) (err error) {
+	defer contain("tick", &err)
+	next, near := e.head.Load().height+1, false
+	if next == 1 {
+		return nil // the first block comes by itself
+	}
+	if err := e.layer.Read(func(v chain.View) error {
+		near = e.deadlineNear(v, next)
+		return nil
+	}); err != nil || !near {
+		return err
+	}
+	e.stats.ticks.Add(1)
+	return broadcast(chain.EncodeTick(next))
+}
