@@ -286,6 +286,22 @@ func (k *Keystore) Rotate(name string, passphrase, newPassphrase Passphrase) err
 	return nil
 }
 
+// Delete removes a key for good. The error wraps ErrNotFound if there is none.
+func (k *Keystore) Delete(name string) error {
+	suffix, err := k.find(name)
+	if err != nil {
+		return fmt.Errorf("delete key %q: %w", name, err)
+	}
+	// The public key goes first: an address must not outlive its key.
+	if err := os.Remove(k.path(name, suffixPublic)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete key %q: %w", name, err)
+	}
+	if err := os.Remove(k.path(name, suffix)); err != nil {
+		return fmt.Errorf("delete key %q: %w", name, err)
+	}
+	return nil
+}
+
 func (k *Keystore) path(name, suffix string) string { return filepath.Join(k.dir, name+suffix) }
 
 // find returns the suffix of the key's file.

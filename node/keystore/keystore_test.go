@@ -261,6 +261,29 @@ func TestExportImportRotate(t *testing.T) {
 	}
 }
 
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	store, dir := open(t, keystore.Options{Plain: true})
+	secret := keystore.Fixed("correct horse")
+	if err := errors.Join(store.Add("alice", newKey(t), secret), store.Add("faucet", newKey(t), nil)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"alice", "faucet"} {
+		if err := store.Delete(name); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Delete(name); !errors.Is(err, keystore.ErrNotFound) {
+			t.Errorf("deleted twice: %v", err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	if err := store.Add("alice", newKey(t), secret); err != nil {
+		t.Errorf("the name is not free: %v", err)
+	}
+}
+
 // TestOpensWithAge shows that no key is lost with this program.
 func TestOpensWithAge(t *testing.T) {
 	t.Parallel()
