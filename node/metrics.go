@@ -1,0 +1,52 @@
+package node
+
+import (
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
+	"github.com/tributary-network/tributary/node/telemetry"
+)
+
+// registerMetrics registers what the node samples of itself.
+func (n *Node) registerMetrics() error {
+	if _, err := n.metrics.NewChain(n.chain.ID(), n.chainSample); err != nil {
+		return err
+	}
+	return n.metrics.NewNode(n.nodeSample)
+}
+
+func (n *Node) chainSample() telemetry.ChainSample {
+	s, stats := n.sample.Load(), n.exec.Stats()
+	out := telemetry.ChainSample{
+		Height: s.chain.Height, NetworkHeight: s.chain.NetworkHeight, Round: s.chain.Round,
+		Ready: s.ready, Halted: s.chain.Halt != nil, CatchingUp: s.chain.CatchingUp,
+		ClockSkew: s.chain.ClockSkew, Peers: s.chain.Peers,
+		MempoolTxs: s.chain.MempoolTxs, MempoolBytes: s.chain.MempoolBytes, PoolRecords: stats.PoolRecords,
+	}
+	if !s.chain.LastBlockTime.IsZero() {
+		out.HeightAge = time.Since(s.chain.LastBlockTime)
+	}
+	// A store that was closed meanwhile leaves the books at zero.
+	_ = n.exec.Read(func(v chain.View, height uint64) error {
+		if v.Get(settlement.TotalsKey()) == nil {
+			return nil // before the first block
+		}
+		t := settlement.ReadTotals(v)
+		out.OpenChannels = settlement.OpenChannels(v)
+		out.Books = telemetry.Books{
+			Accounts: t.Accounts, Escrow: t.Escrow, Rent: t.Rent, Burned: t.Burned, Fees: t.Fees, Supply: settlement.Supply(v),
+		}
+		return nil
+	})
+	return out
+}
+
+func (n *Node) nodeSample() telemetry.NodeSample {
+	out := telemetry.NodeSample{DiskReserve: uint64(n.cfg.Store.DiskReserve)}
+	if free, err := badgerkv.FreeBytes(n.home.Data()); err == nil {
+		out.DiskFree = free
+	}
+	return out
+}

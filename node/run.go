@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tributary-network/tributary/consensus/comet"
+)
+
+const (
+	// consensusStop is how long consensus may take to stop. A block that is
+	// being executed is finished first.
+	consensusStop = 15 * time.Second
+	// garbageInterval is how often the store's value log is looked at.
+	garbageInterval = 10 * time.Minute
+)
+
+// Run runs the node until ctx ends, and then stops it in good order and returns
+// nil. Whatever else ends it is returned; then the order is the same:
+//
+//  1. health says NOT_SERVING, streams end, calls get five seconds to finish
+//  2. the bundler stops: what was checked but is in no block is forgotten,
+//     as its stage CHECKED says
+//  3. consensus stops, after the block under way
+//  4. health and metrics stop
+//  5. the store closes, and the home directory is unlocked
+func (n *Node) Run(ctx context.Context) error {
+	stages := newStages(ctx)
+	stages.add("http", n.runHTTP)
+	stages.add("upkeep", n.upkeep)
+	stages.add("consensus", n.runConsensus)
+	stages.add("bundler", n.runBundler)
+	stages.add("api", n.runAPI)
+
+	n.announce(ctx)
+	stages.begin()
+	<-stages.over()
+	n.stopping.Store(true)
+	n.look()
+	n.log.LogAttrs(ctx, slog.LevelInfo, "stopping")
+	err := errors.Join(stages.end(), n.Close())
+	n.log.LogAttrs(ctx, slog.LevelInfo, "stopped")
+	return err
+}
+
+func (n *Node) runAPI(ctx context.Context) error {
+	if n.api == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return n.api.Serve(ctx, n.grpc)
+}
+
+func (n *Node) runBundler(ctx context.Context) error { return n.exec.Run(ctx, n.chain.Broadcast) }
+
+// runConsensus runs the chain. One that halts keeps running in the sense of
+// this function.
+func (n *Node) runConsensus(ctx context.Context) error {
+	if err := n.chain.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, comet.ErrHalted) {
+			return err
+		}
+		<-ctx.Done() // the blocks in the store halt it; the process stays
+	} else {
+		n.log.LogAttrs(ctx, slog.LevelInfo, "chain started", slog.String("chain_id", n.chain.ID()),
+			slog.String("network_id", n.genesis.NetworkID().String()), slog.String("node_id", n.nodeKey.ID()))
+		<-ctx.Done()
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), consensusStop)
+	defer cancel()
+	return n.chain.Stop(stop)
+}
+
+func (n *Node) runHTTP(ctx context.Context) error {
+	if n.http == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return n.http.Run(ctx)
+}
+
+// upkeep looks after the node while it runs.
+func (n *Node) upkeep(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.watch(ctx) })
+	group.Go(func() error { return n.guardDisk(ctx) })
+	group.Go(func() error { return n.layer.Run(ctx) })
+	group.Go(func() error { return n.collectGarbage(ctx) })
+	return group.Wait()
+}
+
+// collectGarbage gives disk space back that old blocks and rows left.
+func (n *Node) collectGarbage(ctx context.Context) error {
+	tick := time.NewTicker(garbageInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = n.layer.CollectGarbage(); err != nil {
+				n.log.LogAttrs(ctx, slog.LevelWarn, "collect garbage of the store", slog.Any("err", err))
+			}
+		}
+	}
+}

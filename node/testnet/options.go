@@ -1,0 +1,119 @@
+package testnet
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/genesis"
+)
+
+const (
+	// DefaultValidators is the smallest number that goes on without one.
+	DefaultValidators = 4
+	// MaxValidators bounds a network on one machine.
+	MaxValidators = 32
+	// DefaultBasePort is the port that the addresses of a network count from
+	// unless free ones are asked for: node i listens on DefaultBasePort + 100*i
+	// for its peers, on the port after it for gRPC, and on the next for HTTP.
+	DefaultBasePort = 40_000
+
+	portStep = 100 // between two nodes
+
+	faucetBalance = 1_000_000_000 * ledger.DropsPerCoin
+	memberBalance = 1_000_000 * ledger.DropsPerCoin
+)
+
+// Options says what a network is to be like. The zero value is four validators
+// on free ports of 127.0.0.1 in a temporary directory.
+type Options struct {
+	// Dir is the directory of the network. One that holds a network already is
+	// used again, as it is. Empty means a temporary one, which Stop removes.
+	Dir string
+	// Name is the network's name: "local", the default, or "local-...".
+	Name string
+	// Validators is their number, 1 to MaxValidators. 0 means
+	// DefaultValidators.
+	Validators int
+	// BasePort is where the addresses count from, as DefaultBasePort says. 0
+	// picks free ports.
+	BasePort int
+	// Params changes the consensus parameters, which are
+	// settlement.LocalParams.
+	Params func(*settlement.Params)
+	// Accounts are in the genesis besides the named ones and the faucets'.
+	Accounts []genesis.Account
+	// Configure changes the settings of node i after all else.
+	Configure func(i int, c *config.Config)
+	// InMemory keeps stores in memory. Only for networks in one process.
+	InMemory bool
+	// Handler takes the log lines of node i of a network in one process. nil
+	// means a file node.log in its home directory.
+	Handler func(i int) slog.Handler
+	// Progress takes a line for every step; nil means none.
+	Progress io.Writer
+}
+
+func (o Options) withDefaults() Options {
+	if o.Name == "" {
+		o.Name = "local"
+	}
+	if o.Validators == 0 {
+		o.Validators = DefaultValidators
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	switch {
+	case !config.LocalNetwork(o.Name):
+		return fmt.Errorf("network name %q: a network of test keys must be \"local\" or begin with \"local-\"", o.Name)
+	case o.Validators < 1 || o.Validators > MaxValidators:
+		return fmt.Errorf("%d validators: want 1 to %d", o.Validators, MaxValidators)
+	case o.BasePort < 0 || o.BasePort > 65_535-portStep*o.Validators:
+		return fmt.Errorf("base port %d: want 1 to %d for %d validators, or 0 for free ports", o.BasePort, 65_535-portStep*o.Validators, o.Validators)
+	}
+	return nil
+}
+
+func (o Options) say(format string, args ...any) {
+	fmt.Fprintf(o.Progress, format+"\n", args...)
+}
+
+// Names lists the named accounts of every test network. Each node has an account
+// for its faucet besides: see FaucetName.
+func Names() []string { return []string{"alice", "bob", "carol", "dave", "erin"} }
+
+// FaucetName is the name of the account that the faucet of node i, from 0, pays
+// from.
+func FaucetName(i int) string { return fmt.Sprintf("faucet%d", i+1) }
+
+// Key returns the key of a named account. It follows from the name alone and is
+// known to everyone: it holds play money on local networks.
+func Key(name string) ledger.PrivateKey {
+	return ledger.NewPrivateKey(sha256.Sum256([]byte("tributary test network account " + name)))
+}
+
+// Address returns the address of a named account, in zone 0.
+func Address(name string) ledger.Address { return Key(name).Address(0) }
+
+// namedAccounts are the accounts in the genesis of every test network with so
+// many nodes.
+func namedAccounts(nodes int) []genesis.Account {
+	var list []genesis.Account
+	for _, name := range Names() {
+		list = append(list, genesis.Account{Name: name, Address: Address(name), Balance: memberBalance})
+	}
+	for i := range nodes {
+		name := FaucetName(i)
+		list = append(list, genesis.Account{Name: name, Address: Address(name), Balance: faucetBalance})
+	}
+	return list
+}

@@ -1,0 +1,63 @@
+package testnet
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+)
+
+// maxAnswer bounds what is read of a node's answer, in bytes.
+const maxAnswer = 64 << 10
+
+// Prober asks nodes of one network whether they are ready. It is safe for
+// concurrent use.
+type Prober struct {
+	scheme string
+	client *http.Client
+}
+
+// NewProber returns a Prober for nodes with certificates of the authority in the
+// file ca, or without TLS if ca is empty.
+func NewProber(ca string) (*Prober, error) {
+	if ca == "" {
+		return &Prober{"http://", &http.Client{Transport: &http.Transport{}}}, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate authority: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read certificate authority: %s holds no certificate", ca)
+	}
+	secure := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
+	return &Prober{"https://", &http.Client{Transport: &http.Transport{TLSClientConfig: secure}}}, nil
+}
+
+// Ready asks a node's /readyz. reason says why it is not ready; err means that
+// it did not answer.
+func (p *Prober) Ready(ctx context.Context, n Node) (ok bool, reason string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.scheme+n.HTTP+"/readyz", nil)
+	if err != nil {
+		return false, "", err
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return false, "", err
+	}
+	defer func() { _ = response.Body.Close() }() // nothing is left of it
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return false, "", err
+	}
+	text, _, _ := strings.Cut(string(body), "\n")
+	return response.StatusCode == http.StatusOK, strings.TrimSpace(text), nil
+}
+
+// Close closes idle connections.
+func (p *Prober) Close() { p.client.CloseIdleConnections() }

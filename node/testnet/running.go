@@ -1,0 +1,235 @@
+package testnet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tributary-network/tributary/node/home"
+)
+
+const (
+	runningFile    = "running.json"
+	runningVersion = 1
+	// gonePoll is how often it is checked whether a process is gone.
+	gonePoll = 50 * time.Millisecond
+)
+
+// Modes of a running network.
+const (
+	ModeProcess    = "process"    // all nodes in one process
+	ModeProcesses  = "processes"  // a process for each
+	ModeContainers = "containers" // not run by us
+)
+
+// Running describes a running network to other processes.
+type Running struct {
+	Version   int       `json:"version"`
+	Network   string    `json:"network"`
+	NetworkID string    `json:"network_id"`
+	Mode      string    `json:"mode"`
+	PID       int       `json:"pid"` // of the process that holds it
+	Started   time.Time `json:"started"`
+	Keys      string    `json:"keys"` // directory
+	CA        string    `json:"ca,omitempty"`
+	Nodes     []Node    `json:"nodes"`
+}
+
+// Announce writes running.json, so that other processes find the network.
+func (n *Network) Announce() (Running, error) {
+	mode := ModeProcess
+	if _, ok := n.members[0].(*process); ok {
+		mode = ModeProcesses
+	}
+	return n.announce(mode, os.Getpid())
+}
+
+// AnnounceContainers writes running.json for a network that is going to run in
+// containers.
+func (l *Layout) AnnounceContainers() (Running, error) { return l.announce(ModeContainers, 0) }
+
+func (l *Layout) announce(mode string, pid int) (Running, error) {
+	r := Running{
+		Version: runningVersion, Network: l.Genesis.Name, NetworkID: l.Genesis.NetworkID().String(),
+		Mode: mode, PID: pid, Started: now(), Keys: l.keys(), CA: l.CA, Nodes: l.Nodes,
+	}
+	file := r
+	file.Keys = filepath.Base(file.Keys)
+	if file.CA != "" {
+		file.CA = filepath.Base(file.CA)
+	}
+	file.Nodes = relative(l.Nodes)
+	return r, writeJSON(filepath.Join(l.Dir, runningFile), file)
+}
+
+// absolute undoes that the paths in running.json are relative to the directory,
+// which may be copied.
+func (r *Running) absolute(dir string) {
+	r.Keys = filepath.Join(dir, r.Keys)
+	if r.CA != "" {
+		r.CA = filepath.Join(dir, r.CA)
+	}
+	for i := range r.Nodes {
+		r.Nodes[i].Home = filepath.Join(dir, r.Nodes[i].Home)
+	}
+}
+
+// Forget removes running.json.
+func Forget(dir string) error {
+	if err := os.Remove(filepath.Join(dir, runningFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Find returns the network that runs in dir. The error wraps ErrStopped if none
+// does.
+func Find(dir string) (Running, error) {
+	data, err := os.ReadFile(filepath.Join(dir, runningFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Running{}, fmt.Errorf("no test network runs in %s: %w", dir, ErrStopped)
+	}
+	if err != nil {
+		return Running{}, fmt.Errorf("look for a test network: %w", err)
+	}
+	var r Running
+	if err := json.Unmarshal(data, &r); err != nil || r.Version != runningVersion || len(r.Nodes) == 0 {
+		return Running{}, fmt.Errorf("look for a test network: %s is not of this program; remove it", filepath.Join(dir, runningFile))
+	}
+	r.absolute(dir)
+	if r.Mode == ModeContainers {
+		return r, nil
+	}
+	held, err := held(dir)
+	if err != nil {
+		return Running{}, err
+	}
+	if !held {
+		return Running{}, fmt.Errorf("the test network in %s ended without 'down': %w", dir, ErrStopped)
+	}
+	return r, nil
+}
+
+// held reports whether a process holds the lock of dir.
+func held(dir string) (bool, error) {
+	if _, err := os.Stat(filepath.Join(dir, "lock")); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	lock, err := home.Dir(dir).Lock()
+	if errors.Is(err, home.ErrLocked) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, lock.Release()
+}
+
+// Down stops the network that runs in dir, if one does, and waits until its
+// processes are gone. Those that are not when ctx ends are killed.
+func Down(ctx context.Context, dir string) error {
+	if r, err := Find(dir); err == nil && r.Mode == ModeContainers {
+		return errors.New("this network runs in containers: stop it with 'make testnet-down'")
+	}
+	if err := endHolder(ctx, dir); err != nil {
+		return err
+	}
+	// Processes of nodes end with the one that holds the network, unless they
+	// were frozen.
+	homes, err := filepath.Glob(filepath.Join(dir, "validator*"))
+	if err != nil {
+		return err
+	}
+	for _, h := range homes {
+		if err := endHolder(ctx, h); err != nil {
+			return err
+		}
+	}
+	return Forget(dir)
+}
+
+// endHolder ends the process that holds the lock of dir, if one does.
+func endHolder(ctx context.Context, dir string) error {
+	busy, err := held(dir)
+	if err != nil || !busy {
+		return err
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 1 {
+		return fmt.Errorf("%s is held by a process that is not named in it", dir)
+	}
+	return end(ctx, dir, pid)
+}
+
+// end ends process pid, which holds the lock of dir.
+func end(ctx context.Context, dir string, pid int) error {
+	for _, s := range []syscall.Signal{syscall.SIGCONT, syscall.SIGTERM} {
+		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("stop process %d: %w", pid, err)
+		}
+	}
+	tick := time.NewTicker(gonePoll)
+	defer tick.Stop()
+	for killed := false; ; {
+		busy, err := held(dir)
+		if err != nil || !busy {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if killed {
+				return fmt.Errorf("process %d does not end: %w", pid, ctx.Err())
+			}
+			killed = true
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("kill process %d: %w", pid, err)
+			}
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+		}
+	}
+}
+
+// Remove removes the directory of a network that does not run. It refuses one
+// that does not look like a network's.
+func Remove(dir string) error {
+	busy, err := held(dir)
+	if err != nil {
+		return err
+	}
+	if busy {
+		return fmt.Errorf("remove test network %s: it is running", dir)
+	}
+	for _, name := range []string{layoutFile, keysDir} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return os.RemoveAll(dir)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != "lock" && e.Name() != runningFile {
+			return fmt.Errorf("remove test network: %s holds %s and no network", dir, e.Name())
+		}
+	}
+	return os.RemoveAll(dir)
+}

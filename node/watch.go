@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
+)
+
+const (
+	// sampleInterval is how old the node's picture of itself may be.
+	sampleInterval = 200 * time.Millisecond
+	// diskInterval is how often the free space is looked at. At 100 MB/s a
+	// reserve of 2 GiB lasts for twenty seconds.
+	diskInterval = time.Second
+	// diskWarn is the multiple of the reserve below which the log warns.
+	diskWarn = 2
+)
+
+// ErrDiskReserve says that the node stopped, or did not start, because less disk
+// space than its reserve is free. badger cannot survive a full disk.
+var ErrDiskReserve = errors.New("less disk space is free than store.disk_reserve")
+
+// sample is the node's picture of itself. It is replaced, never changed.
+type sample struct {
+	chain  comet.Status
+	ready  bool
+	reason string // why not ready
+}
+
+// look takes a new sample.
+func (n *Node) look() *sample {
+	s := &sample{chain: n.chain.Status()}
+	s.ready, s.reason = s.chain.Health(time.Now(), comet.HealthLimits{IgnoreQuorum: !s.chain.Validator})
+	if n.stopping.Load() {
+		s.ready, s.reason = false, "the node is stopping"
+	}
+	if err := n.exec.HaltError(); err != nil && s.ready {
+		s.ready, s.reason = false, err.Error()
+	}
+	n.sample.Store(s)
+	return s
+}
+
+// watch keeps the sample fresh until ctx ends.
+func (n *Node) watch(ctx context.Context) error {
+	tick := time.NewTicker(sampleInterval)
+	defer tick.Stop()
+	halted := false
+	for {
+		s := n.look()
+		if s.chain.Halt != nil && !halted {
+			halted = true
+			n.log.LogAttrs(ctx, slog.LevelError, "the main chain is halted on this node; the process stays so that it can be examined",
+				slog.Uint64("height", s.chain.Halt.Height), slog.String("reason", s.chain.Halt.Reason))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// guardDisk returns ErrDiskReserve when the free space falls below the reserve.
+func (n *Node) guardDisk(ctx context.Context) error {
+	tick := time.NewTicker(diskInterval)
+	defer tick.Stop()
+	warned := false
+	for {
+		err := checkDisk(n.home.Data(), uint64(n.cfg.Store.DiskReserve))
+		if err != nil {
+			return err
+		}
+		if free, err := badgerkv.FreeBytes(n.home.Data()); err == nil && !warned && free < diskWarn*uint64(n.cfg.Store.DiskReserve) {
+			warned = true
+			n.log.LogAttrs(ctx, slog.LevelWarn, "disk space runs low; the node stops when the reserve is reached",
+				slog.Uint64("free_bytes", free), slog.Uint64("reserve_bytes", uint64(n.cfg.Store.DiskReserve)))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// checkDisk returns ErrDiskReserve if less than reserve bytes are free at dir.
+func checkDisk(dir string, reserve uint64) error {
+	free, err := badgerkv.FreeBytes(dir)
+	if err != nil {
+		return err
+	}
+	if free < reserve {
+		return fmt.Errorf("%w: %d MiB of %d MiB at %s; free some, or lower the reserve", ErrDiskReserve, free>>20, reserve>>20, dir)
+	}
+	return nil
+}
