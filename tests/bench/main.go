@@ -1,0 +1,417 @@
+// Command bench measures what a settlement costs, on four validator processes
+// that share this machine, over gRPC, with every signature verified by every
+// validator, the state root in every header and every commit synced.
+//
+// All figures come from one run, and those that matter stand beside a limit of
+// the same machine in the same minute: what Ed25519 batch verification alone
+// would take, and what the same consensus engine takes with an application that
+// does nothing with the same bytes. It prints a table and writes the figures to
+// build/bench.json.
+package main
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/node/testnet"
+)
+
+// options are the flags.
+type options struct {
+	binary   string
+	out      string
+	dir      string
+	channels int
+	large    int
+	window   time.Duration
+	quick    bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "binary", "build/tributary", "the program to measure")
+	flag.StringVar(&o.out, "out", "build/bench.json", "where the figures go")
+	flag.StringVar(&o.dir, "dir", "build", "where the networks' directories are made")
+	flag.IntVar(&o.channels, "channels", 100_000, "open channels of the main measurement")
+	flag.IntVar(&o.large, "large", 1_000_000, "open channels of the largest measurement; 0 leaves it out")
+	flag.DurationVar(&o.window, "window", 30*time.Second, "length of the main measurement")
+	flag.BoolVar(&o.quick, "quick", false, "the main measurement only")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp(o.dir, "bench-")
+	if err != nil {
+		return fmt.Errorf("make directory for the networks: %w (run make build first)", err)
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{options: o, report: &report{progress: os.Stderr}, dir: dir}
+	if err := b.all(ctx); err != nil {
+		return err
+	}
+	if err := b.report.table(os.Stdout); err != nil {
+		return err
+	}
+	return b.report.save(o.out)
+}
+
+// bench is one run.
+type bench struct {
+	options
+	report *report
+	dir    string
+}
+
+func (b *bench) all(ctx context.Context) error {
+	b.report.step("Ed25519 batch verification alone")
+	b.verifyLimit()
+	if err := b.mainRun(ctx); err != nil {
+		return err
+	}
+	if b.quick {
+		return nil
+	}
+	for _, v := range []variant{
+		{name: "10,000 channels", channels: 10_000},
+		{name: "lane 1 of 10,000 channels", channels: 10_000, lane: 1},
+		{name: "page cache of 4 MiB, 100,000 channels", channels: 100_000, cache: 4 << 20},
+		{name: "settlements among transfers", channels: 10_000, mixed: true},
+		{name: "1,000,000 channels", channels: b.large},
+	} {
+		if v.channels == 0 {
+			continue
+		}
+		if err := b.variant(ctx, v); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
+	return nil
+}
+
+const (
+	verifyFigure  = "ed25519 batch verification, whole machine"
+	settledFigure = "settled entries, 4 validators"
+	engineFigure  = "engine alone, same bytes"
+	cpuFigure     = "cpu per entry and validator"
+)
+
+// verifyLimit measures batch verification on all cores for two seconds.
+func (b *bench) verifyLimit() {
+	claims := make([]ledger.Claim, ledger.BatchSize)
+	for i := range claims {
+		k, message := accountKey(i), fmt.Appendf(make([]byte, 0, 128), "%0128d", i)
+		claims[i] = ledger.Claim{Key: k.Public(), Message: message, Signature: k.Sign(message)}
+	}
+	var verified atomic.Int64
+	var group errgroup.Group
+	begin := time.Now()
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error {
+			for time.Since(begin) < 2*time.Second {
+				if bad := ledger.VerifyBatch(crand.Reader, claims); bad != nil {
+					return errors.New("good signatures do not verify")
+				}
+				verified.Add(int64(len(claims)))
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		panic(err) // our own bug
+	}
+	b.report.add(verifyFigure, float64(verified.Load())/time.Since(begin).Seconds(), "signatures/s")
+}
+
+// network starts four validator processes with accounts for the load.
+func (b *bench) network(ctx context.Context, name string, cache int64) (*testnet.Network, *world, error) {
+	accounts := []genesis.Account{{Address: accountKey(0).Address(0), Balance: 1 << 60}}
+	for i := range payees {
+		accounts = append(accounts, genesis.Account{Address: accountKey(1 + i).Address(0), Balance: 1 << 40})
+	}
+	net, err := testnet.StartProcesses(ctx, b.binary, testnet.Options{
+		Dir: filepath.Join(b.dir, name), Name: "local-bench", Accounts: accounts,
+		Params: func(p *settlement.Params) { p.MaxLifetime = 10_000_000 },
+		Configure: func(_ int, c *config.Config) {
+			if cache != 0 {
+				c.Store.PageCache = config.Size(cache)
+			}
+		},
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("start network: %w", err)
+	}
+	w, err := connect(ctx, net)
+	if err != nil {
+		return nil, nil, errors.Join(err, net.Stop(context.WithoutCancel(ctx)))
+	}
+	return net, w, nil
+}
+
+// usage is what the validators have used up to a moment.
+type usage struct {
+	at       time.Time
+	cpu      time.Duration // all validators
+	loopback uint64
+	disk     uint64 // all validators
+}
+
+func measure(net *testnet.Network) (usage, error) {
+	u := usage{at: time.Now()}
+	var failures []error
+	for i, n := range net.Nodes {
+		cpu, err := cpuOf(net.PID(i))
+		failures = append(failures, err)
+		disk, err := diskBytes(n.Home)
+		failures = append(failures, err)
+		u.cpu += cpu
+		u.disk += disk
+	}
+	lo, err := loopbackBytes()
+	u.loopback = lo
+	return u, errors.Join(append(failures, err)...)
+}
+
+// span is what was settled between two moments, and what it took.
+type span struct {
+	from, to usage
+	entries  int64
+	bytes    int64 // of signed transactions
+}
+
+func (s span) perSecond() float64 { return float64(s.entries) / s.to.at.Sub(s.from.at).Seconds() }
+
+// cpu returns microseconds per entry and validator.
+func (s span) cpu() float64 {
+	return float64((s.to.cpu - s.from.cpu).Microseconds()) / float64(s.entries) / validators
+}
+
+// sustained runs the closed loop for warm-up and window and reports on the window.
+func (w *world) sustained(ctx context.Context, net *testnet.Network, warm, window time.Duration, lane uint8, expect int) (span, error) {
+	var final atomic.Int64
+	batches := w.sign(int(float64(expect)*(warm+window).Seconds()), lane)
+	used, err := w.closedLoop(ctx, batches, time.Now().Add(warm), &final)
+	if err != nil {
+		return span{}, err
+	}
+	batches = batches[used:]
+	var s span
+	if s.from, err = measure(net); err != nil {
+		return s, err
+	}
+	final.Store(0)
+	used, err = w.closedLoop(ctx, batches, time.Now().Add(window), &final)
+	if err != nil {
+		return s, err
+	}
+	if used == len(batches) {
+		return s, fmt.Errorf("the %d signed batches did not last the window: sign more than for %d entries a second", len(batches), expect)
+	}
+	s.entries = final.Load()
+	for _, b := range batches[:used] {
+		s.bytes += int64(len(b.raw))
+	}
+	s.to, err = measure(net)
+	return s, err
+}
+
+// mainRun is the measurement of the README.
+func (b *bench) mainRun(ctx context.Context) error {
+	b.report.step("%d channels, closed loop for %v", b.channels, b.window)
+	net, w, err := b.network(ctx, "main", 0)
+	if err != nil {
+		return err
+	}
+	defer b.end(net, w)
+	if err := b.openAll(ctx, w, b.channels); err != nil {
+		return err
+	}
+	s, err := w.sustained(ctx, net, b.window/3, b.window, 0, 25_000)
+	if err != nil {
+		return err
+	}
+	b.report.addRatio(settledFigure, s.perSecond(), "entries/s", verifyFigure)
+	b.report.addRatio("signatures verified by 4 validators", validators*s.perSecond(), "signatures/s", verifyFigure)
+	b.report.add(cpuFigure, s.cpu(), "us")
+	entries := float64(s.entries)
+	b.report.add("transaction bytes per entry", float64(s.bytes)/entries, "bytes")
+	b.report.add("loopback bytes per entry, all validators and clients", float64(s.to.loopback-s.from.loopback)/entries, "bytes")
+	b.report.add("disk bytes per entry and validator", float64(int64(s.to.disk-s.from.disk))/entries/validators, "bytes")
+
+	half := s.perSecond() / 2
+	b.report.step("open loop at half of that")
+	latencies, err := w.openLoop(ctx, w.sign(int(half*b.window.Seconds()), 0), half)
+	if err != nil {
+		return err
+	}
+	slices.Sort(latencies)
+	b.report.add("time to final at half load, p50", quantile(latencies, 0.5), "s")
+	b.report.add("time to final at half load, p95", quantile(latencies, 0.95), "s")
+	b.report.add("time to final at half load, p99", quantile(latencies, 0.99), "s")
+	if err := b.resident(net, ""); err != nil {
+		return err
+	}
+	if err := b.lone(ctx, w); err != nil {
+		return err
+	}
+	perEntry := float64(s.bytes) / entries
+	return b.engine(ctx, s, perEntry)
+}
+
+// resident reports the most memory that a validator had.
+func (b *bench) resident(net *testnet.Network, suffix string) error {
+	var worst, most uint64
+	for i := range net.Nodes {
+		now, peak, err := residentOf(net.PID(i))
+		if err != nil {
+			return err
+		}
+		worst, most = max(worst, now), max(most, peak)
+	}
+	b.report.add("resident memory, largest validator"+suffix, float64(worst)/(1<<20), "MiB")
+	b.report.add("peak resident memory, largest validator"+suffix, float64(most)/(1<<20), "MiB")
+	return nil
+}
+
+// lone measures single batches of one entry on an otherwise idle network.
+func (b *bench) lone(ctx context.Context, w *world) error {
+	var latencies []time.Duration
+	for i := range 20 {
+		p := w.payees[0]
+		one := w.signBatch(p, p.nonce, p.channels[i:i+1], rounds-1, 0)
+		p.nonce++
+		begin := time.Now()
+		if err := w.settle(ctx, one); err != nil {
+			return err
+		}
+		latencies = append(latencies, time.Since(begin))
+	}
+	slices.Sort(latencies)
+	b.report.add("time to final of a lone settlement, p50", quantile(latencies, 0.5), "s")
+	b.report.add("time to final of a lone settlement, p95", quantile(latencies, 0.95), "s")
+	return nil
+}
+
+// engine measures the consensus engine alone on the bytes of s.
+func (b *bench) engine(ctx context.Context, s span, perEntry float64) error {
+	b.report.step("the same engine with an application that does nothing")
+	cost, err := measureEngine(ctx, engineLoad{
+		bundle: int(perEntry * batchEntries), outstanding: int64(perEntry * inFlight * batchEntries),
+		duration: b.window / 2, dir: b.dir,
+	})
+	if err != nil {
+		return err
+	}
+	b.report.add(engineFigure, cost.bytesPerSecond/perEntry, "entries/s")
+	b.report.addRatio("settled entries against the engine alone", s.perSecond(), "entries/s", engineFigure)
+	b.report.add("engine alone, cpu per entry and validator", cost.cpuPerByte*perEntry*1e6/validators, "us")
+	b.report.addRatio("all cpu per entry against the engine alone", s.cpu(), "us", "engine alone, cpu per entry and validator")
+	return nil
+}
+
+// variant is a shorter measurement under other circumstances.
+type variant struct {
+	name     string
+	channels int
+	lane     uint8
+	cache    int64 // bytes of page cache; 0 is the default
+	mixed    bool  // transfers run beside the settlements
+}
+
+func (b *bench) variant(ctx context.Context, v variant) error {
+	b.report.step("%s", v.name)
+	net, w, err := b.network(ctx, fmt.Sprintf("n%d-%d-%d-%v", v.channels, v.lane, v.cache, v.mixed), v.cache)
+	if err != nil {
+		return err
+	}
+	defer b.end(net, w)
+	if err := b.openAll(ctx, w, v.channels); err != nil {
+		return err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	side, cancel := context.WithCancel(groupCtx)
+	var moved atomic.Int64
+	if v.mixed {
+		group.Go(func() error { return w.keepTransferring(side, &moved) })
+	}
+	s, err := w.sustained(groupCtx, net, 4*time.Second, b.window/3, v.lane, 25_000)
+	cancel()
+	if err := errors.Join(err, group.Wait()); err != nil {
+		return err
+	}
+	b.report.addRatio("settled entries, "+v.name, s.perSecond(), "entries/s", settledFigure)
+	b.report.addRatio("cpu per entry and validator, "+v.name, s.cpu(), "us", cpuFigure)
+	if v.mixed {
+		b.report.add("transfers beside them", float64(moved.Load())/(s.to.at.Sub(s.from.at)+4*time.Second).Seconds(), "transfers/s")
+	}
+	return b.resident(net, ", "+v.name)
+}
+
+// keepTransferring sends transfers from the payer until ctx ends.
+func (w *world) keepTransferring(ctx context.Context, moved *atomic.Int64) error {
+	const burst = 200
+	for ctx.Err() == nil {
+		first := w.nonce
+		w.nonce += burst
+		err := w.transfers(context.WithoutCancel(ctx), func(i int) []byte {
+			payload := settlement.Transfer{Payments: []settlement.Payment{{To: w.payees[i%payees].key.Address(0), Amount: 1}}}
+			return chain.SignTx(w.domain, w.payer, chain.TxFields{
+				Kind: chain.KindTransfer, Nonce: first + uint64(i), MaxFee: ledger.MaxAmount, Payload: payload.Encode(),
+			})
+		}, burst)
+		if err != nil {
+			return err
+		}
+		moved.Add(burst)
+	}
+	return nil
+}
+
+// openAll opens count channels and tells how far it is.
+func (b *bench) openAll(ctx context.Context, w *world, count int) error {
+	begin, last := time.Now(), time.Now()
+	err := w.open(ctx, count, func(done int) {
+		if time.Since(last) > 5*time.Second {
+			last = time.Now()
+			b.report.step("  opened %d of %d channels", done, count)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	b.report.add(fmt.Sprintf("channels opened, up to %d", count), float64(count)/time.Since(begin).Seconds(), "channels/s")
+	return nil
+}
+
+// end stops the network and frees its disk.
+func (b *bench) end(net *testnet.Network, w *world) {
+	w.close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := errors.Join(net.Stop(ctx), os.RemoveAll(net.Dir)); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: end network:", err)
+	}
+}

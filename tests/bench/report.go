@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"text/tabwriter"
+)
+
+// Figure is one measured value, and its ratio to another of the same run where
+// that says more than the value: wall-clock figures of a shared machine move by
+// a quarter, ratios within one run hardly do.
+type Figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	Of    string  `json:"of"`    // what the ratio is taken of; "" if there is none
+	Ratio float64 `json:"ratio"` // Value over the figure named by Of; 0 if there is none
+}
+
+// report collects figures and tells about progress. It is safe for concurrent use.
+type report struct {
+	progress io.Writer
+
+	mu      sync.Mutex
+	figures []Figure
+}
+
+// add records a figure.
+func (r *report) add(name string, value float64, unit string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.figures = append(r.figures, Figure{Name: name, Value: value, Unit: unit})
+	fmt.Fprintf(r.progress, "  %s: %s %s\n", name, number(value), unit)
+}
+
+// addRatio records a figure beside the earlier figure named of.
+func (r *report) addRatio(name string, value float64, unit, of string) {
+	base := r.value(of)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := Figure{Name: name, Value: value, Unit: unit, Of: of}
+	if base != 0 {
+		f.Ratio = value / base
+	}
+	r.figures = append(r.figures, f)
+	fmt.Fprintf(r.progress, "  %s: %s %s (%.3f of %s)\n", name, number(value), unit, f.Ratio, of)
+}
+
+// value returns the figure called name, or 0.
+func (r *report) value(name string) float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.figures {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return 0
+}
+
+// step tells what is being measured now.
+func (r *report) step(format string, args ...any) {
+	fmt.Fprintf(r.progress, format+"\n", args...)
+}
+
+// table writes all figures in columns.
+func (r *report) table(w io.Writer) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "FIGURE\tVALUE\tUNIT\tRATIO\tOF")
+	for _, f := range r.figures {
+		ratio := ""
+		if f.Of != "" {
+			ratio = strconv.FormatFloat(f.Ratio, 'f', 3, 64)
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, ratio, f.Of)
+	}
+	return tw.Flush()
+}
+
+// save writes all figures to path as a JSON array.
+func (r *report) save(path string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	raw, err := json.MarshalIndent(r.figures, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode figures: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("make directory of %q: %w", path, err)
+	}
+	if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write figures: %w", err)
+	}
+	return nil
+}
+
+func number(v float64) string {
+	switch {
+	case v >= 1000 || v == float64(int64(v)):
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(v, 'f', 3, 64)
+	}
+}
