@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -44,7 +45,11 @@ func (s *stages) begin() {
 		go func() {
 			defer s.finish()
 			defer close(g.ended)
-			if err := g.run(g.ctx); err != nil && !(errors.Is(err, context.Canceled) && g.ctx.Err() != nil) {
+			err := g.run(g.ctx)
+			if errors.Is(err, context.Canceled) && g.ctx.Err() != nil {
+				err = nil
+			}
+			if err != nil {
 				g.err = fmt.Errorf("%s: %w", g.name, err)
 			}
 		}()
@@ -60,10 +65,10 @@ func (s *stages) over() <-chan struct{} { return s.done }
 // their errors.
 func (s *stages) end() error {
 	var errs []error
-	for i := len(s.list) - 1; i >= 0; i-- {
-		s.list[i].cancel()
-		<-s.list[i].ended
-		errs = append(errs, s.list[i].err)
+	for _, g := range slices.Backward(s.list) {
+		g.cancel()
+		<-g.ended
+		errs = append(errs, g.err)
 	}
 	return errors.Join(errs...)
 }

@@ -20,7 +20,7 @@ import (
 
 func consensusKey(i int) ed25519.PublicKey {
 	seed := sha256.Sum256(fmt.Appendf(nil, "validator %d", i))
-	return ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
+	return ed25519.PublicKey(ed25519.NewKeyFromSeed(seed[:])[ed25519.SeedSize:])
 }
 
 func address(name string) ledger.Address {
@@ -156,7 +156,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"not JSON", "name = 1", "line 1"},
 		{"cut off", good[:len(good)/2], "ends early"},
 		{"two documents", good + good, "follows the document"},
-		{"unknown field", strings.Replace(good, `"time"`, `"tiem"`, 1), "tiem"},
+		{"unknown field", strings.Replace(good, `"time"`, `"when"`, 1), "when"},
 		{"field in capitals", strings.Replace(good, `"time"`, `"Time"`, 1), "lower-case"},
 		{"field twice", strings.Replace(good, `"time"`, `"name": "x", "time"`, 1), "given twice"},
 		{"nested field twice", strings.Replace(good, `"burn_bps"`, `"rent": "1", "burn_bps"`, 1), "params.rent: given twice"},

@@ -74,7 +74,7 @@ func StartProcesses(ctx context.Context, binary string, o Options) (*Network, er
 	return start(ctx, o, func(n *Network, i int) member { return newProcess(binary, n.Nodes[i]) })
 }
 
-func start(ctx context.Context, o Options, make func(*Network, int) member) (*Network, error) {
+func start(ctx context.Context, o Options, newMember func(*Network, int) member) (*Network, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("start test network: %w", err)
@@ -83,7 +83,7 @@ func start(ctx context.Context, o Options, make func(*Network, int) member) (*Ne
 	err := n.prepare(ctx)
 	if err == nil {
 		for i := range n.Nodes {
-			n.members = append(n.members, make(n, i))
+			n.members = append(n.members, newMember(n, i))
 		}
 		err = n.startAll(ctx)
 	}
