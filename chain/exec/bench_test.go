@@ -34,38 +34,27 @@ func BenchmarkExecutor(b *testing.B) {
 
 func benchmark(b *testing.B, channels, batch, blockEntries int) {
 	b.Helper()
-	const payees = 100
-	params := settlement.LocalParams()
-	params.MaxBlockBytes = 16 << 20
-	gen := genesisOf(payees+1, params)
+	payees := channels / 1_000
 	store := badgerkv.Main(b.TempDir())
 	store.MinFree = 0
-	l, err := layer.Open(store, layerOptions())
-	if err != nil {
-		b.Fatal(err)
-	}
+	n, l := benchNode(b, store, payees)
 	defer func() { _ = l.Close() }()
-	n := &node{t: b, net: &network{}, gen: gen, arrived: make(chan struct{}, 1)}
-	if n.exec, err = exec.Open(exec.Config{Now: time.Now}, l, gen, slog.New(slog.DiscardHandler)); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := n.exec.InitChain(nil); err != nil {
-		b.Fatal(err)
-	}
 	lots := openMany(b, n, channels, payees)
 	next := 0
 	block := func() [][]byte { // signed by the payers and payees, not the validator's work
 		var txs, open [][]byte
+		size := 0
 		for entries := 0; entries < blockEntries; entries += batch {
 			l := lots[next%len(lots)]
 			from := next / len(lots) * batch % (len(l.ids) - batch + 1)
 			next++
-			open = append(open, l.settle(from, from+batch, 1))
-			if batch > 1 || len(open) == chain.BundleRecords || entries+batch >= blockEntries {
-				txs, open = append(txs, chain.EncodeRecords(open)), nil
+			raw := l.settle(from, from+batch, 1)
+			if size = chain.BundleSize(size, len(raw)); len(open) > 0 && size > chain.BundleTarget {
+				txs, open, size = append(txs, chain.EncodeRecords(open)), nil, chain.BundleSize(0, len(raw))
 			}
+			open = append(open, raw)
 		}
-		return txs
+		return append(txs, chain.EncodeRecords(open))
 	}
 	var check, propose, accept time.Duration
 	lap := func(total *time.Duration, f func()) {
@@ -148,4 +137,43 @@ func openMany(b *testing.B, n *node, channels, payees int) []*lot {
 		b.Fatalf("%d channels are open, want %d", count, channels)
 	}
 	return lots
+}
+
+// BenchmarkAudit counts all money of a chain with that many channels.
+func BenchmarkAudit(b *testing.B) {
+	const channels = 100_000
+	store := badgerkv.Main(b.TempDir())
+	store.MinFree = 0
+	n, l := benchNode(b, store, channels/1_000)
+	defer func() { _ = l.Close() }()
+	openMany(b, n, channels, channels/1_000)
+	for b.Loop() {
+		if err := n.exec.Read(func(v chain.View, _ uint64) error {
+			_, err := settlement.Audit(v)
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*channels), "ns/channel")
+}
+
+// benchNode is a node with a chain of payees+1 funded accounts.
+func benchNode(b *testing.B, store badgerkv.Options, payees int) (*node, *layer.Settlement) {
+	b.Helper()
+	params := settlement.LocalParams()
+	params.MaxBlockBytes = 16 << 20
+	gen := genesisOf(payees+1, params)
+	l, err := layer.Open(store, layerOptions())
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := &node{t: b, net: &network{}, gen: gen, arrived: make(chan struct{}, 1)}
+	if n.exec, err = exec.Open(exec.Config{Now: time.Now}, l, gen, slog.New(slog.DiscardHandler)); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := n.exec.InitChain(nil); err != nil {
+		b.Fatal(err)
+	}
+	return n, l
 }

@@ -13,8 +13,9 @@ import (
 // Check decides whether a bundle may enter the mempool, and takes it into the
 // pool. It refuses what is malformed, too large or for another domain, what has
 // a signature that does not verify (with the positions of the entries), bundles
-// none of whose records can execute any more, and ticks nobody needs. A record
-// that is merely out of date does not refuse its bundle, since this node may lag.
+// most of whose records would have no effect, and ticks nobody needs. A few
+// records out of date do not refuse their bundle: this node may lag, and others
+// may have sent the same records.
 // The error is a *RefusedError, a BusyError, or a failure of the store.
 //
 // With recheck it says whether the bundle may stay, which is a look-up.
@@ -75,11 +76,11 @@ func (e *Executor) examine(raw []byte) (b *bundle, err error) {
 		if b.tick != 0 {
 			return e.checkTick(v, b.tick, height)
 		}
-		if err := e.checkAlive(v, height, b); err != nil {
-			return err
-		}
 		for _, r := range b.records {
 			e.classify(v, height, r)
+		}
+		if err := e.checkAlive(v, height, b); err != nil {
+			return err
 		}
 		w = e.gather(v, b.records)
 		return nil
@@ -116,30 +117,53 @@ func (e *Executor) checkTick(v chain.View, tick, height uint64) error {
 	return nil
 }
 
-// checkAlive refuses a bundle none of whose records can execute any more.
+// checkAlive refuses a bundle more than half of whose records would have no
+// effect, and so pay nothing for their place in a block.
 func (e *Executor) checkAlive(v chain.View, height uint64, b *bundle) error {
-	var dead *chain.RuleError
+	var last *chain.RuleError
+	dead := 0
 	for i, r := range b.records {
-		rule := e.spent(v, height, r)
-		if rule == nil {
-			return nil
+		if rule := e.idle(v, height, r); rule != nil {
+			dead++
+			last = inRecord(i, len(b.records), rule)
 		}
-		dead = inRecord(i, len(b.records), rule)
 	}
-	return refused(dead)
+	if 2*dead > len(b.records) {
+		return refused(last)
+	}
+	return nil
 }
 
-// spent returns why r can have no effect in any block from height on, or nil.
-// It costs one look-up.
-func (e *Executor) spent(v chain.View, height uint64, r *record) *chain.RuleError {
+// idle returns why r would have no effect in the block at height, or nil. It
+// costs a look-up, unless a payee cannot pay for its own batch in advance.
+func (e *Executor) idle(v chain.View, height uint64, r *record) *chain.RuleError {
 	if r.expired(height) {
 		return chain.Refuse(chain.CodeExpired, "valid until block %d, the next is %d", r.tx.ValidUntil, height)
 	}
 	account, _, ok := settlement.AccountByAddress(v, r.tx.Signer)
-	if ok && account.NonceUsed(r.tx.Nonce) {
-		return chain.Refuse(chain.CodeNonceUsed, "nonce %d is used", r.tx.Nonce)
+	if !ok {
+		return chain.Refuse(chain.CodeAccountNotFound, "%s has no account", r.tx.Signer)
 	}
-	return nil
+	if rule := ruleOf(account.CheckNonce(r.tx.Nonce)); rule != nil {
+		return rule
+	}
+	owed := e.pool.owed(r.tx.Signer)
+	switch {
+	case r.fee > r.tx.MaxFee:
+		return chain.Refuse(chain.CodeFeeTooLow, "the fee is %s, max_fee %s", r.fee, r.tx.MaxFee)
+	case owed <= account.Balance && r.fee <= account.Balance-owed:
+		return nil
+	case paysItself(&r.tx):
+		_, err := settlement.Admit(v, e.params, e.domain, height, &r.tx)
+		return ruleOf(err)
+	}
+	return chain.Refuse(chain.CodeInsufficientBalance, "the fee is %s, balance %s, fees of pending transactions %s", r.fee, account.Balance, owed)
+}
+
+// paysItself reports whether tx is a payee's own batch, which may pay its fee
+// out of what it brings.
+func paysItself(tx *chain.Tx) bool {
+	return tx.Kind == chain.KindSettle && slices.Contains(payeesOf(tx), tx.Signer)
 }
 
 // inRecord says which record of a bundle a refusal is about. Positions are the

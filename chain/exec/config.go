@@ -21,6 +21,7 @@ const (
 	DefaultPendingRecords    = 1 << 16
 	DefaultRemembered        = 1 << 20
 	DefaultSubmits           = 1_024
+	DefaultSubmitBytes       = 8 << 20
 	DefaultWaiters           = 1 << 16
 	DefaultRebroadcastBlocks = 20
 	DefaultMaxAge            = 1_000
@@ -72,9 +73,13 @@ type Config struct {
 	// Remembered is how many records are known to be checked, at about 40
 	// bytes each.
 	Remembered int
-	// Submits and Waiters bound concurrent calls.
-	Submits int
-	Waiters int
+	// Submits and SubmitBytes bound concurrent calls of Submit and the size of
+	// their records, which is work for the signatures' queue: 100 KB are some
+	// 10 ms of a processor. A quarter of each is kept for urgent records.
+	// Waiters bounds concurrent calls of Wait.
+	Submits     int
+	SubmitBytes int64
+	Waiters     int
 
 	// RebroadcastBlocks is after how many blocks a record submitted here that
 	// no block included is sent again, and MaxAge after how many it is given up.
@@ -102,6 +107,7 @@ func (c Config) withDefaults() Config {
 	c.PendingRecords = cmp.Or(c.PendingRecords, DefaultPendingRecords)
 	c.Remembered = cmp.Or(c.Remembered, DefaultRemembered)
 	c.Submits = cmp.Or(c.Submits, DefaultSubmits)
+	c.SubmitBytes = cmp.Or(c.SubmitBytes, DefaultSubmitBytes)
 	c.Waiters = cmp.Or(c.Waiters, DefaultWaiters)
 	c.RebroadcastBlocks = cmp.Or(c.RebroadcastBlocks, DefaultRebroadcastBlocks)
 	c.MaxAge = cmp.Or(c.MaxAge, DefaultMaxAge)
@@ -129,6 +135,7 @@ func (c Config) Validate() error {
 		{"pending records", int64(c.PendingRecords)},
 		{"remembered", int64(c.Remembered)},
 		{"submits", int64(c.Submits)},
+		{"submit bytes", c.SubmitBytes},
 		{"waiters", int64(c.Waiters)},
 		{"recent blocks", int64(c.RecentBlocks)},
 		{"recent items", int64(c.RecentItems)},

@@ -40,12 +40,14 @@ type Executor struct {
 	proposed *bundleCache // decoded by Accept or Finalize
 	recent   *recent
 	flights  flights
-	inFlight atomic.Int64
-	begun    atomic.Bool // Run has begun and not ended
-	running  atomic.Bool // its goroutines serve
+	inFlight atomic.Int64 // Submits under way
+	begun    atomic.Bool  // Run has begun and not ended
+	running  atomic.Bool  // its goroutines serve
 	head     atomic.Pointer[head]
 	moved    chan struct{} // capacity 1: the head did
 	stats    counters
+
+	inFlightBytes atomic.Int64 // of the records they submit
 
 	haltOnce sync.Once
 	halted   chan struct{} // closed when the chain halts
@@ -165,6 +167,8 @@ type counters struct {
 // nanoseconds and 0 without Config.Now.
 type Stats struct {
 	Submitted, Refused uint64 // calls of Submit, and those that returned an error
+	InFlight           int    // calls under way
+	InFlightBytes      int64  // of the records they submit
 
 	SignaturesVerified uint64 // by this node, for whatever reason
 	SignaturesFailed   uint64 // of those, did not hold
@@ -194,6 +198,7 @@ func (e *Executor) Stats() Stats {
 	c := &e.stats
 	s := Stats{
 		Submitted: c.submitted.Load(), Refused: c.refused.Load(),
+		InFlight: int(e.inFlight.Load()), InFlightBytes: e.inFlightBytes.Load(),
 		SignaturesVerified: e.verifier.signatures.Load(), SignaturesFailed: e.verifier.failed.Load(),
 		VerifyBatches: e.verifier.batches.Load(), VerifyNanos: e.verifier.nanos.Load(),
 		RecordsRemembered: c.remembered.Load(),

@@ -17,7 +17,7 @@ import (
 const MaxPage = 1_000
 
 // maxScan is how many rows a list call looks at before it returns what it has.
-const maxScan = 10_000
+const maxScan = 4_000
 
 // Cursor is a place in the order of executed records.
 type Cursor struct {

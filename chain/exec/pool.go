@@ -25,8 +25,9 @@ type pool struct {
 
 	mu      sync.Mutex
 	bundles map[uint64]*bundle
-	byHash  map[ledger.Hash]*bundle // one of those with the record
-	bySlot  map[slot][]*bundle      // one for each record with the slot
+	byHash  map[ledger.Hash]*bundle          // one of those with the record
+	bySlot  map[slot][]*bundle               // one for each record with the slot
+	fees    map[ledger.Address]ledger.Amount // expected of each signer's records
 	bytes   int64
 	records int
 	order   uint64
@@ -39,6 +40,7 @@ func newPool(c Config) *pool {
 		bundles: make(map[uint64]*bundle),
 		byHash:  make(map[ledger.Hash]*bundle),
 		bySlot:  make(map[slot][]*bundle),
+		fees:    make(map[ledger.Address]ledger.Amount),
 	}
 }
 
@@ -82,6 +84,7 @@ func (p *pool) add(b *bundle, height uint64) error {
 	for i, s := range b.slots {
 		p.bySlot[s] = append(p.bySlot[s], b)
 		p.byHash[b.records[i].tx.Hash] = b
+		p.fees[s.signer] += b.records[i].fee
 	}
 	p.bytes += int64(len(b.raw))
 	p.records += len(b.records)
@@ -120,6 +123,13 @@ func (p *pool) holder(s slot) (ledger.Hash, bool) {
 		}
 	}
 	return ledger.Hash{}, false
+}
+
+// owed returns the fees expected of an account's records in the pool.
+func (p *pool) owed(signer ledger.Address) ledger.Amount {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fees[signer]
 }
 
 // has reports whether a record is in the pool.
@@ -186,6 +196,9 @@ func (p *pool) remove(b *bundle) {
 	for i, s := range b.slots {
 		if hash := b.records[i].tx.Hash; p.byHash[hash] == b {
 			delete(p.byHash, hash)
+		}
+		if p.fees[s.signer] -= b.records[i].fee; p.fees[s.signer] == 0 {
+			delete(p.fees, s.signer)
 		}
 		holders := p.bySlot[s]
 		for j := range holders {

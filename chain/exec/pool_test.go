@@ -148,6 +148,22 @@ func TestCheckRefuses(t *testing.T) {
 			t.Errorf("%s: the error does not tell consensus its code", c.name)
 		}
 	}
+	poor := accountOf(9) // no account
+	lure := accountOf(2).transfer(d, addrOf(0), 1)
+	for _, c := range []struct {
+		name    string
+		records [][]byte
+		want    chain.Code
+	}{
+		{"no account", [][]byte{poor.txAt(d, 0, chain.KindTransfer, transfer(addrOf(0), 1))}, chain.CodeAccountNotFound},
+		{"nonce beyond the window", [][]byte{accountOf(2).txAt(d, 300, chain.KindTransfer, transfer(addrOf(0), 1))}, chain.CodeNonceTooHigh},
+		{"fee limit", [][]byte{chain.SignTx(d, keyOf(2), chain.TxFields{Kind: chain.KindTransfer, Zone: zone, Payload: transfer(addrOf(0), 1)})}, chain.CodeFeeTooLow},
+		{"one that pays and two that do not", [][]byte{lure, poor.txAt(d, 0, chain.KindTransfer, transfer(addrOf(0), 1)), poor.txAt(d, 1, chain.KindTransfer, transfer(addrOf(0), 1))}, chain.CodeAccountNotFound},
+	} {
+		if err := n.exec.Check(chain.EncodeRecords(c.records), false); !errors.Is(err, c.want.Err()) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
 	if err := n.exec.Check(chain.EncodeRecords([][]byte{good, fresh}), false); err != nil {
 		t.Errorf("a bundle of an executed and a fresh record: %v", err)
 	}
@@ -399,4 +415,44 @@ func FuzzCheck(f *testing.F) {
 		}
 		_ = n.exec.Accept(1, [][]byte{bundle})
 	})
+}
+
+func TestThePoolTakesNoMoreThanASignerCanPay(t *testing.T) {
+	t.Parallel()
+	gen := genesisOf(2, settlement.LocalParams())
+	gen.Accounts[0].Balance = 5 * gen.Params.TxFee
+	n := newNode(t, &network{}, gen, exec.Config{}, false)
+	taken := 0
+	for i := range 20 {
+		raw := accountOf(0).txAt(n.exec.Domain(), uint64(i), chain.KindTransfer, transfer(addrOf(1), 1))
+		err := n.exec.Check(chain.EncodeRecords([][]byte{raw}), false)
+		switch {
+		case err == nil:
+			taken++
+		case !errors.Is(err, chain.CodeInsufficientBalance.Err()):
+			t.Errorf("record %d: %v", i, err)
+		}
+	}
+	if taken != 5 {
+		t.Errorf("%d records of an account that can pay 5 fees were taken", taken)
+	}
+	n.step()
+	if left := n.exec.Stats().PoolRecords; left != 0 {
+		t.Errorf("%d records are left", left)
+	}
+}
+
+func TestAPayeeWithoutMoneyMaySettle(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &network{}, genesisOf(1, settlement.LocalParams()), exec.Config{}, true)
+	payee := accountOf(50)
+	n.settleAll(accountOf(0).txAt(n.exec.Domain(), 0, chain.KindTransfer, transfer(payee.addr, 1)))
+	payer := accountOf(0)
+	payer.nonce = 1
+	l := n.openLot(payer, payee, 3, 100_000)
+	raw := l.settle(0, 3, 10_000)
+	n.bundleOf(raw) // as a peer sends it
+	if s := n.settleAll(raw)[0]; s.Receipt.Code != chain.CodeOK {
+		t.Errorf("settled with %v", s.Receipt.Code)
+	}
 }

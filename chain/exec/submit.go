@@ -28,11 +28,10 @@ func (e *Executor) Submit(ctx context.Context, raw []byte) (Status, error) {
 	if err := e.ready(); err != nil {
 		return Status{}, err
 	}
-	if n := e.inFlight.Add(1); n > int64(e.cfg.Submits) {
-		e.inFlight.Add(-1)
-		return Status{}, &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
+	if err := e.enter(len(raw)); err != nil {
+		return Status{}, err
 	}
-	defer e.inFlight.Add(-1)
+	defer e.leave(len(raw))
 	e.stats.submitted.Add(1)
 	r := e.newRecord(raw)
 	if r.refused != nil {
@@ -64,6 +63,28 @@ func (e *Executor) submitOnce(ctx context.Context, r *record) (Status, error) {
 			return f.status, f.err
 		}
 	}
+}
+
+// enter admits a call with size bytes to check, or returns a BusyError. The
+// bytes of all calls bound the signatures that wait to be verified.
+func (e *Executor) enter(size int) error {
+	calls, total := e.inFlight.Add(1), e.inFlightBytes.Add(int64(size))
+	if calls > int64(e.cfg.Submits) || total > max(e.cfg.SubmitBytes, chain.MaxTxSize) {
+		e.leave(size)
+		return &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
+	}
+	return nil
+}
+
+func (e *Executor) leave(size int) {
+	e.inFlight.Add(-1)
+	e.inFlightBytes.Add(-int64(size))
+}
+
+// crowded reports whether only urgent calls may go on.
+func (e *Executor) crowded() bool {
+	return e.inFlight.Load() > int64(e.cfg.Submits-e.cfg.Submits/reserve) ||
+		e.inFlightBytes.Load() > max(e.cfg.SubmitBytes-e.cfg.SubmitBytes/reserve, chain.MaxTxSize)
 }
 
 // ready returns why nothing can be submitted now, or nil.
@@ -134,6 +155,9 @@ func (e *Executor) precheck(r *record) (c precheck, err error) {
 		v = newMemoView(v)
 		height := e.head.Load().height + 1
 		e.classify(v, height, r)
+		if !r.urgent && e.crowded() {
+			return &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
+		}
 		if err := e.tracker.room(len(r.tx.Raw), r.urgent); err != nil {
 			return err
 		}
@@ -175,7 +199,7 @@ func (e *Executor) spend(v chain.View, tx *chain.Tx, receipt *settlement.Receipt
 			}
 		}
 	case chain.KindSettle:
-		if len(tx.Payload) >= ledger.AddressSize && ledger.Address(tx.Payload[:ledger.AddressSize]) == tx.Signer {
+		if paysItself(tx) {
 			return 0
 		}
 	default:
@@ -189,11 +213,13 @@ func (e *Executor) Simulate(ctx context.Context, raw []byte) (settlement.Receipt
 	if err := e.ready(); err != nil {
 		return settlement.Receipt{}, err
 	}
-	if n := e.inFlight.Add(1); n > int64(e.cfg.Submits)/2 { // shed before Submits
-		e.inFlight.Add(-1)
+	if err := e.enter(len(raw)); err != nil {
+		return settlement.Receipt{}, err
+	}
+	defer e.leave(len(raw))
+	if e.crowded() {
 		return settlement.Receipt{}, &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
 	}
-	defer e.inFlight.Add(-1)
 	r := e.newRecord(raw)
 	if r.refused != nil {
 		return settlement.Receipt{}, r.refused
