@@ -238,21 +238,10 @@ func (b *Batch) Encode() []byte {
 // order, ranges, and close flags only on the last entry of a channel. The
 // positions of offending entries are in the error.
 func DecodeBatch(payload []byte) (Batch, error) {
-	var b Batch
 	r := codec.NewReader(payload)
-	r.Into(b.Payee[:])
-	b.Mode = Mode(r.Uint8())
-	authorised := r.Bool()
-	n := int(r.Uint16())
-	switch {
-	case r.Err() != nil:
-		return Batch{}, finish(r, "batch")
-	case b.Mode > Atomic:
-		return Batch{}, chain.Refuse(chain.CodeMalformed, "batch mode %d, want 0 (best effort) or 1 (atomic)", b.Mode)
-	case n == 0 || n > MaxEntries:
-		return Batch{}, chain.Refuse(chain.CodeTooLarge, "batch of %d entries, want 1 to %d", n, MaxEntries)
-	case n > r.Remaining()/minEntrySize:
-		return Batch{}, chain.Refuse(chain.CodeMalformed, "batch of %d entries in %d bytes", n, len(payload))
+	b, authorised, n, err := readHead(r)
+	if err != nil {
+		return Batch{}, err
 	}
 	b.Entries = make([]Entry, n)
 	for i := range b.Entries {
@@ -280,6 +269,48 @@ func DecodeBatch(payload []byte) (Batch, error) {
 	return b, nil
 }
 
+// readHead reads what precedes the entries of a batch, and how many there are.
+func readHead(r *codec.Reader) (b Batch, authorised bool, entries int, err error) {
+	r.Into(b.Payee[:])
+	b.Mode = Mode(r.Uint8())
+	authorised = r.Bool()
+	entries = int(r.Uint16())
+	switch {
+	case r.Err() != nil:
+		err = finish(r, "batch")
+	case b.Mode > Atomic:
+		err = chain.Refuse(chain.CodeMalformed, "batch mode %d, want 0 (best effort) or 1 (atomic)", b.Mode)
+	case entries == 0 || entries > MaxEntries:
+		err = chain.Refuse(chain.CodeTooLarge, "batch of %d entries, want 1 to %d", entries, MaxEntries)
+	case entries > r.Remaining()/minEntrySize:
+		err = chain.Refuse(chain.CodeMalformed, "batch of %d entries in %d bytes", entries, r.Offset()+r.Remaining())
+	}
+	return b, authorised, entries, err
+}
+
+// ScanBatch shows visit the entries of an encoded batch in their order, until it
+// returns false, and returns how many entries the batch has. It neither allocates
+// nor checks more than the form of what it has passed. The entry is valid until
+// visit returns.
+func ScanBatch(payload []byte, visit func(payee *ledger.Address, e *Entry) bool) (entries int, err error) {
+	r := codec.NewReader(payload)
+	b, _, entries, err := readHead(r)
+	if err != nil {
+		return 0, err
+	}
+	var e Entry
+	for i := range entries {
+		e = Entry{}
+		if err := e.read(r); err != nil {
+			return 0, at(err, i)
+		}
+		if !visit(&b.Payee, &e) {
+			break
+		}
+	}
+	return entries, nil
+}
+
 // Closes reports whether an entry has the close flag.
 func (b *Batch) Closes() bool {
 	for i := range b.Entries {
@@ -294,7 +325,7 @@ func (b *Batch) Closes() bool {
 // caller; Auth must not be nil.
 func (b *Batch) CloseAuth() (CloseAuth, error) {
 	root, count, err := ClosingRoot(b.Entries)
-	return CloseAuth{Payee: b.Payee, EntriesRoot: root, Count: count, ValidUntil: b.Auth.ValidUntil}, err
+	return CloseAuth{Payee: b.Payee, Mode: b.Mode, EntriesRoot: root, Count: count, ValidUntil: b.Auth.ValidUntil}, err
 }
 
 // CheckAuthority returns why the batch, sent by signer in the block at height,

@@ -3,6 +3,7 @@ package channel
 import (
 	"fmt"
 	"iter"
+	"math/bits"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
@@ -18,14 +19,44 @@ func Held(encoded []byte) (escrow, rent ledger.Amount) {
 	return r.amount(offDeposit) - r.amount(offRedeemed), r.amount(offRent)
 }
 
-// UrgentAt reports whether redemptions of the channel at index are urgent at
-// clock, and its deadline. A channel that does not exist is not urgent.
-func UrgentAt(v chain.View, index, clock uint64) (urgent bool, deadline uint64) {
-	r := rowAt(v, index)
-	if r == nil {
+// urgentShare is how many of ten entries of an urgent batch must be urgent: as
+// many as of the reserved lane's bytes let the clock stand still. Without it
+// entries that move nothing could fill the lane while the clock runs.
+const urgentShare = 9
+
+// Urgent reports whether nine of ten entries of the encoded batch would redeem
+// money of channels that are closing or about to expire at clock, and the
+// earliest of their deadlines.
+func Urgent(v chain.View, payload []byte, clock uint64) (urgent bool, deadline uint64) {
+	n, err := ScanBatch(payload, func(*ledger.Address, *Entry) bool { return false })
+	if err != nil {
 		return false, 0
 	}
-	return r.urgent(clock), r.deadline()
+	others, most := 0, n-(n*urgentShare+9)/10
+	_, err = ScanBatch(payload, func(payee *ledger.Address, e *Entry) bool {
+		r := rowAt(v, e.Index)
+		if r == nil || !r.paysTo(payee) || !r.urgent(clock) || !moves(v, r, e) {
+			others++
+			return others <= most
+		}
+		if due := r.deadline(); deadline == 0 || due < deadline {
+			deadline = due
+		}
+		return true
+	})
+	if err != nil || others > most {
+		return false, 0
+	}
+	return true, deadline
+}
+
+// moves reports whether e would redeem something of the channel with row r.
+func moves(v chain.View, r row, e *Entry) bool {
+	if e.Claim == ClaimNone || e.Lane >= Lanes || r.amount(offDeposit) == r.amount(offRedeemed) {
+		return false
+	}
+	lane, _ := laneOf(v, r, e.Index, e.Lane)
+	return e.claimed().Redeemed > lane.Redeemed
 }
 
 // Deadlines yields the deadlines in [from, to] with the indexes of their
@@ -51,10 +82,11 @@ func Deadlines(v chain.View, from, to uint64) iter.Seq2[uint64, uint64] {
 
 // Audit checks the protocol's own invariants over every channel in v: lanes add
 // up to what was redeemed, which is at most the deposit; every channel stands in
-// the queue at its deadline; the counters count. It returns what all channels
-// hold.
+// the queue at its deadline and nothing else does; no lane lacks its channel; the
+// counters count. It returns what all channels hold.
 func Audit(v chain.View) (escrow, rent ledger.Amount, err error) {
-	table, open := Channels(), uint64(0)
+	table, open, lanes := Channels(), uint64(0), 0
+	n := ReadCounters(v)
 	for key, encoded := range v.Range([]byte{prefixChannel}) {
 		index, err := table.Index(key)
 		if err != nil {
@@ -66,11 +98,39 @@ func Audit(v chain.View) (escrow, rent ledger.Amount, err error) {
 		e, r := Held(encoded)
 		escrow, rent = escrow+e, rent+r
 		open++
+		lanes += bits.OnesCount64(row(encoded).uint64(offLanesUsed) >> 1)
+		if index >= n.Channels {
+			return 0, 0, fmt.Errorf("channel %d exists, %d were ever opened", index, n.Channels)
+		}
 	}
-	if n := ReadCounters(v); n.Open != open || n.Channels < open {
-		return 0, 0, fmt.Errorf("%d channels are open, the counters say %d of %d", open, n.Open, n.Channels)
+	if n.Open != open {
+		return 0, 0, fmt.Errorf("%d channels are open, the counter says %d", open, n.Open)
+	}
+	if err := auditOrphans(v, open, lanes); err != nil {
+		return 0, 0, err
 	}
 	return escrow, rent, nil
+}
+
+// auditOrphans checks that there are no deadlines and lanes beside those of the
+// open channels, which are known to be there.
+func auditOrphans(v chain.View, open uint64, lanes int) error {
+	queued, rows, keys := 0, 0, 0
+	for _, bitmap := range v.Range([]byte{prefixDeadline}) {
+		for _, b := range bitmap {
+			queued += bits.OnesCount8(b)
+		}
+	}
+	for range v.Range([]byte{prefixLane}) {
+		rows++
+	}
+	for range v.Range([]byte{prefixLaneRow}) {
+		keys++
+	}
+	if uint64(queued) != open || rows != lanes || keys != lanes {
+		return fmt.Errorf("%d open channels with %d lanes have %d deadlines, %d lane rows and %d lane keys", open, lanes, queued, rows, keys)
+	}
+	return nil
 }
 
 func auditRow(v chain.View, index uint64, encoded []byte) error {

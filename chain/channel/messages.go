@@ -91,34 +91,43 @@ func (t *CoopCloseTerms) Signed(d chain.Domain) []byte {
 	return w.Bytes()
 }
 
-// CloseAuth is the payee's one signature that closes all channels whose entries
-// of a batch carry the close flag.
+// CloseAuth is the payee's one signature that closes all channels of a batch
+// that have an entry with the close flag.
 type CloseAuth struct {
 	Payee       ledger.Address
-	EntriesRoot ledger.Hash // EntriesRoot over the closing entries
-	Count       uint32      // how many they are
+	Mode        Mode        // of the batch
+	EntriesRoot ledger.Hash // ClosingRoot of the batch's entries
+	Count       uint32      // how many of them it covers
 	ValidUntil  uint64      // block height
 }
 
-const closeAuthBody = ledger.AddressSize + 32 + 4 + 8
+const closeAuthBody = ledger.AddressSize + 1 + 32 + 4 + 8
 
 // Signed returns the bytes the payee's account key signs.
 func (a *CloseAuth) Signed(d chain.Domain) []byte {
 	w := codec.NewWriter(chain.HeaderSize + closeAuthBody)
 	d.AppendHeader(w, chain.TypeBatchCloseAuth, closeAuthBody)
 	w.Fixed(a.Payee[:])
+	w.Uint8(uint8(a.Mode))
 	w.Fixed(a.EntriesRoot[:])
 	w.Uint32(a.Count)
 	w.Uint64(a.ValidUntil)
 	return w.Bytes()
 }
 
-// ClosingRoot returns the RFC 6962 root over the encodings of the entries with
-// the close flag, in their order, and their number.
+// ClosingRoot returns the RFC 6962 root over the encodings of all entries of the
+// channels that entries close, in their order, and their number. It covers their
+// entries without the close flag as well: if it did not, the payer could leave
+// the claims of the other lanes out of the batch and close the channel without
+// them.
 func ClosingRoot(entries []Entry) (ledger.Hash, uint32, error) {
 	var leaves [][]byte
-	for i := range entries {
-		if entries[i].Close {
+	for from, to := 0, 0; from < len(entries); from = to {
+		to = groupEnd(entries, from)
+		if !entries[to-1].Close {
+			continue
+		}
+		for i := from; i < to; i++ {
 			w := codec.NewWriter(entrySizeHint)
 			entries[i].append(w)
 			leaves = append(leaves, w.Bytes())
@@ -126,4 +135,14 @@ func ClosingRoot(entries []Entry) (ledger.Hash, uint32, error) {
 	}
 	root, err := merkle.Root(leaves)
 	return root, uint32(len(leaves)), err
+}
+
+// groupEnd returns the end of the run of entries of one channel that begins at
+// from. Only the last of them may have the close flag.
+func groupEnd(entries []Entry, from int) int {
+	to := from + 1
+	for to < len(entries) && entries[to].Index == entries[from].Index {
+		to++
+	}
+	return to
 }

@@ -12,7 +12,8 @@ type Settled struct {
 	Paid    ledger.Amount // to the payee, net of burn
 	Burned  ledger.Amount
 	// Urgent is the number of bytes of the entries that moved money of an urgent
-	// channel; Bytes that of all entries.
+	// channel; Bytes that of all entries. A transaction fills the reserved lane
+	// with Urgent/Bytes of its size.
 	Urgent, Bytes int
 }
 
@@ -29,13 +30,9 @@ func (c *Context) Settle(b *Batch, bad map[int]chain.Code) Settled {
 	s := settling{Context: c, batch: b, bad: bad}
 	s.out.Entries = make([]EntryResult, len(b.Entries))
 	s.out.Events = make([]Event, 0, len(b.Entries))
-	for i, n := 0, len(b.Entries); i < n; {
-		j := i + 1
-		for j < n && b.Entries[j].Index == b.Entries[i].Index {
-			j++
-		}
-		s.channel(i, j)
-		i = j
+	for from, to := 0, 0; from < len(b.Entries); from = to {
+		to = groupEnd(b.Entries, from)
+		s.channel(from, to)
 	}
 	if s.out.Paid != 0 || s.out.Burned != 0 {
 		c.Bank.Pay(s.payeeRow, s.out.Paid, s.out.Burned)

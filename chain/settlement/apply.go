@@ -53,7 +53,10 @@ type block struct {
 	ctx    channel.Context
 	verify Verifier
 	events []Event
-	urgent int64 // bytes of entries that moved money of urgent channels
+	urgent int64 // bytes of transactions that moved money of urgent channels
+	// refusal is why the last transaction that was refused was; a receipt keeps
+	// no positions.
+	refusal *chain.RuleError
 }
 
 func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
@@ -147,16 +150,16 @@ func (b *block) apply(index int, bt *BlockTx, v *verdict) Receipt {
 	tx := &bt.Tx
 	r := Receipt{Hash: tx.Hash}
 	if bt.Refused != nil {
-		r.refuse(bt.Refused)
+		b.reject(&r, bt.Refused)
 		return r
 	}
 	r.Kind, r.Signer, r.Nonce = tx.Kind, tx.Signer, tx.Nonce
-	if v != nil && !v.settled {
+	if v != nil && !v.settled && v.holds(channel.SignedTx) {
 		v = b.again(tx)
 	}
 	pl, row, fee, err := b.admit(tx, v)
 	if err != nil {
-		r.refuse(err)
+		b.reject(&r, err)
 		return r
 	}
 	late := pl.batch != nil && pl.batch.Payee == tx.Signer && b.bank.Balance(row) < fee
@@ -223,29 +226,27 @@ func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row 
 	complete := b.execute(index, r, tx, pl, row, v)
 	if late && b.bank.Balance(row) < fee {
 		b.leave(parent, outer.books, events, urgent)
-		*r = Receipt{Hash: r.Hash, Kind: r.Kind, Signer: r.Signer, Nonce: r.Nonce}
-		r.refuse(insufficient(fee, b.bank.Balance(row)))
+		b.reject(r, insufficient(fee, b.bank.Balance(row)))
 		return
 	}
 	if late {
 		b.bank.charge(row, fee)
 		r.Fee = fee
 	}
-	if !complete {
-		// Of an atomic batch only nonce and fee remain.
-		b.leave(parent, outer.books, events, urgent)
-		if b.bank.Balance(row) < fee {
-			*r = Receipt{Hash: r.Hash, Kind: r.Kind, Signer: r.Signer, Nonce: r.Nonce}
-			r.refuse(insufficient(fee, b.bank.Balance(row)))
-			return
-		}
-		b.bank.useNonce(row, tx.Nonce)
-		b.bank.charge(row, fee)
+	if complete {
+		inner := b.state
+		parent.Merge(inner)
+		b.enter(parent, b.bank.books)
 		return
 	}
-	inner := b.state
-	parent.Merge(inner)
-	b.enter(parent, b.bank.books)
+	// Of an atomic batch that failed nonce and fee remain, if it can pay.
+	b.leave(parent, outer.books, events, urgent)
+	if late {
+		b.reject(r, insufficient(fee, b.bank.Balance(row)))
+		return
+	}
+	b.bank.useNonce(row, tx.Nonce)
+	b.bank.charge(row, fee)
 }
 
 // enter makes state and books the present ones.
@@ -301,10 +302,16 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 	return complete
 }
 
+// reject makes r the receipt of a transaction that has no effect at all.
+func (b *block) reject(r *Receipt, err error) {
+	*r = Receipt{Hash: r.Hash, Kind: r.Kind, Signer: r.Signer, Nonce: r.Nonce}
+	b.refusal = r.refuse(err)
+}
+
 // refuse makes r the receipt of a transaction that a rule refused: of its fee it
 // pays TxFee only.
 func (b *block) refuse(r *Receipt, row uint64, err error) {
-	r.refuse(err)
+	b.refusal = r.refuse(err)
 	if r.Fee > b.params.TxFee {
 		b.bank.repay(row, r.Fee-b.params.TxFee)
 		r.Fee = b.params.TxFee
@@ -331,12 +338,25 @@ func (b *block) settle(r *Receipt, tx *chain.Tx, batch *channel.Batch, v *verdic
 	complete = batch.Mode != channel.Atomic || done.Complete()
 	if !complete {
 		done.Abort()
-		r.Code, r.Detail = chain.CodeBatchAborted, "an entry of the atomic batch is not paid in full"
+		b.refusal = r.refuse(aborted(done.Entries))
 	}
 	r.Entries, r.Paid, r.Burned = done.Entries, done.Paid, done.Burned
 	r.ResultsRoot = rootOf(EntryLeaves(done.Entries))
-	b.urgent += int64(done.Urgent)
+	b.urgent += int64(len(tx.Raw)) * int64(done.Urgent) / int64(done.Bytes)
 	return done.Events, complete, nil
+}
+
+// aborted says which entries made an atomic batch fail.
+func aborted(entries []EntryResult) error {
+	bad := make(map[int]chain.Code)
+	for i := range entries {
+		if entries[i].Code != chain.CodeBatchAborted {
+			bad[i] = entries[i].Code
+		}
+	}
+	e := chain.Refuse(chain.CodeBatchAborted, "%d entries of the atomic batch are not paid in full", len(bad))
+	e.Positions = positions(bad)
+	return e
 }
 
 // finish writes the books and checks that value was conserved.

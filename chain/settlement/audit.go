@@ -13,8 +13,9 @@ import (
 var ErrNotConserved = errors.New("value is not conserved")
 
 // conserved checks a block in time proportional to its changes: what the rows of
-// accounts and channels gained and lost must be what the books say, and the
-// books must add up to the supply. It trusts neither.
+// accounts and channels gained and lost must be what the books say, no row may
+// hold more than there is, and the books must add up to the supply. It trusts
+// neither.
 func conserved(v chain.View, changes chain.Changes, before, after *books) error {
 	var was, is Totals
 	for i := range changes {
@@ -24,11 +25,18 @@ func conserved(v chain.View, changes chain.Changes, before, after *books) error 
 			if old := v.Get(c.Key); old != nil {
 				was.Accounts += balanceOf(old)
 			}
-			is.Accounts += balanceOf(c.Value)
+			balance := balanceOf(c.Value)
+			if balance > before.supply {
+				return exceeds(c.Key, balance, before.supply)
+			}
+			is.Accounts += balance
 		case channel.Channels().Prefix:
 			escrow, rent := channel.Held(v.Get(c.Key))
 			was.Escrow, was.Rent = was.Escrow+escrow, was.Rent+rent
 			escrow, rent = channel.Held(c.Value)
+			if max(escrow, rent) > before.supply {
+				return exceeds(c.Key, max(escrow, rent), before.supply)
+			}
 			is.Escrow, is.Rent = is.Escrow+escrow, is.Rent+rent
 		}
 	}
@@ -49,6 +57,11 @@ func conserved(v chain.View, changes chain.Changes, before, after *books) error 
 		return fmt.Errorf("%w: burned fell from %d to %d drops", ErrNotConserved, uint64(before.Burned), uint64(after.Burned))
 	}
 	return after.check()
+}
+
+// exceeds says that a row lost more than it had, which makes it enormous.
+func exceeds(key []byte, amount, supply ledger.Amount) error {
+	return fmt.Errorf("%w: row %x holds %d drops, the supply is %d", ErrNotConserved, key, uint64(amount), uint64(supply))
 }
 
 // check reports whether the books add up to the supply.
@@ -77,6 +90,9 @@ func Audit(v chain.View) (Totals, error) {
 		}
 		if row, ok := accountRow(v, a.Address); !ok || string(AccountKey(row)) != string(key) {
 			return Totals{}, fmt.Errorf("account %s is not found at its row %x", a.Address, key[1:])
+		}
+		if a.Balance > b.supply {
+			return Totals{}, exceeds(key, a.Balance, b.supply)
 		}
 		found.Accounts += a.Balance
 		rows++

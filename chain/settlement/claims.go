@@ -68,9 +68,7 @@ func (pl *payload) fee(p *Params) ledger.Amount {
 	case pl.batch != nil:
 		fee += p.EntryFee * ledger.Amount(len(pl.batch.Entries))
 		for i := range pl.batch.Entries {
-			if e := &pl.batch.Entries[i]; e.Claim == channel.ClaimHash {
-				fee += p.StepFee * ledger.Amount((e.Step+stepsPerFee-1)/stepsPerFee)
-			}
+			fee += p.stepFee(&pl.batch.Entries[i])
 		}
 	}
 	return fee
@@ -79,8 +77,28 @@ func (pl *payload) fee(p *Params) ledger.Amount {
 // stepsPerFee is how many steps of a hash lane one StepFee pays for.
 const stepsPerFee = 16
 
-// Fee returns the fee of tx, TxFee if its payload cannot be decoded.
+// stepFee returns what the hashes of the entry cost.
+func (p *Params) stepFee(e *channel.Entry) ledger.Amount {
+	if e.Claim != channel.ClaimHash {
+		return 0
+	}
+	return p.StepFee * ledger.Amount((e.Step+stepsPerFee-1)/stepsPerFee)
+}
+
+// Fee returns the fee of tx, TxFee if its payload cannot be decoded. Of a batch
+// it looks no further than the fee needs.
 func Fee(p Params, tx *chain.Tx) ledger.Amount {
+	if tx.Kind == chain.KindSettle {
+		var steps ledger.Amount
+		n, err := channel.ScanBatch(tx.Payload, func(_ *ledger.Address, e *channel.Entry) bool {
+			steps += p.stepFee(e)
+			return true
+		})
+		if err != nil {
+			return p.TxFee
+		}
+		return p.TxFee + p.EntryFee*ledger.Amount(n) + steps
+	}
 	pl, err := decodePayload(tx)
 	if err != nil {
 		return p.TxFee
@@ -146,7 +164,7 @@ func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) 
 	b := begin(v, &p, d, height)
 	r := b.apply(0, &BlockTx{Tx: *tx, Checked: true}, nil)
 	if r.Code != chain.CodeOK {
-		return r, &chain.RuleError{Code: r.Code, Detail: r.Detail}
+		return r, b.refusal
 	}
 	if len(r.Entries) == 0 {
 		return r, nil
@@ -166,28 +184,14 @@ func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) 
 }
 
 // Urgent reports whether tx belongs into the reserved lane of the block at
-// height, and by which sigma it must be in: it settles, and the channels of all
-// its entries are closing or close to their expiry. One entry that can wait
-// makes the whole transaction wait.
+// height, and by which sigma it must be in: it settles, and nine of ten of its
+// entries would redeem money of channels that are closing or close to their
+// expiry. With more entries that can wait the whole transaction waits.
 func Urgent(v chain.View, _ Params, height uint64, tx *chain.Tx) (urgent bool, deadline uint64) {
 	if tx.Kind != chain.KindSettle {
 		return false, 0
 	}
-	b, err := channel.DecodeBatch(tx.Payload)
-	if err != nil {
-		return false, 0
-	}
-	clock := Clock(v, height)
-	for i := range b.Entries {
-		urgent, due := channel.UrgentAt(v, b.Entries[i].Index, clock)
-		if !urgent {
-			return false, 0
-		}
-		if i == 0 || due < deadline {
-			deadline = due
-		}
-	}
-	return true, deadline
+	return channel.Urgent(v, tx.Payload, Clock(v, height))
 }
 
 // asRule returns the RuleError in err. Anything else is our own bug.

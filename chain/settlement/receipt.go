@@ -184,11 +184,12 @@ func rootOf(leaves [][]byte) ledger.Hash {
 	return root
 }
 
-// refuse puts err, which is a RuleError, into the receipt.
-func (r *Receipt) refuse(err error) {
+// refuse puts err, which is a RuleError, into the receipt and returns it.
+func (r *Receipt) refuse(err error) *chain.RuleError {
 	var e *chain.RuleError
 	if !errors.As(err, &e) {
 		panic(fmt.Errorf("transaction %s: no rule refuses with %w", r.Hash, err))
 	}
 	r.Code, r.Detail = e.Code, e.Detail
+	return e
 }

@@ -60,7 +60,7 @@ func (p *Payee) AuthoriseClose(ctx context.Context, batch *channel.Batch, validU
 	if err != nil {
 		return fmt.Errorf("authorise close: %w", err)
 	}
-	auth := channel.CloseAuth{Payee: batch.Payee, EntriesRoot: root, Count: count, ValidUntil: validUntil}
+	auth := channel.CloseAuth{Payee: batch.Payee, Mode: batch.Mode, EntriesRoot: root, Count: count, ValidUntil: validUntil}
 	sig, err := p.cfg.Account.Signer.Sign(ctx, auth.Signed(p.domain.Domain))
 	if err != nil {
 		return fmt.Errorf("authorise close: %w", err)

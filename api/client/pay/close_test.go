@@ -127,7 +127,7 @@ func TestAuthoriseClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth := channel.CloseAuth{Payee: b.Payee, EntriesRoot: root, Count: count, ValidUntil: b.Auth.ValidUntil}
+	auth := channel.CloseAuth{Payee: b.Payee, Mode: b.Mode, EntriesRoot: root, Count: count, ValidUntil: b.Auth.ValidUntil}
 	if count != 2 || !ledger.Verify(b.Auth.PayeeKey, auth.Signed(testDomain), b.Auth.Signature) {
 		t.Error("the authority does not cover both closes")
 	}
