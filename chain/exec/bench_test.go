@@ -3,6 +3,8 @@ package exec_test
 import (
 	"log/slog"
 	"strconv"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,11 +65,13 @@ func benchmark(b *testing.B, channels, batch, blockEntries int) {
 		*total += time.Since(start)
 	}
 	before := n.exec.Stats()
+	var cpu time.Duration
 	b.ResetTimer()
 	for range b.N {
 		b.StopTimer()
 		txs := block()
 		b.StartTimer()
+		cpu -= used()
 		lap(&check, func() {
 			for _, raw := range txs {
 				if err := n.exec.Check(raw, false); err != nil {
@@ -83,6 +87,7 @@ func benchmark(b *testing.B, channels, batch, blockEntries int) {
 			}
 		})
 		n.force(txs)
+		cpu += used()
 	}
 	b.StopTimer()
 	s := n.exec.Stats()
@@ -93,6 +98,7 @@ func benchmark(b *testing.B, channels, batch, blockEntries int) {
 	per := func(d int64) float64 { return float64(d) / entries / 1000 }
 	b.ReportMetric(entries/b.Elapsed().Seconds(), "entries/s")
 	b.ReportMetric(per(b.Elapsed().Nanoseconds()), "us/entry")
+	b.ReportMetric(per(cpu.Nanoseconds()), "us-cpu")
 	b.ReportMetric(per(s.VerifyNanos-before.VerifyNanos), "us-verify")
 	b.ReportMetric(per(check.Nanoseconds()-(s.VerifyNanos-before.VerifyNanos)), "us-check")
 	b.ReportMetric(per((propose + accept).Nanoseconds()), "us-propose")
@@ -100,6 +106,16 @@ func benchmark(b *testing.B, channels, batch, blockEntries int) {
 	b.ReportMetric(per(s.PrepareNanos-before.PrepareNanos), "us-prepare")
 	b.ReportMetric(per(s.CommitNanos-before.CommitNanos), "us-commit")
 	b.ReportMetric(float64(n.exec.Stats().IndexBytes-before.IndexBytes)/entries, "index-B")
+}
+
+// used returns the processor time of this process, which other load does not
+// change much. It includes garbage collection and the store's own goroutines.
+func used() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // openMany opens channels of one payer to that many payees.
@@ -176,4 +192,38 @@ func benchNode(b *testing.B, store badgerkv.Options, payees int) (*node, *layer.
 		b.Fatal(err)
 	}
 	return n, l
+}
+
+// BenchmarkSubmit is the way of a transfer that comes alone, with 64 others under
+// way: Submit, bundle and Check. An operation is a transfer.
+func BenchmarkSubmit(b *testing.B) {
+	const signers = 1_024
+	params := settlement.LocalParams()
+	params.MaxBlockBytes = 16 << 20
+	net := &network{}
+	n := newNode(b, net, genesisOf(signers, params), exec.Config{PendingRecords: 1 << 20, PoolRecords: 1 << 20}, true)
+	d := n.exec.Domain()
+	raw := make([][]byte, b.N)
+	for i := range raw {
+		raw[i] = accountOf(i%signers).txAt(d, uint64(i/signers), chain.KindTransfer, transfer(addrOf(0), 1))
+		if i/signers >= chain.NonceWindow {
+			b.Fatal("too many transfers")
+		}
+	}
+	var next atomic.Int64
+	b.SetParallelism(32)
+	before := used()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := n.exec.Submit(b.Context(), raw[next.Add(1)-1]); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.StopTimer()
+	s := n.exec.Stats()
+	b.ReportMetric(float64((used()-before).Microseconds())/float64(b.N), "us-cpu")
+	b.ReportMetric(float64(s.SignaturesVerified)/float64(max(1, s.VerifyBatches)), "batch")
+	b.ReportMetric(float64(b.N)/float64(max(1, net.broadcasts())), "bundle")
 }

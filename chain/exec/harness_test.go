@@ -64,6 +64,13 @@ type network struct {
 	blocks [][][]byte // applied; owned by the test's goroutine
 }
 
+// broadcasts returns how many bundles were broadcast.
+func (net *network) broadcasts() int {
+	net.mu.Lock()
+	defer net.mu.Unlock()
+	return net.sent
+}
+
 // node is one validator without consensus: whoever calls step agrees with
 // itself.
 type node struct {
@@ -134,18 +141,21 @@ func (n *node) run() {
 // broadcast is what consensus does with a bundle: it checks it here and then at
 // every other node.
 func (n *node) broadcast(bundle []byte) error {
-	if n.fail != nil {
-		if err := n.fail(bundle); err != nil {
+	n.mu.Lock()
+	fail := n.fail
+	n.mu.Unlock()
+	if fail != nil {
+		if err := fail(bundle); err != nil {
 			return err
 		}
-	}
-	if err := n.receive(bundle); err != nil {
-		return err
 	}
 	n.net.mu.Lock()
 	n.net.sent++
 	nodes := n.net.nodes
 	n.net.mu.Unlock()
+	if err := n.receive(bundle); err != nil {
+		return err
+	}
 	for _, peer := range nodes {
 		if peer != n {
 			_ = peer.receive(bundle)

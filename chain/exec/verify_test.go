@@ -120,7 +120,7 @@ func TestOneBadSignatureAmongNineThousandIsNamed(t *testing.T) {
 	l := n.openLot(accountOf(0), accountOf(1), entries, 1_000_000)
 	b := l.batch(0, entries, 1_000)
 	b.Entries[wrong].Signature[40] ^= 1
-	sent := net.sent
+	sent := net.broadcasts()
 	_, err := n.exec.Submit(t.Context(), l.payee.tx(l.domain, chain.KindSettle, b.Encode()))
 	if code := codeOf(t, err); code != chain.CodeBadSignature {
 		t.Fatalf("Submit: code %v, want %v", code, chain.CodeBadSignature)
@@ -128,7 +128,7 @@ func TestOneBadSignatureAmongNineThousandIsNamed(t *testing.T) {
 	if rule := ruleOf(t, err); !slices.Equal(rule.Positions, []int{wrong}) {
 		t.Errorf("positions %v, want [%d]", rule.Positions, wrong)
 	}
-	if s := n.exec.Stats(); net.sent != sent || s.PendingRecords != 0 || s.PoolRecords != 0 {
+	if s := n.exec.Stats(); net.broadcasts() != sent || s.PendingRecords != 0 || s.PoolRecords != 0 {
 		t.Errorf("a refused record is sent or kept: %+v", s)
 	}
 	if failed := n.exec.Stats().SignaturesFailed; failed != 1 {
