@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,7 +38,7 @@ type Network struct {
 	options Options
 	prober  *Prober
 	lock    *home.Lock
-	remove  bool // the directory is a temporary one
+	remove  bool // the directory, at the end
 	stop    sync.Once
 	stopErr error
 }
@@ -92,6 +93,7 @@ func start(ctx context.Context, o Options, newMember func(*Network, int) member)
 		defer cancel()
 		return nil, errors.Join(fmt.Errorf("start test network: %w", err), n.Stop(stop))
 	}
+	n.remove = n.options.Discard
 	return n, nil
 }
 
@@ -102,7 +104,7 @@ func (n *Network) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		n.options.Dir, n.remove = dir, true
+		n.options.Dir, n.options.Discard = dir, true
 	}
 	if err := os.MkdirAll(n.options.Dir, 0o700); err != nil {
 		return err
@@ -112,6 +114,9 @@ func (n *Network) prepare(ctx context.Context) error {
 		return err
 	}
 	n.lock = lock
+	if _, err := os.Lstat(filepath.Join(n.options.Dir, layoutFile)); errors.Is(err, fs.ErrNotExist) {
+		n.remove = n.options.Discard
+	}
 	if n.Layout, err = openOrCreate(ctx, n.options); err != nil {
 		return err
 	}
@@ -188,7 +193,7 @@ func (n *Network) ready(ctx context.Context, i int) (ok bool, reason string) {
 }
 
 // Stop stops all nodes in good order, and removes the directory if it is a
-// temporary one. What has not stopped when ctx ends is killed, if it is a
+// temporary one or Options.Discard says so. What has not stopped when ctx ends is killed, if it is a
 // process. Stop may be called again, and returns the same.
 func (n *Network) Stop(ctx context.Context) error {
 	n.stop.Do(func() { n.stopErr = n.stopAll(ctx) })
@@ -206,15 +211,20 @@ func (n *Network) stopAll(ctx context.Context) error {
 		})
 	}
 	wait.Wait()
-	err := errors.Join(errs...)
 	if n.prober != nil {
 		n.prober.Close()
 	}
-	if n.lock != nil {
-		err = errors.Join(err, n.lock.Release())
+	if n.lock == nil {
+		return errors.Join(errs...)
 	}
-	if n.remove && err == nil {
-		err = os.RemoveAll(n.options.Dir)
+	err := errors.Join(append(errs, Forget(n.options.Dir))...)
+	remove := n.remove && err == nil
+	if remove {
+		err = empty(n.options.Dir)
+	}
+	err = errors.Join(err, n.lock.Release())
+	if remove && err == nil {
+		err = removeEmpty(n.options.Dir)
 	}
 	return err
 }

@@ -34,6 +34,8 @@ type Options struct {
 	// Dir is the directory of the network. One that holds a network already is
 	// used again, as it is. Empty means a temporary one, which Stop removes.
 	Dir string
+	// Discard makes Stop remove Dir, and a start that fails remove what it made.
+	Discard bool
 	// Name is the network's name: "local", the default, or "local-...".
 	Name string
 	// Validators is their number, 1 to MaxValidators. 0 means

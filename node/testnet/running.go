@@ -19,6 +19,7 @@ import (
 const (
 	runningFile    = "running.json"
 	runningVersion = 1
+	lockFile       = "lock" // of package home
 	// gonePoll is how often it is checked whether a process is gone.
 	gonePoll = 50 * time.Millisecond
 )
@@ -38,6 +39,7 @@ type Running struct {
 	Mode      string    `json:"mode"`
 	PID       int       `json:"pid"` // of the process that holds it
 	Started   time.Time `json:"started"`
+	Keep      bool      `json:"keep"` // the data survive the end of the network
 	Keys      string    `json:"keys"` // directory
 	CA        string    `json:"ca,omitempty"`
 	Nodes     []Node    `json:"nodes"`
@@ -49,17 +51,17 @@ func (n *Network) Announce() (Running, error) {
 	if _, ok := n.members[0].(*process); ok {
 		mode = ModeProcesses
 	}
-	return n.announce(mode, os.Getpid())
+	return n.announce(mode, os.Getpid(), !n.options.Discard)
 }
 
 // AnnounceContainers writes running.json for a network that is going to run in
 // containers.
-func (l *Layout) AnnounceContainers() (Running, error) { return l.announce(ModeContainers, 0) }
+func (l *Layout) AnnounceContainers() (Running, error) { return l.announce(ModeContainers, 0, true) }
 
-func (l *Layout) announce(mode string, pid int) (Running, error) {
+func (l *Layout) announce(mode string, pid int, keep bool) (Running, error) {
 	r := Running{
 		Version: runningVersion, Network: l.Genesis.Name, NetworkID: l.Genesis.NetworkID().String(),
-		Mode: mode, PID: pid, Started: now(), Keys: l.keys(), CA: l.CA, Nodes: l.Nodes,
+		Mode: mode, PID: pid, Started: now(), Keep: keep, Keys: l.keys(), CA: l.CA, Nodes: l.Nodes,
 	}
 	file := r
 	file.Keys = filepath.Base(file.Keys)
@@ -93,10 +95,25 @@ func Forget(dir string) error {
 // Find returns the network that runs in dir. The error wraps ErrStopped if none
 // does.
 func Find(dir string) (Running, error) {
-	data, err := os.ReadFile(filepath.Join(dir, runningFile))
+	r, err := readRunning(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Running{}, fmt.Errorf("no test network runs in %s: %w", dir, ErrStopped)
 	}
+	if err != nil || r.Mode == ModeContainers {
+		return r, err
+	}
+	busy, err := held(dir)
+	if err != nil {
+		return Running{}, err
+	}
+	if !busy {
+		return Running{}, fmt.Errorf("the test network in %s ended without 'down': %w", dir, ErrStopped)
+	}
+	return r, nil
+}
+
+func readRunning(dir string) (Running, error) {
+	data, err := os.ReadFile(filepath.Join(dir, runningFile))
 	if err != nil {
 		return Running{}, fmt.Errorf("look for a test network: %w", err)
 	}
@@ -105,22 +122,12 @@ func Find(dir string) (Running, error) {
 		return Running{}, fmt.Errorf("look for a test network: %s is not of this program; remove it", filepath.Join(dir, runningFile))
 	}
 	r.absolute(dir)
-	if r.Mode == ModeContainers {
-		return r, nil
-	}
-	held, err := held(dir)
-	if err != nil {
-		return Running{}, err
-	}
-	if !held {
-		return Running{}, fmt.Errorf("the test network in %s ended without 'down': %w", dir, ErrStopped)
-	}
 	return r, nil
 }
 
 // held reports whether a process holds the lock of dir.
 func held(dir string) (bool, error) {
-	if _, err := os.Stat(filepath.Join(dir, "lock")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, lockFile)); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	lock, err := home.Dir(dir).Lock()
@@ -133,27 +140,42 @@ func held(dir string) (bool, error) {
 	return false, lock.Release()
 }
 
-// Down stops the network that runs in dir, if one does, and waits until its
-// processes are gone. Those that are not when ctx ends are killed.
-func Down(ctx context.Context, dir string) error {
-	if r, err := Find(dir); err == nil && r.Mode == ModeContainers {
-		return errors.New("this network runs in containers: stop it with 'make testnet-down'")
+// Down stops the network that runs in dir, if one does, waits until its processes
+// are gone, and removes its data, unless they are to be kept: those of a network
+// that was not made to be discarded, or of one that does not run, stay without
+// purge. Processes that are not gone when ctx ends are killed.
+func Down(ctx context.Context, dir string, purge bool) (kept bool, err error) {
+	r, err := readRunning(dir)
+	switch {
+	case err == nil && r.Mode == ModeContainers:
+		return false, errors.New("this network runs in containers: stop it with 'make testnet-down'")
+	case errors.Is(err, fs.ErrNotExist):
+		r.Keep = true // nothing says that it may go
+	case err != nil:
+		return false, err
 	}
 	if err := endHolder(ctx, dir); err != nil {
-		return err
+		return false, err
 	}
 	// Processes of nodes end with the one that holds the network, unless they
 	// were frozen.
 	homes, err := filepath.Glob(filepath.Join(dir, "validator*"))
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, h := range homes {
 		if err := endHolder(ctx, h); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return Forget(dir)
+	if err := Forget(dir); err != nil {
+		return false, err
+	}
+	if r.Keep && !purge {
+		_, err := os.Lstat(filepath.Join(dir, layoutFile))
+		return err == nil, nil
+	}
+	return false, Remove(dir)
 }
 
 // endHolder ends the process that holds the lock of dir, if one does.
@@ -162,7 +184,7 @@ func endHolder(ctx context.Context, dir string) error {
 	if err != nil || !busy {
 		return err
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "lock"))
+	data, err := os.ReadFile(filepath.Join(dir, lockFile))
 	if err != nil {
 		return err
 	}
@@ -214,11 +236,6 @@ func Remove(dir string) error {
 	if busy {
 		return fmt.Errorf("remove test network %s: it is running", dir)
 	}
-	for _, name := range []string{layoutFile, keysDir} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return os.RemoveAll(dir)
-		}
-	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -226,10 +243,42 @@ func Remove(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if e.Name() != "lock" && e.Name() != runningFile {
-			return fmt.Errorf("remove test network: %s holds %s and no network", dir, e.Name())
+	if _, err := os.Lstat(filepath.Join(dir, layoutFile)); errors.Is(err, fs.ErrNotExist) {
+		for _, e := range entries {
+			if e.Name() != lockFile {
+				return fmt.Errorf("remove test network: %s holds %s and no %s", dir, e.Name(), layoutFile)
+			}
 		}
 	}
-	return os.RemoveAll(dir)
+	return errors.Join(empty(dir), removeEmpty(dir))
+}
+
+// empty removes what is in the directory of a network but its lock. The file by
+// which a network is known goes last, so that what is left after an interruption
+// can be removed too.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == lockFile || e.Name() == layoutFile {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(filepath.Join(dir, layoutFile))
+}
+
+// removeEmpty removes a directory that holds nothing but the lock. Another
+// process may do the same.
+func removeEmpty(dir string) error {
+	for _, name := range []string{filepath.Join(dir, lockFile), dir} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/tributary-network/tributary/node/home"
+)
+
+// cli is one run of the program: what it reads and writes, and the flags that
+// every command has.
+type cli struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+	build          build
+
+	home   string // --home
+	node   string // --node
+	output string // -o
+}
+
+// run executes the command line and returns the exit code.
+func (c *cli) run(ctx context.Context, args []string) int {
+	root := c.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		fmt.Fprintln(c.stderr, "interrupted")
+		return exitError
+	}
+	code := exitCode(err)
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(c.stderr, "%s %s\n", c.paint(red, "error:"), text)
+	}
+	if code == exitUsage {
+		fmt.Fprintf(c.stderr, "see '%s --help'\n", cmd.CommandPath())
+	}
+	return code
+}
+
+// root builds the tree of commands.
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tributary",
+		Short: "A ledger node that settles payment channels",
+		Long: `Tributary settles payment channels on a chain that its validators agree on.
+
+  tributary testnet up               a network of four validators on this machine
+  tributary init NAME, start         a node of your own
+  tributary channel, settle, tx      use a network`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.home, "home", "", "home directory (env TRIBUTARY_HOME, default ~/.tributary)")
+	flags.StringVar(&c.node, "node", "", "node to ask, host:port (env TRIBUTARY_NODE, default: a running testnet, else the home's own node)")
+	flags.StringVarP(&c.output, "output", "o", "table", "table or json")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if c.output != "table" && c.output != "json" {
+			return usagef("--output is %q, want table or json", c.output)
+		}
+		return nil
+	}
+	root.AddGroup(
+		&cobra.Group{ID: "node", Title: "Run a node:"},
+		&cobra.Group{ID: "use", Title: "Use a network:"},
+	)
+	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.healthCommand(),
+		c.testnetCommand(), c.configCommand())
+	root.AddCommand(c.versionCommand())
+	group(root)
+	return root
+}
+
+func (c *cli) add(root *cobra.Command, id string, commands ...*cobra.Command) {
+	for _, cmd := range commands {
+		cmd.GroupID = id
+		root.AddCommand(cmd)
+	}
+}
+
+// group makes cmd, and every command below it, report wrong use as such: a
+// missing or unknown subcommand, wrong flags and arguments.
+func group(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			if err := args(cmd, given); err != nil {
+				return &usageError{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
+			}
+			return nil
+		}
+	}
+	if cmd.HasSubCommands() && cmd.RunE == nil {
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				_ = cmd.Usage()
+				return &usageError{errors.New("which subcommand?")}
+			}
+			text := fmt.Sprintf("unknown subcommand %q", args[0])
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				text += fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
+			}
+			return &usageError{errors.New(text)}
+		}
+		if cmd.SuggestionsMinimumDistance == 0 {
+			cmd.SuggestionsMinimumDistance = 2
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		group(sub)
+	}
+}
+
+// getenv returns an environment variable, "" if it is not set.
+func (c *cli) getenv(name string) string {
+	for _, v := range c.environ {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// homeDir returns the home directory.
+func (c *cli) homeDir() (home.Dir, error) {
+	dir, err := home.Resolve(c.home, c.environ)
+	if err != nil {
+		return "", &usageError{err}
+	}
+	return dir, nil
+}
+
+// terminal reports whether w is one.
+func terminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a small number
+}
+
+// note writes a line for people to standard error.
+func (c *cli) note(format string, args ...any) {
+	fmt.Fprintf(c.stderr, format+"\n", args...)
+}

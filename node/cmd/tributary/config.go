@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/genesis"
+)
+
+func (c *cli) configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Show and check a node's settings"}
+	cmd.AddCommand(c.configShowCommand(), c.configValidateCommand())
+	return cmd
+}
+
+func (c *cli) configShowCommand() *cobra.Command {
+	var effective bool
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Print the settings file, or with --effective every value and where it came from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := c.homeDir()
+			if err != nil {
+				return err
+			}
+			if !effective && c.output == "table" {
+				data, err := os.ReadFile(filepath.Join(string(dir), config.FileName))
+				if err != nil {
+					return fmt.Errorf("read settings: %w; run 'tributary init NAME' or choose another --home", err)
+				}
+				_, err = c.stdout.Write(data)
+				return err
+			}
+			cfg, err := config.Load(string(dir), c.environ, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			type setting struct {
+				Key    string `json:"key"`
+				Value  string `json:"value"`
+				Origin string `json:"origin"`
+			}
+			var list []setting
+			for _, s := range cfg.Effective() {
+				list = append(list, setting(s))
+			}
+			return c.print(list, func(t *table) {
+				t.row("SETTING", "VALUE", "FROM")
+				for _, s := range list {
+					t.row(s.Key, s.Value, s.Origin)
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&effective, "effective", false, "what a node would run with, after environment and flags")
+	config.AddFlags(cmd.Flags())
+	return cmd
+}
+
+func (c *cli) configValidateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "validate",
+		Short: "Check the settings and the genesis of a home directory",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := c.homeDir()
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load(string(dir), c.environ, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			doc, err := genesis.Load(dir.Genesis())
+			if err != nil {
+				return err
+			}
+			if doc.Name != cfg.Node.Network {
+				return fmt.Errorf("node.network is %q, but %s is of network %q", cfg.Node.Network, dir.Genesis(), doc.Name)
+			}
+			result := struct {
+				Home    string `json:"home"`
+				Network string `json:"network"`
+				ID      string `json:"network_id"`
+				Valid   bool   `json:"valid"`
+			}{string(dir), doc.Name, doc.NetworkID().String(), true}
+			return c.print(result, func(t *table) {
+				t.line("%s is valid: network %s, id %s", dir, result.Network, result.ID)
+			})
+		},
+	}
+	config.AddFlags(cmd.Flags())
+	return cmd
+}

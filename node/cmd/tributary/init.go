@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tributary-network/tributary/node"
+	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/node/home"
+	"github.com/tributary-network/tributary/node/testnet"
+)
+
+// initResult is what others need to know of a new node.
+type initResult struct {
+	Home      string `json:"home"`
+	Moniker   string `json:"moniker"`
+	Network   string `json:"network"`
+	NetworkID string `json:"network_id,omitempty"`
+	NodeID    string `json:"node_id"`
+	PublicKey string `json:"public_key"`
+}
+
+func (c *cli) initCommand() *cobra.Command {
+	var network, genesisFile string
+	cmd := &cobra.Command{
+		Use:   "init MONIKER",
+		Short: "Make the home directory of a node: settings, keys, genesis",
+		Long: `Make the home directory of a node: settings, node key, consensus key, genesis.
+
+With --genesis the node joins that network. Without it, a local network gets a
+genesis with this node as its only validator and the well-known test accounts;
+on any other network the genesis is made from what the validators' init prints.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			dir, err := c.homeDir()
+			if err != nil {
+				return err
+			}
+			r, err := initHome(dir, args[0], network, genesisFile)
+			if err != nil {
+				return err
+			}
+			if r.NetworkID == "" {
+				c.note("next: put this node's key and id into the network's genesis, and that at %s", dir.Genesis())
+			} else {
+				c.note("next: tributary start --home %s", dir)
+			}
+			return c.print(r, func(t *table) {
+				t.field("home", r.Home)
+				t.field("moniker", r.Moniker)
+				t.field("network", r.Network)
+				t.field("network id", r.NetworkID)
+				t.field("node id", r.NodeID)
+				t.field("consensus key", r.PublicKey)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&network, "network", "", "name of the network (default that of --genesis, else \"local\")")
+	cmd.Flags().StringVar(&genesisFile, "genesis", "", "file with the network's genesis")
+	return cmd
+}
+
+// initHome makes the home directory. It refuses one that has settings already.
+func initHome(dir home.Dir, moniker, network, genesisFile string) (initResult, error) {
+	var doc *genesis.Document
+	if genesisFile != "" {
+		d, err := genesis.Load(genesisFile)
+		if err != nil {
+			return initResult{}, err
+		}
+		if network != "" && network != d.Name {
+			return initResult{}, usagef("--network is %q, but %s is of network %q", network, genesisFile, d.Name)
+		}
+		doc, network = &d, d.Name
+	}
+	if network == "" {
+		network = "local"
+	}
+	settings := config.Default()
+	settings.Home = string(dir)
+	settings.Node.Moniker, settings.Node.Network = moniker, network
+	if err := settings.Validate(); err != nil {
+		return initResult{}, &usageError{err}
+	}
+	file := filepath.Join(string(dir), config.FileName)
+	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+		return initResult{}, fmt.Errorf("%s is there already: choose another --home, or remove the directory if you need nothing in it", file)
+	}
+	if err := dir.Create(); err != nil {
+		return initResult{}, err
+	}
+	identity, err := node.CreateIdentity(dir)
+	if err != nil {
+		return initResult{}, err
+	}
+	r := initResult{
+		Home: string(dir), Moniker: moniker, Network: network,
+		NodeID: identity.NodeID, PublicKey: hex.EncodeToString(identity.PublicKey),
+	}
+	if doc == nil && config.LocalNetwork(network) {
+		d := testnet.SoloGenesis(network, moniker, identity)
+		doc = &d
+		if err := errors.Join(testnet.WriteKeys(dir.Keys()), node.WriteFaucet(dir, testnet.Key(testnet.FaucetName(0)))); err != nil {
+			return initResult{}, err
+		}
+	}
+	if doc != nil {
+		if err := doc.Save(dir.Genesis()); err != nil {
+			return initResult{}, err
+		}
+		settings.P2P.PersistentPeers = doc.Peers(identity.NodeID)
+		r.NetworkID = doc.NetworkID().String()
+	}
+	return r, config.Write(settings)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// Colours, for terminals.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	faint  = "2"
+)
+
+// paint colours text if standard error is a terminal that may have colours.
+func (c *cli) paint(colour, text string) string { return c.paintOn(c.stderr, colour, text) }
+
+func (c *cli) paintOn(w io.Writer, colour, text string) string {
+	if c.getenv("NO_COLOR") != "" || c.getenv("TERM") == "dumb" || !terminal(w) {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// print writes a result: value as JSON with -o json, what table writes
+// otherwise.
+func (c *cli) print(value any, table func(t *table)) error {
+	if c.output == "json" {
+		return writeJSON(c.stdout, value)
+	}
+	t := newTable(c.stdout)
+	table(t)
+	return t.flush()
+}
+
+func writeJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(value)
+}
+
+// table writes columns that line up.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(w io.Writer) *table {
+	return &table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+}
+
+// row writes one line. Cells are printed as fmt.Sprint does.
+func (t *table) row(cells ...any) {
+	texts := make([]string, len(cells))
+	for i, cell := range cells {
+		texts[i] = cellText(cell)
+	}
+	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t "))
+}
+
+// field writes a name and its value on a line.
+func (t *table) field(name string, value any) { t.row(name, value) }
+
+// line writes a line outside the columns.
+func (t *table) line(format string, args ...any) {
+	_ = t.w.Flush() // its error comes again with the last flush
+	fmt.Fprintf(t.w, format+"\n", args...)
+	_ = t.w.Flush()
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+func cellText(cell any) string {
+	switch v := cell.(type) {
+	case time.Time:
+		if v.IsZero() {
+			return "-"
+		}
+		return v.UTC().Format("2006-01-02 15:04:05Z")
+	case ledger.Amount:
+		return v.String()
+	case string:
+		if v == "" {
+			return "-"
+		}
+		return v
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// plural returns "1 channel" or "2 channels".
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tributary-network/tributary/node"
+	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/telemetry"
+)
+
+func (c *cli) startCommand() *cobra.Command {
+	var stopWithStdin bool
+	cmd := &cobra.Command{
+		Use:   "start",
+		Short: "Run the node of the home directory",
+		Long: `Run the node of the home directory until it gets SIGTERM or SIGINT, which stops
+it in good order; a second one ends it at once. Logs go to standard error.
+
+A chain that halts does not end the process: 'tributary status' and
+'tributary health' say why it halted.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := c.homeDir()
+			if err != nil {
+				return err
+			}
+			settings, err := config.Load(string(dir), c.environ, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			levels, err := config.ParseLevels(settings.Log.Level)
+			if err != nil {
+				return err
+			}
+			log := slog.New(telemetry.NewHandler(c.stderr, settings.Log.Format, levels))
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			if stopWithStdin {
+				go func() {
+					_, _ = io.Copy(io.Discard, c.stdin) // its end is all that counts
+					cancel()
+				}()
+			}
+			n, err := node.Open(ctx, node.Options{
+				Home: dir, Config: settings, Log: log, Build: telemetry.Build{
+					Version: c.build.Version, Commit: c.build.Commit, Go: c.build.Go,
+					Comet: c.build.Modules["github.com/cometbft/cometbft"],
+				},
+			})
+			if err != nil {
+				return err
+			}
+			if err := n.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				log.LogAttrs(ctx, slog.LevelError, "the node stopped on an error", slog.Any("err", err))
+				return err
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&stopWithStdin, "stop-with-stdin", false, "also stop when standard input ends")
+	_ = cmd.Flags().MarkHidden("stop-with-stdin") // it was just added
+	config.AddFlags(cmd.Flags())
+	return cmd
+}
