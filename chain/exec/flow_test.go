@@ -1,6 +1,7 @@
 package exec_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -348,6 +349,7 @@ func TestProofsOfOldReceiptsVerify(t *testing.T) {
 	n := newNode(t, &network{}, genesisOf(2, settlement.LocalParams()), exec.Config{}, true)
 	a := accountOf(0)
 	var hashes []ledger.Hash
+	roots := map[uint64][]byte{}
 	for range 5 {
 		var records [][]byte
 		for range 3 {
@@ -356,12 +358,31 @@ func TestProofsOfOldReceiptsVerify(t *testing.T) {
 		for _, s := range n.settleAll(records...) {
 			hashes = append(hashes, s.Hash)
 		}
+		height, root := n.exec.Head()
+		roots[height] = bytes.Clone(root)
 	}
-	n.step() // a block without transactions
+	check := func(n *node) { checkProofs(t, n, hashes, roots) }
+	check(n) // the last one is of the head
+	reopened := &node{t: t, net: n.net, store: n.store, gen: n.gen}
+	reopened.open(exec.Config{})
+	check(reopened)
+	reopened.force(nil)
+	check(reopened)
+}
+
+func checkProofs(t *testing.T, n *node, hashes []ledger.Hash, roots map[uint64][]byte) {
+	t.Helper()
+	schema := n.layer.Schema()
 	for _, hash := range hashes {
 		p, err := n.exec.Proof(hash)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if err := schema.VerifyStatement(p.State); err != nil {
+			t.Errorf("state proof of %s: %v", hash, err)
+		}
+		if p.State.Height != p.Height || roots[p.Height] != nil && !bytes.Equal(p.State.Root[:], roots[p.Height]) {
+			t.Errorf("%s is of block %d with root %x, the proof of %d with %s", hash, p.Height, roots[p.Height], p.State.Height, p.State.Root)
 		}
 		if err := merkle.Verify(p.Results.Root, p.Receipt.Leaf(), uint64(p.TxIndex), p.Leaves, p.Path); err != nil {
 			t.Errorf("path of %s: %v", hash, err)

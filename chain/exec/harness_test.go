@@ -78,6 +78,7 @@ type node struct {
 	net   *network
 	exec  *exec.Executor
 	store kv.Store
+	layer *layer.Settlement
 	gen   settlement.Genesis
 
 	mu      sync.Mutex
@@ -109,11 +110,11 @@ func layerOptions() layer.Options {
 
 func (n *node) open(cfg exec.Config) {
 	n.t.Helper()
-	l, err := layer.New(n.store, layerOptions())
-	if err != nil {
+	var err error
+	if n.layer, err = layer.New(n.store, layerOptions()); err != nil {
 		n.t.Fatal(err)
 	}
-	if n.exec, err = exec.Open(cfg, l, n.gen, slog.New(slog.DiscardHandler)); err != nil {
+	if n.exec, err = exec.Open(cfg, n.layer, n.gen, slog.New(slog.DiscardHandler)); err != nil {
 		n.t.Fatal(err)
 	}
 }

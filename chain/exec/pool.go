@@ -69,7 +69,7 @@ func (p *pool) add(b *bundle, height uint64) error {
 	if p.bundles[key] != nil {
 		return nil // the same, or one that cannot be told from it for now
 	}
-	if err := p.room(b); err != nil {
+	if err := p.room(len(b.raw), len(b.records), b.urgent); err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(b.slots, func(s slot) bool { return len(p.bySlot[s]) == 0 }) {
@@ -91,12 +91,19 @@ func (p *pool) add(b *bundle, height uint64) error {
 	return nil
 }
 
-func (p *pool) room(b *bundle) error {
+// fits returns a BusyError unless there is room for a record of that size.
+func (p *pool) fits(size int, urgent bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.room(size, 1, urgent)
+}
+
+func (p *pool) room(size, records int, urgent bool) error {
 	maxBytes, maxBundles, maxRecords := p.maxBytes, p.maxBundles, p.maxRecords
-	if !b.urgent {
+	if !urgent {
 		maxBytes, maxBundles, maxRecords = maxBytes-maxBytes/reserve, maxBundles-maxBundles/reserve, maxRecords-maxRecords/reserve
 	}
-	if p.bytes+int64(len(b.raw)) > maxBytes || len(p.bundles) >= maxBundles || p.records+len(b.records) > maxRecords {
+	if p.bytes+int64(size) > maxBytes || len(p.bundles) >= maxBundles || p.records+records > maxRecords {
 		return &BusyError{Reason: ErrPoolFull, RetryAfter: retryFull}
 	}
 	return nil

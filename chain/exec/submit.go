@@ -158,6 +158,9 @@ func (e *Executor) precheck(r *record) (c precheck, err error) {
 		if !r.urgent && e.crowded() {
 			return &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
 		}
+		if err := e.pool.fits(len(r.tx.Raw), r.urgent); err != nil {
+			return err
+		}
 		if err := e.tracker.room(len(r.tx.Raw), r.urgent); err != nil {
 			return err
 		}
