@@ -109,6 +109,7 @@ func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind
 		return nil
 	}
 	var items []item
+	rules := fees.Rules()
 	total := c.redeemed
 	if kind == ordinary {
 		total = max(total, c.settled)
@@ -123,7 +124,7 @@ func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind
 		}
 		it := item{
 			id: c.id, entry: claim.entry(c.index), owed: l.owed, deadline: c.deadline(),
-			fee: entryFee(fees, &claim), gain: pays - (burned(fees, total+pays) - burned(fees, total)),
+			fee: entryFee(fees, &claim), gain: pays - (rules.Burn(total+pays) - rules.Burn(total)),
 		}
 		budget, err := it.gain.MulDiv(uint64(policy.budget(kind)), ledger.BasisPoints)
 		if err != nil || it.fee > budget || it.fee >= it.gain {
@@ -151,15 +152,6 @@ func entryFee(fees *settlement.Params, c *Claim) ledger.Amount {
 		fee += fees.StepFee * ledger.Amount((c.Reveal.Step+stepsPerFee-1)/stepsPerFee)
 	}
 	return fee
-}
-
-// burned returns how much of the first total drops of a channel is burned.
-func burned(fees *settlement.Params, total ledger.Amount) ledger.Amount {
-	b, err := total.MulDiv(uint64(fees.BurnBps), ledger.BasisPoints)
-	if err != nil { // burn_bps is at most 10,000
-		return total
-	}
-	return b
 }
 
 // mark records that a batch with the items is under way.

@@ -115,7 +115,7 @@ func TestCloseOffersThatAreRefused(t *testing.T) {
 func TestAuthoriseClose(t *testing.T) {
 	t.Parallel()
 	c := newClosing(t)
-	b := channel.Batch{Payee: payeeID.Address, Entries: []channel.Entry{{Index: 1, Close: true}, {Index: 2, Close: true}}}
+	b := channel.Batch{Payee: payeeID.Address, Mode: channel.Atomic, Entries: []channel.Entry{{Index: 1, Close: true}, {Index: 2, Close: true}}}
 	if err := c.payee.AuthoriseClose(t.Context(), &b, 50); err != nil {
 		t.Fatal(err)
 	}

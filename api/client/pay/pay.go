@@ -149,3 +149,22 @@ func (c Clock) orSystem() Clock {
 	}
 	return time.Now //nolint:forbidigo // this is where the clock comes from unless the caller has one
 }
+
+// Identity is an account that can sign.
+type Identity struct {
+	Address ledger.Address
+	Key     ledger.PublicKey
+	Signer  Signer
+}
+
+// NewIdentity returns the account of key in zone, signing in memory.
+func NewIdentity(key ledger.PrivateKey, zone byte) Identity {
+	return Identity{Address: key.Address(zone), Key: key.Public(), Signer: memorySigner{key}}
+}
+
+// memorySigner signs with a key in memory.
+type memorySigner struct{ key ledger.PrivateKey }
+
+func (s memorySigner) Sign(_ context.Context, message []byte) (ledger.Signature, error) {
+	return s.key.Sign(message), nil
+}

@@ -16,13 +16,6 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 )
 
-// Identity is an account that can sign.
-type Identity struct {
-	Address ledger.Address
-	Key     ledger.PublicKey
-	Signer  Signer
-}
-
 // PayerConfig is what a Payer works with. Only Domain is always needed.
 type PayerConfig struct {
 	Domain chain.Domain

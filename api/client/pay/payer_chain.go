@@ -44,8 +44,7 @@ func (p *Payer) Open(ctx context.Context, specs []OpenSpec) ([]*PayerChannel, er
 	}
 	channels := make([]*PayerChannel, len(specs))
 	for i := range specs {
-		id := channel.ID(p.cfg.Domain, receipt.Signer, receipt.Nonce, uint16(i), &open.Channels[i])
-		record := opened(id, receipt.FirstChannel+uint64(i), receipt.Signer, &open.Channels[i])
+		record := Opened(p.cfg.Domain, &receipt, uint16(i), &open.Channels[i])
 		if channels[i], err = p.Track(record, specs[i].Key); err != nil {
 			return nil, err
 		}
@@ -53,8 +52,13 @@ func (p *Payer) Open(ctx context.Context, specs []OpenSpec) ([]*PayerChannel, er
 	return channels, nil
 }
 
-// opened returns the record of a channel that was just opened, as far as the
-// payer knows it.
+// Opened returns the record of the channel at position of an open that has the
+// receipt and was sent with params, as far as that tells it: all but the rent.
+func Opened(d chain.Domain, receipt *settlement.Receipt, position uint16, params *channel.OpenParams) Channel {
+	id := channel.ID(d, receipt.Signer, receipt.Nonce, position, params)
+	return opened(id, receipt.FirstChannel+uint64(position), receipt.Signer, params)
+}
+
 func opened(id ledger.Hash, index uint64, payer ledger.Address, params *channel.OpenParams) Channel {
 	return Channel{
 		Index: index, ID: id, Payer: payer, Payee: params.Payee, VoucherKey: params.VoucherKey,

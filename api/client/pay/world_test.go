@@ -23,17 +23,7 @@ func testKey(name string, n uint64) ledger.PrivateKey {
 	return ledger.NewPrivateKey(ledger.HashOf("test/key", []byte(name), b[:]))
 }
 
-// keySigner signs with a key in memory.
-type keySigner ledger.PrivateKey
-
-func (k keySigner) Sign(_ context.Context, message []byte) (ledger.Signature, error) {
-	return ledger.PrivateKey(k).Sign(message), nil
-}
-
-func identity(name string) pay.Identity {
-	k := testKey(name, 0)
-	return pay.Identity{Address: k.Address(1), Key: k.Public(), Signer: keySigner(k)}
-}
+func identity(name string) pay.Identity { return pay.NewIdentity(testKey(name, 0), 1) }
 
 var (
 	payerID = identity("payer")
