@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/stateproof"
+)
+
+// Pool takes transactions and knows what becomes of them. *exec.Executor is
+// one; its documentation is the contract. It must be safe for concurrent use.
+type Pool interface {
+	// Submit checks a signed transaction wholly and sends it on its way. It is
+	// idempotent.
+	Submit(ctx context.Context, raw []byte) (exec.Status, error)
+	// Simulate returns the receipt that raw would have in the next block.
+	Simulate(ctx context.Context, raw []byte) (settlement.Receipt, error)
+	// Status returns what this node knows of a transaction.
+	Status(hash ledger.Hash) (exec.Status, bool)
+	// Wait returns the status once it reaches stage, or the present one when
+	// ctx ends.
+	Wait(ctx context.Context, hash ledger.Hash, stage exec.Stage) (exec.Status, error)
+	// PendingNonces returns the nonces that transactions of signer which wait
+	// on this node use, in no order.
+	PendingNonces(signer ledger.Address) []uint64
+	// Stats returns counters and present sizes.
+	Stats() exec.Stats
+}
+
+// State is the state and the blocks that made it. *exec.Executor is one. It must
+// be safe for concurrent use.
+type State interface {
+	// Head returns the height and application hash of the last durable commit.
+	Head() (height uint64, appHash []byte)
+	// Read calls f with the state at the head, which does not change meanwhile.
+	Read(f func(v chain.View, height uint64) error) error
+	// Subscribe returns a reader of committed blocks, from the block at height
+	// from on, or from the next one if from is 0.
+	Subscribe(from uint64) *exec.Subscription
+	// BlockResult returns what the block at height did, or an error wrapping
+	// exec.ErrPruned.
+	BlockResult(height uint64) (*exec.BlockResult, error)
+}
+
+// Index looks up what the state cannot: by name, by party, and of the past.
+// *exec.Executor is one. It must be safe for concurrent use.
+type Index interface {
+	// ChannelIndex returns the row of a channel, open or closed.
+	ChannelIndex(id ledger.Hash) (index uint64, ok bool)
+	// Channel returns the channel at a row, open or closed.
+	Channel(index uint64) (c exec.ChannelInfo, ok bool, err error)
+	// ListChannels returns channels with rows from on, ascending, and the row to
+	// go on from, 0 if there are no more.
+	ListChannels(f exec.ChannelFilter, from uint64, limit int) (page []exec.ChannelInfo, next uint64, err error)
+	// ListTxs returns executed transactions, newest first, older than before,
+	// and the cursor to go on from, nil if there are no more.
+	ListTxs(f exec.TxFilter, before *exec.Cursor, limit int) (page []exec.Status, next *exec.Cursor, err error)
+	// Proof proves what became of an executed transaction, or fails with
+	// exec.ErrUnknown or an error wrapping exec.ErrPruned.
+	Proof(hash ledger.Hash) (*exec.TxProof, error)
+}
+
+// Prover proves what the newest state holds. *layer.Settlement is one. It must
+// be safe for concurrent use.
+type Prover interface {
+	Prove(key []byte) (*stateproof.Statement, error)
+}
+
+// Node is what only the node around the chain knows. It must be safe for
+// concurrent use.
+type Node interface {
+	// Info says who the node is; it does not change.
+	Info() NodeInfo
+	// Chain says how the main chain runs on this node.
+	Chain() ChainInfo
+	// Ready says whether the chain makes progress, or has nothing to do, and if
+	// not why. It is asked often and must not block.
+	Ready() (ok bool, reason string)
+	// Header returns the header of the block at height; ok is false if this
+	// node does not have it.
+	Header(height uint64) (h Header, ok bool)
+}
+
+// NodeInfo is who a node is.
+type NodeInfo struct {
+	Version string
+	Moniker string
+	ID      string // on the peer-to-peer network, in hex
+	Started time.Time
+}
+
+// ChainInfo is how a chain runs on a node.
+type ChainInfo struct {
+	CatchingUp bool
+	Halted     bool
+	HaltReason string // one line for operators; empty unless halted
+	Validator  bool   // this node votes
+	Peers      int
+}
+
+// Header is what the validators signed, as far as clients need it.
+type Header struct {
+	Height   uint64
+	Time     time.Time
+	Hash     []byte // 32 bytes
+	AppHash  []byte // state after block Height-1, 32 bytes
+	Proposer []byte // consensus address, 20 bytes
+	Size     int64  // of the block, in bytes
+	// Signed and Commit are the header and its commit in CometBFT's protobuf
+	// encoding; nil if the node does not hand them out.
+	Signed []byte
+	Commit []byte
+}

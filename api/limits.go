@@ -1,0 +1,89 @@
+package api
+
+import (
+	"cmp"
+	"time"
+)
+
+// Limits bound what clients can make the server do. The zero value of a field
+// means its default; the defaults suit a node on the open network.
+type Limits struct {
+	MaxRecvBytes      int    // of one message; default 4 MiB, four times the largest batch
+	MaxSendBytes      int    // of one message; default 8 MiB
+	MaxHeaderBytes    uint32 // of a call's headers; default 16 KiB
+	StreamsPerConn    uint32 // calls under way on one connection; default 128
+	Conns             int    // default 1,024
+	ConnsPerIP        int    // default 64
+	RequestsPerSecond float64
+	// RequestsPerSecond and Burst are the token bucket of one IP address;
+	// defaults 1,000 and 2,000. Health checks are free.
+	Burst int
+	// InFlight bounds unary calls under way on the whole server; default 512.
+	// Estimates and lists are refused at half of it, opens at three quarters.
+	InFlight int
+	// SettlementStreams and Watches bound streams on the whole server; defaults
+	// 64 and 1,024.
+	SettlementStreams int
+	Watches           int
+	// MaxDeadline is the longest a unary call may take; default 30 s.
+	MaxDeadline time.Duration
+
+	// Keepalive pings after Ping without traffic and drops a connection that
+	// does not answer within PingTimeout; clients may ping every PingMin.
+	// Defaults 60 s, 20 s, 10 s.
+	Ping        time.Duration
+	PingTimeout time.Duration
+	PingMin     time.Duration
+	// Idle, Age and AgeGrace end connections: without calls for Idle; older
+	// than Age, when calls have AgeGrace to end. Defaults 5 min, 30 min, 30 s.
+	// Long streams break then, and resume.
+	Idle     time.Duration
+	Age      time.Duration
+	AgeGrace time.Duration
+	// Handshake is how long a new connection may take to begin; default 10 s.
+	Handshake time.Duration
+
+	// WindowEntries and WindowBytes are the credit of one settlement stream;
+	// defaults 20,000 entries (200 ms of checking) and 2 MiB.
+	WindowEntries uint32
+	WindowBytes   uint64
+	// StreamUpdates bounds the updates kept for one client of StreamSettlements
+	// that it has not acknowledged, and StreamUpdatesTotal those for all;
+	// defaults 10^6 both.
+	StreamUpdates      int
+	StreamUpdatesTotal int
+	// StreamClients is how many clients are remembered; default 1,024.
+	StreamClients int
+	// RequestIDs is how many request ids are remembered; default 200,000.
+	RequestIDs int
+}
+
+// withDefaults fills in the defaults.
+func (l Limits) withDefaults() Limits {
+	l.MaxRecvBytes = cmp.Or(l.MaxRecvBytes, 4<<20)
+	l.MaxSendBytes = cmp.Or(l.MaxSendBytes, 8<<20)
+	l.MaxHeaderBytes = cmp.Or(l.MaxHeaderBytes, 16<<10)
+	l.StreamsPerConn = cmp.Or(l.StreamsPerConn, 128)
+	l.Conns = cmp.Or(l.Conns, 1024)
+	l.ConnsPerIP = cmp.Or(l.ConnsPerIP, 64)
+	l.RequestsPerSecond = cmp.Or(l.RequestsPerSecond, 1000)
+	l.Burst = cmp.Or(l.Burst, 2000)
+	l.InFlight = cmp.Or(l.InFlight, 512)
+	l.SettlementStreams = cmp.Or(l.SettlementStreams, 64)
+	l.Watches = cmp.Or(l.Watches, 1024)
+	l.MaxDeadline = cmp.Or(l.MaxDeadline, 30*time.Second)
+	l.Ping = cmp.Or(l.Ping, 60*time.Second)
+	l.PingTimeout = cmp.Or(l.PingTimeout, 20*time.Second)
+	l.PingMin = cmp.Or(l.PingMin, 10*time.Second)
+	l.Idle = cmp.Or(l.Idle, 5*time.Minute)
+	l.Age = cmp.Or(l.Age, 30*time.Minute)
+	l.AgeGrace = cmp.Or(l.AgeGrace, 30*time.Second)
+	l.Handshake = cmp.Or(l.Handshake, 10*time.Second)
+	l.WindowEntries = cmp.Or(l.WindowEntries, 20_000)
+	l.WindowBytes = cmp.Or(l.WindowBytes, 2<<20)
+	l.StreamUpdates = cmp.Or(l.StreamUpdates, 1_000_000)
+	l.StreamUpdatesTotal = cmp.Or(l.StreamUpdatesTotal, 1_000_000)
+	l.StreamClients = cmp.Or(l.StreamClients, 1024)
+	l.RequestIDs = cmp.Or(l.RequestIDs, DefaultRequestIDs)
+	return l
+}

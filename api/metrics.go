@@ -1,0 +1,83 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics counts what the server does. Labels are bounded: methods, gRPC codes
+// and reasons of this package.
+type metrics struct {
+	requests  *prometheus.CounterVec
+	seconds   *prometheus.HistogramVec
+	refusals  *prometheus.CounterVec
+	submitted *prometheus.CounterVec
+	final     prometheus.Histogram
+}
+
+// newMetrics registers the metrics with r; a nil r counts for nobody.
+func newMetrics(r prometheus.Registerer, a *admission, conns *connLimit) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tributary_grpc_requests_total",
+			Help: "Calls ended, by method and gRPC code.",
+		}, []string{"method", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tributary_grpc_request_seconds",
+			Help:    "Duration of unary calls.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 3, 11),
+		}, []string{"method"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tributary_grpc_refused_total",
+			Help: "Calls and connections refused to keep within the limits, by reason.",
+		}, []string{"reason"}),
+		submitted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tributary_settlement_submitted_total",
+			Help: "Transactions submitted over gRPC, by result: checked, or the reason of the refusal.",
+		}, []string{"result"}),
+		final: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tributary_settlement_finality_seconds",
+			Help:    "Time from a batch's arrival on a stream to its finality.",
+			Buckets: []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5, 10, 30},
+		}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	for _, c := range []prometheus.Collector{
+		m.requests, m.seconds, m.refusals, m.submitted, m.final,
+		gauge("tributary_grpc_connections", "Open client connections.", func() float64 { return float64(conns.count()) }),
+		gauge("tributary_grpc_in_flight", "Unary calls under way.", func() float64 { return float64(a.inFlight.Load()) }),
+		gauge("tributary_grpc_settlement_streams", "Open settlement streams.", func() float64 { return float64(a.settlementStreams.Load()) }),
+		gauge("tributary_grpc_watches", "Open channel watches.", func() float64 { return float64(a.watches.Load()) }),
+	} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of the API: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) ended(method, code string, took time.Duration, stream bool) {
+	m.requests.WithLabelValues(method, code).Inc()
+	if !stream {
+		m.seconds.WithLabelValues(method).Observe(took.Seconds())
+	}
+}
+
+func (m *metrics) refused(reason string) { m.refusals.WithLabelValues(reason).Inc() }
+
+// submit counts a submission that ended with err.
+func (m *metrics) submit(err error) {
+	result := "checked"
+	if err != nil {
+		p, _ := problemOf(err)
+		result = p.reason
+	}
+	m.submitted.WithLabelValues(result).Inc()
+}

@@ -1,0 +1,151 @@
+package api
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
+	"github.com/tributary-network/tributary/ledger"
+)
+
+const (
+	// requestIDLife is how long the answer to a request id is kept.
+	requestIDLife = 24 * time.Hour
+	// DefaultRequestIDs is how many request ids are kept; when there are more
+	// the oldest are forgotten before their time. A transaction submitted twice
+	// is still one transaction, because its hash names it.
+	DefaultRequestIDs = 200_000
+)
+
+// requestIDs remembers which request an id was used for and which transaction
+// came of it, so that a repeat gets the same answer. It is safe for concurrent
+// use. What it remembers is lost when the server stops.
+type requestIDs struct {
+	limit int
+	now   func() time.Time
+
+	mu    sync.Mutex
+	byID  map[uuid.UUID]*list.Element
+	queue *list.List // of *idEntry, oldest first
+}
+
+type idEntry struct {
+	id   uuid.UUID
+	body [sha256.Size]byte
+	born time.Time
+	done chan struct{} // closed when hash is known
+	hash ledger.Hash
+}
+
+func newRequestIDs(limit int, now func() time.Time) *requestIDs {
+	return &requestIDs{limit: limit, now: now, byID: make(map[uuid.UUID]*list.Element), queue: list.New()}
+}
+
+// parseRequestID reads a UUID of version 4 in the field at path.
+func parseRequestID(path, s string) (uuid.UUID, error) {
+	const canonical = 36
+	if len(s) == canonical {
+		if id, err := uuid.Parse(s); err == nil && id.Version() == 4 && id.Variant() == uuid.RFC4122 {
+			return id, nil
+		}
+	}
+	return uuid.UUID{}, invalid(path, "%s is no UUID of version 4; make a random one for every new request", quoted(s))
+}
+
+// do calls submit once for each id: a repeat with the same body gets the hash
+// of the first call, waiting for it if need be. An id whose submit failed is
+// forgotten. An empty id only calls submit.
+func (r *requestIDs) do(ctx context.Context, id string, body [sha256.Size]byte, submit func() (ledger.Hash, error)) (ledger.Hash, error) {
+	if id == "" {
+		return submit()
+	}
+	key, err := parseRequestID("request_id", id)
+	if err != nil {
+		return ledger.Hash{}, err
+	}
+	for {
+		entry, mine := r.claim(key, body)
+		if mine {
+			return r.finish(entry, submit)
+		}
+		if entry.body != body {
+			return ledger.Hash{}, reusedID(entry)
+		}
+		select {
+		case <-ctx.Done():
+			return ledger.Hash{}, ctx.Err()
+		case <-entry.done:
+		}
+		if !entry.hash.IsZero() {
+			return entry.hash, nil
+		}
+		// The first call failed, so this one is the first now.
+	}
+}
+
+func reusedID(e *idEntry) error {
+	p := &problem{
+		code: codes.AlreadyExists, reason: ReasonRequestIDReused,
+		message: "request_id: this id was used for another request; make a new one",
+		fields:  []field{{path: "request_id", problem: "used for another request"}},
+	}
+	select {
+	case <-e.done:
+		p.set("original_hash", e.hash.String())
+	default:
+	}
+	return p
+}
+
+// claim returns the entry of id, and whether it was made by this call.
+func (r *requestIDs) claim(id uuid.UUID, body [sha256.Size]byte) (*idEntry, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	for e := r.queue.Front(); e != nil && now.Sub(entryOf(e).born) > requestIDLife; e = r.queue.Front() {
+		r.drop(e)
+	}
+	if e, ok := r.byID[id]; ok {
+		return entryOf(e), false
+	}
+	if r.queue.Len() >= r.limit {
+		r.drop(r.queue.Front())
+	}
+	entry := &idEntry{id: id, body: body, born: now, done: make(chan struct{})}
+	r.byID[id] = r.queue.PushBack(entry)
+	return entry, true
+}
+
+func entryOf(e *list.Element) *idEntry {
+	entry, _ := e.Value.(*idEntry)
+	return entry
+}
+
+func (r *requestIDs) drop(e *list.Element) {
+	r.queue.Remove(e)
+	delete(r.byID, entryOf(e).id)
+}
+
+func (r *requestIDs) finish(entry *idEntry, submit func() (ledger.Hash, error)) (hash ledger.Hash, err error) {
+	defer func() { // also if submit panics
+		if hash.IsZero() {
+			r.mu.Lock()
+			if e, ok := r.byID[entry.id]; ok && entryOf(e) == entry {
+				r.drop(e)
+			}
+			r.mu.Unlock()
+		}
+		entry.hash = hash
+		close(entry.done)
+	}()
+	hash, err = submit()
+	if err != nil {
+		hash = ledger.Hash{}
+	}
+	return hash, err
+}

@@ -1,0 +1,223 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
+	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
+	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
+	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
+)
+
+const (
+	defaultHeartbeat       = 5 * time.Second
+	defaultShutdownTimeout = 5 * time.Second
+)
+
+// Network is what is fixed by the genesis.
+type Network struct {
+	Name    string
+	Domain  chain.Domain
+	Genesis time.Time
+	Params  settlement.Params
+	// Local says that it is a network for trying things out, with play money.
+	Local bool
+}
+
+// Config is what a server is made of. Pool, State, Index, Prover, Node, Now and
+// Log must be set; the zero value of the others means what their comment says.
+type Config struct {
+	Network Network
+	Pool    Pool
+	State   State
+	Index   Index
+	Prover  Prover
+	Node    Node
+
+	// Faucet gives play money away; nil means that there is no faucet.
+	Faucet *Faucet
+	// TLS is what off-loopback listeners need; see LoadTLS. nil serves
+	// plaintext, which Serve refuses off loopback.
+	TLS *tls.Config
+	// Plaintext serves plaintext off loopback all the same, for instance inside
+	// a container whose ports are published on loopback only.
+	Plaintext bool
+	// Reflection lets clients ask for the services' descriptors.
+	Reflection bool
+	Limits     Limits
+
+	// Heartbeat is the longest silence of a stream; default 5 s.
+	Heartbeat time.Duration
+	// HealthInterval is how often the chain's readiness is looked at; default
+	// 500 ms.
+	HealthInterval time.Duration
+	// ShutdownTimeout is how long calls may go on when Serve is to end; default
+	// 5 s.
+	ShutdownTimeout time.Duration
+
+	// Metrics, if set, gets the server's metrics.
+	Metrics prometheus.Registerer
+	Now     func() time.Time
+	Log     *slog.Logger
+}
+
+// Server serves the API. Make it with New and run it with Serve, once.
+type Server struct {
+	cfg       Config
+	grpc      *grpc.Server
+	admission *admission
+	metrics   *metrics
+	health    *healthMonitor
+	clients   *clients
+	conns     *connLimit
+	stopping  chan struct{} // closed when streams have to end
+}
+
+// New returns a server for c.
+func New(c Config) (*Server, error) {
+	if c.Pool == nil || c.State == nil || c.Index == nil || c.Prover == nil || c.Node == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("make the API server: Pool, State, Index, Prover, Node, Now and Log must be set")
+	}
+	c.Limits = c.Limits.withDefaults()
+	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
+	c.HealthInterval = cmp.Or(c.HealthInterval, defaultHealthInterval)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, defaultShutdownTimeout)
+
+	s := &Server{cfg: c, stopping: make(chan struct{})}
+	s.admission = &admission{
+		limits: c.Limits,
+		rates:  newRateLimiter(c.Limits.RequestsPerSecond, c.Limits.Burst, c.Now),
+	}
+	s.conns = newConnLimit(c.Limits.Conns, c.Limits.ConnsPerIP, func() { s.metrics.refused(ReasonTooManyConnections) })
+	m, err := newMetrics(c.Metrics, s.admission, s.conns)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics, s.admission.metrics = m, m
+	s.clients = newClients(&s.cfg, m)
+	s.register()
+	return s, nil
+}
+
+// register makes the gRPC server and its services.
+func (s *Server) register() {
+	b := &backend{
+		Config:  s.cfg,
+		metrics: s.metrics, clients: s.clients, stopping: s.stopping,
+		pages: newPager(s.cfg.Network.Domain.Network),
+		ids:   newRequestIDs(s.cfg.Limits.RequestIDs, s.cfg.Now),
+	}
+	descs := []grpc.ServiceDesc{
+		settlementv1.SettlementService_ServiceDesc, channelv1.ChannelService_ServiceDesc,
+		accountv1.AccountService_ServiceDesc, nodev1.NodeService_ServiceDesc,
+	}
+	impls := []any{&settlements{backend: b}, &channels{backend: b}, &accounts{backend: b}, &nodes{backend: b}}
+	out := &outcome{log: s.cfg.Log, metrics: s.metrics, now: s.cfg.Now, methods: make(map[string]bool)}
+	s.grpc = grpc.NewServer(s.options(out)...)
+	names := make([]string, len(descs))
+	for i, desc := range descs {
+		names[i] = desc.ServiceName
+		s.grpc.RegisterService(&desc, impls[i])
+	}
+	s.health = newHealthMonitor(s.cfg.Node.Ready, s.cfg.HealthInterval, s.cfg.Log, names)
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health.server)
+	if s.cfg.Reflection {
+		reflection.Register(s.grpc)
+	}
+	for service, info := range s.grpc.GetServiceInfo() {
+		for _, m := range info.Methods {
+			out.methods["/"+service+"/"+m.Name] = slices.Contains(names, service)
+		}
+	}
+}
+
+func (s *Server) options(out *outcome) []grpc.ServerOption {
+	l := s.cfg.Limits
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(l.MaxRecvBytes),
+		grpc.MaxSendMsgSize(l.MaxSendBytes),
+		grpc.MaxHeaderListSize(l.MaxHeaderBytes),
+		grpc.MaxConcurrentStreams(l.StreamsPerConn),
+		grpc.ConnectionTimeout(l.Handshake),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: l.Idle, MaxConnectionAge: l.Age, MaxConnectionAgeGrace: l.AgeGrace,
+			Time: l.Ping, Timeout: l.PingTimeout,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: l.PingMin, PermitWithoutStream: true}),
+		grpc.InTapHandle(s.admission.tap),
+		grpc.ChainUnaryInterceptor(out.unary, s.admission.unary),
+		grpc.ChainStreamInterceptor(out.stream, s.admission.stream),
+		grpc.UnknownServiceHandler(unknownMethod),
+		grpc.WaitForHandlers(true),
+	}
+	if s.cfg.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))
+	}
+	return options
+}
+
+// Serve serves on listeners until ctx ends, and closes them. It then says
+// NOT_SERVING, ends streams with UNAVAILABLE and lets calls finish within
+// ShutdownTimeout. The error is nil if it ended because ctx did.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
+	for _, l := range listeners {
+		if s.cfg.TLS == nil && !s.cfg.Plaintext && !localOnly(l.Addr()) {
+			return fmt.Errorf("serve the API on %s: %w", l.Addr(), ErrPlaintext)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.clients.run(ctx) })
+	g.Go(func() error { s.health.run(ctx); return nil })
+	for _, l := range listeners {
+		g.Go(func() error {
+			if err := s.grpc.Serve(&limitListener{Listener: l, limit: s.conns}); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		s.shutdown()
+		return nil
+	})
+	return g.Wait()
+}
+
+// shutdown ends streams, then lets calls finish for a while.
+func (s *Server) shutdown() {
+	s.health.server.Shutdown()
+	close(s.stopping)
+	timer := time.AfterFunc(s.cfg.ShutdownTimeout, s.grpc.Stop)
+	defer timer.Stop()
+	s.grpc.GracefulStop()
+}
+
+// localOnly reports whether a listener on addr is reached from this machine
+// only.
+func localOnly(addr net.Addr) bool {
+	return addr.Network() == "unix" || addr.Network() == "bufconn" || Loopback(addr.String())
+}
+
+// shuttingDown is how streams end when the server stops.
+func shuttingDown() *problem {
+	return unavailable(ReasonShuttingDown, retrySoon, "this server is stopping; resume here later, or at another node")
+}

@@ -1,0 +1,191 @@
+package api
+
+import (
+	"context"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/settlement"
+	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
+)
+
+// settlements implements SettlementService.
+type settlements struct {
+	settlementv1.UnimplementedSettlementServiceServer
+	*backend
+}
+
+// SubmitSettlement implements SettlementServiceServer.
+func (s *settlements) SubmitSettlement(ctx context.Context, req *settlementv1.SubmitSettlementRequest) (*settlementv1.SubmitSettlementResponse, error) {
+	tx, err := s.batchTx(req.GetBatch(), req.GetSignedTx(), sealed)
+	if err != nil {
+		return nil, err
+	}
+	status, err := s.submit(ctx, &submission{
+		requestID: req.GetRequestId(), tx: tx, waitFor: req.GetWaitFor(), validateOnly: req.GetValidateOnly(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &settlementv1.SubmitSettlementResponse{
+		Settlement: renderSettlement(&status, &tx, s.blockTime(&status), detailOf(req.GetFullResults())),
+	}, nil
+}
+
+// batchTx returns the transaction that came as fields or as signed bytes, whose
+// form is right.
+func (b *backend) batchTx(batch *settlementv1.SettlementBatch, signed []byte, how sealing) (chain.Tx, error) {
+	d := b.Network.Domain
+	var tx chain.Tx
+	if batch == nil {
+		var err error
+		if tx, err = openSigned(d, signed, chain.KindSettle); err != nil {
+			return tx, err
+		}
+	} else {
+		payload, err := batchPayload("batch", batch)
+		if err != nil {
+			return tx, err
+		}
+		raw, err := seal(d, "batch.envelope", batch.GetEnvelope(), chain.KindSettle, payload, how)
+		if err != nil {
+			return tx, err
+		}
+		if tx, err = chain.DecodeTx(d, raw); err != nil {
+			return tx, err
+		}
+	}
+	_, err := channel.DecodeBatch(tx.Payload)
+	return tx, err
+}
+
+// EstimateSettlement implements SettlementServiceServer.
+func (s *settlements) EstimateSettlement(_ context.Context, req *settlementv1.EstimateSettlementRequest) (*settlementv1.EstimateSettlementResponse, error) {
+	tx, err := s.batchTx(req.GetBatch(), req.GetSignedTx(), draft)
+	if err != nil {
+		return nil, err
+	}
+	var receipt settlement.Receipt
+	err = s.State.Read(func(v chain.View, height uint64) error {
+		receipt, err = settlement.Admit(v, s.Network.Params, s.Network.Domain, height+1, &tx)
+		return err
+	})
+	if err != nil {
+		return nil, s.explain(err, &tx)
+	}
+	status := simulated(&receipt, tx.Hash)
+	return &settlementv1.EstimateSettlementResponse{
+		Settlement: renderSettlement(&status, &tx, 0, detailOf(req.GetFullResults())),
+	}, nil
+}
+
+// GetSettlement implements SettlementServiceServer.
+func (s *settlements) GetSettlement(_ context.Context, req *settlementv1.GetSettlementRequest) (*settlementv1.GetSettlementResponse, error) {
+	status, err := s.find(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &settlementv1.GetSettlementResponse{
+		Settlement: renderSettlement(&status, nil, s.blockTime(&status), detailOf(req.GetFullResults())),
+	}, nil
+}
+
+// find returns the status of the settlement with that name.
+func (s *settlements) find(name string) (exec.Status, error) {
+	hash, err := parseHashName("name", collectionSettlements, name)
+	if err != nil {
+		return exec.Status{}, err
+	}
+	status, ok := s.Pool.Status(hash)
+	if !ok {
+		return exec.Status{}, missing(ReasonTransactionNotFound, name, "this node does not know %s; if it was submitted lately, submit it again", name)
+	}
+	if status.Receipt != nil && status.Receipt.Kind != chain.KindSettle {
+		return exec.Status{}, missing(ReasonTransactionNotFound, name, "%s is a %s and no settlement; ask for %s", name, status.Receipt.Kind, TransactionName(hash))
+	}
+	return status, nil
+}
+
+// ListSettlements implements SettlementServiceServer.
+func (s *settlements) ListSettlements(_ context.Context, req *settlementv1.ListSettlementsRequest) (*settlementv1.ListSettlementsResponse, error) {
+	f, err := settlementFilter(req)
+	if err != nil {
+		return nil, err
+	}
+	list := newFilter("ListSettlements", req.GetPayee(), req.GetSigner())
+	statuses, next, err := s.listTxs(list, f, chain.KindSettle, req.GetPageSize(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	resp := &settlementv1.ListSettlementsResponse{NextPageToken: next}
+	for i := range statuses {
+		resp.Settlements = append(resp.Settlements, renderSettlement(&statuses[i], nil, s.blockTime(&statuses[i]), noEntries))
+	}
+	return resp, nil
+}
+
+func settlementFilter(req *settlementv1.ListSettlementsRequest) (exec.TxFilter, error) {
+	path, address, paid := "payee", req.GetPayee(), true
+	if req.GetPayee() == "" {
+		path, address, paid = "signer", req.GetSigner(), false
+	}
+	if (req.GetPayee() == "") == (req.GetSigner() == "") {
+		return exec.TxFilter{}, invalid("payee", "give either payee or signer, an address such as trib1...")
+	}
+	account, err := parseAddress(path, address)
+	return exec.TxFilter{Account: account, Paid: paid}, err
+}
+
+// maxSparse is how many pages of the index one page of a list may look through
+// for what its filter selects.
+const maxSparse = 8
+
+// listTxs returns a page of executed transactions of kind, or of any kind if it
+// is 0, and the token of the next page.
+func (b *backend) listTxs(list filter, f exec.TxFilter, kind chain.Kind, size int32, token string) ([]exec.Status, string, error) {
+	head, _ := b.State.Head()
+	pg, err := b.pages.open(list, size, token, head)
+	if err != nil {
+		return nil, "", err
+	}
+	var before *exec.Cursor
+	if pg.cursor != nil {
+		var height, position uint64
+		if !readCursor(pg.cursor, &height, &position) {
+			return nil, "", badCursor()
+		}
+		before = &exec.Cursor{Height: height, Position: uint32(position)}
+	}
+	var out []exec.Status
+	for range maxSparse {
+		page, next, err := b.Index.ListTxs(f, before, pg.size-len(out))
+		if err != nil {
+			return nil, "", err
+		}
+		for i := range page {
+			if kind == 0 || page[i].Receipt.Kind == kind {
+				out = append(out, page[i])
+			}
+		}
+		if before = next; before == nil || len(out) >= pg.size {
+			break
+		}
+	}
+	if before == nil {
+		return out, "", nil
+	}
+	return out, b.pages.token(list, pg.height, cursorU64(before.Height, uint64(before.Position))), nil
+}
+
+// GetSettlementProof implements SettlementServiceServer.
+func (s *settlements) GetSettlementProof(_ context.Context, req *settlementv1.GetSettlementProofRequest) (*settlementv1.GetSettlementProofResponse, error) {
+	status, err := s.find(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if status.Stage != exec.StageFinal {
+		return nil, unproved(req.GetName(), "%s is %s; there is a proof once it is FINAL", req.GetName(), status.Stage)
+	}
+	return s.proveReceipt(req.GetName(), status.Hash)
+}

@@ -1,0 +1,111 @@
+package api
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// ErrPlaintext is returned for an address off loopback without TLS.
+var ErrPlaintext = errors.New("TLS is required off loopback: give a certificate and key, or listen on 127.0.0.1")
+
+// TLSFiles are the files a server's TLS is loaded from, in PEM.
+type TLSFiles struct {
+	Cert string
+	Key  string
+	// ClientCA, if set, is the authority that must have signed the certificates
+	// of clients.
+	ClientCA string
+}
+
+// LoadTLS loads a TLS 1.3 configuration. The certificate is loaded anew when
+// its file changes; a change that cannot be loaded keeps the old one. now
+// limits how often the file is looked at, once a minute.
+func LoadTLS(f TLSFiles, now func() time.Time) (*tls.Config, error) {
+	reloader := &certReloader{files: f, now: now}
+	if err := reloader.load(); err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: reloader.get,
+		NextProtos:     []string{"h2"},
+	}
+	if f.ClientCA == "" {
+		return cfg, nil
+	}
+	pem, err := os.ReadFile(f.ClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("read client authority: %w", err)
+	}
+	cfg.ClientCAs = x509.NewCertPool()
+	if !cfg.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read client authority %q: no certificate in it", f.ClientCA)
+	}
+	cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	return cfg, nil
+}
+
+const certCheckInterval = time.Minute
+
+// certReloader keeps a certificate up to date with its file. It is safe for
+// concurrent use.
+type certReloader struct {
+	files TLSFiles
+	now   func() time.Time
+
+	mu      sync.Mutex
+	cert    *tls.Certificate
+	modTime time.Time
+	checked time.Time
+}
+
+func (r *certReloader) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	r.mu.Lock()
+	due := r.now().Sub(r.checked) >= certCheckInterval
+	r.mu.Unlock()
+	if due {
+		_ = r.load() // the old certificate stays
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cert, nil
+}
+
+func (r *certReloader) load() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.checked = r.now()
+	info, err := os.Stat(r.files.Cert)
+	if err != nil {
+		return fmt.Errorf("look at certificate: %w", err)
+	}
+	if r.cert != nil && info.ModTime().Equal(r.modTime) {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(r.files.Cert, r.files.Key)
+	if err != nil {
+		return fmt.Errorf("load certificate %q with key %q: %w", r.files.Cert, r.files.Key, err)
+	}
+	r.cert, r.modTime = &cert, info.ModTime()
+	return nil
+}
+
+// Loopback reports whether addr, a host:port or the address of a listener, can
+// be reached from this machine only.
+func Loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
