@@ -162,7 +162,7 @@ func (n *nodes) ListTransactions(_ context.Context, req *nodev1.ListTransactions
 		return nil, err
 	}
 	list := newFilter("ListTransactions", req.GetSigner())
-	statuses, next, err := n.listTxs(list, exec.TxFilter{Account: signer}, 0, req.GetPageSize(), req.GetPageToken())
+	statuses, next, err := n.listTxs(list, []exec.TxFilter{{Account: signer}}, func(*exec.Status) bool { return true }, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}

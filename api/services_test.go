@@ -178,8 +178,12 @@ func TestPaging(t *testing.T) {
 	wantProblem(t, err, codes.InvalidArgument, api.ReasonInvalidField)
 
 	var settled []string
-	for range 7 {
-		req := signed(l.settle(0, 3, 10))
+	for i := range 7 {
+		submitter := w.payee
+		if i%3 == 1 {
+			submitter = w.other // a tower
+		}
+		req := signed(w.tx(submitter, chain.KindSettle, l.batch(0, 3, 10).Encode()))
 		req.WaitFor = chainv1.Stage_STAGE_FINAL
 		resp, err := w.settlements().SubmitSettlement(w.ctx(), req)
 		if err != nil {
@@ -188,24 +192,31 @@ func TestPaging(t *testing.T) {
 		settled = append([]string{resp.GetSettlement().GetName()}, settled...)
 	}
 	var listed []string
-	list := &settlementv1.ListSettlementsRequest{Payee: w.payee.addr.String(), PageSize: 3}
-	if w.payee.addr != w.other.addr { // a payee's own batches are found by signer
-		list = &settlementv1.ListSettlementsRequest{Signer: w.payee.addr.String(), PageSize: 3}
+	for _, list := range []*settlementv1.ListSettlementsRequest{
+		{Payee: w.payee.addr.String(), PageSize: 3},
+		{Payee: w.payee.addr.String()},
+		{Payee: w.payee.addr.String(), PageSize: 1},
+	} {
+		listed = nil
+		for {
+			resp, err := w.settlements().ListSettlements(w.ctx(), list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range resp.GetSettlements() {
+				listed = append(listed, s.GetName())
+			}
+			if list.PageToken = resp.GetNextPageToken(); list.GetPageToken() == "" {
+				break
+			}
+		}
+		if strings.Join(listed, " ") != strings.Join(settled, " ") {
+			t.Errorf("settlements %v, want %v", listed, settled)
+		}
 	}
-	for {
-		resp, err := w.settlements().ListSettlements(w.ctx(), list)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range resp.GetSettlements() {
-			listed = append(listed, s.GetName())
-		}
-		if list.PageToken = resp.GetNextPageToken(); list.GetPageToken() == "" {
-			break
-		}
-	}
-	if strings.Join(listed, " ") != strings.Join(settled, " ") {
-		t.Errorf("settlements %v, want %v", listed, settled)
+	tower, err := w.settlements().ListSettlements(w.ctx(), &settlementv1.ListSettlementsRequest{Signer: w.other.addr.String()})
+	if err != nil || len(tower.GetSettlements()) != 2 {
+		t.Errorf("settlements of the tower %v, %v", tower, err)
 	}
 	txs, err := w.nodes().ListTransactions(w.ctx(), &nodev1.ListTransactionsRequest{Signer: w.payer.addr.String()})
 	if err != nil || len(txs.GetTransactions()) != 2 || txs.GetTransactions()[0].GetKind() != chainv1.Kind_KIND_OPEN_CHANNELS {

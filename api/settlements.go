@@ -1,12 +1,15 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 )
 
@@ -109,12 +112,15 @@ func (s *settlements) find(name string) (exec.Status, error) {
 
 // ListSettlements implements SettlementServiceServer.
 func (s *settlements) ListSettlements(_ context.Context, req *settlementv1.ListSettlementsRequest) (*settlementv1.ListSettlementsResponse, error) {
-	f, err := settlementFilter(req)
+	filters, payee, err := settlementFilters(req)
 	if err != nil {
 		return nil, err
 	}
 	list := newFilter("ListSettlements", req.GetPayee(), req.GetSigner())
-	statuses, next, err := s.listTxs(list, f, chain.KindSettle, req.GetPageSize(), req.GetPageToken())
+	keep := func(st *exec.Status) bool {
+		return st.Receipt.Kind == chain.KindSettle && (payee.IsZero() || s.pays(st.Receipt, payee))
+	}
+	statuses, next, err := s.listTxs(list, filters, keep, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -125,25 +131,42 @@ func (s *settlements) ListSettlements(_ context.Context, req *settlementv1.ListS
 	return resp, nil
 }
 
-func settlementFilter(req *settlementv1.ListSettlementsRequest) (exec.TxFilter, error) {
-	path, address, paid := "payee", req.GetPayee(), true
-	if req.GetPayee() == "" {
-		path, address, paid = "signer", req.GetSigner(), false
+// settlementFilters returns the lists of the index that a list of settlements is
+// merged from, and the payee they must have, or zero. The index has a payee's own
+// batches under its signature only.
+func settlementFilters(req *settlementv1.ListSettlementsRequest) (lists []exec.TxFilter, payee ledger.Address, err error) {
+	switch {
+	case (req.GetPayee() == "") == (req.GetSigner() == ""):
+		return nil, payee, invalid("payee", "give either payee or signer, an address such as trib1...")
+	case req.GetPayee() != "":
+		payee, err = parseAddress("payee", req.GetPayee())
+		return []exec.TxFilter{{Account: payee, Paid: true}, {Account: payee}}, payee, err
+	default:
+		signer, err := parseAddress("signer", req.GetSigner())
+		return []exec.TxFilter{{Account: signer}}, payee, err
 	}
-	if (req.GetPayee() == "") == (req.GetSigner() == "") {
-		return exec.TxFilter{}, invalid("payee", "give either payee or signer, an address such as trib1...")
+}
+
+// pays reports whether a batch was for payee, as far as its receipt tells: its
+// channels are the payee's.
+func (b *backend) pays(r *settlement.Receipt, payee ledger.Address) bool {
+	for i := range r.Entries {
+		if r.Entries[i].Code == chain.CodeChannelNotFound || r.Entries[i].Code == chain.CodeNotPayee {
+			continue
+		}
+		c, ok, err := b.Index.Channel(r.Entries[i].Index)
+		return err == nil && ok && c.Payee == payee
 	}
-	account, err := parseAddress(path, address)
-	return exec.TxFilter{Account: account, Paid: paid}, err
+	return true
 }
 
 // maxSparse is how many pages of the index one page of a list may look through
 // for what its filter selects.
 const maxSparse = 8
 
-// listTxs returns a page of executed transactions of kind, or of any kind if it
-// is 0, and the token of the next page.
-func (b *backend) listTxs(list filter, f exec.TxFilter, kind chain.Kind, size int32, token string) ([]exec.Status, string, error) {
+// listTxs returns a page of executed transactions in any of the lists, newest
+// first, as far as keep wants them, and the token of the next page.
+func (b *backend) listTxs(list filter, lists []exec.TxFilter, keep func(*exec.Status) bool, size int32, token string) ([]exec.Status, string, error) {
 	head, _ := b.State.Head()
 	pg, err := b.pages.open(list, size, token, head)
 	if err != nil {
@@ -159,12 +182,12 @@ func (b *backend) listTxs(list filter, f exec.TxFilter, kind chain.Kind, size in
 	}
 	var out []exec.Status
 	for range maxSparse {
-		page, next, err := b.Index.ListTxs(f, before, pg.size-len(out))
+		page, next, err := b.mergeTxs(lists, before, pg.size-len(out))
 		if err != nil {
 			return nil, "", err
 		}
 		for i := range page {
-			if kind == 0 || page[i].Receipt.Kind == kind {
+			if keep(&page[i]) {
 				out = append(out, page[i])
 			}
 		}
@@ -176,6 +199,32 @@ func (b *backend) listTxs(list filter, f exec.TxFilter, kind chain.Kind, size in
 		return out, "", nil
 	}
 	return out, b.pages.token(list, pg.height, cursorU64(before.Height, uint64(before.Position))), nil
+}
+
+// mergeTxs returns up to limit transactions of all lists together, newest first,
+// and the cursor to go on from, nil if there are no more.
+func (b *backend) mergeTxs(lists []exec.TxFilter, before *exec.Cursor, limit int) ([]exec.Status, *exec.Cursor, error) {
+	var all []exec.Status
+	more := false
+	for _, f := range lists {
+		page, next, err := b.Index.ListTxs(f, before, limit)
+		if err != nil {
+			return nil, nil, err
+		}
+		more = more || next != nil
+		all = append(all, page...)
+	}
+	slices.SortFunc(all, func(x, y exec.Status) int {
+		return cmp.Or(cmp.Compare(y.Height, x.Height), cmp.Compare(y.TxIndex, x.TxIndex))
+	})
+	if len(all) > limit {
+		all, more = all[:limit], true
+	}
+	if !more || len(all) == 0 {
+		return all, nil, nil
+	}
+	last := &all[len(all)-1]
+	return all, &exec.Cursor{Height: last.Height, Position: last.TxIndex}, nil
 }
 
 // GetSettlementProof implements SettlementServiceServer.

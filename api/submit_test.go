@@ -336,4 +336,3 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		t.Errorf("metadata %v", p.info.GetMetadata())
 	}
 }
-

@@ -1009,7 +1009,7 @@ func (x *GetSettlementResponse) GetSettlement() *Settlement {
 // Exactly one of payee and signer must be given.
 type ListSettlementsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Bech32 address that was paid.
+	// Bech32 address that was paid, by batches of its own or of others.
 	Payee string `protobuf:"bytes,1,opt,name=payee,proto3" json:"payee,omitempty"`
 	// Bech32 address that submitted and paid the fee.
 	Signer string `protobuf:"bytes,2,opt,name=signer,proto3" json:"signer,omitempty"`
@@ -1757,7 +1757,8 @@ func (x *StreamSettlementsRequest_Hello) GetFullResults() bool {
 // Item submits a batch. It costs credit: its entries (at least one) and the
 // bytes of the request message it comes in. An item for which no update came
 // before the stream broke may not have arrived: send it again. What arrived
-// twice happens once, and is told once.
+// twice happens once, and is told once. Items are checked side by side and may
+// be executed in any order.
 type StreamSettlementsRequest_Item struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the client, echoed in every update about the item.
