@@ -60,10 +60,15 @@ func moves(v chain.View, r row, e *Entry) bool {
 }
 
 // Deadlines yields the deadlines in [from, to] with the indexes of their
-// channels, ascending by deadline, then index.
+// channels, ascending by deadline, then index. It walks over all deadlines up to
+// to, unless from equals to.
 func Deadlines(v chain.View, from, to uint64) iter.Seq2[uint64, uint64] {
+	prefix := []byte{prefixDeadline}
+	if from == to {
+		prefix = deadlineKey(from, 0)[:9]
+	}
 	return func(yield func(deadline, index uint64) bool) {
-		for key, bitmap := range v.Range([]byte{prefixDeadline}) {
+		for key, bitmap := range v.Range(prefix) {
 			deadline, group := splitDeadline(key)
 			if deadline > to {
 				return
