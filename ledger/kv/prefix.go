@@ -8,6 +8,9 @@ package kv
 // to whoever opened it, and users that read after they were stopped (as the
 // stores of the consensus engine do) stay harmless until that store is closed.
 func Prefixed(s Store, prefix []byte) Store {
+	if v, ok := s.(view); ok { // one view instead of two
+		s, prefix = v.s, v.key(prefix)
+	}
 	p := append([]byte(nil), prefix...)
 	return view{reader: reader{r: s, prefix: p}, s: s}
 }
@@ -15,12 +18,18 @@ func Prefixed(s Store, prefix []byte) Store {
 // PrefixedWriter returns a Writer that adds prefix to every key and hands the
 // writes to w. With it one batch takes the writes of several views.
 func PrefixedWriter(w Writer, prefix []byte) Writer {
+	if p, ok := w.(*writer); ok { // one writer instead of two
+		w, prefix = p.w, append(append([]byte(nil), p.key[:p.n]...), prefix...)
+	}
 	return &writer{w: w, key: append([]byte(nil), prefix...), n: len(prefix)}
 }
 
 // PrefixedSnapshot returns the part of s whose keys begin with prefix. Its Close
 // closes s.
 func PrefixedSnapshot(s Snapshot, prefix []byte) Snapshot {
+	if v, ok := s.(snapshot); ok {
+		s, prefix = v.s, v.key(prefix)
+	}
 	return snapshot{reader: reader{r: s, prefix: append([]byte(nil), prefix...)}, s: s}
 }
 

@@ -42,7 +42,7 @@ func BenchmarkBlock(b *testing.B) {
 		{name: "1M rows, hashes only", rows: 1_000_000, cache: 68 << 20, prune: true},
 		{name: "1M rows, a quarter of the pages", rows: 1_000_000, cache: 16 << 20, prune: true},
 		{name: "1M rows, consecutive", rows: 1_000_000, cache: 400 << 20, prune: true, consecutive: true},
-		{name: "1M rows among 1M keys", rows: 1_000_000, keys: 1_000_000, cache: 400 << 20, prune: true},
+		{name: "100k rows among 300k keys", rows: 100_000, keys: 300_000, prune: true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			l := benchLayer(b, c.cache)
@@ -147,25 +147,30 @@ func BenchmarkView(b *testing.B) {
 	}
 }
 
-// BenchmarkOpenChannels makes rows with a registry key each among a million.
-func BenchmarkOpenChannels(b *testing.B) {
-	l := benchLayer(b, 400<<20)
-	fill(b, l, 100_000, 1_000_000)
-	next := 1_000_000
-	b.ResetTimer()
-	for range b.N {
-		set := map[string][]byte{}
-		for range 10_000 {
-			set[string(benchKey(next))] = make([]byte, 8)
-			set[string(benchTable().Key(uint64(next)))] = make([]byte, 272)
-			next++
-		}
-		commitSet(b, l, set)
-		if _, err := l.Prune(1); err != nil {
-			b.Fatal(err)
-		}
+// BenchmarkInsert makes rows with a registry key each, as new accounts are, among
+// keys that are there already.
+func BenchmarkInsert(b *testing.B) {
+	for _, keys := range []int{10_000, 100_000, 300_000} {
+		b.Run(fmt.Sprintf("among %d keys", keys), func(b *testing.B) {
+			l := benchLayer(b, 0)
+			fill(b, l, 10_000, keys)
+			next := keys
+			var commit, prune time.Duration
+			b.ResetTimer()
+			for range b.N {
+				set := map[string][]byte{}
+				for range 1_000 {
+					set[string(benchKey(next))] = make([]byte, 8)
+					set[string(benchTable().Key(uint64(next)))] = make([]byte, 272)
+					next++
+				}
+				commit += timed(b, func() error { commitSet(b, l, set); return nil })
+				prune += timed(b, func() error { _, err := l.Prune(1); return err })
+			}
+			b.ReportMetric(float64(commit.Microseconds())/1e3/float64(b.N), "commit_us/key")
+			b.ReportMetric(float64(prune.Microseconds())/1e3/float64(b.N), "prune_us/key")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/10_000/float64(b.N), "us/channel")
 }
 
 func benchLayer(b *testing.B, cache int64) *layer.Settlement {

@@ -10,7 +10,7 @@ import (
 const (
 	DefaultPageCacheBytes     = 256 << 20
 	DefaultRegistryCacheBytes = 16 << 20
-	DefaultNodeCache          = 100_000
+	DefaultNodeCache          = 200_000
 	DefaultKeepVersions       = 10
 )
 
@@ -30,7 +30,9 @@ type Options struct {
 	PageCacheBytes int64
 	// RegistryCacheBytes is the memory for values of registry keys.
 	RegistryCacheBytes int64
-	// NodeCache is the number of IAVL nodes kept in memory, about 400 bytes each.
+	// NodeCache is the number of IAVL nodes kept in memory, about 450 bytes each.
+	// A tree of n registry keys has 2n nodes; when they do not all fit, a new key
+	// costs a multiple.
 	NodeCache int
 	// KeepVersions is the number of IAVL versions kept, from 1 to 10,000.
 	KeepVersions int
