@@ -1,0 +1,109 @@
+// Package e2e tests whole networks: validators are processes of the tributary
+// program, talk over loopback, and are killed, frozen and started again while
+// clients settle.
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/node/testnet"
+)
+
+// binary is the program under test, built by TestMain unless it is given.
+var binary string
+
+func TestMain(m *testing.M) {
+	flag.StringVar(&binary, "binary", "", "the tributary program to test; the default is to build it")
+	flag.Parse()
+	if binary != "" {
+		os.Exit(m.Run())
+	}
+	code, err := build(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func build(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "tributary-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	binary = filepath.Join(dir, "tributary")
+	cmd := exec.Command("go", "build", "-o", binary, "github.com/tributary-network/tributary/node/cmd/tributary")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// network starts four validator processes that end with the test.
+func network(t *testing.T) *testnet.Network {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	net, err := testnet.StartProcesses(ctx, binary, testnet.Options{
+		Dir: filepath.Join(t.TempDir(), "net"), Name: "local-e2e",
+		Params: func(p *settlement.Params) { p.MinChallenge = 5 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := net.Stop(ctx); err != nil {
+			t.Errorf("stop the network: %v", err)
+		}
+	})
+	return net
+}
+
+// dial connects to one node; others are used when it fails.
+func dial(t *testing.T, net *testnet.Network, node int, others ...int) *client.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var targets []string
+	for _, i := range others {
+		targets = append(targets, net.Nodes[i].GRPC)
+	}
+	c, err := client.Dial(ctx, net.Nodes[node].GRPC, client.WithEndpoints(targets...))
+	if err != nil {
+		t.Fatalf("dial %s: %v", net.Nodes[node].Name, err)
+	}
+	t.Cleanup(func() { _ = c.Close() }) // the network may be gone
+	return c
+}
+
+// await asks until ok, and fails the test if that takes longer than limit.
+func await(t *testing.T, limit time.Duration, what string, ok func(ctx context.Context) bool) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ok(ctx) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %v", what, limit)
+		}
+	}
+	return time.Since(begin)
+}
