@@ -111,7 +111,9 @@ func (e *Executor) Head() (height uint64, appHash []byte) {
 }
 
 // Read calls f with the state at the head, which does not change during the
-// call, and its height. A panic of the store becomes an error.
+// call, and its height. What v hands out must not be kept. f must be short,
+// since commits wait for it, and must not call methods that read the state:
+// Read, BlockResult, Channel, ListChannels, Proof. A panic becomes an error.
 func (e *Executor) Read(f func(v chain.View, height uint64) error) (err error) {
 	defer contain("read the state", &err)
 	return e.layer.Read(func(v chain.View) error { return f(v, e.layer.Height()) })
