@@ -389,6 +389,7 @@ func TestKilled(t *testing.T) {
 }
 
 func commitForever(t *testing.T, dir string) {
+	t.Helper()
 	l, err := layer.Open(badgerkv.Small(dir), options())
 	if err != nil {
 		t.Fatal(err)
@@ -397,7 +398,9 @@ func commitForever(t *testing.T, dir string) {
 		if err := advance(l, l.Height()+1); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintln(os.Stdout, l.Height())
+		if _, err := fmt.Fprintln(os.Stdout, l.Height()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ type faultyBatch struct {
 	f *Faulty
 }
 
-func (b *faultyBatch) Commit(sync bool) error {
+func (b *faultyBatch) Commit(durable bool) error {
 	f := b.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -66,12 +66,12 @@ func (b *faultyBatch) Commit(sync bool) error {
 		return ErrInjected
 	}
 	if f.failAt != f.commits {
-		return b.Batch.Commit(sync)
+		return b.Batch.Commit(durable)
 	}
 	f.failed = true
 	if !f.after {
 		b.Discard()
 		return ErrInjected
 	}
-	return errors.Join(ErrInjected, b.Batch.Commit(sync))
+	return errors.Join(ErrInjected, b.Batch.Commit(durable))
 }

@@ -10,7 +10,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -138,6 +138,7 @@ func wantList(t *testing.T, r kv.Reader, want ...string) {
 }
 
 func testGet(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	wantGet(t, s, "a", "-")
 	put(t, s, "a", "1", "b", "", "c", "3")
@@ -153,6 +154,7 @@ func testGet(t *testing.T, h Harness) {
 }
 
 func testRefused(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	long := bytes.Repeat([]byte{'k'}, kv.MaxKeySize+1)
 	p := kv.Prefixed(s, []byte("p/"))
@@ -182,6 +184,7 @@ func testRefused(t *testing.T, h Harness) {
 }
 
 func testAliasing(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	k, v := []byte("key"), []byte("value")
 	b := s.NewBatch()
@@ -208,6 +211,7 @@ func testAliasing(t *testing.T, h Harness) {
 }
 
 func testIterate(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	put(t, s, "a", "0", "b", "1", "ba", "2", "bb", "3", "c", "4", "\xff\xff", "5")
 	put(t, s, "bb", "-", "d", "6", "e", "", "a", "7")
@@ -233,10 +237,8 @@ func testIterate(t *testing.T, h Harness) {
 		if d := cmp.Diff(c.want, list(t, s, c.from, c.to, false)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, d)
 		}
-		back := make([]string, 0, len(c.want))
-		for i := len(c.want) - 1; i >= 0; i-- {
-			back = append(back, c.want[i])
-		}
+		back := slices.Clone(c.want)
+		slices.Reverse(back)
 		if d := cmp.Diff(back, list(t, s, c.from, c.to, true)); d != "" {
 			t.Errorf("%s in reverse (-want +got):\n%s", c.name, d)
 		}
@@ -244,6 +246,7 @@ func testIterate(t *testing.T, h Harness) {
 }
 
 func testIteratorMoment(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	put(t, s, "a", "1", "b", "1", "c", "1")
 	it := s.Iterate(nil, nil, false)
@@ -266,6 +269,7 @@ func testIteratorMoment(t *testing.T, h Harness) {
 }
 
 func testBatch(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	put(t, s, "a", "1", "b", "1")
 	b := s.NewBatch()
@@ -305,6 +309,7 @@ func testBatch(t *testing.T, h Harness) {
 }
 
 func testTooLarge(t *testing.T, h Harness) {
+	t.Helper()
 	if h.MaxBatch == 0 {
 		t.Skip("batches of this store have no limit")
 	}
@@ -328,6 +333,7 @@ func testTooLarge(t *testing.T, h Harness) {
 }
 
 func testSnapshot(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	put(t, s, "a", "1", "b", "1")
 	snap, err := s.Snapshot()
@@ -358,6 +364,7 @@ func testSnapshot(t *testing.T, h Harness) {
 }
 
 func testPrefixes(t *testing.T, h Harness) {
+	t.Helper()
 	s := open(t, h)
 	a, b := kv.Prefixed(s, []byte("a/")), kv.Prefixed(s, []byte("b/"))
 	top := kv.Prefixed(s, []byte("\xff\xff"))
@@ -400,148 +407,4 @@ func testPrefixes(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	wantGet(t, a, "1", "x") // Close of a view does nothing
-}
-
-// testConcurrent has a writer that keeps two keys equal and readers that would
-// see it if a batch could be read in part.
-func testConcurrent(t *testing.T, h Harness) {
-	s := open(t, h)
-	put(t, s, "x", "0", "y", "0")
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				snap, err := s.Snapshot()
-				if err != nil {
-					t.Errorf("Snapshot: %v", err)
-					return
-				}
-				x, errX := snap.Get([]byte("x"))
-				y, errY := snap.Get([]byte("y"))
-				if err := errors.Join(errX, errY); err != nil || !bytes.Equal(x, y) {
-					t.Errorf("snapshot reads x=%s y=%s, error %v", x, y, err)
-				}
-				var vals []string
-				it := s.Iterate(nil, nil, false)
-				for it.Next() {
-					vals = append(vals, string(it.Value()))
-				}
-				if err := it.Close(); err != nil || len(vals) != 2 || vals[0] != vals[1] {
-					t.Errorf("iterator reads %v, error %v", vals, err)
-				}
-				if err := snap.Close(); err != nil {
-					t.Errorf("Close: %v", err)
-				}
-			}
-		})
-	}
-	for i := range 200 {
-		v := fmt.Sprint(i)
-		put(t, s, "x", v, "y", v)
-		wantGet(t, s, "x", v)
-	}
-	close(stop)
-	wg.Wait()
-}
-
-func testWriters(t *testing.T, h Harness) {
-	s := open(t, h)
-	var wg sync.WaitGroup
-	const writers, rounds = 4, 50
-	for w := range writers {
-		wg.Go(func() {
-			for i := range rounds {
-				b := s.NewBatch()
-				if err := b.Set(fmt.Appendf(nil, "%d/%03d", w, i), []byte("v")); err != nil {
-					t.Errorf("Set: %v", err)
-				}
-				if err := b.Commit(i%10 == 0); err != nil {
-					t.Errorf("Commit: %v", err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if got := len(list(t, s, nil, nil, false)); got != writers*rounds {
-		t.Errorf("%d keys, want %d", got, writers*rounds)
-	}
-}
-
-func testClosed(t *testing.T, h Harness) {
-	s := open(t, h)
-	put(t, s, "a", "1", "b", "2")
-	snap, err := s.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	it := s.Iterate(nil, nil, false)
-	it.Next()
-	b := s.NewBatch()
-	if err := b.Set([]byte("c"), []byte("1")); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := s.Close(); err != nil {
-			t.Fatalf("Close: %v", err)
-		}
-	}
-	late := kv.Prefixed(s, []byte("p"))
-	_, errGet := s.Get([]byte("a"))
-	_, errView := late.Get([]byte("a"))
-	_, errSnap := s.Snapshot()
-	_, errSnapGet := snap.Get([]byte("a"))
-	after := s.Iterate(nil, nil, true)
-	if it.Next() || after.Next() {
-		t.Error("a closed store has keys")
-	}
-	for name, err := range map[string]error{
-		"Get": errGet, "Get of a view": errView, "Snapshot": errSnap, "Get of a snapshot": errSnapGet,
-		"Commit": b.Commit(true), "open iterator": it.Close(), "new iterator": after.Close(),
-	} {
-		if !errors.Is(err, kv.ErrClosed) {
-			t.Errorf("%s after Close: %v, want %v", name, err, kv.ErrClosed)
-		}
-	}
-	b.Discard()
-	if err := snap.Close(); err != nil {
-		t.Errorf("Close of a snapshot after its store: %v", err)
-	}
-}
-
-func testDurable(t *testing.T, h Harness) {
-	if h.Reopen == nil {
-		t.Skip("this store keeps nothing over Close")
-	}
-	s := h.Open(t)
-	want := []string{}
-	for i := range 300 {
-		k := fmt.Sprintf("k%04d", i)
-		put(t, s, k, "x")
-		switch i % 3 {
-		case 0:
-			put(t, s, k, "-")
-		case 1:
-			put(t, s, k, "")
-			want = append(want, k+"=")
-		default:
-			v := string(bytes.Repeat([]byte{'v'}, i*50))
-			put(t, s, k, v)
-			want = append(want, k+"="+v)
-		}
-	}
-	for range 2 {
-		s = h.Reopen(t, s)
-		wantList(t, s, want...)
-		wantGet(t, s, "k0000", "-")
-		wantGet(t, s, "k0001", "")
-	}
-	if err := s.Close(); err != nil {
-		t.Errorf("Close: %v", err)
-	}
 }
