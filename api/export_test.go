@@ -11,6 +11,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
+	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 )
 
 // StatusOf is err as clients see it.
@@ -23,6 +24,12 @@ func StatusOf(err error) (s *status.Status, known bool) {
 func RuleStatus(c chain.Code) codes.Code {
 	code, _ := ruleStatus(c)
 	return code
+}
+
+// BatchTx is how a settlement request is read.
+func BatchTx(d chain.Domain, req *settlementv1.SubmitSettlementRequest) (chain.Tx, error) {
+	b := &backend{Config: Config{Network: Network{Domain: d}}}
+	return b.batchTx(req.GetBatch(), req.GetSignedTx(), sealed)
 }
 
 // Pager is a pager of one list.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-network/tributary/api"
@@ -285,14 +284,38 @@ func TestSignedBytesRefused(t *testing.T) {
 	}
 }
 
-func FuzzSubmitTransaction(f *testing.F) {
-	w := newWorld(f, func(c *api.Config) { c.Limits.RequestsPerSecond = 1e6 })
-	f.Add(w.transfer(w.payer, w.other.addr, 1))
-	f.Add([]byte{})
+// FuzzSettlementRequest decodes requests: what is accepted is the one encoding
+// of its fields, and what is refused is named.
+func FuzzSettlementRequest(f *testing.F) {
+	w := newChain(f)
+	l := &lot{world: w, key: keyOf(9), ids: make([]ledger.Hash, 3), paid: make([]ledger.Amount, 3)}
+	closing := l.batch(0, 2, 10)
+	closing.Entries[1].Close, closing.Entries[1].UsageRoot = true, ledger.Hash{4}
+	for _, req := range []*settlementv1.SubmitSettlementRequest{
+		signed(l.settle(0, 3, 5)), signed(nil), signed([]byte("garbage")),
+		batchRequest(fieldsOf(w, l.batch(0, 3, 5))), batchRequest(fieldsOf(w, closing)),
+	} {
+		raw, err := proto.Marshal(req)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		_, err := w.nodes().SubmitTransaction(t.Context(), &nodev1.SubmitTransactionRequest{SignedTx: raw, ValidateOnly: true})
-		if code := status.Code(err); code == codes.Internal || code == codes.Unknown {
-			t.Fatal(err)
+		var req settlementv1.SubmitSettlementRequest
+		if proto.Unmarshal(raw, &req) != nil {
+			return
+		}
+		tx, err := api.BatchTx(w.domain, &req)
+		if err != nil {
+			if s, known := api.StatusOf(err); !known || s.Code() == codes.Internal {
+				t.Fatal(err)
+			}
+			return
+		}
+		batch, err := channel.DecodeBatch(tx.Payload)
+		if err != nil || !bytes.Equal(batch.Encode(), tx.Payload) {
+			t.Fatalf("accepted %x: %v", tx.Payload, err)
 		}
 	})
 }

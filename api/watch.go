@@ -246,6 +246,9 @@ func (w *watch) scanNotices(s *noticeScan) ([]*channelv1.ChannelEvent, error) {
 		if s.from <= clock {
 			s.from, s.index = clock+1, 0
 		}
+		if s.done = s.from > s.to; s.done {
+			return nil
+		}
 		looked := 0
 		for deadline, index := range channel.Deadlines(v, s.from, s.to) {
 			if deadline == s.from && index < s.index {
