@@ -143,7 +143,7 @@ func TestBadOptions(t *testing.T) {
 		"memory on disk":      func(o *badgerkv.Options) { o.InMemory = true },
 		"memtable too small":  func(o *badgerkv.Options) { o.MemTableSize = 1 << 10 },
 		"threshold too large": func(o *badgerkv.Options) { o.ValueThreshold = 2 << 20 },
-		"threshold missing":   func(o *badgerkv.Options) { o.ValueThreshold = 0 },
+		"threshold negative":  func(o *badgerkv.Options) { o.ValueThreshold = -1 },
 	} {
 		o := badgerkv.Small(t.TempDir())
 		change(&o)
@@ -153,6 +153,16 @@ func TestBadOptions(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	want := badgerkv.Main(dir)
+	want.MinFree = 0
+	if got := open(t, badgerkv.Options{Dir: dir}).Options(); got != want {
+		t.Errorf("sizes by default are %+v, want %+v", got, want)
 	}
 }
 

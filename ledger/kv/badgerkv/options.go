@@ -1,6 +1,7 @@
 package badgerkv
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,7 +38,8 @@ const (
 	maxInlineValue = 1 << 20
 )
 
-// Options says where and how a store is kept. Begin with Main, Small or Memory.
+// Options says where and how a store is kept. Begin with Main, Small or Memory;
+// sizes that are 0 become those of Main.
 type Options struct {
 	// Dir is the directory of the store, made with its parents if missing.
 	// Empty with InMemory.
@@ -119,6 +121,15 @@ func (o Options) threshold() int64 {
 		return min(maxInlineValue, o.MaxBatchBytes())
 	}
 	return o.ValueThreshold
+}
+
+func (o Options) withDefaults() Options {
+	d := Main(o.Dir)
+	o.MemTableSize = cmp.Or(o.MemTableSize, d.MemTableSize)
+	o.ValueThreshold = cmp.Or(o.ValueThreshold, d.ValueThreshold)
+	o.ValueLogFileSize = cmp.Or(o.ValueLogFileSize, d.ValueLogFileSize)
+	o.BaseTableSize = cmp.Or(o.BaseTableSize, d.BaseTableSize)
+	return o
 }
 
 func (o Options) validate() error {

@@ -38,6 +38,7 @@ var _ kv.Store = (*Store)(nil)
 // Open opens the store in o.Dir, making it if there is none. The error wraps
 // ErrLocked if it is open elsewhere and ErrNoSpace if the disk is nearly full.
 func Open(o Options) (*Store, error) {
+	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
