@@ -78,7 +78,7 @@ func Open(dir string) (*Layout, error) {
 	if l.Version != layoutVersion {
 		return nil, fmt.Errorf("open test network %s: layout version %d, this program reads %d; remove the directory", dir, l.Version, layoutVersion)
 	}
-	doc, err := genesis.Load(filepath.Join(dir, "genesis.json"))
+	doc, err := LoadGenesis(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open test network: %w", err)
 	}
@@ -241,3 +241,8 @@ func writeJSON(path string, value any) error {
 
 // keys is the directory of the named accounts' keys.
 func (l *Layout) keys() string { return filepath.Join(l.Dir, keysDir) }
+
+// LoadGenesis reads the genesis of the network in dir.
+func LoadGenesis(dir string) (genesis.Document, error) {
+	return genesis.Load(filepath.Join(dir, "genesis.json"))
+}

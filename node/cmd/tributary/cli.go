@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -22,9 +23,13 @@ type cli struct {
 	environ        []string
 	build          build
 
-	home   string // --home
-	node   string // --node
-	output string // -o
+	home           string        // --home
+	node           string        // --node
+	ca             string        // --ca
+	network        string        // --testnet
+	passphraseFile string        // --passphrase-file
+	timeout        time.Duration // --timeout
+	output         string        // -o
 }
 
 // run executes the command line and returns the exit code.
@@ -69,8 +74,14 @@ func (c *cli) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.home, "home", "", "home directory (env TRIBUTARY_HOME, default ~/.tributary)")
 	flags.StringVar(&c.node, "node", "", "node to ask, host:port (env TRIBUTARY_NODE, default: a running testnet, else the home's own node)")
+	flags.StringVar(&c.ca, "ca", "", "certificate authority of the node, PEM (env TRIBUTARY_CA)")
+	flags.StringVar(&c.network, "testnet", "", "directory of the test network to use (default HOME/testnet, if it runs)")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for a node")
 	flags.StringVarP(&c.output, "output", "o", "table", "table or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if c.timeout <= 0 {
+			return usagef("--timeout is %v, want more than 0", c.timeout)
+		}
 		if c.output != "table" && c.output != "json" {
 			return usagef("--output is %q, want table or json", c.output)
 		}
@@ -80,8 +91,9 @@ func (c *cli) root() *cobra.Command {
 		&cobra.Group{ID: "node", Title: "Run a node:"},
 		&cobra.Group{ID: "use", Title: "Use a network:"},
 	)
-	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.healthCommand(),
+	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.statusCommand(), c.healthCommand(),
 		c.testnetCommand(), c.configCommand())
+	c.add(root, "use", c.channelCommand(), c.settleCommand(), c.txCommand(), c.queryCommand())
 	root.AddCommand(c.versionCommand())
 	group(root)
 	return root

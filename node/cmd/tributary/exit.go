@@ -59,5 +59,5 @@ func exitCode(err error) int {
 	case errors.Is(err, fs.ErrNotExist):
 		return exitNotFound
 	}
-	return exitError
+	return remoteExitCode(err)
 }

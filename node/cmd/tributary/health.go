@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +21,6 @@ const maxHealthAnswer = 64 << 10
 func (c *cli) healthCommand() *cobra.Command {
 	var ready bool
 	var address string
-	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask the node of the home directory whether it lives, or with --ready makes progress",
@@ -32,7 +30,7 @@ its chain makes progress, or has nothing to do), 4 if it is not ready, and 5 if
 it does not answer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			ctx, cancel := c.limit(cmd.Context())
 			defer cancel()
 			target, err := c.healthTarget(address)
 			if err != nil {
@@ -61,7 +59,6 @@ it does not answer.`,
 	}
 	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether the chain makes progress")
 	cmd.Flags().StringVar(&address, "address", "", "host:port of the node's HTTP listener (default: that of the settings)")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait")
 	return cmd
 }
 

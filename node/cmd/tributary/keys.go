@@ -42,15 +42,11 @@ func (c *cli) keysCommand() *cobra.Command {
 The passphrase is asked for at the terminal, or taken from --passphrase-file,
 TRIBUTARY_PASSPHRASE_FILE or TRIBUTARY_PASSPHRASE.`,
 	}
-	var p passphrases
-	cmd.PersistentFlags().StringVar(&p.file, "passphrase-file", "", "file whose first line is the passphrase")
-	cmd.AddCommand(c.keysAddCommand(&p), c.keysListCommand(), c.keysShowCommand(&p), c.keysExportCommand(&p),
-		c.keysImportCommand(&p), c.keysRotateCommand(&p), c.keysDeleteCommand())
+	cmd.PersistentFlags().StringVar(&c.passphraseFile, "passphrase-file", "", "file whose first line is the passphrase")
+	cmd.AddCommand(c.keysAddCommand(), c.keysListCommand(), c.keysShowCommand(), c.keysExportCommand(),
+		c.keysImportCommand(), c.keysRotateCommand(), c.keysDeleteCommand())
 	return cmd
 }
-
-// passphrases is where passphrases come from.
-type passphrases struct{ file string }
 
 func (c *cli) prompt(file string) keystore.Prompt {
 	p := keystore.Prompt{File: file, Environ: c.environ, Output: c.stderr}
@@ -97,7 +93,7 @@ func (c *cli) printKey(r keyResult) error {
 	})
 }
 
-func (c *cli) keysAddCommand(p *passphrases) *cobra.Command {
+func (c *cli) keysAddCommand() *cobra.Command {
 	var recoverWords, plain, showWords bool
 	var account uint32
 	cmd := &cobra.Command{
@@ -126,7 +122,7 @@ func (c *cli) keysAddCommand(p *passphrases) *cobra.Command {
 			}
 			var ask keystore.Passphrase
 			if !plain {
-				ask = c.prompt(p.file).Choose(args[0])
+				ask = c.prompt(c.passphraseFile).Choose(args[0])
 			}
 			if err := ring.Add(args[0], key, ask); err != nil {
 				return err
@@ -184,7 +180,7 @@ func (c *cli) keysListCommand() *cobra.Command {
 	}
 }
 
-func (c *cli) keysShowCommand(p *passphrases) *cobra.Command {
+func (c *cli) keysShowCommand() *cobra.Command {
 	var addressOnly, words bool
 	cmd := &cobra.Command{
 		Use:   "show NAME",
@@ -201,7 +197,7 @@ func (c *cli) keysShowCommand(p *passphrases) *cobra.Command {
 			}
 			r := newKeyResult(info)
 			if words {
-				key, err := ring.Load(args[0], c.prompt(p.file).Ask(args[0]))
+				key, err := ring.Load(args[0], c.prompt(c.passphraseFile).Ask(args[0]))
 				if err != nil {
 					return err
 				}
@@ -226,7 +222,7 @@ func (c *cli) keysShowCommand(p *passphrases) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) keysExportCommand(p *passphrases) *cobra.Command {
+func (c *cli) keysExportCommand() *cobra.Command {
 	var exportFile string
 	cmd := &cobra.Command{
 		Use:   "export NAME",
@@ -237,7 +233,7 @@ func (c *cli) keysExportCommand(p *passphrases) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			data, err := ring.Export(args[0], c.prompt(p.file).Ask(args[0]), c.prompt(exportFile).Choose("the export"))
+			data, err := ring.Export(args[0], c.prompt(c.passphraseFile).Ask(args[0]), c.prompt(exportFile).Choose("the export"))
 			if err != nil {
 				return err
 			}
@@ -249,7 +245,7 @@ func (c *cli) keysExportCommand(p *passphrases) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) keysImportCommand(p *passphrases) *cobra.Command {
+func (c *cli) keysImportCommand() *cobra.Command {
 	var exportFile string
 	cmd := &cobra.Command{
 		Use:   "import NAME FILE",
@@ -264,7 +260,7 @@ func (c *cli) keysImportCommand(p *passphrases) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := ring.Import(args[0], data, c.prompt(exportFile).Ask("the export"), c.prompt(p.file).Choose(args[0])); err != nil {
+			if err := ring.Import(args[0], data, c.prompt(exportFile).Ask("the export"), c.prompt(c.passphraseFile).Choose(args[0])); err != nil {
 				return err
 			}
 			info, err := ring.Info(args[0])
@@ -278,7 +274,7 @@ func (c *cli) keysImportCommand(p *passphrases) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) keysRotateCommand(p *passphrases) *cobra.Command {
+func (c *cli) keysRotateCommand() *cobra.Command {
 	var newFile string
 	cmd := &cobra.Command{
 		Use:   "rotate-passphrase NAME",
@@ -289,7 +285,7 @@ func (c *cli) keysRotateCommand(p *passphrases) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := ring.Rotate(args[0], c.prompt(p.file).Ask(args[0]), c.prompt(newFile).Choose(args[0])); err != nil {
+			if err := ring.Rotate(args[0], c.prompt(c.passphraseFile).Ask(args[0]), c.prompt(newFile).Choose(args[0])); err != nil {
 				return err
 			}
 			c.note("%s has a new passphrase; copies of the old file still open with the old one", args[0])

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,24 +33,17 @@ them, and --base-port 0 picks free ones. The named accounts have well-known keys
 never use them elsewhere.`,
 	}
 	cmd.PersistentFlags().String("dir", "", "directory of the network (default HOME/testnet)")
-	cmd.AddCommand(c.testnetUpCommand(), c.testnetDownCommand(), c.testnetFilesCommand())
+	cmd.AddCommand(c.testnetUpCommand(), c.testnetDownCommand(), c.testnetStatusCommand(), c.testnetFaucetCommand(),
+		c.testnetLogsCommand(), c.testnetFilesCommand())
 	return cmd
 }
 
 // testnetDir returns --dir, or its default.
 func (c *cli) testnetDir(cmd *cobra.Command) (string, error) {
-	if dir := cmd.Flag("dir").Value.String(); dir != "" {
+	if dir := cmp.Or(cmd.Flag("dir").Value.String(), c.network); dir != "" {
 		return filepath.Abs(dir)
 	}
 	return c.defaultTestnetDir()
-}
-
-func (c *cli) defaultTestnetDir() (string, error) {
-	home, err := c.homeDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(string(home), "testnet"), nil
 }
 
 type testnetUp struct {

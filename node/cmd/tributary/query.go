@@ -1,0 +1,261 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/node/testnet"
+)
+
+func (c *cli) queryCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "query", Short: "Read accounts, blocks and parameters from a node"}
+	cmd.AddCommand(c.queryAccountCommand(), c.queryBlockCommand(), c.queryChainCommand(), c.queryParamsCommand(), c.queryValidatorsCommand())
+	return cmd
+}
+
+func (c *cli) queryAccountCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "account ADDRESS|NAME",
+		Short: "Show an account's balance and nonces",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.connected(func(run *run) error {
+			address, err := run.conn.address(run.args[0])
+			if err != nil {
+				return err
+			}
+			a, err := run.conn.AccountInfo(run.ctx, address)
+			if err != nil {
+				return err
+			}
+			result := struct {
+				Address    string `json:"address"`
+				Balance    drops  `json:"balance"`
+				NonceFloor uint64 `json:"nonce_floor"`
+				NextNonce  uint64 `json:"next_nonce"`
+				Index      uint64 `json:"index"`
+				Height     uint64 `json:"height"`
+			}{a.Address.String(), drops(a.Balance), a.NonceFloor, a.NextNonce, a.Index, a.Height}
+			return c.print(result, func(t *table) {
+				t.field("address", a.Address)
+				t.field("balance", a.Balance)
+				t.field("next nonce", a.NextNonce)
+				t.field("at height", a.Height)
+			})
+		}),
+	}
+}
+
+// totalsResult is where the money is.
+type totalsResult struct {
+	Accounts drops `json:"accounts"`
+	Escrow   drops `json:"escrow"`
+	Rent     drops `json:"rent"`
+	Burned   drops `json:"burned"`
+	Fees     drops `json:"fees"`
+	Supply   drops `json:"supply"`
+}
+
+func newTotalsResult(t settlement.Totals) totalsResult {
+	return totalsResult{drops(t.Accounts), drops(t.Escrow), drops(t.Rent), drops(t.Burned), drops(t.Fees), drops(t.Sum())}
+}
+
+func (r totalsResult) fields(t *table) {
+	t.field("in accounts", ledger.Amount(r.Accounts))
+	t.field("in channels", ledger.Amount(r.Escrow))
+	t.field("held as rent", ledger.Amount(r.Rent))
+	t.field("burned", ledger.Amount(r.Burned))
+	t.field("collected fees", ledger.Amount(r.Fees))
+	t.field("supply", ledger.Amount(r.Supply))
+}
+
+func (c *cli) queryBlockCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "block [HEIGHT]",
+		Short: "Show a block, the newest without HEIGHT",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: c.connected(func(run *run) error {
+			var height uint64
+			if len(run.args) == 1 {
+				var err error
+				if height, err = strconv.ParseUint(run.args[0], 10, 63); err != nil || height == 0 {
+					return usagef("%q is not a height from 1", run.args[0])
+				}
+			}
+			b, err := run.conn.Block(run.ctx, height)
+			if err != nil {
+				return err
+			}
+			result := struct {
+				Height       uint64        `json:"height"`
+				Time         time.Time     `json:"time"`
+				Hash         string        `json:"hash"`
+				AppHash      string        `json:"app_hash"` // after the block before
+				Proposer     string        `json:"proposer"`
+				Clock        uint64        `json:"settlement_clock"`
+				Size         uint64        `json:"size"`
+				Finalised    uint32        `json:"finalised"`
+				Transactions []ledger.Hash `json:"transactions"`
+				Totals       totalsResult  `json:"totals"`
+			}{
+				b.Header.Height, b.Header.Time, b.Header.Hash.String(), b.Header.AppHash.String(), hex.EncodeToString(b.Header.Proposer),
+				b.Clock, b.Size, b.Finalised, b.TxHashes, newTotalsResult(b.Totals),
+			}
+			return c.print(result, func(t *table) {
+				t.field("height", result.Height)
+				t.field("time", result.Time)
+				t.field("hash", result.Hash)
+				t.field("app hash before", result.AppHash)
+				t.field("proposer", result.Proposer)
+				t.field("settlement clock", result.Clock)
+				t.field("bytes", result.Size)
+				t.field("channels finalised", result.Finalised)
+				t.field("transactions", len(result.Transactions))
+				for _, h := range result.Transactions {
+					t.field("", "  "+h.String())
+				}
+			})
+		}),
+	}
+}
+
+func (c *cli) queryChainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "chain",
+		Short: "Show the network, the head of its chain, and where the money is",
+		Args:  cobra.NoArgs,
+		RunE: c.connected(func(run *run) error {
+			b, err := run.conn.Block(run.ctx, 0)
+			if err != nil {
+				return err
+			}
+			n := run.conn.Network()
+			result := struct {
+				Network   string       `json:"network"`
+				NetworkID string       `json:"network_id"`
+				ChainID   uint32       `json:"chain_id"`
+				Local     bool         `json:"local"`
+				Height    uint64       `json:"height"`
+				Time      time.Time    `json:"time"`
+				Clock     uint64       `json:"settlement_clock"`
+				Totals    totalsResult `json:"totals"`
+			}{
+				n.Name, n.Domain.Network.String(), uint32(n.Domain.Chain), n.Local,
+				b.Header.Height, b.Header.Time, b.Clock, newTotalsResult(b.Totals),
+			}
+			return c.print(result, func(t *table) {
+				t.field("network", result.Network)
+				t.field("network id", result.NetworkID)
+				t.field("height", result.Height)
+				t.field("time", result.Time)
+				t.field("settlement clock", result.Clock)
+				result.Totals.fields(t)
+			})
+		}),
+	}
+}
+
+func (c *cli) queryParamsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "params",
+		Short: "Show the consensus parameters: fees, deposits, windows",
+		Args:  cobra.NoArgs,
+		RunE: c.connected(func(run *run) error {
+			p := run.conn.Params()
+			result := struct {
+				TxFee            drops    `json:"tx_fee"`
+				OpenFee          drops    `json:"open_fee"`
+				EntryFee         drops    `json:"entry_fee"`
+				StepFee          drops    `json:"step_fee"`
+				Rent             drops    `json:"rent"`
+				MinDeposit       drops    `json:"min_deposit"`
+				BurnBps          uint32   `json:"burn_bps"`
+				MinChallenge     uint32   `json:"min_challenge"`
+				DefaultChallenge uint32   `json:"default_challenge"`
+				MaxChallenge     uint32   `json:"max_challenge"`
+				MaxLifetime      uint64   `json:"max_lifetime"`
+				MaxBlockBytes    int64    `json:"max_block_bytes"`
+				ReservedBps      uint32   `json:"reserved_bps"`
+				MaxStretch       uint32   `json:"max_stretch"`
+				Services         []uint32 `json:"services"`
+			}{
+				drops(p.TxFee), drops(p.OpenFee), drops(p.EntryFee), drops(p.StepFee), drops(p.Rent), drops(p.MinDeposit), p.BurnBps,
+				p.MinChallenge, p.DefaultChallenge, p.MaxChallenge, p.MaxLifetime, p.MaxBlockBytes, p.ReservedBps, p.MaxStretch, p.Services,
+			}
+			return c.print(result, func(t *table) {
+				t.row("fee of a transaction", p.TxFee, "coins")
+				t.row("  and of each channel opened", p.OpenFee, "coins")
+				t.row("  and of each entry settled", p.EntryFee, "coins")
+				t.row("  and of 16 hash steps", p.StepFee, "coins")
+				t.row("rent of an open channel", p.Rent, "coins, refunded at close")
+				t.row("least deposit", p.MinDeposit, "coins")
+				t.row("burned of what is paid out", fmt.Sprintf("%d.%02d", p.BurnBps/100, p.BurnBps%100), "%")
+				t.row("challenge window", p.DefaultChallenge, fmt.Sprintf("blocks, %d to %d", p.MinChallenge, p.MaxChallenge))
+				t.row("longest life of a channel", p.MaxLifetime, "blocks")
+				t.row("largest block", p.MaxBlockBytes, "bytes")
+				t.row("  reserved for urgent claims", fmt.Sprintf("%d.%02d", p.ReservedBps/100, p.ReservedBps%100), "%")
+				t.row("services", fmt.Sprint(p.Services))
+			})
+		}),
+	}
+}
+
+func (c *cli) queryValidatorsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validators",
+		Short: "Show the validators, from the genesis at hand",
+		Long: `Show the validators of the network, which are those of its genesis. The genesis is
+read from the running test network or from the home directory.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			doc, err := c.genesisAtHand()
+			if err != nil {
+				return err
+			}
+			type validator struct {
+				Name      string `json:"name"`
+				PublicKey string `json:"public_key"`
+				Power     int64  `json:"power"`
+				NodeID    string `json:"node_id"`
+				Endpoint  string `json:"endpoint,omitempty"`
+			}
+			var list []validator
+			for _, v := range doc.Validators {
+				list = append(list, validator{v.Name, hex.EncodeToString(v.PublicKey), v.Power, v.NodeID, v.Endpoint})
+			}
+			return c.print(list, func(t *table) {
+				t.row("VALIDATOR", "POWER", "NODE ID", "ENDPOINT", "CONSENSUS KEY")
+				for _, v := range list {
+					t.row(v.Name, v.Power, v.NodeID, v.Endpoint, v.PublicKey)
+				}
+			})
+		},
+	}
+}
+
+func (c *cli) genesisAtHand() (genesis.Document, error) {
+	dir := c.network
+	if dir == "" {
+		var err error
+		if dir, err = c.defaultTestnetDir(); err != nil {
+			return genesis.Document{}, err
+		}
+	}
+	if _, err := testnet.Find(dir); err == nil {
+		return testnet.LoadGenesis(dir)
+	} else if !errors.Is(err, testnet.ErrStopped) || c.network != "" {
+		return genesis.Document{}, err
+	}
+	home, err := c.homeDir()
+	if err != nil {
+		return genesis.Document{}, err
+	}
+	return genesis.Load(home.Genesis())
+}

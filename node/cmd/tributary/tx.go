@@ -1,0 +1,296 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// txResult is what is shown of a transaction.
+type txResult struct {
+	Hash       ledger.Hash   `json:"hash"`
+	Kind       string        `json:"kind"`
+	Signer     string        `json:"signer"`
+	Nonce      uint64        `json:"nonce"`
+	Stage      string        `json:"stage"`
+	Height     uint64        `json:"height,omitempty"`
+	Index      uint32        `json:"index"`
+	Time       *time.Time    `json:"time,omitempty"`
+	Code       string        `json:"code,omitempty"`
+	Fee        drops         `json:"fee"`
+	Paid       drops         `json:"paid"`
+	Burned     drops         `json:"burned"`
+	DropReason string        `json:"drop_reason,omitempty"`
+	Entries    []entryResult `json:"entries,omitempty"`
+}
+
+// entryResult is what became of an entry of a settlement.
+type entryResult struct {
+	Channel  uint64 `json:"channel_index"`
+	Lane     uint8  `json:"lane"`
+	Code     string `json:"code"`
+	Paid     drops  `json:"paid"`
+	Burned   drops  `json:"burned"`
+	Redeemed drops  `json:"redeemed_total"`
+	Closed   bool   `json:"closed"`
+}
+
+func newTxResult(s client.Status) txResult {
+	r := txResult{
+		Hash: s.Receipt.Hash, Kind: s.Receipt.Kind.String(), Signer: s.Receipt.Signer.String(), Nonce: s.Receipt.Nonce,
+		Stage: s.Stage.String(), Height: s.Height, Index: s.TxIndex, DropReason: s.DropReason,
+		Fee: drops(s.Receipt.Fee), Paid: drops(s.Receipt.Paid), Burned: drops(s.Receipt.Burned),
+	}
+	if s.Stage == client.StageIncluded || s.Stage == client.StageFinal {
+		r.Code = s.Receipt.Code.String()
+		r.Entries = newEntryResults(&s.Receipt)
+		if !s.Time.IsZero() {
+			r.Time = &s.Time
+		}
+	}
+	return r
+}
+
+func newEntryResults(r *settlement.Receipt) []entryResult {
+	var list []entryResult
+	for _, e := range r.Entries {
+		list = append(list, entryResult{
+			e.Index, e.Lane, e.Code.String(), drops(e.Paid), drops(e.Burned), drops(e.Redeemed), e.Closed,
+		})
+	}
+	return list
+}
+
+// printTx shows a transaction. One that failed ends the program with an error.
+func (c *cli) printTx(s client.Status) error {
+	r := newTxResult(s)
+	err := c.print(r, func(t *table) {
+		t.field("transaction", r.Hash)
+		t.field("kind", r.Kind)
+		t.field("signer", r.Signer)
+		t.field("stage", r.Stage)
+		if r.DropReason != "" {
+			t.field("dropped because", r.DropReason)
+		}
+		if r.Code != "" {
+			t.field("outcome", r.Code)
+			t.field("height", r.Height)
+			t.field("fee", ledger.Amount(r.Fee))
+			t.field("paid", ledger.Amount(r.Paid))
+			t.field("burned", ledger.Amount(r.Burned))
+		}
+		printEntries(t, r.Entries)
+	})
+	if err != nil {
+		return err
+	}
+	return outcome(&s)
+}
+
+func printEntries(t *table, entries []entryResult) {
+	if len(entries) == 0 {
+		return
+	}
+	t.line("")
+	t.row("CHANNEL", "LANE", "OUTCOME", "PAID", "BURNED", "REDEEMED", "CLOSED")
+	for _, e := range entries {
+		t.row(e.Channel, e.Lane, e.Code, ledger.Amount(e.Paid), ledger.Amount(e.Burned), ledger.Amount(e.Redeemed), yes(e.Closed))
+	}
+}
+
+// outcome returns an error for a transaction that did not do what it was to do.
+func outcome(s *client.Status) error {
+	switch {
+	case s.Stage == client.StageDropped:
+		return exitf(exitUnavailable, "the transaction was dropped: %s; submit it again", s.DropReason)
+	case s.Stage >= client.StageIncluded && s.Receipt.Code != chain.CodeOK:
+		return exitf(exitError, "the transaction had no effect: %s", s.Receipt.Code)
+	}
+	return nil
+}
+
+// signing adds the flags of commands that sign.
+func (c *cli) signing(cmd *cobra.Command, from *string) {
+	cmd.Flags().StringVar(from, "from", "", "name of the key that signs and pays the fee")
+	cmd.Flags().StringVar(&c.passphraseFile, "passphrase-file", "", "file whose first line is the key's passphrase")
+}
+
+// submit signs and submits a transaction and shows what became of it. With
+// dryRun it shows what would; with wait "checked" it does not wait for a block.
+func (run *run) submit(from string, kind chain.Kind, payload []byte, how submitHow) error {
+	account, err := run.conn.account(from)
+	if err != nil {
+		return err
+	}
+	if how.dryRun {
+		receipt, err := account.Simulate(run.ctx, kind, payload)
+		if err != nil {
+			return err
+		}
+		run.conn.cli.note("nothing was submitted; this is what would happen now")
+		return run.conn.cli.printTx(client.Status{Stage: client.StageIncluded, Receipt: receipt})
+	}
+	t, err := account.Send(run.ctx, kind, payload)
+	if err != nil {
+		return err
+	}
+	if how.wait == "checked" {
+		return run.conn.cli.printTx(t.Status())
+	}
+	s, err := t.Wait(run.ctx)
+	if err != nil {
+		return err
+	}
+	return run.conn.cli.printTx(s)
+}
+
+// submitHow is how a transaction is submitted.
+type submitHow struct {
+	dryRun bool
+	wait   string // final or checked
+}
+
+func (h *submitHow) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&h.dryRun, "dry-run", false, "submit nothing, and show what would happen")
+	cmd.Flags().StringVar(&h.wait, "wait", "final", "return when the transaction is final, or only checked")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if h.wait != "final" && h.wait != "checked" {
+			return usagef("--wait is %q, want final or checked", h.wait)
+		}
+		return nil
+	}
+}
+
+func (c *cli) txCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "tx", Short: "Move money, and follow transactions"}
+	cmd.AddCommand(c.txTransferCommand(), c.txShowCommand(), c.txWaitCommand(), c.txListCommand())
+	return cmd
+}
+
+func (c *cli) txTransferCommand() *cobra.Command {
+	var from string
+	var how submitHow
+	cmd := &cobra.Command{
+		Use:     "transfer TO AMOUNT",
+		Short:   "Transfer money to an account",
+		Example: "  tributary tx transfer trib1q... 12.5 --from alice",
+		Args:    cobra.ExactArgs(2),
+		RunE: c.connected(func(run *run) error {
+			to, err := run.conn.address(run.args[0])
+			if err != nil {
+				return err
+			}
+			amount, err := ledger.ParseAmount(run.args[1])
+			if err != nil {
+				return &usageError{err}
+			}
+			transfer := settlement.Transfer{Payments: []settlement.Payment{{To: to, Amount: amount}}}
+			return run.submit(from, chain.KindTransfer, transfer.Encode(), how)
+		}),
+	}
+	c.signing(cmd, &from)
+	how.flags(cmd)
+	return cmd
+}
+
+func (c *cli) txShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show HASH",
+		Short: "Show a transaction",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.connected(func(run *run) error {
+			hash, err := parseHash(run.args[0])
+			if err != nil {
+				return err
+			}
+			s, err := run.conn.Transaction(run.ctx, hash)
+			if err != nil {
+				return err
+			}
+			if s.Receipt.Kind == chain.KindSettle {
+				if s, err = run.conn.Settlement(run.ctx, hash); err != nil {
+					return err
+				}
+			}
+			return c.printTx(s)
+		}),
+	}
+}
+
+func (c *cli) txWaitCommand() *cobra.Command {
+	var stage string
+	cmd := &cobra.Command{
+		Use:   "wait HASH",
+		Short: "Wait until a transaction is final",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.connected(func(run *run) error {
+			hash, err := parseHash(run.args[0])
+			if err != nil {
+				return err
+			}
+			want := client.StageFinal
+			switch stage {
+			case "final":
+			case "included":
+				want = client.StageIncluded
+			default:
+				return usagef("--stage is %q, want final or included", stage)
+			}
+			s, err := run.conn.WaitFor(run.ctx, hash, want)
+			if err != nil {
+				return err
+			}
+			return c.printTx(s)
+		}),
+	}
+	cmd.Flags().StringVar(&stage, "stage", "final", "final or included")
+	return cmd
+}
+
+func (c *cli) txListCommand() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list ADDRESS|NAME",
+		Short: "List the transactions that an account signed, newest first",
+		Args:  cobra.ExactArgs(1),
+		RunE: c.connected(func(run *run) error {
+			signer, err := run.conn.address(run.args[0])
+			if err != nil {
+				return err
+			}
+			return c.printTxs(limit, run.conn.Transactions(run.ctx, signer))
+		}),
+	}
+	limitFlag(cmd, &limit)
+	return cmd
+}
+
+// limitFlag adds --limit to a command that lists.
+func limitFlag(cmd *cobra.Command, limit *int) {
+	cmd.Flags().IntVar(limit, "limit", 50, "at most so many; 0 for all")
+}
+
+// printTxs lists transactions.
+func (c *cli) printTxs(limit int, list func(func(client.Status, error) bool)) error {
+	rows := []txResult{}
+	for s, err := range list {
+		if err != nil {
+			return err
+		}
+		rows = append(rows, newTxResult(s))
+		if limit > 0 && len(rows) == limit {
+			break
+		}
+	}
+	return c.print(rows, func(t *table) {
+		t.row("TRANSACTION", "KIND", "HEIGHT", "OUTCOME", "PAID", "FEE")
+		for _, r := range rows {
+			t.row(r.Hash, r.Kind, r.Height, r.Code, ledger.Amount(r.Paid), ledger.Amount(r.Fee))
+		}
+	})
+}
