@@ -176,7 +176,8 @@ func (s *Server) options(out *outcome) []grpc.ServerOption {
 
 // Serve serves on listeners until ctx ends, and closes them. It then says
 // NOT_SERVING, ends streams with UNAVAILABLE and lets calls finish within
-// ShutdownTimeout. The error is nil if it ended because ctx did.
+// ShutdownTimeout. The error is nil if it ended because ctx did. A listener off
+// loopback without TLS is refused with ErrPlaintext before anything is served.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	for _, l := range listeners {
 		if s.cfg.TLS == nil && !s.cfg.Plaintext && !localOnly(l.Addr()) {
