@@ -138,7 +138,7 @@ func startEngine(ctx context.Context, dir string) (_ *engineNet, err error) {
 	logger := slog.New(slog.DiscardHandler)
 	for i := range validators {
 		home := filepath.Join(dir, fmt.Sprint("engine", i))
-		store, err := badgerkv.Open(badgerkv.Options{Dir: filepath.Join(home, "db")})
+		store, err := badgerkv.Open(badgerkv.Main(filepath.Join(home, "db")))
 		if err != nil {
 			return nil, err
 		}

@@ -41,8 +41,10 @@ type world struct {
 	payer  ledger.PrivateKey
 	payees []*payee
 	nodes  []*grpc.ClientConn
-	turn   atomic.Uint64 // submits go round the nodes
+	turn   atomic.Uint64 // opens and transfers go round the nodes
 	nonce  uint64        // of the payer; owned by the goroutine that opens
+	queue  []batch       // signed and not yet submitted
+	signer int           // the payee whose turn it is to sign
 }
 
 // payee settles the channels that pay it.
@@ -158,20 +160,27 @@ func (w *world) openBatch(ctx context.Context, p *payee, nonce uint64, n int) ([
 type batch struct {
 	raw     []byte
 	entries int
+	node    int // a payee always submits to the same one
 }
 
-// sign returns signed batches of at least n entries in all, the payees taking
-// turns, so that no account has more batches under way than its nonce window.
-func (w *world) sign(n int, lane uint8) []batch {
+// sign signs batches until at least n entries wait in the queue, the payees
+// taking turns, so that no account has more batches under way than its nonce
+// window.
+func (w *world) sign(n int, lane uint8) {
 	type job struct {
+		payee    int
 		p        *payee
 		nonce    uint64
 		channels []openChannel
 		round    int
 	}
 	var jobs []job
-	for total, i := 0, 0; total < n; i++ {
-		p := w.payees[i%payees]
+	total := 0
+	for _, b := range w.queue {
+		total += b.entries
+	}
+	for ; total < n; w.signer = (w.signer + 1) % payees {
+		p := w.payees[w.signer]
 		if len(p.channels) == 0 {
 			continue
 		}
@@ -179,7 +188,7 @@ func (w *world) sign(n int, lane uint8) []batch {
 			p.next, p.round = 0, p.round+1
 		}
 		to := min(p.next+batchEntries, len(p.channels))
-		jobs = append(jobs, job{p: p, nonce: p.nonce, channels: p.channels[p.next:to], round: p.round + 1})
+		jobs = append(jobs, job{payee: w.signer, p: p, nonce: p.nonce, channels: p.channels[p.next:to], round: p.round + 1})
 		total += to - p.next
 		p.next = to
 		p.nonce++
@@ -190,11 +199,12 @@ func (w *world) sign(n int, lane uint8) []batch {
 	for i, j := range jobs {
 		group.Go(func() error {
 			out[i] = w.signBatch(j.p, j.nonce, j.channels, j.round, lane)
+			out[i].node = j.payee % len(w.nodes)
 			return nil
 		})
 	}
 	_ = group.Wait() // the jobs cannot fail
-	return out
+	w.queue = append(w.queue, out...)
 }
 
 func (w *world) signBatch(p *payee, nonce uint64, channels []openChannel, round int, lane uint8) batch {
@@ -216,7 +226,7 @@ func (w *world) signBatch(p *payee, nonce uint64, channels []openChannel, round 
 func (w *world) settle(ctx context.Context, b batch) error {
 	ctx, cancel := context.WithTimeout(ctx, submitLimit)
 	defer cancel()
-	res, err := settlementv1.NewSettlementServiceClient(w.node()).SubmitSettlement(ctx, &settlementv1.SubmitSettlementRequest{
+	res, err := settlementv1.NewSettlementServiceClient(w.nodes[b.node]).SubmitSettlement(ctx, &settlementv1.SubmitSettlementRequest{
 		Transaction: &settlementv1.SubmitSettlementRequest_SignedTx{SignedTx: b.raw}, WaitFor: chainv1.Stage_STAGE_FINAL,
 	})
 	if err != nil {
@@ -229,39 +239,47 @@ func (w *world) settle(ctx context.Context, b batch) error {
 	return nil
 }
 
-// closedLoop keeps inFlight batches under way until the deadline or until they
-// are used up, and counts final entries as they come.
-func (w *world) closedLoop(ctx context.Context, batches []batch, deadline time.Time, final *atomic.Int64) (used int, err error) {
+// closedLoop keeps batches of the queue under way until the deadline, and counts
+// final entries as they come. A channel's next voucher is not sent before most
+// of the channels have had their turn, so that none overtakes another.
+func (w *world) closedLoop(ctx context.Context, deadline time.Time, final *atomic.Int64) (used []batch, err error) {
+	perRound := 0
+	for _, p := range w.payees {
+		perRound += (len(p.channels) + batchEntries - 1) / batchEntries
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
-	for range inFlight {
+	for range max(1, min(inFlight, perRound/2)) {
 		group.Go(func() error {
 			for time.Now().Before(deadline) {
 				i := int(next.Add(1)) - 1
-				if i >= len(batches) {
-					return nil
+				if i >= len(w.queue) {
+					return errors.New("the signed batches did not last: sign more")
 				}
-				if err := w.settle(ctx, batches[i]); err != nil {
+				if err := w.settle(ctx, w.queue[i]); err != nil {
 					return err
 				}
-				final.Add(int64(batches[i].entries))
+				final.Add(int64(w.queue[i].entries))
 			}
 			return nil
 		})
 	}
 	err = group.Wait()
-	return min(int(next.Load()), len(batches)), err
+	n := min(int(next.Load()), len(w.queue))
+	used, w.queue = w.queue[:n], w.queue[n:]
+	return used, err
 }
 
-// openLoop submits batches at a fixed rate, whatever the answers do, and returns
-// the time from each scheduled send to its final answer.
-func (w *world) openLoop(ctx context.Context, batches []batch, entriesPerSecond float64) ([]time.Duration, error) {
+// openLoop submits the first batches of the queue at a fixed rate for some time,
+// whatever the answers do, and returns the time from each scheduled send to its
+// final answer.
+func (w *world) openLoop(ctx context.Context, entriesPerSecond float64, duration time.Duration) ([]time.Duration, error) {
 	group, ctx := errgroup.WithContext(ctx)
-	latencies := make([]time.Duration, len(batches))
-	begin, sent := time.Now(), 0
+	latencies := make([]time.Duration, len(w.queue))
+	begin, sent, n := time.Now(), 0, 0
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for i, b := range batches {
+	for ; n < len(w.queue) && float64(sent) < entriesPerSecond*duration.Seconds(); n++ {
 		due := begin.Add(time.Duration(float64(sent) / entriesPerSecond * float64(time.Second)))
 		timer.Reset(time.Until(due))
 		select {
@@ -269,14 +287,16 @@ func (w *world) openLoop(ctx context.Context, batches []batch, entriesPerSecond 
 		case <-ctx.Done():
 			return nil, errors.Join(ctx.Err(), group.Wait())
 		}
+		b, latency := w.queue[n], &latencies[n]
 		group.Go(func() error {
 			err := w.settle(ctx, b)
-			latencies[i] = time.Since(due)
+			*latency = time.Since(due)
 			return err
 		})
 		sent += b.entries
 	}
-	return latencies, group.Wait()
+	w.queue = w.queue[n:]
+	return latencies[:n], group.Wait()
 }
 
 // transfers submits n transfers of one recipient each and waits until they are final.

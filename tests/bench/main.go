@@ -212,26 +212,22 @@ func (s span) cpu() float64 {
 // sustained runs the closed loop for warm-up and window and reports on the window.
 func (w *world) sustained(ctx context.Context, net *testnet.Network, warm, window time.Duration, lane uint8, expect int) (span, error) {
 	var final atomic.Int64
-	batches := w.sign(int(float64(expect)*(warm+window).Seconds()), lane)
-	used, err := w.closedLoop(ctx, batches, time.Now().Add(warm), &final)
-	if err != nil {
+	w.sign(int(float64(expect)*(warm+window).Seconds()), lane)
+	if _, err := w.closedLoop(ctx, time.Now().Add(warm), &final); err != nil {
 		return span{}, err
 	}
-	batches = batches[used:]
 	var s span
+	var err error
 	if s.from, err = measure(net); err != nil {
 		return s, err
 	}
 	final.Store(0)
-	used, err = w.closedLoop(ctx, batches, time.Now().Add(window), &final)
+	used, err := w.closedLoop(ctx, time.Now().Add(window), &final)
 	if err != nil {
 		return s, err
 	}
-	if used == len(batches) {
-		return s, fmt.Errorf("the %d signed batches did not last the window: sign more than for %d entries a second", len(batches), expect)
-	}
 	s.entries = final.Load()
-	for _, b := range batches[:used] {
+	for _, b := range used {
 		s.bytes += int64(len(b.raw))
 	}
 	s.to, err = measure(net)
@@ -263,7 +259,8 @@ func (b *bench) mainRun(ctx context.Context) error {
 
 	half := s.perSecond() / 2
 	b.report.step("open loop at half of that")
-	latencies, err := w.openLoop(ctx, w.sign(int(half*b.window.Seconds()), 0), half)
+	w.sign(int(half*b.window.Seconds())+batchEntries, 0)
+	latencies, err := w.openLoop(ctx, half, b.window)
 	if err != nil {
 		return err
 	}
@@ -299,8 +296,14 @@ func (b *bench) resident(net *testnet.Network, suffix string) error {
 // lone measures single batches of one entry on an otherwise idle network.
 func (b *bench) lone(ctx context.Context, w *world) error {
 	var latencies []time.Duration
+	p := w.payees[0]
+	for _, waiting := range w.queue { // the lone ones come next
+		if err := w.settle(ctx, waiting); err != nil {
+			return err
+		}
+	}
+	w.queue = nil
 	for i := range 20 {
-		p := w.payees[0]
 		one := w.signBatch(p, p.nonce, p.channels[i:i+1], rounds-1, 0)
 		p.nonce++
 		begin := time.Now()
