@@ -11,7 +11,8 @@ import (
 
 // registerMetrics registers what the node samples of itself.
 func (n *Node) registerMetrics() error {
-	if _, err := n.metrics.NewChain(n.chain.ID(), n.chainSample); err != nil {
+	var err error
+	if n.counts, err = n.metrics.NewChain(n.chain.ID(), n.chainSample); err != nil {
 		return err
 	}
 	return n.metrics.NewNode(n.nodeSample)
@@ -48,5 +49,7 @@ func (n *Node) nodeSample() telemetry.NodeSample {
 	if free, err := badgerkv.FreeBytes(n.home.Data()); err == nil {
 		out.DiskFree = free
 	}
+	tables, valueLog := n.store.Size()
+	out.StoreLSM, out.StoreVlog = uint64(tables), uint64(valueLog) //nolint:gosec // sizes
 	return out
 }

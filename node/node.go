@@ -47,6 +47,8 @@ type Node struct {
 	genesis genesis.Document
 	secure  *tls.Config // nil for plaintext
 	metrics *telemetry.Registry
+	counts  *telemetry.Chain
+	store   *badgerkv.Store
 	layer   *layer.Settlement
 	exec    *exec.Executor
 	nodeKey *comet.NodeKey
@@ -116,7 +118,10 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	store.MemTableSize = int64(n.cfg.Store.Memtable) //nolint:gosec // bounded by the settings
 	store.MinFree = 0                                // checked already
 	store.Logger = n.module("store")
-	n.layer, err = layer.Open(store, layer.Options{State: statetree.Options{
+	if n.store, err = badgerkv.Open(store); err != nil {
+		return err
+	}
+	n.layer, err = layer.New(n.store, layer.Options{State: statetree.Options{
 		Tables:         settlement.Tables(),
 		PageCacheBytes: int64(n.cfg.Store.PageCache), //nolint:gosec // bounded by the settings
 		KeepVersions:   n.cfg.Store.KeepVersions,
@@ -198,6 +203,8 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 			Burst:             g.Burst,
 			MaxDeadline:       g.MaxDeadline.Duration,
 		},
+		HealthInterval: sampleInterval,
+
 		Metrics: n.metrics,
 		Now:     time.Now,
 		Log:     n.module("api"),
@@ -241,6 +248,9 @@ func (n *Node) Close() error {
 	}
 	if n.layer != nil {
 		errs = append(errs, n.layer.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
 	}
 	if n.lock != nil {
 		errs = append(errs, n.lock.Release())

@@ -17,6 +17,9 @@ const (
 	consensusStop = 15 * time.Second
 	// garbageInterval is how often the store's value log is looked at.
 	garbageInterval = 10 * time.Minute
+	// garbageShare is how much of a file of the value log must be garbage for it
+	// to be rewritten.
+	garbageShare = 0.5
 )
 
 // Run runs the node until ctx ends, and then stops it in good order and returns
@@ -90,6 +93,7 @@ func (n *Node) runHTTP(ctx context.Context) error {
 func (n *Node) upkeep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.watch(ctx) })
+	group.Go(func() error { return n.observe(ctx) })
 	group.Go(func() error { return n.guardDisk(ctx) })
 	group.Go(func() error { return n.layer.Run(ctx) })
 	group.Go(func() error { return n.collectGarbage(ctx) })
@@ -108,7 +112,7 @@ func (n *Node) collectGarbage(ctx context.Context) error {
 		}
 		for more := true; more && ctx.Err() == nil; {
 			var err error
-			if more, err = n.layer.CollectGarbage(); err != nil {
+			if more, err = n.store.CollectGarbage(garbageShare); err != nil {
 				n.log.LogAttrs(ctx, slog.LevelWarn, "collect garbage of the store", slog.Any("err", err))
 			}
 		}

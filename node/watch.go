@@ -55,8 +55,7 @@ func (n *Node) watch(ctx context.Context) error {
 		s := n.look()
 		if s.chain.Halt != nil && !halted {
 			halted = true
-			n.log.LogAttrs(ctx, slog.LevelError, "the main chain is halted on this node; the process stays so that it can be examined",
-				slog.Uint64("height", s.chain.Halt.Height), slog.String("reason", s.chain.Halt.Reason))
+			n.reportHalt(ctx, s)
 		}
 		select {
 		case <-ctx.Done():

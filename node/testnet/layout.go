@@ -102,7 +102,7 @@ func openOrCreate(ctx context.Context, o Options) (*Layout, error) {
 		return nil, err
 	}
 	o.say("making %d validators in %s", o.Validators, o.Dir)
-	return create(o, sites, false)
+	return create(o, sites, o.TLS)
 }
 
 func localSites(ctx context.Context, o Options) ([]site, error) {

@@ -50,7 +50,8 @@ func (l *local) start() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n, err := node.Open(ctx, node.Options{
-		Home: home.Dir(l.network.Nodes[l.index].Home), Config: settings, Log: log, InMemory: l.network.options.InMemory,
+		Home: home.Dir(l.network.Nodes[l.index].Home), Config: settings, Log: log,
+		Build: l.network.options.Build, InMemory: l.network.options.InMemory,
 	})
 	if err != nil {
 		cancel()

@@ -10,6 +10,7 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/config"
 	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/node/telemetry"
 )
 
 const (
@@ -44,6 +45,9 @@ type Options struct {
 	// BasePort is where the addresses count from, as DefaultBasePort says. 0
 	// picks free ports.
 	BasePort int
+	// TLS gives the nodes certificates of an authority made for the network; see
+	// Layout.CA.
+	TLS bool
 	// Params changes the consensus parameters, which are
 	// settlement.LocalParams.
 	Params func(*settlement.Params)
@@ -56,6 +60,8 @@ type Options struct {
 	// Handler takes the log lines of node i of a network in one process. nil
 	// means a file node.log in its home directory.
 	Handler func(i int) slog.Handler
+	// Build is what nodes in one process say they were made from.
+	Build telemetry.Build
 	// Progress takes a line for every step; nil means none.
 	Progress io.Writer
 }

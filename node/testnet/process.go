@@ -62,8 +62,10 @@ func (p *process) start() error {
 }
 
 func (p *process) stop(ctx context.Context) error {
-	if err := p.signal(syscall.SIGTERM); err != nil {
-		return err
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} { // it may be frozen
+		if err := p.signal(s); err != nil {
+			return err
+		}
 	}
 	select {
 	case <-p.exited():

@@ -57,8 +57,9 @@ func (c *cli) run(ctx context.Context, args []string) int {
 // root builds the tree of commands.
 func (c *cli) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "tributary",
-		Short: "A ledger node that settles payment channels",
+		Use:                   "tributary",
+		Short:                 "A ledger node that settles payment channels",
+		DisableFlagsInUseLine: true,
 		Long: `Tributary settles payment channels on a chain that its validators agree on.
 
   tributary testnet up               a network of four validators on this machine
@@ -119,11 +120,14 @@ func group(cmd *cobra.Command) {
 		}
 	}
 	if cmd.HasSubCommands() && cmd.RunE == nil {
+		cmd.DisableFlagsInUseLine = true
 		cmd.Args = cobra.ArbitraryArgs
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && !cmd.HasParent() {
+				return cmd.Help()
+			}
 			if len(args) == 0 {
-				_ = cmd.Usage()
-				return &usageError{errors.New("which subcommand?")}
+				return &usageError{fmt.Errorf("which subcommand? %s", strings.Join(names(cmd), ", "))}
 			}
 			text := fmt.Sprintf("unknown subcommand %q", args[0])
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
@@ -148,6 +152,17 @@ func (c *cli) getenv(name string) string {
 		}
 	}
 	return ""
+}
+
+// names lists the subcommands of cmd.
+func names(cmd *cobra.Command) []string {
+	var list []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			list = append(list, sub.Name())
+		}
+	}
+	return list
 }
 
 // homeDir returns the home directory.

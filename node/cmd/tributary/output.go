@@ -94,10 +94,14 @@ func cellText(cell any) string {
 	}
 }
 
-// plural returns "1 channel" or "2 channels".
+// plural returns "1 channel" or "2 channels", "1 batch" or "2 batches".
 func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+	switch {
+	case n == 1:
+	case strings.HasSuffix(noun, "ch"):
+		noun += "es"
+	default:
+		noun += "s"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %s", n, noun)
 }

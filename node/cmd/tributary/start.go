@@ -47,10 +47,7 @@ A chain that halts does not end the process: 'tributary status' and
 				}()
 			}
 			n, err := node.Open(ctx, node.Options{
-				Home: dir, Config: settings, Log: log, Build: telemetry.Build{
-					Version: c.build.Version, Commit: c.build.Commit, Go: c.build.Go,
-					Comet: c.build.Modules["github.com/cometbft/cometbft"],
-				},
+				Home: dir, Config: settings, Log: log, Build: c.build.telemetry(),
 			})
 			if err != nil {
 				return err

@@ -98,7 +98,7 @@ func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err err
 	begin := time.Now()
 	o := testnet.Options{
 		Dir: dir, Name: up.name, Validators: up.validators, BasePort: up.basePort, InMemory: up.ephemeral,
-		Discard: !up.keep, Progress: c.stderr,
+		Discard: !up.keep, Build: c.build.telemetry(), Progress: c.stderr,
 	}
 	var n *testnet.Network
 	if up.processes {

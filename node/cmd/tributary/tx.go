@@ -29,6 +29,9 @@ type txResult struct {
 	Entries    []entryResult `json:"entries,omitempty"`
 }
 
+// stageSimulated is the stage of what was only tried.
+const stageSimulated client.Stage = 0xff
+
 // entryResult is what became of an entry of a settlement.
 type entryResult struct {
 	Channel  uint64 `json:"channel_index"`
@@ -46,7 +49,10 @@ func newTxResult(s client.Status) txResult {
 		Stage: s.Stage.String(), Height: s.Height, Index: s.TxIndex, DropReason: s.DropReason,
 		Fee: drops(s.Receipt.Fee), Paid: drops(s.Receipt.Paid), Burned: drops(s.Receipt.Burned),
 	}
-	if s.Stage == client.StageIncluded || s.Stage == client.StageFinal {
+	if s.Stage == stageSimulated {
+		r.Stage = "simulated"
+	}
+	if s.Stage == client.StageIncluded || s.Stage == client.StageFinal || s.Stage == stageSimulated {
 		r.Code = s.Receipt.Code.String()
 		r.Entries = newEntryResults(&s.Receipt)
 		if !s.Time.IsZero() {
@@ -79,7 +85,9 @@ func (c *cli) printTx(s client.Status) error {
 		}
 		if r.Code != "" {
 			t.field("outcome", r.Code)
-			t.field("height", r.Height)
+			if r.Height != 0 {
+				t.field("height", r.Height)
+			}
 			t.field("fee", ledger.Amount(r.Fee))
 			t.field("paid", ledger.Amount(r.Paid))
 			t.field("burned", ledger.Amount(r.Burned))
@@ -133,7 +141,7 @@ func (run *run) submit(from string, kind chain.Kind, payload []byte, how submitH
 			return err
 		}
 		run.conn.cli.note("nothing was submitted; this is what would happen now")
-		return run.conn.cli.printTx(client.Status{Stage: client.StageIncluded, Receipt: receipt})
+		return run.conn.cli.printTx(client.Status{Stage: stageSimulated, Receipt: receipt})
 	}
 	t, err := account.Send(run.ctx, kind, payload)
 	if err != nil {

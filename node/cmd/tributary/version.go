@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tributary-network/tributary/node/telemetry"
 )
 
 // build says what the program was made from.
@@ -56,6 +58,11 @@ func readBuild(version, commit string) build {
 		}
 	}
 	return b
+}
+
+// telemetry is what the node's metrics tell of the build.
+func (b build) telemetry() telemetry.Build {
+	return telemetry.Build{Version: b.Version, Commit: b.Commit, Go: b.Go, Comet: b.Modules["github.com/cometbft/cometbft"]}
 }
 
 func (c *cli) versionCommand() *cobra.Command {
