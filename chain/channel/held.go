@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"encoding/binary"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -143,9 +144,17 @@ func auditRow(v chain.View, index uint64, encoded []byte) error {
 	if err != nil {
 		return err
 	}
-	var lanes ledger.Amount
-	for lane := range uint8(Lanes) {
-		l, _ := laneOf(v, row(encoded), index, lane)
+	lanes := c.Lane0.Redeemed
+	for used := c.LanesUsed >> 1 << 1; used != 0; used &= used - 1 {
+		lane := uint8(bits.TrailingZeros64(used))
+		at := v.Get(laneKey(index, lane))
+		if len(at) != 8 {
+			return fmt.Errorf("lane %d: %w", lane, rowError("lane number", len(at), 8))
+		}
+		l, err := DecodeLane(v.Get(LaneRows().Key(binary.BigEndian.Uint64(at))))
+		if err != nil {
+			return fmt.Errorf("lane %d: %w", lane, err)
+		}
 		lanes += l.Redeemed
 	}
 	if lanes != c.Redeemed || c.Redeemed > c.Deposit {

@@ -20,24 +20,14 @@ func conserved(v chain.View, changes chain.Changes, before, after *books) error 
 	var was, is Totals
 	for i := range changes {
 		c := &changes[i]
-		switch c.Key[0] {
-		case prefixAccount:
-			if old := v.Get(c.Key); old != nil {
-				was.Accounts += balanceOf(old)
-			}
-			balance := balanceOf(c.Value)
-			if balance > before.supply {
-				return exceeds(c.Key, balance, before.supply)
-			}
-			is.Accounts += balance
-		case channel.Channels().Prefix:
-			escrow, rent := channel.Held(v.Get(c.Key))
-			was.Escrow, was.Rent = was.Escrow+escrow, was.Rent+rent
-			escrow, rent = channel.Held(c.Value)
-			if max(escrow, rent) > before.supply {
-				return exceeds(c.Key, max(escrow, rent), before.supply)
-			}
-			is.Escrow, is.Rent = is.Escrow+escrow, is.Rent+rent
+		if p := c.Key[0]; p != prefixAccount && p != channel.Channels().Prefix {
+			continue
+		}
+		if err := was.count(c.Key, v.Get(c.Key), before.supply); err != nil {
+			return err
+		}
+		if err := is.count(c.Key, c.Value, before.supply); err != nil {
+			return err
 		}
 	}
 	for _, place := range []struct {
@@ -57,6 +47,28 @@ func conserved(v chain.View, changes chain.Changes, before, after *books) error 
 		return fmt.Errorf("%w: burned fell from %d to %d drops", ErrNotConserved, uint64(before.Burned), uint64(after.Burned))
 	}
 	return after.check()
+}
+
+// count adds what the row of an account or a channel holds; a nil row holds
+// nothing.
+func (t *Totals) count(key, row []byte, supply ledger.Amount) error {
+	if row == nil {
+		return nil
+	}
+	if key[0] == prefixAccount {
+		balance := balanceOf(row)
+		t.Accounts += balance
+		if balance > supply {
+			return exceeds(key, balance, supply)
+		}
+		return nil
+	}
+	escrow, rent := channel.Held(row)
+	t.Escrow, t.Rent = t.Escrow+escrow, t.Rent+rent
+	if most := max(escrow, rent); most > supply {
+		return exceeds(key, most, supply)
+	}
+	return nil
 }
 
 // exceeds says that a row lost more than it had, which makes it enormous.

@@ -134,6 +134,7 @@ type bench struct {
 	nonces []uint64
 	view   *state
 	height uint64
+	by     int // signer of the last transaction
 }
 
 const initialBalance = 1_000_000
@@ -184,6 +185,7 @@ const plentyFee = 1 << 40
 // fields returns those of a transaction of account by, with its next nonce.
 func (b *bench) fields(by int, payload encoder) chain.TxFields {
 	b.nonces[by]++
+	b.by = by
 	return chain.TxFields{
 		Kind: kindOf(payload), Zone: b.addrs[by].Zone(), Nonce: b.nonces[by] - 1,
 		MaxFee: plentyFee, Payload: payload.Encode(),
