@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -59,6 +60,7 @@ const (
 	maxMessage       = 16 << 20
 	keepalivePing    = 30 * time.Second
 	keepaliveTimeout = 10 * time.Second
+	connectTimeout   = 5 * time.Second
 )
 
 // Client is a connection to a network. Close it after use.
@@ -173,6 +175,9 @@ func (c *Client) connect(target string) (*endpoint, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepalivePing, Timeout: keepaliveTimeout}),
 		grpc.WithDisableRetry(), // the client has its own
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTimeout, Backoff: backoff.Config{
+			BaseDelay: c.options.retry.MinDelay, Multiplier: 2, Jitter: 0.2, MaxDelay: c.options.retry.MaxDelay,
+		}}),
 	}
 	name := target
 	if c.options.dialer != nil {

@@ -87,28 +87,32 @@ func (s *SettlementStream) Run(ctx context.Context) error {
 }
 
 func (s *SettlementStream) run(ctx context.Context) error {
-	for failures := 1; ; failures++ {
+	for failures := 1; ctx.Err() == nil; failures++ {
 		e := s.client.endpoint()
-		welcome, err := s.stream(ctx, e)
-		if ctx.Err() != nil {
-			break
-		}
+		welcome, broken := s.stream(ctx, e)
 		if welcome {
 			failures = 1
 		}
-		err = errorOf(err)
-		if x, ok := errors.AsType[*Error](err); ok && !comesBack(x) {
-			return fmt.Errorf("settlement stream: %w", err)
-		}
-		s.client.leave(e)
-		s.client.options.log.LogAttrs(ctx, slog.LevelInfo, "settlement stream comes back",
-			slog.String("endpoint", e.target), slog.Any("err", err))
-		if !sleep(ctx, s.client.options.retry.delay(failures, err)) {
-			break
+		if err := s.pause(ctx, e, failures, errorOf(broken)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// pause waits after a stream broke, or returns why there is no coming back.
+func (s *SettlementStream) pause(ctx context.Context, e *endpoint, failures int, broken error) error {
+	if x, ok := errors.AsType[*Error](broken); ok && !comesBack(x) && !done(ctx) {
+		return fmt.Errorf("settlement stream: %w", broken)
+	}
+	s.client.leave(e)
+	s.client.options.log.LogAttrs(ctx, slog.LevelInfo, "settlement stream comes back",
+		slog.String("endpoint", e.target), slog.Any("err", broken))
+	sleep(ctx, s.client.options.retry.delay(failures, broken))
+	return nil
+}
+
+func done(ctx context.Context) bool { return ctx.Err() != nil }
 
 // comesBack reports whether a broken stream may be opened again. One that
 // another stream of the same client has replaced may not: there are two of us.
@@ -382,6 +386,9 @@ func (a *StreamAccount) Submit(ctx context.Context, kind chain.Kind, payload []b
 		}
 		receipt, err := t.stream(ctx, a.stream, len(batch.Entries))
 		if err == nil {
+			if signing < maxSignings && overtaken(&receipt) {
+				continue
+			}
 			return receipt, nil
 		}
 		if signing == maxSignings || !t.renewable(ctx, err) {

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -64,12 +66,22 @@ func (t *Transaction) Status() Status { return t.status }
 // before execution is a *chain.RuleError and has no effect; then the receipt is
 // zero. An *UnknownOutcomeError means that it may still be executed.
 func (a *Account) Submit(ctx context.Context, kind chain.Kind, payload []byte) (settlement.Receipt, error) {
-	t, err := a.send(ctx, kind, payload, stageFinal)
-	if err != nil {
-		return settlement.Receipt{}, err
+	for signing := 1; ; signing++ {
+		t, err := a.send(ctx, kind, payload, stageFinal)
+		if err != nil {
+			return settlement.Receipt{}, err
+		}
+		s, err := t.Wait(ctx)
+		if err != nil || signing == maxSignings || !overtaken(&s.Receipt) {
+			return s.Receipt, err
+		}
 	}
-	s, err := t.Wait(ctx)
-	return s.Receipt, err
+}
+
+// overtaken reports whether a transaction reached a block and had no effect
+// there, because another one had used its nonce or it was too late or too early.
+func overtaken(r *settlement.Receipt) bool {
+	return r.Code == chain.CodeNonceUsed || r.Code == chain.CodeNonceTooHigh || r.Code == chain.CodeExpired
 }
 
 // Send signs a transaction, submits it and returns when a node has checked it.
@@ -109,7 +121,7 @@ func (a *Account) sign(ctx context.Context, kind chain.Kind, payload []byte) (*T
 	}
 	fields := chain.TxFields{
 		Kind: kind, Zone: a.id.Address.Zone(), Nonce: nonce, Payload: payload,
-		MaxFee: settlement.Fee(a.client.network.Params, &chain.Tx{Kind: kind, Payload: payload}),
+		MaxFee: settlement.Fee(a.client.network.Params, &chain.Tx{Kind: kind, Payload: payload}) + feeSalt(),
 	}
 	if life := a.client.options.lifetime; life > 0 {
 		fields.ValidUntil = a.client.head.Load() + life
@@ -128,6 +140,15 @@ func (a *Account) sign(ctx context.Context, kind chain.Kind, payload []byte) (*T
 		account: a, raw: tx.Raw, hash: tx.Hash, kind: kind, nonce: nonce, requestID: newRequestID(),
 		status: Status{Receipt: settlement.Receipt{Hash: tx.Hash, Kind: kind, Signer: tx.Signer, Nonce: nonce}},
 	}, nil
+}
+
+// feeSalt returns some drops that the fee may be higher than it is. It is there
+// to tell transactions apart: if two processes that sign for one account pay the
+// same to the same at the same nonce, these must not be one transaction.
+func feeSalt() ledger.Amount {
+	var b [2]byte
+	rand.Read(b[:]) // never fails
+	return ledger.Amount(binary.BigEndian.Uint16(b[:]))
 }
 
 // send signs and submits, anew if a transaction cannot be executed any more for
@@ -234,13 +255,16 @@ func (t *Transaction) Wait(ctx context.Context) (Status, error) {
 // settle gives the nonce of a final transaction back.
 func (t *Transaction) settle() {
 	t.account.client.saw(t.status.Height)
-	r := &t.status.Receipt
-	if r.Code != chain.CodeOK && r.Fee == 0 { // it may not have used its nonce
+	switch r := &t.status.Receipt; {
+	case r.Code == chain.CodeNonceUsed: // by another one
+		t.end(nonceUsed)
+		t.account.nonces.forget()
+	case r.Code != chain.CodeOK && r.Fee == 0: // without effect; the nonce may be free
 		t.end(nonceDoubt)
 		t.account.nonces.forget()
-		return
+	default:
+		t.end(nonceUsed)
 	}
-	t.end(nonceUsed)
 }
 
 // submit sends the transaction, or asks about it if a node has it, and waits for

@@ -56,15 +56,17 @@ func (p *Payee) checkOffer(offer *channel.CoopClose, least ledger.Amount) error 
 // AuthoriseClose adds the payee's authority to a batch whose entries close
 // channels, so that somebody else can submit it up to block height validUntil.
 func (p *Payee) AuthoriseClose(ctx context.Context, batch *channel.Batch, validUntil uint64) error {
-	root, count, err := channel.ClosingRoot(batch.Entries)
+	authority := channel.Authority{PayeeKey: p.cfg.Account.Key, ValidUntil: validUntil}
+	signing := *batch
+	signing.Auth = &authority
+	auth, err := signing.CloseAuth()
 	if err != nil {
 		return fmt.Errorf("authorise close: %w", err)
 	}
-	auth := channel.CloseAuth{Payee: batch.Payee, Mode: batch.Mode, EntriesRoot: root, Count: count, ValidUntil: validUntil}
-	sig, err := p.cfg.Account.Signer.Sign(ctx, auth.Signed(p.domain.Domain))
+	authority.Signature, err = p.cfg.Account.Signer.Sign(ctx, auth.Signed(p.domain.Domain))
 	if err != nil {
 		return fmt.Errorf("authorise close: %w", err)
 	}
-	batch.Auth = &channel.Authority{PayeeKey: p.cfg.Account.Key, ValidUntil: validUntil, Signature: sig}
+	batch.Auth = &authority
 	return nil
 }

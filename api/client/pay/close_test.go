@@ -182,11 +182,21 @@ func TestFollow(t *testing.T) {
 	payee := openPayee(t, pay.PayeeConfig{})
 	payer := openPayer(t, pay.PayerConfig{})
 	c := track(t, payer, record, key)
+	awaited := make(chan error, 1)
+	go func() { awaited <- payee.Await(t.Context(), record.ID) }()
 	if err := payee.Follow(updates); !errors.Is(err, boom) {
 		t.Errorf("payee: %v, want %v", err, boom)
 	}
 	if err := payer.Follow(updates); !errors.Is(err, boom) {
 		t.Errorf("payer: %v, want %v", err, boom)
+	}
+	if err := <-awaited; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := payee.Await(ctx, ledger.Hash{1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("await of a channel that never comes: %v, want %v", err, context.Canceled)
 	}
 	mustAccept(t, payee, mustPay(t, c, 0, testDeposit+5))
 	total, n := payee.Total()

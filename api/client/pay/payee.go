@@ -12,6 +12,7 @@ import (
 
 	"github.com/tributary-network/tributary/api/client/journal"
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -23,8 +24,8 @@ const (
 	// longer accepts by it.
 	MaxViewAge = 30 * time.Second
 	// SafeWindows is how many challenge windows before a channel's expiry a
-	// Payee stops accepting.
-	SafeWindows = 2
+	// Payee stops accepting: where its redemptions become urgent on the chain.
+	SafeWindows = channel.UrgentWindows
 	// Retain is how long a Payee keeps the claims of a channel after it learnt
 	// that it is closed.
 	Retain = time.Hour
@@ -60,9 +61,9 @@ type Payee struct {
 	view    atomic.Pointer[viewAt]
 	stripe  [stripes]stripe
 
-	// Owned by whoever calls Apply; calls do not overlap.
-	applying   sync.Mutex
-	generation uint32 // counts lists, beginning at 1
+	applying   sync.Mutex    // calls of Apply do not overlap; it guards what follows
+	generation uint32        // counts lists, beginning at 1
+	news       chan struct{} // closed and replaced after every Apply
 
 	due *queue // channels to redeem
 }
@@ -94,7 +95,7 @@ func OpenPayee(cfg PayeeConfig) (*Payee, error) {
 	cfg.Redeem = cfg.Redeem.withDefaults()
 	p := &Payee{
 		cfg: cfg, domain: newDomain(cfg.Domain), now: cfg.Clock.orSystem(), log: cfg.Log,
-		due: newQueue(),
+		due: newQueue(), news: make(chan struct{}),
 	}
 	for i := range p.stripe {
 		p.stripe[i].channels = make(map[ledger.Hash]*payeeChannel)

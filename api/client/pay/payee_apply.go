@@ -3,6 +3,7 @@ package pay
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/ledger"
@@ -25,6 +26,36 @@ func (p *Payee) Apply(u Update) {
 		p.closeUnlisted()
 	}
 	p.see(u.View, u.Listing == ListingEnds)
+	close(p.news)
+	p.news = make(chan struct{})
+}
+
+// Await returns when the payee has heard of the channels, and of all others by a
+// list, so that it can accept on them. A payer may be quicker than the news of
+// the channel that it has opened.
+func (p *Payee) Await(ctx context.Context, ids ...ledger.Hash) error {
+	for {
+		p.applying.Lock()
+		news := p.news
+		p.applying.Unlock()
+		ids = slices.DeleteFunc(slices.Clone(ids), p.knows)
+		if len(ids) == 0 && p.view.Load().listed {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for news of %d channels: %w", len(ids), ctx.Err())
+		}
+	}
+}
+
+func (p *Payee) knows(id ledger.Hash) bool {
+	s := p.stripeOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.channels[id]
+	return ok && c.known
 }
 
 // see records a view of the chain.
