@@ -67,7 +67,7 @@ func (p *pool) add(b *bundle, height uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bundles[key] != nil {
-		return nil // the same, or one that cannot be told from it for now
+		return nil // the same, or one whose key collides with it
 	}
 	if err := p.room(len(b.raw), len(b.records), b.urgent); err != nil {
 		return err

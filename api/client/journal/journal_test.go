@@ -109,7 +109,7 @@ func TestGroups(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				time.Sleep(tt.after)
+				<-time.After(tt.after) // of the bubble: virtual time
 				synctest.Wait()
 				if got := j.Durable(); got != tt.want {
 					t.Errorf("%d records are on disk, want %d", got, tt.want)

@@ -64,7 +64,7 @@ func (s *shop) pay(n int, amount ledger.Amount) pay.Accepted {
 // pass lets d pass. News of the chain keeps coming meanwhile.
 func (s *shop) pass(d time.Duration) {
 	for ; d > 0; d -= 10 * time.Second {
-		time.Sleep(min(d, 10*time.Second))
+		<-time.After(min(d, 10*time.Second)) // of the bubble: virtual time
 		synctest.Wait()
 		s.payee.Apply(pay.Update{View: s.payee.View()})
 	}
