@@ -116,3 +116,36 @@ func BenchmarkApplyBatch(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*batches*benchEntries), "us/entry")
 }
+
+// BenchmarkAdmission is what a node does with a batch of 500 entries before its
+// signatures are verified.
+func BenchmarkAdmission(b *testing.B) {
+	c, s := benchState(b)
+	batch := c.batch(1)
+	for i := range uint64(benchEntries) {
+		batch.Entries = append(batch.Entries, channel.Entry{Index: i * 7, Claim: channel.ClaimVoucher, Cumulative: 100})
+	}
+	tx := c.checked(1, batch)
+	run := func(name string, f func()) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				f()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*benchEntries), "ns/entry")
+		})
+	}
+	run("Fee", func() { settlement.Fee(c.params, &tx.Tx) })
+	run("Urgent/waits", func() { settlement.Urgent(s, c.params, c.height+1, &tx.Tx) })
+	run("Urgent/urgent", func() { settlement.Urgent(s, c.params, 99_000, &tx.Tx) })
+	run("Claims", func() {
+		if needs, _, err := settlement.Claims(s, c.domain, &tx.Tx); err != nil || len(needs) != benchEntries+1 {
+			b.Fatal(len(needs), err)
+		}
+	})
+	run("Admit", func() {
+		if _, err := settlement.Admit(s, c.params, c.domain, c.height+1, &tx.Tx); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
