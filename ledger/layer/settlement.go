@@ -10,9 +10,13 @@
 //	"i/"  the index: receipts, blocks, whatever is looked up but not hashed
 //	"c/"  the stores of the consensus engine for this chain
 //	"v/"  further views by name
+//	"j/"  the journal: a block that is too large for one batch, see below
 //
 // Commit writes the state of a block, its height and application hash and its
-// index entries in one atomic synced batch. After a crash the layer is at some
+// index entries in one atomic synced batch. A block that does not fit one batch
+// of the store is first written as a journal of a few large values, atomically
+// and synced, and then carried out piece by piece, by the next New if need be:
+// no agreed block is too large to commit, whatever the operator's memtable. After a crash the layer is at some
 // height as a whole, never between two, and never ahead of the consensus
 // engine's own stores, which are written before: the engine replays the blocks
 // that the layer lacks.
@@ -31,6 +35,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
@@ -48,9 +53,9 @@ const (
 )
 
 const (
-	// DefaultWriteAheadBytes is the default of Options.WriteAheadBytes. It takes
-	// a quarter of a batch of the main store.
-	DefaultWriteAheadBytes = 4 << 20
+	// DefaultWriteAheadBytes is the default of Options.WriteAheadBytes. With what
+	// the store adds to each write it takes an eighth of a batch of the main store.
+	DefaultWriteAheadBytes = 2 << 20
 
 	// pruneStep is how many versions of the state tree are deleted at a time.
 	pruneStep = 4
@@ -78,6 +83,8 @@ type Settlement struct {
 	opts  Options
 	prune chan struct{} // capacity 1: there is something to prune
 
+	journalled atomic.Int64 // commits that took the journal
+
 	mu     sync.Mutex // guards failed
 	failed error      // of an earlier Commit
 }
@@ -101,6 +108,9 @@ func Open(store badgerkv.Options, o Options) (*Settlement, error) {
 func New(store kv.Store, o Options) (*Settlement, error) {
 	if o.WriteAheadBytes == 0 {
 		o.WriteAheadBytes = DefaultWriteAheadBytes
+	}
+	if err := replay(store); err != nil {
+		return nil, fmt.Errorf("open settlement layer: %w", err)
 	}
 	tree, err := statetree.Open(kv.Prefixed(store, []byte(statePrefix)), o.State)
 	if err != nil {
@@ -152,9 +162,8 @@ func (s *Settlement) Prepare(height uint64, changes chain.Changes) (ledger.Hash,
 }
 
 // Commit makes the prepared block durable together with its index entries, in
-// any order, of which a nil value deletes, and then shows it to readers. An error
-// that wraps kv.ErrBatchTooLarge means that block and index do not fit one batch
-// of the store.
+// any order, of which a nil value deletes, and then shows it to readers. The
+// entries must not be modified meanwhile.
 func (s *Settlement) Commit(index []chain.Change) error {
 	if err := s.failure(); err != nil {
 		return err
@@ -183,12 +192,11 @@ func (s *Settlement) commit(index []chain.Change) error {
 	if err := s.tree.WriteAhead(s.opts.WriteAheadBytes); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	b := s.store.NewBatch()
-	defer b.Discard()
-	if err := s.tree.WriteTo(kv.PrefixedWriter(b, []byte(statePrefix))); err != nil {
+	var all spool
+	if err := s.tree.WriteTo(kv.PrefixedWriter(&all, []byte(statePrefix))); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	w := kv.PrefixedWriter(b, []byte(indexPrefix))
+	w := kv.PrefixedWriter(&all, []byte(indexPrefix))
 	for _, e := range index {
 		var err error
 		if e.Value == nil {
@@ -200,7 +208,12 @@ func (s *Settlement) commit(index []chain.Change) error {
 			return fmt.Errorf("commit: write index entry %x: %w", e.Key, err)
 		}
 	}
-	if err := b.Commit(true); err != nil {
+	err := put(s.store, all.writes, true)
+	if errors.Is(err, kv.ErrBatchTooLarge) { // and nothing of it was applied
+		s.journalled.Add(1)
+		err = journalled(s.store, all.writes)
+	}
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return s.tree.Apply()
@@ -239,6 +252,10 @@ func (s *Settlement) Prove(key []byte) (*stateproof.Statement, error) { return s
 
 // Schema returns what verifies proofs of this state.
 func (s *Settlement) Schema() stateproof.Schema { return s.tree.Schema() }
+
+// Journalled returns how many commits since Open did not fit one batch of the
+// store and took the journal, which writes everything twice.
+func (s *Settlement) Journalled() int64 { return s.journalled.Load() }
 
 // Stats returns figures of the state tree. It waits for a running Prepare.
 func (s *Settlement) Stats() statetree.Stats { return s.tree.Stats() }

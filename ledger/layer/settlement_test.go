@@ -428,39 +428,3 @@ func TestRunPrunes(t *testing.T) {
 		t.Errorf("versions %d to %d are kept", st.Oldest, st.Version)
 	}
 }
-
-// TestTooLarge has a block that cannot be committed in one batch.
-func TestTooLarge(t *testing.T) {
-	t.Parallel()
-	o := badgerkv.Small(t.TempDir())
-	l, err := layer.Open(o, options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := advance(l, 3); err != nil {
-		t.Fatal(err)
-	}
-	root := l.AppHash()
-	var c chain.Changes
-	for i := range 20_000 {
-		c = append(c, chain.Change{Key: fmt.Appendf(nil, "k%08d", i), Value: make([]byte, 64)})
-	}
-	if _, err := l.Prepare(4, c); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Commit(nil); !errors.Is(err, kv.ErrBatchTooLarge) {
-		t.Errorf("Commit: %v, want %v", err, kv.ErrBatchTooLarge)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if l, err = layer.Open(o, options()); err != nil {
-		t.Fatal(err)
-	}
-	if l.Height() != 3 || l.AppHash() != root {
-		t.Errorf("opened again at height %d", l.Height())
-	}
-	if err := errors.Join(advance(l, 5), l.Close()); err != nil {
-		t.Error(err)
-	}
-}
