@@ -264,7 +264,7 @@ func (s *session) count(channels []*pay.PayerChannel, expiring *pay.PayerChannel
 func TestPayerClosesWhileVouchersFly(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, pay.RedeemPolicy{Threshold: 5_000})
-	channels := s.open(20, 1_000_000, 2_000)
+	channels := s.open(8, 1_000_000, 2_000)
 	var wg sync.WaitGroup
 	for i, c := range channels {
 		wg.Go(func() {

@@ -102,7 +102,7 @@ func TestStreamComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := n.client(t, client.WithEndpoints("node1"))
-	const channels, rounds = 20, 25
+	const channels, rounds = 12, 12
 	records, keys := openChannels(t, c, channels)
 	stream, _ := runStream(t, c)
 	payee := c.Account(identityOf(1)).Over(stream)

@@ -232,9 +232,9 @@ func (c *Client) Follow(ctx context.Context, of Parties) iter.Seq2[pay.Update, e
 				err = c.list(ctx, of, *m.View, yield)
 				listed = err == nil
 			case m.View != nil:
-				err = deliver(yield, pay.Update{View: *m.View})
+				err = c.advance(ctx, *m.View, yield)
 			case m.Event != nil && listed:
-				err = c.tell(ctx, m.Event, yield)
+				err = c.tell(ctx, of, m.Event, yield)
 			}
 			switch {
 			case errors.Is(err, errStopped):
@@ -273,11 +273,26 @@ func (c *Client) list(ctx context.Context, of Parties, view pay.View, yield func
 	return deliver(yield, pay.Update{Listing: pay.ListingEnds, View: view})
 }
 
-// tell yields an event, and of a new channel its record, which has more than the
-// event.
-func (c *Client) tell(ctx context.Context, e *pay.Event, yield func(pay.Update, error) bool) error {
+// advance yields how far the node is, unless it knows that the chain is further:
+// then it is silent, and the last view grows old.
+func (c *Client) advance(ctx context.Context, view pay.View, yield func(pay.Update, error) bool) error {
+	s, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ch := range s.Chains {
+		if ch.Chain == c.network.Domain.Chain && ch.CatchingUp {
+			return nil
+		}
+	}
+	return deliver(yield, pay.Update{View: view})
+}
+
+// tell yields an event, and to a payee the record of a new channel, which has
+// more than the event. A payer has it already.
+func (c *Client) tell(ctx context.Context, of Parties, e *pay.Event, yield func(pay.Update, error) bool) error {
 	u := pay.Update{Event: e}
-	if e.Kind == channel.EventOpened {
+	if e.Kind == channel.EventOpened && !of.Payee.IsZero() {
 		info, err := c.Channel(ctx, e.ID)
 		if err != nil {
 			return err

@@ -136,10 +136,11 @@ func (c *PayerChannel) RequestClose(ctx context.Context) error {
 		return fmt.Errorf("request close of channel %s: %w", c.ID(), err)
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.record.CloseAt == 0 {
-		c.record.CloseAt = c.record.ExpiresAt // at the latest; the event says when
+		c.record.CloseAt = c.record.ExpiresAt // at the latest
 	}
+	c.mu.Unlock()
+	_ = c.Refresh(ctx) // for when exactly; it is requested all the same
 	return nil
 }
 
