@@ -199,7 +199,7 @@ func TestSessions(t *testing.T) {
 	// One expires: it is redeemed when its end comes near, and the chain closes it.
 	expiring := channels[4]
 	s.network.steps(int(expiring.Record().ExpiresAt-2*uint64(params.DefaultChallenge)-s.network.height()) + 1)
-	until(t, "the refusal near the end", func() bool { return errors.Is(s.pay(expiring, 0, 10), pay.Expiring.Err()) })
+	until(t, "the refusal near the end", func() bool { return errors.Is(s.pay(expiring, 0, 50), pay.Expiring.Err()) })
 	until(t, "the redemption before the end", func() bool {
 		b, _ := s.payee.Balance(expiring.ID())
 		return b.Unredeemed == 0
