@@ -127,7 +127,7 @@ func (e *Entry) Size() int {
 		}
 	case ClaimHash:
 		n += 8 + 8 + ledger.HashSize + 8 + 4 + 2 + 4 + ledger.SignatureSize + 2 + ledger.HashSize
-	case ClaimNone:
+	case ClaimNone, claimRooted: // the latter is on the wire only
 	}
 	return n
 }

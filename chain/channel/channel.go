@@ -143,7 +143,7 @@ func Decode(row []byte) (Channel, error) {
 	return c, nil
 }
 
-// Terms of a new channel, as the payer chooses them.
+// OpenParams are the terms of a new channel, as the payer chooses them.
 type OpenParams struct {
 	Payee      ledger.Address
 	VoucherKey ledger.PublicKey

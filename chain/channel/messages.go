@@ -122,16 +122,14 @@ func (a *CloseAuth) Signed(d chain.Domain) []byte {
 // them.
 func ClosingRoot(entries []Entry) (ledger.Hash, uint32, error) {
 	var leaves [][]byte
-	for from, to := 0, 0; from < len(entries); from = to {
-		to = groupEnd(entries, from)
-		if !entries[to-1].Close {
-			continue
-		}
-		for i := from; i < to; i++ {
+	for from := 0; from < len(entries); {
+		to := groupEnd(entries, from)
+		for i := from; i < to && entries[to-1].Close; i++ {
 			w := codec.NewWriter(entrySizeHint)
 			entries[i].append(w)
 			leaves = append(leaves, w.Bytes())
 		}
+		from = to
 	}
 	root, err := merkle.Root(leaves)
 	return root, uint32(len(leaves)), err

@@ -1,6 +1,7 @@
 package channel_test
 
 import (
+	"errors"
 	"math/big"
 	"testing"
 
@@ -91,8 +92,8 @@ func TestVoucherKeys(t *testing.T) {
 		t.Error(err)
 	}
 	err := channel.CheckVoucherKeys([]channel.OpenParams{params(), bad, params(), bad})
-	rule, ok := err.(*chain.RuleError)
-	if !ok || rule.Code != chain.CodeBadKey || len(rule.Positions) != 2 || rule.Positions[0] != 1 || rule.Positions[1] != 3 {
+	var rule *chain.RuleError
+	if !errors.As(err, &rule) || rule.Code != chain.CodeBadKey || len(rule.Positions) != 2 || rule.Positions[0] != 1 || rule.Positions[1] != 3 {
 		t.Errorf("two bad keys: %+v", err)
 	}
 }

@@ -30,9 +30,10 @@ func (c *Context) Settle(b *Batch, bad map[int]chain.Code) Settled {
 	s := settling{Context: c, batch: b, bad: bad}
 	s.out.Entries = make([]EntryResult, len(b.Entries))
 	s.out.Events = make([]Event, 0, len(b.Entries))
-	for from, to := 0, 0; from < len(b.Entries); from = to {
-		to = groupEnd(b.Entries, from)
+	for from := 0; from < len(b.Entries); {
+		to := groupEnd(b.Entries, from)
 		s.channel(from, to)
+		from = to
 	}
 	if s.out.Paid != 0 || s.out.Burned != 0 {
 		c.Bank.Pay(s.payeeRow, s.out.Paid, s.out.Burned)

@@ -190,10 +190,16 @@ func TestAtomic(t *testing.T) {
 		entries []channel.Entry
 		codes   []chain.Code // nil: all applied
 	}{
-		{"one too many", []channel.Entry{b.voucher(one, 0, 100), b.voucher(one, 1, 10), closing(b.voucher(two, 0, 1_001))},
-			[]chain.Code{chain.CodeBatchAborted, chain.CodeBatchAborted, chain.CodePartial}},
-		{"one is gone", []channel.Entry{b.voucher(one, 0, 100), gone},
-			[]chain.Code{chain.CodeBatchAborted, chain.CodeChannelNotFound}},
+		{
+			"one too many",
+			[]channel.Entry{b.voucher(one, 0, 100), b.voucher(one, 1, 10), closing(b.voucher(two, 0, 1_001))},
+			[]chain.Code{chain.CodeBatchAborted, chain.CodeBatchAborted, chain.CodePartial},
+		},
+		{
+			"one is gone",
+			[]channel.Entry{b.voucher(one, 0, 100), gone},
+			[]chain.Code{chain.CodeBatchAborted, chain.CodeChannelNotFound},
+		},
 		{"stale is as good as paid", []channel.Entry{b.voucher(one, 0, 100), b.voucher(one, 1, 10), closing(b.voucher(two, 0, 1_000))}, nil},
 	} {
 		batch := b.batch(1, row.entries...)

@@ -36,7 +36,8 @@ func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier
 		}
 		run.state.Set(ResultsKey(), results.Encode())
 	}
-	if c, changed := readClock(v).after(&p, b.Height, run.urgent); changed {
+	now := readClock(v)
+	if c, changed := now.after(&p, b.Height, run.urgent); changed {
 		run.state.Set(ClockKey(), c.encode())
 	}
 	changes, err := run.finish(v)

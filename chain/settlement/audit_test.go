@@ -27,8 +27,8 @@ func add64(off int, n uint64) func([]byte) []byte {
 
 // editChannel changes fields of a channel's row.
 func editChannel(t *testing.T, change func(*channel.Channel)) func([]byte) []byte {
+	t.Helper()
 	return func(row []byte) []byte {
-		t.Helper()
 		c, err := channel.Decode(row)
 		if err != nil {
 			t.Fatal(err)

@@ -54,17 +54,17 @@ func Clock(v chain.View, height uint64) uint64 {
 
 // after returns the clock after the block at height, and whether it changed.
 // urgent is how many bytes of the block redeemed money of urgent channels.
-func (c clock) after(p *Params, height uint64, urgent int64) (clock, bool) {
+func (c *clock) after(p *Params, height uint64, urgent int64) (clock, bool) {
 	reserved := p.ReservedBytes()
 	if reserved == 0 || urgent < reserved*fullBps/ledger.BasisPoints {
-		return c, false
+		return *c, false
 	}
 	run := uint32(1)
 	if c.run > 0 && c.last+1 == height {
 		run = c.run + 1
 	}
 	if run >= p.MaxStretch { // this many blocks of one sigma, with the coming one
-		return c, false
+		return *c, false
 	}
 	return clock{stretch: c.stretch + 1, last: height, run: run}, true
 }

@@ -387,6 +387,7 @@ func (w *world) event(ev *settlement.Event, o *op) {
 			w.fatalf("I9: channel %d finalised by a transaction", ev.Index)
 		}
 		w.close(t, ev)
+	case settlement.EventRedeemed, settlement.EventExtended:
 	}
 }
 

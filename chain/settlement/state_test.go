@@ -3,7 +3,9 @@ package settlement_test
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -64,11 +66,7 @@ func (s *state) apply(changes chain.Changes) {
 }
 
 func (s *state) clone() *state {
-	c := &state{rows: make(map[string][]byte, len(s.rows)), keys: slices.Clone(s.keys)}
-	for k, v := range s.rows {
-		c.rows[k] = v
-	}
-	return c
+	return &state{rows: maps.Clone(s.rows), keys: slices.Clone(s.keys)}
 }
 
 func (s *state) digest() ledger.Hash {
@@ -140,9 +138,9 @@ type bench struct {
 const initialBalance = 1_000_000
 
 // newBench returns a chain with n accounts of initialBalance drops.
-func newBench(t testing.TB, p settlement.Params, n int) *bench {
-	t.Helper()
-	b := &bench{t: t, params: p, domain: testDomain, nonces: make([]uint64, n)}
+func newBench(tb testing.TB, p settlement.Params, n int) *bench {
+	tb.Helper()
+	b := &bench{t: tb, params: p, domain: testDomain, nonces: make([]uint64, n)}
 	g := settlement.Genesis{Name: "test", Time: 1, Params: p}
 	for i := range n {
 		key := keyOf("account", i)
@@ -152,7 +150,7 @@ func newBench(t testing.TB, p settlement.Params, n int) *bench {
 	}
 	changes, err := g.State()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b.view = newState(changes)
 	return b
@@ -208,8 +206,8 @@ func (b *bench) checked(by int, payload encoder) settlement.BlockTx {
 func (b *bench) decode(raw []byte) settlement.BlockTx {
 	tx, err := chain.DecodeTx(b.domain, raw)
 	if err != nil {
-		refused, ok := err.(*chain.RuleError)
-		if !ok {
+		var refused *chain.RuleError
+		if !errors.As(err, &refused) {
 			b.t.Fatalf("decode: %v", err)
 		}
 		return settlement.BlockTx{Tx: chain.Tx{Raw: raw, Hash: chain.TxHash(raw)}, Refused: refused}

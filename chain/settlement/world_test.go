@@ -31,9 +31,8 @@ func (d drawn) intn(n int) int { return rapid.IntRange(0, n-1).Draw(d.T, "choice
 type tracker struct {
 	ref           channel.Ref
 	payer, payee  ledger.Address
-	key           ledger.PrivateKey // real worlds only
-	highest       [4]uint64         // signed, by lane slot
-	best          [4]channel.Entry  // that claims it
+	highest       [4]uint64        // signed, by lane slot
+	best          [4]channel.Entry // that claims it
 	vouchers      []channel.Entry
 	claimed       [4]uint64 // highest that was executed since the deposit changed
 	deposit       uint64
@@ -81,9 +80,9 @@ var worldKeys = func() []ledger.PrivateKey {
 	return keys
 }()
 
-func newWorld(t testing.TB, src source, signed bool) *world {
-	t.Helper()
-	w := &world{t: t, src: src, real: signed, params: smallParams(), ids: map[ledger.Hash]bool{}, codes: map[chain.Code]int{}}
+func newWorld(tb testing.TB, src source, signed bool) *world {
+	tb.Helper()
+	w := &world{t: tb, src: src, real: signed, params: smallParams(), ids: map[ledger.Hash]bool{}, codes: map[chain.Code]int{}}
 	w.params.BurnBps = []uint32{200, 0, 1, 3_333, 10_000}[src.intn(5)]
 	w.params.MaxBlockBytes, w.params.ReservedBps = 3_000, uint32(1_000*src.intn(6))
 	w.params.MaxStretch = uint32(1 + src.intn(4))
@@ -106,7 +105,7 @@ func newWorld(t testing.TB, src source, signed bool) *world {
 	}
 	changes, err := g.State()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.view = newState(changes)
 	return w

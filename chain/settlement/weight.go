@@ -1,0 +1,118 @@
+package settlement
+
+import (
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// A block is bounded by its bytes and by its weight: what it makes every node
+// write. Three bytes that close a channel write five hundred, and without a
+// bound on that a block of them would keep all nodes busy for minutes.
+//
+// The weight of a write is its key, its value and what the store adds, and
+// leastWrite at least, since a store bounds the number of writes too. A value of
+// largeValue bytes or more weighs as much as one just below, since stores keep
+// it apart. The writes are those of the state and of the index of receipts,
+// transactions and channels.
+const (
+	// weightPerByte is the weight that each byte of a block may have on average,
+	// in quarters: 15.7 MB in a block of 4 MiB, which with 1,000 finalisations fits
+	// one batch of the main store. Vouchers on lane 0 have 3.5, and no redemption
+	// has more than 11.2: so urgent ones can always fill a reserved lane of up to
+	// a third of the block, and the settlement clock stands still when they do.
+	weightPerByte = 15
+
+	leastWrite    = 96
+	writeOverhead = 3 + 12 // the layer's prefixes; badger's entry
+	largeValue    = 4 << 10
+
+	channelWeight  = chain.RowKeySize + channel.RowSize + writeOverhead
+	deadlineWeight = 17 + 128 + writeOverhead
+	closedWeight   = 9 + 2*ledger.AddressSize + ledger.HashSize + 1 + 4*maxVarint + writeOverhead
+	laneWeight     = 2 * leastWrite // the row, the key that finds it
+	payeeWeight    = 2 * leastWrite // a new account: the row, the key that finds it
+	openedWeight   = 2 * leastWrite // found by id, by payee
+
+	maxVarint          = 10
+	receiptBytes       = 2*ledger.HashSize + ledger.AddressSize + 1 + 3 + 6*maxVarint + 3
+	receiptEntryBytes  = maxVarint + 1 + 3 + 3*maxVarint
+	receiptKeyOverhead = 13 + writeOverhead
+
+	// recordWeight is that of any record but for its receipt: the signer's row,
+	// the record's name, the signer's list.
+	recordWeight = 3 * leastWrite
+)
+
+// MaxBlockWeight returns the largest weight that the records of a block may have
+// together. A proposal above it is refused, and so is a record that exceeds it
+// alone.
+func (p *Params) MaxBlockWeight() int64 { return p.MaxBlockBytes * weightPerByte / 4 }
+
+// Weight returns what executing tx makes a node write at most, in bytes; see
+// MaxBlockWeight. It depends on the bytes of tx alone. The deletion of a closed
+// channel's lanes from 1 to 63 is not part of it: who knows how many were used?
+// Each was paid for when it was made.
+func Weight(tx *chain.Tx) int64 {
+	var weight, entries int64
+	switch tx.Kind {
+	case chain.KindSettle:
+		weight, entries = batchWeight(tx.Payload)
+	case chain.KindTransfer:
+		if t, err := DecodeTransfer(tx.Payload); err == nil {
+			weight = int64(len(t.Payments)) * (payeeWeight + leastWrite) // and the payee's list
+		}
+	case chain.KindOpenChannels:
+		if o, err := channel.DecodeOpen(tx.Payload); err == nil {
+			weight = opensWeight(o.Channels)
+		}
+	case chain.KindTopUp:
+		weight = channelWeight
+	case chain.KindExtend, chain.KindRequestClose:
+		weight = channelWeight + 2*deadlineWeight
+	case chain.KindCoopClose:
+		weight = channelWeight + deadlineWeight + closedWeight + 2*leastWrite
+		if c, err := channel.DecodeCoopClose(tx.Payload); err == nil && c.Rollover != nil {
+			weight += opensWeight([]channel.OpenParams{*c.Rollover})
+		}
+	default:
+	}
+	return weight + recordWeight + receiptKeyOverhead + min(receiptBytes+entries*receiptEntryBytes, largeValue)
+}
+
+// batchWeight returns the weight of an encoded batch and the number of its
+// entries.
+func batchWeight(payload []byte) (weight, entries int64) {
+	_, err := channel.ScanBatch(payload, func(_ *ledger.Address, e *channel.Entry) bool {
+		entries++
+		weight += channelWeight
+		if e.Lane != 0 {
+			weight += laneWeight
+		}
+		if e.Close {
+			weight += deadlineWeight + closedWeight + leastWrite // the payer's row
+		}
+		return true
+	})
+	if err != nil {
+		return 0, 0
+	}
+	return weight + 2*leastWrite, entries // the payee's row and list
+}
+
+// opensWeight returns the weight of opening channels. Those that follow each
+// other share the payee's account or the deadline if they name the same; where
+// a group of 1,024 rows begins is not known before.
+func opensWeight(opens []channel.OpenParams) int64 {
+	weight := int64(leastWrite + deadlineWeight) // the payer's run, the second group
+	for i := range opens {
+		weight += channelWeight + openedWeight
+		if i == 0 || opens[i].Payee != opens[i-1].Payee {
+			weight += payeeWeight
+		}
+		if i == 0 || opens[i].ExpiresAt != opens[i-1].ExpiresAt {
+			weight += deadlineWeight
+		}
+	}
+	return weight
+}
