@@ -20,15 +20,13 @@ func (n *Node) observe(ctx context.Context) error {
 	for {
 		b, err := blocks.Next(ctx)
 		var gap *exec.GapError
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.As(err, &gap):
+		if errors.As(err, &gap) {
 			continue
-		case err != nil:
+		}
+		if err != nil {
 			n.countHalt(err)
-			<-ctx.Done()
-			return nil
+			<-ctx.Done() // at the latest now
+			return nil   //nolint:nilerr // the chain's halt is told elsewhere
 		}
 		at, nanos := time.UnixMilli(b.Time), n.exec.Stats().CommitNanos
 		interval := time.Duration(0)

@@ -201,7 +201,7 @@ func (n *Network) Stop(ctx context.Context) error {
 }
 
 func (n *Network) stopAll(ctx context.Context) error {
-	errs := make([]error, len(n.members))
+	errs := make([]error, len(n.members)+1)
 	var wait sync.WaitGroup
 	for i, m := range n.members {
 		wait.Go(func() {
@@ -217,7 +217,8 @@ func (n *Network) stopAll(ctx context.Context) error {
 	if n.lock == nil {
 		return errors.Join(errs...)
 	}
-	err := errors.Join(append(errs, Forget(n.options.Dir))...)
+	errs[len(n.members)] = Forget(n.options.Dir)
+	err := errors.Join(errs...)
 	remove := n.remove && err == nil
 	if remove {
 		err = empty(n.options.Dir)

@@ -22,6 +22,8 @@ const (
 	lockFile       = "lock" // of package home
 	// gonePoll is how often it is checked whether a process is gone.
 	gonePoll = 50 * time.Millisecond
+	// killGrace is how long a process may take to end after it was killed.
+	killGrace = 5 * time.Second
 )
 
 // Modes of a running network.
@@ -195,7 +197,7 @@ func endHolder(ctx context.Context, dir string) error {
 	return end(ctx, dir, pid)
 }
 
-// end ends process pid, which holds the lock of dir.
+// end ends process pid, which holds the lock of dir, and waits until it is gone.
 func end(ctx context.Context, dir string, pid int) error {
 	for _, s := range []syscall.Signal{syscall.SIGCONT, syscall.SIGTERM} {
 		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -206,7 +208,7 @@ func end(ctx context.Context, dir string, pid int) error {
 	defer tick.Stop()
 	for killed := false; ; {
 		busy, err := held(dir)
-		if err != nil || !busy {
+		if err != nil || !busy && !alive(pid) {
 			return err
 		}
 		select {
@@ -220,10 +222,24 @@ func end(ctx context.Context, dir string, pid int) error {
 				return fmt.Errorf("kill process %d: %w", pid, err)
 			}
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), killGrace)
 			defer cancel()
 		}
 	}
+}
+
+// alive reports whether a process runs. One that has ended, and that its parent
+// has not asked about, does not.
+func alive(pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true // not a system that tells
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z")
 }
 
 // Remove removes the directory of a network that does not run. It refuses one

@@ -18,26 +18,26 @@ const voucherKeys = 1_024
 
 // channelResult is what is shown of a channel.
 type channelResult struct {
-	ID         ledger.Hash      `json:"id"`
-	Index      uint64           `json:"index"`
-	State      string           `json:"state"`
-	Payer      string           `json:"payer"`
-	Payee      string           `json:"payee"`
-	VoucherKey ledger.PublicKey `json:"voucher_key"`
-	Service    uint32           `json:"service"`
-	Terms      ledger.Hash      `json:"terms"`
-	Deposit    drops            `json:"deposit"`
-	Redeemed   drops            `json:"redeemed"`
-	Burned     drops            `json:"burned"`
-	Remaining  drops            `json:"remaining"`
-	Rent       drops            `json:"rent"`
-	OpenHeight uint64           `json:"open_height"`
-	ExpiresAt  uint64           `json:"expires_at"`
-	CloseAt    uint64           `json:"close_at"`
-	Challenge  uint32           `json:"challenge"`
-	Clock      uint64           `json:"settlement_clock"`
-	Lanes      []laneResult     `json:"lanes,omitempty"`
-	Closed     *closedResult    `json:"closed,omitempty"`
+	ID         ledger.Hash   `json:"id"`
+	Index      uint64        `json:"index"`
+	State      string        `json:"state"`
+	Payer      string        `json:"payer"`
+	Payee      string        `json:"payee"`
+	VoucherKey string        `json:"voucher_key,omitempty"`
+	Service    uint32        `json:"service"`
+	Terms      string        `json:"terms,omitempty"`
+	Deposit    drops         `json:"deposit"`
+	Redeemed   drops         `json:"redeemed"`
+	Burned     drops         `json:"burned"`
+	Remaining  drops         `json:"remaining"`
+	Rent       drops         `json:"rent"`
+	OpenHeight uint64        `json:"open_height"`
+	ExpiresAt  uint64        `json:"expires_at"`
+	CloseAt    uint64        `json:"close_at"`
+	Challenge  uint32        `json:"challenge"`
+	Clock      uint64        `json:"settlement_clock"`
+	Lanes      []laneResult  `json:"lanes,omitempty"`
+	Closed     *closedResult `json:"closed,omitempty"`
 }
 
 type laneResult struct {
@@ -55,15 +55,18 @@ type closedResult struct {
 
 func newChannelResult(i client.ChannelInfo) channelResult {
 	r := channelResult{
-		ID: i.ID, Index: i.Index, State: i.State.String(), Payer: i.Payer.String(), Payee: i.Payee.String(), VoucherKey: i.VoucherKey,
-		Service: i.Service, Terms: i.Terms, Deposit: drops(i.Deposit), Redeemed: drops(i.Redeemed), Burned: drops(i.Burned),
+		ID: i.ID, Index: i.Index, State: i.State.String(), Payer: i.Payer.String(), Payee: i.Payee.String(),
+		Service: i.Service, Deposit: drops(i.Deposit), Redeemed: drops(i.Redeemed), Burned: drops(i.Burned),
 		Rent: drops(i.Rent), OpenHeight: i.OpenHeight, ExpiresAt: i.ExpiresAt, CloseAt: i.CloseAt,
 		Challenge: i.Challenge, Clock: i.View.Clock,
 	}
 	if i.Closed != nil {
 		r.Closed = &closedResult{i.Closed.Kind.String(), i.Closed.Height, drops(i.Closed.Refunded)}
 	} else {
-		r.Remaining = drops(i.Remaining())
+		r.Remaining, r.VoucherKey = drops(i.Remaining()), i.VoucherKey.String()
+	}
+	if !i.Terms.IsZero() {
+		r.Terms = i.Terms.String()
 	}
 	for _, l := range i.Lanes {
 		r.Lanes = append(r.Lanes, laneResult{l.Lane, drops(l.Redeemed), l.Units, l.UsageRoot})

@@ -48,31 +48,16 @@ func (c *cli) channelWatchCommand() *cobra.Command {
 				filter.Channels = append(filter.Channels, id)
 			}
 			var err error
-			if payer != "" {
-				if filter.Payer, err = run.conn.address(payer); err != nil {
-					return err
-				}
+			if filter.Payer, err = run.optionalAddress(payer); err != nil {
+				return err
 			}
-			if payee != "" {
-				if filter.Payee, err = run.conn.address(payee); err != nil {
-					return err
-				}
+			if filter.Payee, err = run.optionalAddress(payee); err != nil {
+				return err
 			}
 			if len(filter.Channels) == 0 && payer == "" && payee == "" {
 				return usagef("watch which channels? name some, or give --payer or --payee")
 			}
-			for w, err := range run.conn.WatchChannels(run.ctx, filter) {
-				if errors.Is(err, context.Canceled) {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				if err := c.printWatched(w); err != nil {
-					return err
-				}
-			}
-			return nil
+			return run.watch(filter)
 		}),
 	}
 	flags := cmd.Flags()
@@ -81,6 +66,30 @@ func (c *cli) channelWatchCommand() *cobra.Command {
 	flags.Uint64Var(&from, "from-height", 0, "begin with the block of this height (default the next one)")
 	flags.StringVar(&token, "token", "", "go on after the event that came with this token")
 	return cmd
+}
+
+// optionalAddress reads an address, the zero one from "".
+func (run *run) optionalAddress(who string) (ledger.Address, error) {
+	if who == "" {
+		return ledger.Address{}, nil
+	}
+	return run.conn.address(who)
+}
+
+// watch prints what happens until the command is interrupted.
+func (run *run) watch(filter client.WatchFilter) error {
+	for w, err := range run.conn.WatchChannels(run.ctx, filter) {
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := run.conn.cli.printWatched(w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *cli) printWatched(w client.Watched) error {

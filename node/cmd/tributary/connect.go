@@ -285,7 +285,16 @@ func (a *amountFlag) Type() string { return "amount" }
 type drops ledger.Amount
 
 // MarshalText writes "12500000drops".
-func (d drops) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%ddrops", uint64(d)), nil }
+func (d drops) MarshalText() (text []byte, err error) {
+	return fmt.Appendf(nil, "%ddrops", uint64(d)), nil
+}
+
+// UnmarshalText reads what MarshalText writes.
+func (d *drops) UnmarshalText(text []byte) error {
+	a, err := ledger.ParseAmount(string(text))
+	*d = drops(a)
+	return err
+}
 
 // parseHash reads 64 hexadecimal digits, also after the name of a collection:
 // channels/..., transactions/..., settlements/...

@@ -25,7 +25,7 @@ import (
 
 // Set by the linker: -X main.version=v0.1.0 -X main.commit=...
 var (
-	version string //nolint:gochecknoglobals // the linker sets it
+	version string
 	commit  string //nolint:gochecknoglobals // the linker sets it
 )
 

@@ -161,8 +161,11 @@ func (c *cli) testnetDetach(ctx context.Context, dir string, up testnetUp) error
 	if err := child.Start(); err != nil {
 		return fmt.Errorf("start the network in the background: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = child.Wait() // its log says why it ended
+		close(ended)
+	}()
 	c.note("starting %s; log: %s", plural(up.validators, "validator"), logFile)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -1,0 +1,464 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/testnet"
+)
+
+// parse reads JSON that the program printed.
+func parse[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return v
+}
+
+// TestCommandsUseANetwork walks through the life of channels with the commands
+// that people use.
+func TestCommandsUseANetwork(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	s := newShell(t)
+	n, err := testnet.Start(ctx, testnet.Options{Dir: filepath.Join(s.home, ".tributary", "testnet"), Validators: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := n.Announce(); err != nil {
+		t.Fatal(err)
+	}
+
+	status := parse[statusResult](t, s.ok(t, "status", "-o", "json"))
+	if status.Network != "local" || len(status.Chains) != 1 || status.Chains[0].State != "ready" || !status.Chains[0].Validator {
+		t.Errorf("status: %+v", status)
+	}
+	if got := s.ok(t, "testnet", "status"); strings.Count(got, "ready") != 2 {
+		t.Errorf("testnet status:\n%s", got)
+	}
+	if got := s.ok(t, "health", "--ready", "--address", n.Nodes[0].HTTP); !strings.Contains(got, "ready") {
+		t.Errorf("health: %q", got)
+	}
+
+	account := func(name string) string {
+		return parse[struct{ Balance string }](t, s.ok(t, "query", "account", name, "-o", "json")).Balance
+	}
+	if got := s.ok(t, "testnet", "faucet", "alice", "50"); !strings.Contains(got, "1000050") {
+		t.Errorf("testnet faucet: %s", got)
+	}
+	s.ok(t, "tx", "transfer", "bob", "12.5", "--from", "alice")
+	if got, want := account("bob"), "1000012500000drops"; got != want {
+		t.Errorf("bob has %s, want %s", got, want)
+	}
+
+	opened := parse[struct{ Channels []struct{ ID string } }](t,
+		s.ok(t, "channel", "open", "--from", "alice", "--to", "bob", "--deposit", "10", "--count", "3", "-o", "json"))
+	if len(opened.Channels) != 3 {
+		t.Fatalf("opened %+v", opened)
+	}
+	id := func(i int) string { return opened.Channels[i].ID }
+	voucher := func(i int, total string, flags ...string) string {
+		return strings.TrimSpace(s.ok(t, append([]string{"channel", "voucher", id(i), total, "--from", "alice"}, flags...)...))
+	}
+
+	// Anybody redeems; a repeat is stale; a dry run changes nothing.
+	first := voucher(0, "4", "--units", "2")
+	if got := s.run(t, "", "settle", "estimate", first, "--from", "carol"); got.code != exitOK || !strings.Contains(got.stdout, "simulated") {
+		t.Errorf("settle estimate: %+v", got)
+	}
+	settled := parse[txResult](t, s.ok(t, "settle", "submit", first, "--from", "carol", "-o", "json"))
+	if settled.Stage != "final" || settled.Code != "OK" || len(settled.Entries) != 1 || settled.Entries[0].Code != "OK" {
+		t.Errorf("settle submit: %+v", settled)
+	}
+	if got := s.run(t, "", "settle", "submit", first, "--from", "carol"); got.code != exitError || !strings.Contains(got.stderr, "NO_OP_STALE") {
+		t.Errorf("settle submit again: %+v", got)
+	}
+	if again := parse[txResult](t, s.ok(t, "settle", "status", settled.Hash.String(), "-o", "json")); !cmp.Equal(again, settled) {
+		t.Errorf("settle status (-submit +status):\n%s", cmp.Diff(settled, again))
+	}
+
+	s.ok(t, "channel", "top-up", id(1), "20", "--from", "carol")
+	s.ok(t, "channel", "extend", id(1), "--by", "50", "--from", "alice")
+	s.ok(t, "settle", "submit", voucher(1, "15"), voucher(1, "1", "--lane", "7"), "--from", "bob", "--close", "--atomic")
+	shown := parse[channelResult](t, s.ok(t, "channel", "show", id(1), "-o", "json"))
+	if shown.State != "closed" || shown.Redeemed != 16_000_000 || shown.Closed == nil || shown.Closed.How != "payee-closed" {
+		t.Errorf("channel show: %+v", shown)
+	}
+
+	offer := strings.TrimSpace(s.ok(t, "channel", "coop-close", id(0), "--final", "5", "--from", "alice", "--offer"))
+	if got := s.run(t, "", "channel", "coop-close", id(0), "--accept", offer, "--final", "6", "--from", "bob"); got.code != exitError {
+		t.Errorf("coop-close on other terms: %+v", got)
+	}
+	s.ok(t, "channel", "coop-close", id(0), "--accept", offer, "--from", "bob")
+
+	stream := s.run(t, voucher(2, "1")+"\nrubbish\n"+voucher(2, "2")+"\n", "settle", "stream", "--from", "bob")
+	if stream.code != exitOK || !strings.Contains(stream.stdout, "paid 1.96") || !strings.Contains(stream.stderr, "line 2") {
+		t.Errorf("settle stream: %+v", stream)
+	}
+	s.ok(t, "channel", "close", id(2), "--from", "alice")
+	if got := s.ok(t, "channel", "list", "--payer", "alice"); !strings.Contains(got, "closing") || strings.Contains(got, id(0)) {
+		t.Errorf("channel list:\n%s", got)
+	}
+	if got := s.ok(t, "channel", "list", "--payee", "bob", "--state", "closed"); strings.Count(got, "\n") != 3 {
+		t.Errorf("channel list --state closed:\n%s", got)
+	}
+	if got := s.ok(t, "settle", "list", "--payee", "bob"); strings.Count(got, "\n") != 4 {
+		t.Errorf("settle list:\n%s", got)
+	}
+	list := parse[[]txResult](t, s.ok(t, "tx", "list", "alice", "--limit", "2", "-o", "json"))
+	if len(list) != 2 || list[0].Kind != "request-close" {
+		t.Errorf("tx list: %+v", list)
+	}
+	s.ok(t, "tx", "wait", list[0].Hash.String())
+	s.ok(t, "tx", "show", list[1].Hash.String())
+	block := s.ok(t, "query", "block", strconv.FormatUint(list[0].Height, 10))
+	if !strings.Contains(block, list[0].Hash.String()) {
+		t.Errorf("query block:\n%s", block)
+	}
+	chain := parse[struct{ Totals struct{ Supply string } }](t, s.ok(t, "query", "chain", "-o", "json"))
+	if want := "2005000000000000drops"; chain.Totals.Supply != want {
+		t.Errorf("supply %s, want %s", chain.Totals.Supply, want)
+	}
+	s.ok(t, "query", "params")
+	if got := s.ok(t, "testnet", "logs", "validator1", "-n", "1"); strings.Count(got, "\n") != 1 {
+		t.Errorf("testnet logs: %q", got)
+	}
+
+	nothing := strings.Repeat("0", 64)
+	for _, args := range [][]string{
+		{"channel", "show", nothing},
+		{"tx", "show", nothing},
+		{"settle", "status", nothing},
+		{"query", "account", "trib1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqvljh5u4"},
+		{"query", "block", "1000000"},
+		{"tx", "transfer", "bob", "1", "--from", "nobody"},
+	} {
+		if got := s.run(t, "", args...); got.code != exitNotFound && got.code != exitUsage {
+			t.Errorf("tributary %s: exit code %d, want %d\n%s", strings.Join(args, " "), got.code, exitNotFound, got.stderr)
+		}
+	}
+}
+
+// TestUpAndDown starts networks in the background, in one process and in
+// several, and checks that nothing is left of them.
+func TestUpAndDown(t *testing.T) {
+	t.Parallel()
+	for _, flags := range [][]string{nil, {"--processes"}} {
+		t.Run("flags"+strings.Join(flags, ""), func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t)
+			begin := time.Now()
+			up := parse[testnet.Running](t, s.ok(t, append([]string{"testnet", "up", "-d", "--base-port", "0", "--validators", "4", "-o", "json"}, flags...)...))
+			took := time.Since(begin)
+			t.Logf("ready after %v", took)
+			if took > 15*time.Second {
+				t.Errorf("ready after %v, want at most 15 s", took)
+			}
+			if got := s.run(t, "", "testnet", "up", "-d"); got.code != exitError || !strings.Contains(got.stderr, "testnet down") {
+				t.Errorf("testnet up again: %+v", got)
+			}
+			s.ok(t, "tx", "transfer", "bob", "1", "--from", "alice")
+			s.ok(t, "testnet", "down")
+			if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", up.PID)); err == nil && !strings.Contains(string(stat), ") Z ") {
+				t.Errorf("process %d is left: %s", up.PID, stat)
+			}
+			for _, n := range up.Nodes {
+				for _, address := range []string{n.P2P, n.GRPC, n.HTTP} {
+					if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address); err != nil {
+						t.Errorf("port is left: %v", err)
+					} else if err := l.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			if _, err := os.Lstat(filepath.Join(s.home, ".tributary", "testnet")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("files are left: %v", err)
+			}
+			s.ok(t, "testnet", "down") // there is nothing to do, which is fine
+		})
+	}
+}
+
+// daemon is a node that runs in the background.
+type daemon struct {
+	cmd    *exec.Cmd
+	stderr *bytes.Buffer
+	done   chan struct{} // closed when it has ended
+}
+
+// start starts a node of a shell's home and waits until it is ready.
+func (s *shell) start(t *testing.T, http string, flags ...string) *daemon {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{cmd: exec.Command(self, append([]string{"start", "--http.listen", http}, flags...)...), stderr: &bytes.Buffer{}, done: make(chan struct{})}
+	d.cmd.Env, d.cmd.Stderr = s.environ, d.stderr
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = d.cmd.Wait() // ProcessState tells
+		close(d.done)
+	}()
+	t.Cleanup(func() {
+		_ = d.cmd.Process.Kill() // it may have ended
+		<-d.done
+	})
+	prober, err := testnet.NewProber("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prober.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok, _, _ := prober.Ready(ctx, testnet.Node{HTTP: http}); ok {
+			return d
+		}
+		select {
+		case <-tick.C:
+		case <-d.done:
+			t.Fatalf("the node ended:\n%s", d.stderr)
+		case <-ctx.Done():
+			t.Fatal("the node does not get ready")
+		}
+	}
+}
+
+func (d *daemon) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-d.done:
+		return d.cmd.ProcessState.ExitCode()
+	case <-time.After(testTimeout):
+		t.Fatal("the node does not end")
+		return 0
+	}
+}
+
+// freePorts returns addresses of 127.0.0.1 that no one listens on.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	var list []string
+	for range n {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		list = append(list, l.Addr().String())
+	}
+	return list
+}
+
+// TestListeners checks that a node with the default settings but for the ports
+// listens on what is documented, and on nothing else.
+func TestListeners(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/net/tcp"); err != nil {
+		t.Skip("this system does not list sockets in /proc/net/tcp")
+	}
+	c := config.Default()
+	if c.P2P.Listen != "0.0.0.0:26656" || c.GRPC.Listen != "127.0.0.1:9090" || c.HTTP.Listen != "127.0.0.1:8080" {
+		t.Errorf("the defaults are %s, %s and %s", c.P2P.Listen, c.GRPC.Listen, c.HTTP.Listen)
+	}
+	s := newShell(t)
+	s.ok(t, "init", "me")
+	ports := freePorts(t, 3)
+	_, p2p, err := net.SplitHostPort(ports[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := s.start(t, ports[2], "--p2p.listen", "0.0.0.0:"+p2p, "--grpc.listen", ports[1])
+	got := listening(t, d.cmd.Process.Pid)
+	want := []string{"[::]:" + p2p, ports[1], ports[2]} // every address of both families
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("listens on (-want +got):\n%s", diff)
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := d.wait(t); code != exitOK {
+		t.Errorf("exit code %d after SIGTERM:\n%s", code, d.stderr)
+	}
+	for _, line := range []string{
+		`"for":"p2p","address":"0.0.0.0:` + p2p + `","exposure":"network, peers"`,
+		`"for":"grpc","address":"` + ports[1] + `","exposure":"loopback"`,
+		`"for":"http","address":"` + ports[2] + `","exposure":"loopback"`,
+		`"msg":"stopped"`,
+	} {
+		if strings.Count(d.stderr.String(), line) != 1 {
+			t.Errorf("the log does not say once %s:\n%s", line, d.stderr)
+		}
+	}
+}
+
+// listening lists the TCP addresses that a process listens on.
+func listening(t *testing.T, pid int) []string {
+	t.Helper()
+	inodes := map[string]bool{}
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		link, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if inode, ok := strings.CutPrefix(link, "socket:["); err == nil && ok {
+			inodes[strings.TrimSuffix(inode, "]")] = true
+		}
+	}
+	var list []string
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		data, err := os.ReadFile(table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			const listen = "0A"
+			f := strings.Fields(line)
+			if len(f) > 9 && f[3] == listen && inodes[f[9]] {
+				list = append(list, socketAddress(t, f[1]))
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// socketAddress reads an address of /proc/net/tcp: hexadecimal, the IP in words
+// of the machine's order.
+func socketAddress(t *testing.T, text string) string {
+	t.Helper()
+	host, port, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ip net.IP
+	for i := 0; i < len(host); i += 8 {
+		word, err := strconv.ParseUint(host[i:i+8], 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ip = append(ip, byte(word), byte(word>>8), byte(word>>16), byte(word>>24)) // little-endian machines
+	}
+	return net.JoinHostPort(ip.String(), strconv.FormatUint(n, 10))
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.ok(t, "init", "me")
+	ports := freePorts(t, 3)
+	d := s.start(t, ports[2], "--p2p.listen", ports[0], "--grpc.listen", ports[1])
+	// A stream that does not end holds the graceful stop up.
+	var out bytes.Buffer
+	watch := exec.Command(d.cmd.Path, "channel", "watch", "--payer", "alice", "--node", ports[1])
+	watch.Env, watch.Stdout, watch.Stderr = s.environ, &out, &out
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = watch.Process.Kill() // it may have ended
+		_ = watch.Wait()
+	}()
+	for range 2 {
+		if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+	}
+	d.wait(t)
+	again := s.start(t, ports[2], "--p2p.listen", ports[0], "--grpc.listen", ports[1])
+	if err := again.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := again.wait(t); code != exitOK {
+		t.Errorf("exit code %d after SIGINT:\n%s", code, again.stderr)
+	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.ok(t, "init", "me")
+	ports := freePorts(t, 4)
+	d := s.start(t, ports[2], "--p2p.listen", ports[0], "--grpc.listen", ports[1])
+	for _, test := range []struct {
+		name  string
+		flags []string
+		want  string
+	}{
+		{"a home in use", nil, "is held by process " + strconv.Itoa(d.cmd.Process.Pid)},
+		{"plaintext off loopback", []string{"--grpc.listen", "0.0.0.0:9999"}, "plaintext off loopback"},
+		{"plaintext metrics off loopback", []string{"--http.listen", "0.0.0.0:9999"}, "plaintext off loopback"},
+	} {
+		got := s.run(t, "", append([]string{"start"}, test.flags...)...)
+		if got.code != exitError || !strings.Contains(got.stderr, test.want) {
+			t.Errorf("%s: start: %+v, want %q", test.name, got, test.want)
+		}
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	d.wait(t)
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", ports[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	key := filepath.Join(s.home, ".tributary", "config", "validator", "priv_validator_key.json")
+	for _, test := range []struct {
+		name  string
+		flags []string
+		spoil func() error
+		want  string
+	}{
+		{"no disk space", []string{"--store.disk_reserve", "900TiB"}, nil, "disk_reserve"},
+		{"a taken port", []string{"--grpc.listen", ports[3], "--http.listen", "", "--p2p.listen", ports[0]}, nil, "grpc.listen"},
+		{"another network's name", []string{"--node.network", "local-other"}, nil, "local-other"},
+		{"an unknown variable", nil, func() error { s.environ = append(s.environ, "TRIBUTARY_GRPC_LISTN=x"); return nil }, "TRIBUTARY_GRPC_LISTEN"},
+		{"a key that others can read", nil, func() error { s.environ = s.environ[:len(s.environ)-1]; return os.Chmod(key, 0o644) }, "chmod 600"},
+	} {
+		t.Run(test.name, func(t *testing.T) { //nolint:paralleltest // each row spoils the home
+			if test.spoil != nil {
+				if err := test.spoil(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := s.run(t, "", append([]string{"start"}, test.flags...)...)
+			if got.code != exitError || !strings.Contains(got.stderr, test.want) {
+				t.Errorf("start: %+v, want %q", got, test.want)
+			}
+		})
+	}
+}
