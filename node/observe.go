@@ -19,14 +19,13 @@ func (n *Node) observe(ctx context.Context) error {
 	commits := n.exec.Stats().CommitNanos
 	for {
 		b, err := blocks.Next(ctx)
-		var gap *exec.GapError
-		if errors.As(err, &gap) {
+		if _, gap := errors.AsType[*exec.GapError](err); gap {
 			continue
 		}
 		if err != nil {
 			n.countHalt(err)
 			<-ctx.Done() // at the latest now
-			return nil   //nolint:nilerr // the chain's halt is told elsewhere
+			return nil
 		}
 		at, nanos := time.UnixMilli(b.Time), n.exec.Stats().CommitNanos
 		interval := time.Duration(0)

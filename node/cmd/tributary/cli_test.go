@@ -72,7 +72,7 @@ func TestExitCodes(t *testing.T) {
 		code int
 		want string // in the error
 	}{
-		{"unknown command", []string{"statu"}, exitUsage, "did you mean status?"},
+		{"unknown command", []string{"statu"}, exitUsage, "did you mean start or status?"},
 		{"unknown subcommand", []string{"keys", "lst"}, exitUsage, "did you mean list?"},
 		{"missing subcommand", []string{"channel"}, exitUsage, "which subcommand?"},
 		{"unknown flag", []string{"status", "--wacht"}, exitUsage, "--wacht"},

@@ -285,7 +285,7 @@ func (a *amountFlag) Type() string { return "amount" }
 type drops ledger.Amount
 
 // MarshalText writes "12500000drops".
-func (d drops) MarshalText() (text []byte, err error) {
+func (d drops) MarshalText() ([]byte, error) { //nolint:unparam // encoding.TextMarshaler
 	return fmt.Appendf(nil, "%ddrops", uint64(d)), nil
 }
 

@@ -437,7 +437,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	key := filepath.Join(s.home, ".tributary", "config", "validator", "priv_validator_key.json")
-	for _, test := range []struct {
+	for _, test := range []struct { //nolint:paralleltest // each row spoils the home
 		name  string
 		flags []string
 		spoil func() error
@@ -449,7 +449,7 @@ func TestStartRefuses(t *testing.T) {
 		{"an unknown variable", nil, func() error { s.environ = append(s.environ, "TRIBUTARY_GRPC_LISTN=x"); return nil }, "TRIBUTARY_GRPC_LISTEN"},
 		{"a key that others can read", nil, func() error { s.environ = s.environ[:len(s.environ)-1]; return os.Chmod(key, 0o644) }, "chmod 600"},
 	} {
-		t.Run(test.name, func(t *testing.T) { //nolint:paralleltest // each row spoils the home
+		t.Run(test.name, func(t *testing.T) {
 			if test.spoil != nil {
 				if err := test.spoil(); err != nil {
 					t.Fatal(err)
