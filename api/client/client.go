@@ -13,7 +13,7 @@
 // until it is final. Client.Follow and Account are the chain as package pay
 // needs it, and NewSettlementStream settles much at a time over one stream:
 //
-//	c, err := client.Dial(ctx, "localhost:26650")
+//	c, err := client.Dial(ctx, "localhost:9090")
 //	payer, err := pay.OpenPayer(pay.PayerConfig{
 //		Domain: c.Domain(), Account: identity, Chain: c.Account(identity),
 //	})

@@ -15,7 +15,7 @@ import (
 // the payee redeems both channels at once and closes them.
 //
 // The network here is one node within the process. With a node of your own leave
-// out the options: client.Dial(ctx, "localhost:26650").
+// out the options: client.Dial(ctx, "localhost:9090").
 func Example() {
 	options, stop, err := exampleNetwork()
 	if err == nil {
