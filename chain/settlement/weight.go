@@ -49,6 +49,10 @@ const (
 // alone.
 func (p *Params) MaxBlockWeight() int64 { return p.MaxBlockBytes * weightPerByte / 4 }
 
+// WeightBytes returns how many bytes of a block's room a weight takes, for
+// comparing fees.
+func WeightBytes(weight int64) int64 { return weight * 4 / weightPerByte }
+
 // Weight returns what executing tx makes a node write at most, in bytes; see
 // MaxBlockWeight. It depends on the bytes of tx alone. The deletion of a closed
 // channel's lanes from 1 to 63 is not part of it: who knows how many were used?
