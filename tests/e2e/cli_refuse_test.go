@@ -126,66 +126,66 @@ func TestStartRefuses(t *testing.T) {
 		name    string
 		code    int
 		words   []string
-		prepare func(t *testing.T, u *user)
+		prepare func(u *user)
 		flags   []string
 	}{
 		{
 			name: "no home", code: exitNotFound, words: []string{"tributary init", "--home"},
-			prepare: func(t *testing.T, u *user) { must(t, os.RemoveAll(u.home())) },
+			prepare: func(u *user) { u.must(os.RemoveAll(u.home())) },
 		},
 		{
 			name: "consensus key for all to read", code: exitError, words: []string{"priv_validator_key.json", "0644", "chmod 600"},
-			prepare: func(t *testing.T, u *user) { mode(t, u, "config/validator/priv_validator_key.json", 0o644) },
+			prepare: func(u *user) { u.mode("config/validator/priv_validator_key.json", 0o644) },
 		},
 		{
 			name: "node key for the group", code: exitError, words: []string{"node_key.json", "0640", "chmod 600"},
-			prepare: func(t *testing.T, u *user) { mode(t, u, "config/node_key.json", 0o640) },
+			prepare: func(u *user) { u.mode("config/node_key.json", 0o640) },
 		},
 		{
 			name: "sign state for all to read", code: exitError, words: []string{"priv_validator_state.json", "chmod 600"},
-			prepare: func(t *testing.T, u *user) { mode(t, u, "config/validator/priv_validator_state.json", 0o604) },
+			prepare: func(u *user) { u.mode("config/validator/priv_validator_state.json", 0o604) },
 		},
 		{
 			name: "settings directory for all", code: exitError, words: []string{"config", "0755", "chmod 700"},
-			prepare: func(t *testing.T, u *user) { mode(t, u, "config", 0o755) },
+			prepare: func(u *user) { u.mode("config", 0o755) },
 		},
 		{
 			name: "account keys for all", code: exitError, words: []string{"keys", "0755", "chmod 700"},
-			prepare: func(t *testing.T, u *user) { mode(t, u, "keys", 0o755) },
+			prepare: func(u *user) { u.mode("keys", 0o755) },
 		},
 		{
 			name: "home that others write to", code: exitError, words: []string{"0777", "chmod 700"},
-			prepare: func(t *testing.T, u *user) { mode(t, u, "", 0o777) },
+			prepare: func(u *user) { u.mode("", 0o777) },
 		},
 		{
 			name: "consensus key behind a link", code: exitError, words: []string{"priv_validator_key.json", "regular file"},
-			prepare: func(t *testing.T, u *user) {
+			prepare: func(u *user) {
 				path := filepath.Join(u.home(), "config/validator/priv_validator_key.json")
-				must(t, os.Rename(path, path+".there"))
-				must(t, os.Symlink(path+".there", path))
+				u.must(os.Rename(path, path+".there"))
+				u.must(os.Symlink(path+".there", path))
 			},
 		},
 		{
 			name: "no sign state", code: exitNotFound, words: []string{"priv_validator_state.json"},
-			prepare: func(t *testing.T, u *user) {
-				must(t, os.Remove(filepath.Join(u.home(), "config/validator/priv_validator_state.json")))
+			prepare: func(u *user) {
+				u.must(os.Remove(filepath.Join(u.home(), "config/validator/priv_validator_state.json")))
 			},
 		},
 		{
 			name: "unknown setting", code: exitError, words: []string{"config.toml:", "grpc.lisen", "did you mean grpc.listen"},
-			prepare: func(t *testing.T, u *user) { edit(t, u, `listen = "127.0.0.1:9090"`, `lisen = "127.0.0.1:9090"`) },
+			prepare: func(u *user) { u.edit(`listen = "127.0.0.1:9090"`, `lisen = "127.0.0.1:9090"`) },
 		},
 		{
 			name: "unknown section", code: exitError, words: []string{"mempol", "did you mean mempool"},
-			prepare: func(t *testing.T, u *user) { edit(t, u, "[mempool]", "[mempol]") },
+			prepare: func(u *user) { u.edit("[mempool]", "[mempol]") },
 		},
 		{
 			name: "unknown variable", code: exitError, words: []string{"TRIBUTARY_GRPC_LISTN", "did you mean TRIBUTARY_GRPC_LISTEN"},
-			prepare: func(_ *testing.T, u *user) { u.extra = append(u.extra, "TRIBUTARY_GRPC_LISTN=127.0.0.1:1") },
+			prepare: func(u *user) { u.extra = append(u.extra, "TRIBUTARY_GRPC_LISTN=127.0.0.1:1") },
 		},
 		{
 			name: "setting of a wrong type", code: exitError, words: []string{"consensus.timeout_commit", "duration"},
-			prepare: func(t *testing.T, u *user) { edit(t, u, `timeout_commit = "200ms"`, `timeout_commit = "soon"`) },
+			prepare: func(u *user) { u.edit(`timeout_commit = "200ms"`, `timeout_commit = "soon"`) },
 		},
 		{name: "plaintext gRPC for all", code: exitError, words: []string{"grpc.listen", "plaintext", "tls.cert_file", "127.0.0.1"}, flags: []string{"--grpc.listen", "0.0.0.0:9090"}},
 		{name: "plaintext metrics for all", code: exitError, words: []string{"http.listen", "plaintext", "tls.cert_file"}, flags: []string{"--http.listen", ":8080"}},
@@ -194,17 +194,17 @@ func TestStartRefuses(t *testing.T) {
 		{name: "a reserve of next to nothing", code: exitError, words: []string{"store.disk_reserve", "64MiB"}, flags: []string{"--store.disk_reserve", "1KB"}},
 		{
 			name: "no genesis", code: exitNotFound, words: []string{"genesis.json"},
-			prepare: func(t *testing.T, u *user) { must(t, os.Remove(filepath.Join(u.home(), "config/genesis.json"))) },
+			prepare: func(u *user) { u.must(os.Remove(filepath.Join(u.home(), "config/genesis.json"))) },
 		},
 		{
 			name: "genesis of another kind", code: exitError, words: []string{"genesis.json", "line 1"},
-			prepare: func(t *testing.T, u *user) {
-				must(t, os.WriteFile(filepath.Join(u.home(), "config/genesis.json"), []byte("hello"), 0o600))
+			prepare: func(u *user) {
+				u.must(os.WriteFile(filepath.Join(u.home(), "config/genesis.json"), []byte("hello"), 0o600))
 			},
 		},
 		{
 			name: "genesis of another network", code: exitError, words: []string{"node.network", `"local-b"`, `"local"`},
-			prepare: func(t *testing.T, u *user) { edit(t, u, `network = "local"`, `network = "local-b"`) },
+			prepare: func(u *user) { u.edit(`network = "local"`, `network = "local-b"`) },
 		},
 		{name: "an argument", code: exitUsage, words: []string{`"now"`}, flags: []string{"now"}},
 	} {
@@ -213,36 +213,36 @@ func TestStartRefuses(t *testing.T) {
 			u := newUser(t)
 			u.ok("init", "solo")
 			if row.prepare != nil {
-				row.prepare(t, u)
+				row.prepare(u)
 			}
 			u.refused(row.code, row.words, append([]string{"start", "--p2p.listen", "127.0.0.1:0"}, row.flags...)...)
 		})
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
+func (u *user) must(err error) {
+	u.t.Helper()
 	if err != nil {
-		t.Fatal(err)
+		u.t.Fatal(err)
 	}
 }
 
 // mode changes the mode of a file of the home directory.
-func mode(t *testing.T, u *user, name string, mode os.FileMode) {
-	t.Helper()
-	must(t, os.Chmod(filepath.Join(u.home(), name), mode))
+func (u *user) mode(name string, mode os.FileMode) {
+	u.t.Helper()
+	u.must(os.Chmod(filepath.Join(u.home(), name), mode))
 }
 
 // edit changes the settings file.
-func edit(t *testing.T, u *user, from, to string) {
-	t.Helper()
+func (u *user) edit(from, to string) {
+	u.t.Helper()
 	path := filepath.Join(u.home(), "config", "config.toml")
 	data, err := os.ReadFile(path)
-	must(t, err)
+	u.must(err)
 	if !strings.Contains(string(data), from) {
-		t.Fatalf("the settings have no %q", from)
+		u.t.Fatalf("the settings have no %q", from)
 	}
-	must(t, os.WriteFile(path, []byte(strings.Replace(string(data), from, to, 1)), 0o600))
+	u.must(os.WriteFile(path, []byte(strings.Replace(string(data), from, to, 1)), 0o600))
 }
 
 // soloPorts lets a node pick its ports, away from those of others.

@@ -100,7 +100,7 @@ func (j *journey) key() {
 func (j *journey) up(flags []string, want int) {
 	j.t.Helper()
 	j.t.Cleanup(func() { j.run("", "testnet", "down", "--purge") })
-	var net struct {
+	var network struct {
 		Nodes    []jsonNode `json:"nodes"`
 		Accounts []struct {
 			Name    string `json:"name"`
@@ -108,12 +108,12 @@ func (j *journey) up(flags []string, want int) {
 		} `json:"accounts"`
 	}
 	begin := time.Now()
-	j.read(&net, append([]string{"testnet", "up", "--detach", "--base-port", "0"}, flags...)...)
-	if len(net.Nodes) != 4 || len(net.Accounts) == 0 || net.Accounts[0].Name != "alice" {
-		j.t.Fatalf("the network is %+v", net)
+	j.read(&network, append([]string{"testnet", "up", "--detach", "--base-port", "0"}, flags...)...)
+	if len(network.Nodes) != 4 || len(network.Accounts) == 0 || network.Accounts[0].Name != "alice" {
+		j.t.Fatalf("the network is %+v", network)
 	}
 	j.t.Logf("ready after %v", time.Since(begin).Round(time.Millisecond))
-	j.nodes, j.alice = net.Nodes, net.Accounts[0].Address
+	j.nodes, j.alice = network.Nodes, network.Accounts[0].Address
 	if got := processes(j.t, j.home()); len(got) != want {
 		j.t.Errorf("%d processes, want %d", len(got), want)
 	}
@@ -144,11 +144,11 @@ func (j *journey) look() {
 	if c := status.Chains[0]; c.State != "ready" || c.Height == 0 || c.Peers != 3 || !c.Validator {
 		j.t.Errorf("chain %+v", c)
 	}
-	var net struct {
+	var network struct {
 		Nodes []jsonNode `json:"nodes"`
 	}
-	j.read(&net, "testnet", "status")
-	for _, n := range net.Nodes {
+	j.read(&network, "testnet", "status")
+	for _, n := range network.Nodes {
 		if n.State != "ready" || n.Height == 0 {
 			j.t.Errorf("node %+v", n)
 		}

@@ -140,16 +140,6 @@ func (a answer) mustRefuse(t *testing.T, code int, words []string) {
 	}
 }
 
-// wantCode checks a command whose output does not matter.
-func (u *user) wantCode(code int, args ...string) answer {
-	u.t.Helper()
-	a := u.run("", args...)
-	if a.code != code {
-		u.t.Errorf("want exit code %d: %v", code, a)
-	}
-	return a
-}
-
 // background starts a command that runs until it is interrupted.
 type background struct {
 	cmd    *exec.Cmd
