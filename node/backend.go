@@ -37,10 +37,14 @@ func (b backend) Header(height uint64) (h api.Header, ok bool) {
 	if err != nil {
 		return api.Header{}, false
 	}
-	return api.Header{
+	h = api.Header{
 		Height: info.Height, Time: info.Time, Hash: info.Hash, AppHash: info.AppHash, Proposer: info.Proposer,
 		Size: int64(info.Size),
-	}, true
+	}
+	if header, commit, err := b.node.chain.SignedHeader(height); err == nil {
+		h.Signed, h.Commit = header, commit
+	}
+	return h, true
 }
 
 // checks is what /readyz tells.

@@ -24,6 +24,10 @@ import (
 	"github.com/tributary-network/tributary/node/telemetry"
 )
 
+// poolShare is how much of the mempool the pool of checked bundles may fill, in
+// per cent.
+const poolShare = 90
+
 // Options says which node to run.
 type Options struct {
 	Home   home.Dir
@@ -134,6 +138,9 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 		Now:         time.Now,
 		Synced:      func() bool { return !n.sample.Load().chain.CatchingUp },
 		BundleDelay: n.cfg.Mempool.BundleDelay.Duration,
+		// What is checked must fit into the mempool, which knows no reserve.
+		PoolBundles: max(1, n.cfg.Mempool.MaxTxs*poolShare/100),
+		PoolBytes:   int64(n.cfg.Mempool.MaxBytes) * poolShare / 100, //nolint:gosec // bounded by the settings
 	}, n.layer, n.genesis.Settlement(), n.module("exec"))
 	if err != nil {
 		return err

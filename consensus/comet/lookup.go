@@ -142,6 +142,28 @@ func (c *Chain) Commit(height uint64) (CommitInfo, error) {
 	return info, err
 }
 
+// SignedHeader returns the header of the block at height and the commit that
+// signs it, in CometBFT's protobuf encoding (types.Header, types.Commit), or
+// [ErrNotFound].
+func (c *Chain) SignedHeader(height uint64) (header, commit []byte, err error) {
+	err = c.load(func(n *node.Node) error {
+		meta := n.BlockStore().LoadBlockMeta(int64(height)) //nolint:gosec // beyond the range is not found
+		votes := loadCommit(n, int64(height))               //nolint:gosec // beyond the range is not found
+		if meta == nil || votes == nil {
+			return fmt.Errorf("%w: signed header of height %d", ErrNotFound, height)
+		}
+		var err error
+		if header, err = meta.Header.ToProto().Marshal(); err != nil {
+			return fmt.Errorf("encode header: %w", err)
+		}
+		if commit, err = votes.ToProto().Marshal(); err != nil {
+			return fmt.Errorf("encode commit: %w", err)
+		}
+		return nil
+	})
+	return header, commit, err
+}
+
 // loadCommit returns the votes for the block at height, or nil. Those for the
 // last block are only this node's own collection.
 func loadCommit(n *node.Node, height int64) *types.Commit {

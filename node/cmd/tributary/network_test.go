@@ -462,3 +462,48 @@ func TestStartRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestCommandsUseTLS asks nodes that have certificates, as in containers.
+func TestCommandsUseTLS(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	s := newShell(t)
+	dir := filepath.Join(s.home, "net")
+	n, err := testnet.Start(ctx, testnet.Options{Dir: dir, Validators: 1, TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := n.Announce(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.ok(t, "health", "--ready", "--home", n.Nodes[0].Home); !strings.Contains(got, "ready") {
+		t.Errorf("health: %q", got)
+	}
+	for _, args := range [][]string{
+		{"testnet", "status", "--dir", dir},
+		{"testnet", "faucet", "alice", "1", "--dir", dir},
+		{"status", "--testnet", dir},
+		{"status", "--node", n.Nodes[0].GRPC, "--ca", n.CA},
+		{"tx", "transfer", "bob", "1", "--from", "alice", "--testnet", dir},
+	} {
+		s.ok(t, args...)
+	}
+	if got := s.run(t, "", "status", "--node", n.Nodes[0].GRPC); got.code != exitUnavailable {
+		t.Errorf("status without the authority: %+v", got)
+	}
+	if err := n.StopNode(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.run(t, "", "health", "--home", n.Nodes[0].Home); got.code != exitUnavailable {
+		t.Errorf("health of a node that is stopped: %+v", got)
+	}
+	if got := s.ok(t, "testnet", "status", "--dir", dir); !strings.Contains(got, "down") {
+		t.Errorf("testnet status with a node that is stopped:\n%s", got)
+	}
+}
