@@ -33,16 +33,23 @@ type bundler struct {
 	pause            time.Duration // before the next attempt after a failure; 0 if none failed
 }
 
+// bundleShare is the part of a block's weight that a bundle of several records
+// does not exceed: a sixteenth, so that bundles fill a block well.
+const bundleShare = 16
+
 // lane is the records of one kind on their way out.
 type lane struct {
+	most    int64     // weight of a bundle of several records
 	open    []*record // of the bundle being filled
 	size    int       // of that bundle in bytes
+	weight  int64     // of that bundle
 	unsent  []*bundle // full, oldest first
 	blocked bool      // the first of unsent failed; wait for the timer
 }
 
 func newBundler(e *Executor) *bundler {
-	return &bundler{exec: e, delay: e.cfg.BundleDelay, wake: make(chan struct{}, 1)}
+	empty := lane{most: e.params.MaxBlockWeight() / bundleShare}
+	return &bundler{exec: e, delay: e.cfg.BundleDelay, wake: make(chan struct{}, 1), urgent: empty, ordinary: empty}
 }
 
 // push queues a record that the tracker has taken in.
@@ -116,11 +123,11 @@ func (b *bundler) pack() {
 // add puts r into the open bundle, and closes that one first if r does not fit.
 func (l *lane) add(r *record) {
 	size := chain.BundleSize(l.size, len(r.tx.Raw))
-	if len(l.open) > 0 && size > chain.BundleTarget {
+	if len(l.open) > 0 && (size > chain.BundleTarget || l.weight+r.weight > l.most) {
 		l.flush()
 		size = chain.BundleSize(0, len(r.tx.Raw))
 	}
-	l.open, l.size = append(l.open, r), size
+	l.open, l.size, l.weight = append(l.open, r), size, l.weight+r.weight
 	if len(l.open) == chain.BundleRecords || size > chain.BundleTarget {
 		l.flush()
 	}
@@ -130,7 +137,7 @@ func (l *lane) add(r *record) {
 func (l *lane) flush() {
 	if len(l.open) > 0 {
 		l.unsent = append(l.unsent, newBundle(l.open))
-		l.open, l.size = nil, 0
+		l.open, l.size, l.weight = nil, 0, 0
 	}
 }
 

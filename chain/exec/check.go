@@ -69,6 +69,9 @@ func (e *Executor) examine(raw []byte) (b *bundle, err error) {
 			return nil, refused(inRecord(i, len(b.records), r.refused))
 		}
 	}
+	if limit := e.params.MaxBlockWeight(); b.weight > limit {
+		return nil, refused(chain.Refuse(chain.CodeTooLarge, "the records of the bundle may write %d bytes (weight), a block at most %d", b.weight, limit))
+	}
 	var w *work
 	err = e.layer.Read(func(v chain.View) error {
 		v = newMemoView(v)
@@ -178,8 +181,8 @@ func inRecord(i, of int, rule *chain.RuleError) *chain.RuleError {
 }
 
 // Accept says whether this node votes for a proposed block. It refuses bundles
-// and records that cannot be decoded, blocks above Params.MaxBlockBytes, a
-// bundle that comes twice, ticks for another block, and transactions whose
+// and records that cannot be decoded, blocks above Params.MaxBlockBytes or
+// Params.MaxBlockWeight, a bundle that comes twice, ticks for another block, and transactions whose
 // signer's signature does not verify. All of these are facts about the bytes,
 // so that honest nodes agree; whether a record is out of date is decided by
 // executing it.
@@ -193,7 +196,9 @@ func (e *Executor) Accept(height uint64, txs [][]byte) (err error) {
 		return chain.Refuse(chain.CodeTooLarge, "block of %d bytes, at most %d", size, e.params.MaxBlockBytes)
 	}
 	met := make(map[uint64]int, len(bundles))
+	var weight int64
 	for i, b := range bundles {
+		weight += b.weight
 		key := e.pool.keyOf(b.raw)
 		if j, ok := met[key]; ok && bytes.Equal(bundles[j].raw, b.raw) {
 			return chain.Refuse(chain.CodeDuplicate, "bundle %d repeats bundle %d", i, j)
@@ -207,6 +212,9 @@ func (e *Executor) Accept(height uint64, txs [][]byte) (err error) {
 				return fmt.Errorf("bundle %d: %w", i, inRecord(j, len(b.records), r.refused))
 			}
 		}
+	}
+	if limit := e.params.MaxBlockWeight(); weight > limit {
+		return chain.Refuse(chain.CodeTooLarge, "block of weight %d, at most %d", weight, limit)
 	}
 	return e.acceptSignatures(bundles)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -13,7 +14,8 @@ import (
 const bundleOverhead = 6
 
 // Propose picks the bundles of the block at height, of at most maxBytes as
-// consensus counts them and at most Params.MaxBlockBytes: urgent ones first, by
+// consensus counts them and at most Params.MaxBlockBytes and
+// Params.MaxBlockWeight: urgent ones first, by
 // deadline, until the share reserved for them is used up; then all by expected
 // fee for each byte, then by arrival. mempool is what consensus holds, oldest
 // first; what the pool does not know of it is checked and packed like the rest.
@@ -37,7 +39,7 @@ func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]
 			_ = e.pool.add(b, height-1) // a full pool has better ones to propose
 		}
 	}
-	picked := e.pool.pick(height, maxBytes, e.params.MaxBlockBytes, e.params.ReservedBps)
+	picked := e.pool.pick(height, maxBytes, &e.params)
 	if len(picked) == 0 && tick != nil && int64(len(tick)+bundleOverhead) <= maxBytes {
 		picked = append(picked, tick)
 	}
@@ -46,15 +48,16 @@ func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]
 
 // packing is a block being filled.
 type packing struct {
-	raw       [][]byte
-	blockLeft int64 // bytes of bundles
-	wireLeft  int64 // bytes as consensus counts them
-	taken     map[*bundle]bool
-	records   map[ledger.Hash]bool // of bundles that share records with others
+	raw        [][]byte
+	blockLeft  int64 // bytes of bundles
+	wireLeft   int64 // bytes as consensus counts them
+	weightLeft int64
+	taken      map[*bundle]bool
+	records    map[ledger.Hash]bool // of bundles that share records with others
 }
 
 // pick returns the bundles of a block at height, in their order.
-func (p *pool) pick(height uint64, maxBytes, blockBytes int64, reservedBps uint32) [][]byte {
+func (p *pool) pick(height uint64, maxBytes int64, params *settlement.Params) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var urgent, all []*bundle
@@ -74,12 +77,12 @@ func (p *pool) pick(height uint64, maxBytes, blockBytes int64, reservedBps uint3
 		return cmp.Or(cmp.Compare(b.rate, a.rate), cmp.Compare(a.order, b.order))
 	})
 	fill := packing{
-		blockLeft: blockBytes, wireLeft: maxBytes,
+		blockLeft: params.MaxBlockBytes, wireLeft: maxBytes, weightLeft: params.MaxBlockWeight(),
 		taken: make(map[*bundle]bool), records: make(map[ledger.Hash]bool),
 	}
-	reserved := blockBytes / ledger.BasisPoints * int64(reservedBps)
+	reserved := params.ReservedBytes()
 	for _, b := range urgent {
-		if blockBytes-fill.blockLeft >= reserved {
+		if params.MaxBlockBytes-fill.blockLeft >= reserved {
 			break
 		}
 		p.put(&fill, b)
@@ -96,13 +99,14 @@ func (p *pool) pick(height uint64, maxBytes, blockBytes int64, reservedBps uint3
 // put adds b to the block if it fits and brings something new.
 func (p *pool) put(fill *packing, b *bundle) {
 	size := int64(len(b.raw))
-	if fill.taken[b] || size > fill.blockLeft || size+bundleOverhead > fill.wireLeft || !p.bringsNew(fill, b) {
+	if fill.taken[b] || size > fill.blockLeft || size+bundleOverhead > fill.wireLeft || b.weight > fill.weightLeft || !p.bringsNew(fill, b) {
 		return
 	}
 	fill.taken[b] = true
 	fill.raw = append(fill.raw, b.raw)
 	fill.blockLeft -= size
 	fill.wireLeft -= size + bundleOverhead
+	fill.weightLeft -= b.weight
 }
 
 // bringsNew reports whether some record of b is in no bundle taken before.

@@ -16,6 +16,7 @@ type record struct {
 	id      fingerprint      // of the raw bytes, signature included
 	refused *chain.RuleError // why it cannot be decoded; tx.Raw and tx.Hash are set all the same
 
+	weight   int64
 	checked  bool // every signature it needs was verified
 	urgent   bool
 	deadline uint64        // sigma; of an urgent record
@@ -35,13 +36,18 @@ func (r *record) expired(height uint64) bool {
 	return r.tx.ValidUntil != 0 && r.tx.ValidUntil < height
 }
 
-// newRecord decodes raw, which the record keeps.
+// newRecord decodes raw, which the record keeps. One that no block can hold is
+// refused.
 func (e *Executor) newRecord(raw []byte) *record {
 	tx, err := chain.DecodeTx(e.domain, raw)
-	if err != nil {
-		return &record{tx: chain.Tx{Raw: raw, Hash: chain.TxHash(raw)}, refused: refused(err).Rule}
+	weight := settlement.Weight(&tx)
+	if limit := e.params.MaxBlockWeight(); err == nil && weight > limit {
+		err = chain.Refuse(chain.CodeTooLarge, "the record may write %d bytes (weight), a block at most %d", weight, limit)
 	}
-	return &record{tx: tx, id: e.secret.fingerprint(tx.Hash[:], tx.Signature[:])}
+	if err != nil {
+		return &record{tx: chain.Tx{Raw: raw, Hash: chain.TxHash(raw)}, refused: refused(err).Rule, weight: weight}
+	}
+	return &record{tx: tx, id: e.secret.fingerprint(tx.Hash[:], tx.Signature[:]), weight: weight}
 }
 
 // bundle is what consensus carries as one transaction. It does not change once
@@ -50,12 +56,13 @@ type bundle struct {
 	raw     []byte
 	tick    uint64 // the height asked for; 0 unless a tick
 	records []*record
+	weight  int64  // of records
 	slots   []slot // of records, filled in by summarise
 	own     bool   // packed by this node's bundler
 
 	urgent   bool    // all records are
 	deadline uint64  // the earliest of an urgent bundle
-	rate     float64 // expected fees in drops for each byte
+	rate     float64 // expected fees in drops for each byte, or the weight of a byte if it weighs more
 
 	// Owned by the pool.
 	key   uint64 // of raw
@@ -76,17 +83,20 @@ func (e *Executor) decodeBundle(raw []byte) (*bundle, error) {
 	b.records = make([]*record, len(decoded.Records))
 	for i, r := range decoded.Records {
 		b.records[i] = e.newRecord(r)
+		b.weight += b.records[i].weight
 	}
 	return b, nil
 }
 
 // newBundle packs records that are checked already.
 func newBundle(records []*record) *bundle {
+	var weight int64
 	raw := make([][]byte, len(records))
 	for i, r := range records {
 		raw[i] = r.tx.Raw
+		weight += r.weight
 	}
-	b := &bundle{raw: chain.EncodeRecords(raw), records: records, own: true}
+	b := &bundle{raw: chain.EncodeRecords(raw), records: records, own: true, weight: weight}
 	b.summarise()
 	return b
 }
@@ -104,7 +114,7 @@ func (b *bundle) summarise() {
 		}
 		b.slots = append(b.slots, r.slot())
 	}
-	b.rate = fees / float64(max(1, len(b.raw)))
+	b.rate = fees / float64(max(1, int64(len(b.raw)), settlement.WeightBytes(b.weight)))
 	b.last = lastHeight(b.records)
 }
 

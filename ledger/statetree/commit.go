@@ -36,7 +36,8 @@ func (t *Tree) save() error {
 }
 
 // WriteAhead commits nodes of the prepared block ahead of it, in batches of
-// about limit bytes, if all of them have more than limit bytes. Nothing refers to
+// about limit bytes, if all of them have more than limit bytes, with what the
+// store adds to each. Nothing refers to
 // them until the block's own batch is committed, and Open removes them if it
 // never is. It keeps the one batch of the block small however large the tree is;
 // a block that opens 10,000 channels among a million writes 70,000 nodes.
@@ -64,10 +65,13 @@ func (t *Tree) WriteAhead(limit int64) error {
 	return nil
 }
 
+// writeOverhead is about what prefixes and the store add to a write in bytes.
+const writeOverhead = 16
+
 func writeBytes(writes []write) int64 {
 	total := int64(0)
 	for _, w := range writes {
-		total += int64(len(w.key) + len(w.value))
+		total += int64(len(w.key)+len(w.value)) + writeOverhead
 	}
 	return total
 }
