@@ -7,10 +7,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Run verifies, bundles and sends what is submitted, keeps the clock running
-// towards deadlines and the layer free of old versions, until ctx ends; it then
-// returns nil. broadcast hands a
-// bundle to consensus: nil means that consensus holds it (or held it a short
+// Run verifies, bundles and sends what is submitted and keeps the clock running
+// towards deadlines until ctx ends; it then returns nil. The layer's own Run is
+// the business of whoever opened the layer. broadcast hands a bundle to consensus: nil means that consensus holds it (or held it a short
 // time ago), an error with a method Code() uint32 that Check refused it, and
 // any other error that it should be tried again. broadcast may call Check.
 //
@@ -29,7 +28,6 @@ func (e *Executor) Run(ctx context.Context, broadcast func(bundle []byte) error)
 	group.Go(func() error { return e.queue.run(ctx) })
 	group.Go(func() error { return e.bundler.run(ctx, broadcast) })
 	group.Go(func() error { return e.tick(ctx, broadcast) })
-	group.Go(func() error { return e.layer.Run(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
