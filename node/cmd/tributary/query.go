@@ -171,6 +171,7 @@ func (c *cli) queryParamsCommand() *cobra.Command {
 			p := run.conn.Params()
 			result := struct {
 				TxFee            drops    `json:"tx_fee"`
+				PaymentFee       drops    `json:"payment_fee"`
 				OpenFee          drops    `json:"open_fee"`
 				EntryFee         drops    `json:"entry_fee"`
 				StepFee          drops    `json:"step_fee"`
@@ -181,16 +182,18 @@ func (c *cli) queryParamsCommand() *cobra.Command {
 				DefaultChallenge uint32   `json:"default_challenge"`
 				MaxChallenge     uint32   `json:"max_challenge"`
 				MaxLifetime      uint64   `json:"max_lifetime"`
+				BlockInterval    uint32   `json:"block_interval_ms"`
 				MaxBlockBytes    int64    `json:"max_block_bytes"`
 				ReservedBps      uint32   `json:"reserved_bps"`
 				MaxStretch       uint32   `json:"max_stretch"`
 				Services         []uint32 `json:"services"`
 			}{
-				drops(p.TxFee), drops(p.OpenFee), drops(p.EntryFee), drops(p.StepFee), drops(p.Rent), drops(p.MinDeposit), p.BurnBps,
-				p.MinChallenge, p.DefaultChallenge, p.MaxChallenge, p.MaxLifetime, p.MaxBlockBytes, p.ReservedBps, p.MaxStretch, p.Services,
+				drops(p.TxFee), drops(p.PaymentFee), drops(p.OpenFee), drops(p.EntryFee), drops(p.StepFee), drops(p.Rent), drops(p.MinDeposit), p.BurnBps,
+				p.MinChallenge, p.DefaultChallenge, p.MaxChallenge, p.MaxLifetime, p.BlockInterval, p.MaxBlockBytes, p.ReservedBps, p.MaxStretch, p.Services,
 			}
 			return c.print(result, func(t *table) {
 				t.row("fee of a transaction", p.TxFee, "coins")
+				t.row("  and of each payment after the first", p.PaymentFee, "coins")
 				t.row("  and of each channel opened", p.OpenFee, "coins")
 				t.row("  and of each entry settled", p.EntryFee, "coins")
 				t.row("  and of 16 hash steps", p.StepFee, "coins")
@@ -199,6 +202,7 @@ func (c *cli) queryParamsCommand() *cobra.Command {
 				t.row("burned of what is paid out", fmt.Sprintf("%d.%02d", p.BurnBps/100, p.BurnBps%100), "%")
 				t.row("challenge window", p.DefaultChallenge, fmt.Sprintf("blocks, %d to %d", p.MinChallenge, p.MaxChallenge))
 				t.row("longest life of a channel", p.MaxLifetime, "blocks")
+				t.row("time between blocks", p.BlockInterval, "ms, at least")
 				t.row("largest block", p.MaxBlockBytes, "bytes")
 				t.row("  reserved for urgent claims", fmt.Sprintf("%d.%02d", p.ReservedBps/100, p.ReservedBps%100), "%")
 				t.row("services", fmt.Sprint(p.Services))
