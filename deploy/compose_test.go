@@ -79,7 +79,7 @@ func confined(t *testing.T, s types.ServiceConfig) {
 	if !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
 		t.Errorf("security options %v", s.SecurityOpt)
 	}
-	if s.MemLimit != 1<<30 || s.PidsLimit != 512 || s.Ulimits["nofile"] == nil || s.Ulimits["nofile"].Single != 65536 {
+	if s.MemLimit != 1<<30 || s.PidsLimit != 512 || s.Ulimits["nofile"] == nil || s.Ulimits["nofile"].Single != 8192 {
 		t.Errorf("memory %d, pids %d, files %v", s.MemLimit, s.PidsLimit, s.Ulimits["nofile"])
 	}
 	if s.Logging == nil || s.Logging.Options["max-size"] == "" || s.Logging.Options["max-file"] == "" {
