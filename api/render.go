@@ -192,5 +192,6 @@ func renderParams(p *settlement.Params) *nodev1.Params {
 		MaxOpens: channel.MaxOpens, MaxEntries: channel.MaxEntries,
 		MaxTxBytes: chain.MaxTxSize, NonceWindow: chain.NonceWindow,
 		MaxPayments: settlement.MaxPayments,
+		PaymentFee:  uint64(p.PaymentFee), BlockIntervalMs: p.BlockInterval,
 	}
 }

@@ -156,13 +156,14 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 // consensusConfig translates the settings for consensus.
 func (n *Node) consensusConfig() comet.Config {
 	c := n.cfg
+	interval := time.Duration(n.genesis.Params.BlockInterval) * time.Millisecond
 	return comet.Config{
 		Dir:                   filepath.Join(n.home.Data(), "consensus"),
 		ListenAddr:            c.P2P.Listen,
 		ExternalAddr:          c.P2P.ExternalAddress,
 		Moniker:               c.Node.Moniker,
 		Peers:                 c.P2P.PersistentPeers,
-		TimeoutCommit:         c.Consensus.TimeoutCommit.Duration,
+		TimeoutCommit:         max(c.Consensus.TimeoutCommit.Duration, interval),
 		TimeoutPropose:        c.Consensus.TimeoutPropose.Duration,
 		TimeoutVote:           c.Consensus.TimeoutVote.Duration,
 		TimeoutDelta:          c.Consensus.TimeoutDelta.Duration,

@@ -54,11 +54,12 @@ func TestTransfer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if receipt.Paid != 1000 || receipt.Fee != n.gen.Params.TxFee || receipt.Code != chain.CodeOK {
+	fee := n.gen.Params.TxFee + n.gen.Params.PaymentFee
+	if receipt.Paid != 1000 || receipt.Fee != fee || receipt.Code != chain.CodeOK {
 		t.Errorf("receipt %+v", receipt)
 	}
 	for address, want := range map[ledger.Address]ledger.Amount{
-		a: 700, b: 300, rich.Address(): fortune - 1000 - n.gen.Params.TxFee, identityOf(102).Address: 0,
+		a: 700, b: 300, rich.Address(): fortune - 1000 - fee, identityOf(102).Address: 0,
 	} {
 		if got, err := c.Balance(within(t), address); err != nil || got != want {
 			t.Errorf("balance of %s is %d, %v; want %d", address, got, err, want)

@@ -77,6 +77,7 @@ func paramsOf(p *nodev1.Params) settlement.Params {
 		MinChallenge: p.GetMinChallenge(), DefaultChallenge: p.GetDefaultChallenge(), MaxChallenge: p.GetMaxChallenge(),
 		MaxLifetime: p.GetMaxLifetime(), MaxBlockBytes: int64(p.GetMaxBlockBytes()), ReservedBps: p.GetReservedBps(),
 		MaxStretch: p.GetMaxStretch(), Services: p.GetServices(),
+		PaymentFee: ledger.Amount(p.GetPaymentFee()), BlockInterval: p.GetBlockIntervalMs(),
 	}
 }
 

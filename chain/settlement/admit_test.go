@@ -82,7 +82,7 @@ func TestNonceWindow(t *testing.T) {
 func TestFees(t *testing.T) {
 	t.Parallel()
 	p := smallParams()
-	p.TxFee, p.OpenFee, p.EntryFee, p.StepFee, p.MinDeposit = 1_000, 100, 10, 1, 1_000
+	p.TxFee, p.PaymentFee, p.OpenFee, p.EntryFee, p.StepFee, p.MinDeposit = 1_000, 7, 100, 10, 1, 1_000
 	b := newBench(t, p, 3)
 	ref := b.open(0, 1, 10_000)
 	next := b.openParams(1, 1_000)
@@ -96,7 +96,7 @@ func TestFees(t *testing.T) {
 		payload encoder
 		fee     ledger.Amount
 	}{
-		{"transfer", 2, &settlement.Transfer{Payments: []settlement.Payment{{b.addrs[0], 1}, {b.addrs[1], 1}}}, 1_000},
+		{"transfer", 2, &settlement.Transfer{Payments: []settlement.Payment{{b.addrs[0], 1}, {b.addrs[1], 1}}}, 1_007},
 		{"open three", 0, &channel.Open{Channels: []channel.OpenParams{b.openParams(1, 1_000), b.openParams(1, 1_000), b.openParams(1, 1_000)}}, 1_300},
 		{"top-up", 2, &channel.TopUp{Channel: ref, NewTotal: 10_100}, 1_000},
 		{"extend", 0, &channel.Extend{Channel: ref, NewExpiry: b.clock() + 55}, 1_000},

@@ -61,6 +61,8 @@ func decodePayload(tx *chain.Tx) (payload, error) {
 func (pl *payload) fee(p *Params) ledger.Amount {
 	fee := p.TxFee
 	switch {
+	case pl.transfer != nil:
+		fee += p.PaymentFee * ledger.Amount(len(pl.transfer.Payments)-1)
 	case pl.open != nil:
 		fee += p.OpenFee * ledger.Amount(len(pl.open.Channels))
 	case pl.coop != nil && pl.coop.Rollover != nil:

@@ -116,6 +116,8 @@ func (m *model) isUrgent(c *modelChannel) bool {
 func (m *model) fee(o *op) uint64 {
 	fee := uint64(m.p.TxFee)
 	switch pl := o.payload.(type) {
+	case *settlement.Transfer:
+		fee += uint64(len(pl.Payments)-1) * uint64(m.p.PaymentFee)
 	case *channel.Open:
 		fee += uint64(len(pl.Channels)) * uint64(m.p.OpenFee)
 	case *channel.CoopClose:

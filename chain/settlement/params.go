@@ -14,10 +14,11 @@ import (
 // the state, and every node must use the same.
 type Params struct {
 	// Fees, in drops.
-	TxFee    ledger.Amount // for every transaction
-	OpenFee  ledger.Amount // for every channel opened, on top
-	EntryFee ledger.Amount // for every entry of a batch, on top
-	StepFee  ledger.Amount // for every 16 steps of a hash lane, on top
+	TxFee      ledger.Amount // for every transaction
+	PaymentFee ledger.Amount // for every payment of a transfer after the first, on top
+	OpenFee    ledger.Amount // for every channel opened, on top
+	EntryFee   ledger.Amount // for every entry of a batch, on top
+	StepFee    ledger.Amount // for every 16 steps of a hash lane, on top
 
 	Rent       ledger.Amount // held for each open channel, refunded when it closes
 	MinDeposit ledger.Amount // at least 100 times EntryFee
@@ -28,6 +29,12 @@ type Params struct {
 	DefaultChallenge uint32
 	MaxChallenge     uint32
 	MaxLifetime      uint64 // expires_at is at most sigma + MaxLifetime
+
+	// BlockInterval is the least time between two blocks, in milliseconds. It is
+	// what the challenge windows, which are counted in blocks, are worth in time:
+	// validators wait as long before they vote again, whatever waits to be
+	// settled, so nobody can hurry the clock by filling blocks.
+	BlockInterval uint32
 
 	MaxBlockBytes int64  // of all bundles
 	ReservedBps   uint32 // share of MaxBlockBytes reserved for urgent redemptions
@@ -40,19 +47,21 @@ type Params struct {
 // blocks of three seconds, 2 % burned, 30 % of a block reserved.
 func DefaultParams() Params {
 	return Params{
-		TxFee: 20, OpenFee: 20, EntryFee: 10, StepFee: 1,
+		TxFee: 20, PaymentFee: 20, OpenFee: 20, EntryFee: 10, StepFee: 1,
 		Rent: 1_000, MinDeposit: 1_000, BurnBps: 200,
 		MinChallenge: 1_200, DefaultChallenge: 4_800, MaxChallenge: 57_600,
-		MaxLifetime:   5_184_000, // 180 days at 3 s
+		MaxLifetime:   5_184_000, // 180 days
+		BlockInterval: 3_000,
 		MaxBlockBytes: 4 << 20, ReservedBps: 3_000, MaxStretch: 4,
 		Services: []uint32{0},
 	}
 }
 
 // LocalParams are DefaultParams for networks on one machine, where people want
-// to see a challenge window end: it is 5 to 600 blocks long.
+// to see a challenge window end: it is 5 to 600 blocks long, five blocks a second.
 func LocalParams() Params {
 	p := DefaultParams()
+	p.BlockInterval = 200
 	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 5, 20, 600
 	p.Services = []uint32{0, 1, 2, 3}
 	return p
@@ -75,13 +84,14 @@ func (p *Params) Rules() channel.Rules {
 
 // Bounds of parameters. They keep every sum of the rules below 2^63.
 const (
-	maxFee        ledger.Amount = 1_000_000_000_000 // for one item, in drops
-	maxLifetime                 = 1 << 40
-	maxBlockBytes               = 64 << 20
-	maxReserved                 = 9_000
-	maxStretch                  = 64
-	maxServices                 = 1_024
-	depositFees                 = 100 // a deposit is worth at least this many entry fees
+	maxFee           ledger.Amount = 1_000_000_000_000 // for one item, in drops
+	maxLifetime                    = 1 << 40
+	maxBlockInterval               = 60_000 // ms
+	maxBlockBytes                  = 64 << 20
+	maxReserved                    = 9_000
+	maxStretch                     = 64
+	maxServices                    = 1_024
+	depositFees                    = 100 // a deposit is worth at least this many entry fees
 )
 
 // Validate returns an error that names the first parameter out of its range.
@@ -91,6 +101,7 @@ func (p *Params) Validate() error {
 		value ledger.Amount
 	}{
 		{"tx_fee", p.TxFee},
+		{"payment_fee", p.PaymentFee},
 		{"open_fee", p.OpenFee},
 		{"entry_fee", p.EntryFee},
 		{"step_fee", p.StepFee},
@@ -114,6 +125,8 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("max_challenge is %d, at least default_challenge %d", p.MaxChallenge, p.DefaultChallenge)
 	case p.MaxLifetime < channel.MinLifetime*uint64(p.MaxChallenge) || p.MaxLifetime > maxLifetime:
 		return fmt.Errorf("max_lifetime is %d, want %d times max_challenge to %d", p.MaxLifetime, channel.MinLifetime, maxLifetime)
+	case p.BlockInterval == 0 || p.BlockInterval > maxBlockInterval:
+		return fmt.Errorf("block_interval is %d ms, want 1 to %d", p.BlockInterval, maxBlockInterval)
 	case p.MaxBlockBytes < chain.MaxBundleSize || p.MaxBlockBytes > maxBlockBytes:
 		return fmt.Errorf("max_block_bytes is %d, want %d to %d", p.MaxBlockBytes, chain.MaxBundleSize, maxBlockBytes)
 	case p.ReservedBps > maxReserved:
@@ -132,7 +145,7 @@ func (p *Params) Validate() error {
 }
 
 func (p *Params) write(w *codec.Writer) {
-	for _, a := range []ledger.Amount{p.TxFee, p.OpenFee, p.EntryFee, p.StepFee, p.Rent, p.MinDeposit} {
+	for _, a := range []ledger.Amount{p.TxFee, p.PaymentFee, p.OpenFee, p.EntryFee, p.StepFee, p.Rent, p.MinDeposit} {
 		w.Uint64(uint64(a))
 	}
 	w.Uint32(p.BurnBps)
@@ -140,6 +153,7 @@ func (p *Params) write(w *codec.Writer) {
 	w.Uint32(p.DefaultChallenge)
 	w.Uint32(p.MaxChallenge)
 	w.Uint64(p.MaxLifetime)
+	w.Uint32(p.BlockInterval)
 	w.Uint64(uint64(p.MaxBlockBytes))
 	w.Uint32(p.ReservedBps)
 	w.Uint32(p.MaxStretch)
@@ -150,12 +164,12 @@ func (p *Params) write(w *codec.Writer) {
 }
 
 func (p *Params) read(r *codec.Reader) {
-	for _, a := range []*ledger.Amount{&p.TxFee, &p.OpenFee, &p.EntryFee, &p.StepFee, &p.Rent, &p.MinDeposit} {
+	for _, a := range []*ledger.Amount{&p.TxFee, &p.PaymentFee, &p.OpenFee, &p.EntryFee, &p.StepFee, &p.Rent, &p.MinDeposit} {
 		*a = ledger.Amount(r.Uint64())
 	}
 	p.BurnBps = r.Uint32()
 	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = r.Uint32(), r.Uint32(), r.Uint32()
-	p.MaxLifetime, p.MaxBlockBytes = r.Uint64(), int64(r.Uint64())
+	p.MaxLifetime, p.BlockInterval, p.MaxBlockBytes = r.Uint64(), r.Uint32(), int64(r.Uint64())
 	p.ReservedBps, p.MaxStretch = r.Uint32(), r.Uint32()
 	if n := int(r.Uint16()); n > 0 && n <= r.Remaining()/4 {
 		p.Services = make([]uint32, n)

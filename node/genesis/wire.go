@@ -31,6 +31,7 @@ type document struct {
 
 type params struct {
 	TxFee            amount   `json:"tx_fee"`
+	PaymentFee       amount   `json:"payment_fee"`
 	OpenFee          amount   `json:"open_fee"`
 	EntryFee         amount   `json:"entry_fee"`
 	StepFee          amount   `json:"step_fee"`
@@ -41,6 +42,7 @@ type params struct {
 	DefaultChallenge uint32   `json:"default_challenge"`
 	MaxChallenge     uint32   `json:"max_challenge"`
 	MaxLifetime      uint64   `json:"max_lifetime"`
+	BlockInterval    uint32   `json:"block_interval"`
 	MaxBlockBytes    int64    `json:"max_block_bytes"`
 	ReservedBps      uint32   `json:"reserved_bps"`
 	MaxStretch       uint32   `json:"max_stretch"`
@@ -84,10 +86,10 @@ func (d Document) wire() document {
 	w := document{
 		Version: FormatVersion, Name: d.Name, Time: d.Time.UTC(),
 		Params: params{
-			TxFee: amount(p.TxFee), OpenFee: amount(p.OpenFee), EntryFee: amount(p.EntryFee), StepFee: amount(p.StepFee),
+			TxFee: amount(p.TxFee), PaymentFee: amount(p.PaymentFee), OpenFee: amount(p.OpenFee), EntryFee: amount(p.EntryFee), StepFee: amount(p.StepFee),
 			Rent: amount(p.Rent), MinDeposit: amount(p.MinDeposit), BurnBps: p.BurnBps,
 			MinChallenge: p.MinChallenge, DefaultChallenge: p.DefaultChallenge, MaxChallenge: p.MaxChallenge,
-			MaxLifetime: p.MaxLifetime, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
+			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
 			MaxStretch: p.MaxStretch, Services: p.Services,
 		},
 		Validators: make([]validator, len(d.Validators)),
@@ -107,10 +109,10 @@ func (w document) document() (Document, error) {
 	d := Document{
 		Name: w.Name, Time: w.Time.UTC(),
 		Params: settlement.Params{
-			TxFee: ledger.Amount(p.TxFee), OpenFee: ledger.Amount(p.OpenFee), EntryFee: ledger.Amount(p.EntryFee), StepFee: ledger.Amount(p.StepFee),
+			TxFee: ledger.Amount(p.TxFee), PaymentFee: ledger.Amount(p.PaymentFee), OpenFee: ledger.Amount(p.OpenFee), EntryFee: ledger.Amount(p.EntryFee), StepFee: ledger.Amount(p.StepFee),
 			Rent: ledger.Amount(p.Rent), MinDeposit: ledger.Amount(p.MinDeposit), BurnBps: p.BurnBps,
 			MinChallenge: p.MinChallenge, DefaultChallenge: p.DefaultChallenge, MaxChallenge: p.MaxChallenge,
-			MaxLifetime: p.MaxLifetime, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
+			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
 			MaxStretch: p.MaxStretch, Services: p.Services,
 		},
 	}

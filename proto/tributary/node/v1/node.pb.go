@@ -493,13 +493,17 @@ type Params struct {
 	// Limits of the protocol: channels of one open, entries of one batch, bytes
 	// of one transaction, nonces ahead of the lowest unused one, payments of one
 	// transfer.
-	MaxOpens      uint32 `protobuf:"varint,16,opt,name=max_opens,json=maxOpens,proto3" json:"max_opens,omitempty"`
-	MaxEntries    uint32 `protobuf:"varint,17,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
-	MaxTxBytes    uint32 `protobuf:"varint,18,opt,name=max_tx_bytes,json=maxTxBytes,proto3" json:"max_tx_bytes,omitempty"`
-	NonceWindow   uint32 `protobuf:"varint,19,opt,name=nonce_window,json=nonceWindow,proto3" json:"nonce_window,omitempty"`
-	MaxPayments   uint32 `protobuf:"varint,20,opt,name=max_payments,json=maxPayments,proto3" json:"max_payments,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxOpens    uint32 `protobuf:"varint,16,opt,name=max_opens,json=maxOpens,proto3" json:"max_opens,omitempty"`
+	MaxEntries  uint32 `protobuf:"varint,17,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
+	MaxTxBytes  uint32 `protobuf:"varint,18,opt,name=max_tx_bytes,json=maxTxBytes,proto3" json:"max_tx_bytes,omitempty"`
+	NonceWindow uint32 `protobuf:"varint,19,opt,name=nonce_window,json=nonceWindow,proto3" json:"nonce_window,omitempty"`
+	MaxPayments uint32 `protobuf:"varint,20,opt,name=max_payments,json=maxPayments,proto3" json:"max_payments,omitempty"`
+	// Drops, of each payment of a transfer after the first, on top of tx_fee.
+	PaymentFee uint64 `protobuf:"varint,21,opt,name=payment_fee,json=paymentFee,proto3" json:"payment_fee,omitempty"`
+	// Least time between two blocks, in milliseconds.
+	BlockIntervalMs uint32 `protobuf:"varint,22,opt,name=block_interval_ms,json=blockIntervalMs,proto3" json:"block_interval_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Params) Reset() {
@@ -668,6 +672,20 @@ func (x *Params) GetNonceWindow() uint32 {
 func (x *Params) GetMaxPayments() uint32 {
 	if x != nil {
 		return x.MaxPayments
+	}
+	return 0
+}
+
+func (x *Params) GetPaymentFee() uint64 {
+	if x != nil {
+		return x.PaymentFee
+	}
+	return 0
+}
+
+func (x *Params) GetBlockIntervalMs() uint32 {
+	if x != nil {
+		return x.BlockIntervalMs
 	}
 	return 0
 }
@@ -1352,7 +1370,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\x06params\x18\x05 \x01(\v2\x19.tributary.node.v1.ParamsR\x06params\x12\x16\n" +
 	"\x06height\x18\x06 \x01(\x04R\x06height\x12)\n" +
 	"\x10settlement_clock\x18\a \x01(\x04R\x0fsettlementClock\x12\x14\n" +
-	"\x05local\x18\b \x01(\bR\x05local\"\x8a\x05\n" +
+	"\x05local\x18\b \x01(\bR\x05local\"\xd7\x05\n" +
 	"\x06Params\x12\x15\n" +
 	"\x06tx_fee\x18\x01 \x01(\x04R\x05txFee\x12\x19\n" +
 	"\bopen_fee\x18\x02 \x01(\x04R\aopenFee\x12\x1b\n" +
@@ -1378,7 +1396,10 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\fmax_tx_bytes\x18\x12 \x01(\rR\n" +
 	"maxTxBytes\x12!\n" +
 	"\fnonce_window\x18\x13 \x01(\rR\vnonceWindow\x12!\n" +
-	"\fmax_payments\x18\x14 \x01(\rR\vmaxPayments\"\xa7\x02\n" +
+	"\fmax_payments\x18\x14 \x01(\rR\vmaxPayments\x12\x1f\n" +
+	"\vpayment_fee\x18\x15 \x01(\x04R\n" +
+	"paymentFee\x12*\n" +
+	"\x11block_interval_ms\x18\x16 \x01(\rR\x0fblockIntervalMs\"\xa7\x02\n" +
 	"\x05Block\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06header\x18\x02 \x01(\v2\x1a.tributary.chain.v1.HeaderR\x06header\x12)\n" +
