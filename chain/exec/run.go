@@ -9,9 +9,12 @@ import (
 
 // Run verifies, bundles and sends what is submitted and keeps the clock running
 // towards deadlines until ctx ends; it then returns nil. The layer's own Run is
-// the business of whoever opened the layer. broadcast hands a bundle to consensus: nil means that consensus holds it (or held it a short
-// time ago), an error with a method Code() uint32 that Check refused it, and
-// any other error that it should be tried again. broadcast may call Check.
+// the business of whoever opened the layer.
+//
+// broadcast hands a bundle to consensus: nil means that consensus holds it (or
+// held it a short time ago), an error with a method Code() uint32 that Check
+// refused it, and any other error that it should be tried again. broadcast may
+// call Check.
 //
 // Run owns all goroutines of the Executor. It must not be called twice at a
 // time. While it does not run, Submit refuses with ErrNotRunning; consensus may
