@@ -328,7 +328,7 @@ func (d *docker) leftovers(t *testing.T) []string {
 		"network":   {"network", "ls", "-q", "--filter", "label=com.docker.compose.project=" + composeProject},
 		"image":     {"images", "-q", composeImage},
 	} {
-		for _, name := range strings.Fields(d.docker(t, args...)) {
+		for name := range strings.FieldsSeq(d.docker(t, args...)) {
 			left = append(left, kind+" "+name)
 		}
 	}

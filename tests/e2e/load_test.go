@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -46,12 +47,15 @@ func testKey(name string) ledger.PrivateKey {
 	return ledger.NewPrivateKey(ledger.HashOf("trib/e2e/key", []byte(name)))
 }
 
-// startLoad opens the channels.
-func startLoad(t *testing.T, net *testnet.Network) *load {
+// startLoad opens the channels. Payees use the nodes given, all without any.
+func startLoad(t *testing.T, net *testnet.Network, nodes ...int) *load {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c := dial(t, net, 0)
+	if len(nodes) == 0 {
+		nodes = []int{0, 1, 2, 3}
+	}
+	c := dial(t, net, nodes[0])
 	status, err := c.Status(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +68,8 @@ func startLoad(t *testing.T, net *testnet.Network) *load {
 	for i := range loadPayees {
 		key := testKey(fmt.Sprint("payee", i))
 		// Every payee uses another node first and the rest when that one is down.
-		own := dial(t, net, i, (i+1)%4, (i+2)%4, (i+3)%4)
+		at := i % len(nodes)
+		own := dial(t, net, nodes[at], slices.Concat(nodes[at+1:], nodes[:at])...)
 		p := &loadPayee{account: own.Account(pay.NewIdentity(key, 0)), key: key}
 		params := make([]channel.OpenParams, loadChannels)
 		for j := range params {

@@ -52,14 +52,21 @@ func build(m *testing.M) (code int, err error) {
 }
 
 // network starts four validator processes that end with the test.
-func network(t *testing.T) *testnet.Network {
+func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	net, err := testnet.StartProcesses(ctx, binary, testnet.Options{
-		Dir: filepath.Join(t.TempDir(), "net"), Name: "local-e2e",
+	o := testnet.Options{
+		Name:   "local-e2e",
 		Params: func(p *settlement.Params) { p.MinChallenge = 5 },
-	})
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	if o.Dir == "" {
+		o.Dir = filepath.Join(t.TempDir(), "net")
+	}
+	net, err := testnet.StartProcesses(ctx, binary, o)
 	if err != nil {
 		t.Fatal(err)
 	}
