@@ -30,12 +30,10 @@ demo: build ## four validators, 1,000 channels, 100,000 vouchers, settled and ch
 	@$(GOBUILD) -o $(BUILD)/demo ./tests/demo
 	@./$(BUILD)/demo
 
-test: proto-check ## go vet, freshness of generated code, every test (PKG=./ledger/... for a part)
+test: proto-check $(TOOLS)/gotestsum ## go vet, freshness of generated code, every test (PKG=./ledger/... for a part)
 	@echo "vet: go vet $(PKG)"
 	@go vet $(PKG)
-	@mkdir -p $(BUILD)
-	@$(GOBUILD) -o $(BUILD)/summary ./tests/summary
-	@go test -json $(PKG) | ./$(BUILD)/summary
+	@$(TOOLS)/gotestsum --format pkgname -- $(PKG)
 
 lint: $(TOOLS)/golangci-lint ## golangci-lint with the dependency order as rules
 	@echo "lint: golangci-lint run $(PKG)"
@@ -74,6 +72,7 @@ help: ## this list
 # Tools are pinned with their sums in .tools/go.mod, a module of its own, so
 # that they do not lift the versions that Tributary runs on.
 $(TOOLS)/golangci-lint: TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(TOOLS)/gotestsum: TOOL = gotest.tools/gotestsum
 $(TOOLS)/buf: TOOL = github.com/bufbuild/buf/cmd/buf
 $(TOOLS)/protoc-gen-go: TOOL = google.golang.org/protobuf/cmd/protoc-gen-go
 $(TOOLS)/protoc-gen-go-grpc: TOOL = google.golang.org/grpc/cmd/protoc-gen-go-grpc

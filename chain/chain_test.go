@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -269,9 +270,7 @@ func TestOverlayIsItsBaseWithWrites(t *testing.T) {
 			base[k] = []byte(v)
 		}
 		want := model{}
-		for k, v := range base {
-			want[k] = v
-		}
+		maps.Copy(want, base)
 		o := chain.NewOverlay(base)
 		top := chain.NewOverlay(o) // writes below and above must merge the same
 		for range rapid.IntRange(0, 20).Draw(rt, "writes") {
@@ -314,9 +313,7 @@ func collect(v chain.View, prefix string) [][2]string {
 
 func apply(base model, changes chain.Changes) model {
 	out := model{}
-	for k, v := range base {
-		out[k] = v
-	}
+	maps.Copy(out, base)
 	if !slices.IsSortedFunc(changes, func(a, b chain.Change) int { return bytes.Compare(a.Key, b.Key) }) {
 		panic("changes are not sorted")
 	}

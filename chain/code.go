@@ -14,7 +14,8 @@ type Code uint16
 const (
 	CodeOK Code = 0
 
-	// Refused before execution: the bytes themselves are wrong.
+	// CodeMalformed and those after it are refused before execution: the bytes
+	// themselves are wrong.
 	CodeMalformed      Code = 1 // not the canonical encoding of a transaction
 	CodeTooLarge       Code = 2 // above a size or count limit
 	CodeWrongNetwork   Code = 3 // signed for another network
@@ -26,7 +27,7 @@ const (
 	CodeInvalidValue   Code = 9 // a field outside its range
 	CodeAmountOverflow Code = 10
 
-	// Refused by the account's state.
+	// CodeNonceUsed and those after it are refused by the account's state.
 	CodeNonceUsed           Code = 20 // this nonce was used already (a repeat)
 	CodeNonceTooHigh        Code = 21 // beyond the account's nonce window
 	CodeExpired             Code = 22 // valid_until has passed
@@ -36,7 +37,7 @@ const (
 	CodeSelfPayment         Code = 26 // payer and payee are one account
 	CodeDuplicate           Code = 27 // the same record is pending already
 
-	// Refused by the channel's state.
+	// CodeChannelNotFound and those after it are refused by the channel's state.
 	CodeChannelNotFound  Code = 40
 	CodeChannelClosing   Code = 41
 	CodeChannelExpired   Code = 42 // past its expiry, waiting to be finalised
@@ -94,8 +95,7 @@ func CodeOf(err error) (code Code, ok bool) {
 	if err == nil {
 		return CodeOK, true
 	}
-	var e *RuleError
-	if errors.As(err, &e) {
+	if e, isRule := errors.AsType[*RuleError](err); isRule {
 		return e.Code, true
 	}
 	return 0, false

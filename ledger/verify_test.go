@@ -295,7 +295,7 @@ func TestPrivateKeyHidesItsSecret(t *testing.T) {
 	t.Parallel()
 	k := key(9)
 	seed := k.Seed()
-	for _, s := range []string{fmt.Sprint(k), fmt.Sprintf("%+v", k), fmt.Sprintf("%#v", k), fmt.Sprintf("%s", k)} {
+	for _, s := range []string{fmt.Sprint(k), fmt.Sprintf("%+v", k), fmt.Sprintf("%#v", k), fmt.Sprintf("%q", k)} {
 		if bytes.Contains([]byte(s), []byte(hex.EncodeToString(seed[:]))) || bytes.Contains([]byte(s), fmt.Appendf(nil, "%v", seed[:])) {
 			t.Errorf("the secret is printed: %s", s)
 		}

@@ -25,7 +25,7 @@ import (
 const MaxPath = 32
 
 // ErrProof is returned when a proof does not lead from the leaf to the root.
-var ErrProof = errors.New("Merkle proof does not match the root")
+var ErrProof = errors.New("proof does not lead to the Merkle root")
 
 // Tree is a finished tree. It is immutable and safe for concurrent use.
 type Tree struct {

@@ -68,7 +68,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("make directory for the networks: %w (run make build first)", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // temporary files of a finished run
 	b := &bench{options: o, report: &report{progress: os.Stderr}, dir: dir}
 	if err := b.all(ctx); err != nil {
 		return err

@@ -230,10 +230,10 @@ func await(ctx context.Context, done func() (bool, error)) error {
 // follow keeps a payee up to date with the chain until ctx ends.
 func (m *market) follow(ctx context.Context, payee *pay.Payee, address ledger.Address) error {
 	err := payee.Follow(m.client.Follow(ctx, client.Parties{Payee: address}))
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return fmt.Errorf("follow the chain: %w", err)
 	}
-	return fmt.Errorf("follow the chain: %w", err)
+	return nil // it ended because it was told to
 }
 
 // trade streams the vouchers in rounds and settles after each.
