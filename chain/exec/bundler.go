@@ -26,6 +26,7 @@ type bundler struct {
 
 	mu     sync.Mutex
 	queued []*record
+	relays []*bundle     // of others' records, in the pool already
 	wake   chan struct{} // capacity 1: something was queued
 
 	// Owned by run.
@@ -56,6 +57,17 @@ func newBundler(e *Executor) *bundler {
 func (b *bundler) push(records ...*record) {
 	b.mu.Lock()
 	b.queued = append(b.queued, records...)
+	b.mu.Unlock()
+	signal(b.wake)
+}
+
+// relay queues a bundle of this node that is in the pool already, so that its
+// peers get it too. It may be lost if too many wait.
+func (b *bundler) relay(next *bundle) {
+	b.mu.Lock()
+	if len(b.relays) < b.exec.cfg.PoolBundles {
+		b.relays = append(b.relays, next)
+	}
 	b.mu.Unlock()
 	signal(b.wake)
 }
@@ -108,9 +120,18 @@ func (b *bundler) run(ctx context.Context, broadcast func([]byte) error) error {
 // pack moves what is queued into the lanes.
 func (b *bundler) pack() {
 	b.mu.Lock()
-	queued := b.queued
-	b.queued = nil
+	queued, relays := b.queued, b.relays
+	b.queued, b.relays = nil, nil
 	b.mu.Unlock()
+	for _, r := range relays {
+		to := &b.ordinary
+		if r.urgent {
+			to = &b.urgent
+		}
+		if len(to.unsent) < b.exec.cfg.PoolBundles {
+			to.unsent = append(to.unsent, r)
+		}
+	}
 	for _, r := range queued {
 		if r.urgent {
 			b.urgent.add(r)
@@ -148,7 +169,9 @@ func (l *lane) send(b *bundler, broadcast func([]byte) error) (sent bool) {
 		next := b.stillPending(l.unsent[0])
 		if next != nil {
 			l.unsent[0] = next
-			b.exec.staged.put(next)
+			if next.own {
+				b.exec.staged.put(next)
+			}
 			if err := broadcast(next.raw); again(err) {
 				b.exec.stats.retries.Add(1)
 				l.blocked = true
@@ -177,8 +200,12 @@ func again(err error) bool {
 }
 
 // stillPending returns the bundle without the records that have become final or
-// were given up, nil if none is left.
+// were given up, nil if none is left. A relayed one goes as long as it is in the
+// pool.
 func (b *bundler) stillPending(next *bundle) *bundle {
+	if !next.own {
+		return b.exec.pool.find(next.raw)
+	}
 	var keep []*record
 	for _, r := range next.records {
 		if b.exec.tracker.isPending(r.tx.Hash) {

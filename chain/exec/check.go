@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
 )
 
 // Check decides whether a bundle may enter the mempool, and takes it into the
@@ -41,12 +42,39 @@ func (e *Executor) Check(raw []byte, recheck bool) error {
 	return e.admit(b)
 }
 
+// admit takes a checked bundle into the pool. If most of it is pending in other
+// bundles, this node packs the rest anew and sends that.
 func (e *Executor) admit(b *bundle) error {
-	err := e.pool.add(b, e.head.Load().height)
+	height := e.head.Load().height
+	rest, err := e.pool.add(b, height)
+	if len(rest) > 0 {
+		if err := e.split(rest, height); err != nil {
+			return err
+		}
+	}
 	if rule := ruleOf(err); rule != nil {
 		return &RefusedError{Rule: rule}
 	}
 	return err
+}
+
+// split makes a bundle of some checked records of another, whose bytes it does
+// not keep.
+func (e *Executor) split(records []*record, height uint64) error {
+	b, err := e.decodeBundle(newBundle(records).raw)
+	if err != nil {
+		return fmt.Errorf("pack %d records anew: %w", len(records), err)
+	}
+	for i, r := range b.records {
+		was := records[i]
+		r.checked, r.urgent, r.deadline, r.fee = was.checked, was.urgent, was.deadline, was.fee
+	}
+	b.summarise()
+	if _, err := e.pool.add(b, height); err != nil {
+		return err
+	}
+	e.bundler.relay(b)
+	return nil
 }
 
 // recheck is about bundles that are not in the pool: only ticks may stay.
@@ -120,26 +148,43 @@ func (e *Executor) checkTick(v chain.View, tick, height uint64) error {
 	return nil
 }
 
-// checkAlive refuses a bundle more than half of whose records would have no
-// effect, and so pay nothing for their place in a block.
+// checkAlive refuses a bundle more than half of whose records, by number or by
+// what they take of a block, would have no effect, and so pay nothing for their
+// place in it. It marks those of a bundle that it lets pass. Besides what idle
+// finds, these are second records with a nonce, and those that their signer
+// cannot pay after the others.
 func (e *Executor) checkAlive(v chain.View, height uint64, b *bundle) error {
 	var last *chain.RuleError
-	dead := 0
+	var live, all share
+	b.dead = make([]bool, len(b.records))
+	met := make(map[slot]bool, len(b.records))
+	owed := make(map[ledger.Address]ledger.Amount)
 	for i, r := range b.records {
-		if rule := e.idle(v, height, r); rule != nil {
-			dead++
-			last = inRecord(i, len(b.records), rule)
+		all.add(r)
+		s := r.slot()
+		rule := e.idle(v, height, r, owed[s.signer])
+		if rule == nil && met[s] {
+			rule = chain.Refuse(chain.CodeNonceUsed, "nonce %d comes twice in the bundle", s.nonce)
 		}
+		if rule != nil {
+			b.dead[i] = true
+			last = inRecord(i, len(b.records), rule)
+			continue
+		}
+		live.add(r)
+		met[s] = true
+		owed[s.signer] += r.fee
 	}
-	if 2*dead > len(b.records) {
+	if !live.halfOf(&all) {
 		return refused(last)
 	}
 	return nil
 }
 
 // idle returns why r would have no effect in the block at height, or nil. It
-// costs a look-up, unless a payee cannot pay for its own batch in advance.
-func (e *Executor) idle(v chain.View, height uint64, r *record) *chain.RuleError {
+// costs a look-up, unless a payee cannot pay for its own batch in advance. owed
+// are the fees of its signer's records that come before in the same bundle.
+func (e *Executor) idle(v chain.View, height uint64, r *record, owed ledger.Amount) *chain.RuleError {
 	if r.expired(height) {
 		return chain.Refuse(chain.CodeExpired, "valid until block %d, the next is %d", r.tx.ValidUntil, height)
 	}
@@ -150,7 +195,7 @@ func (e *Executor) idle(v chain.View, height uint64, r *record) *chain.RuleError
 	if rule := ruleOf(account.CheckNonce(r.tx.Nonce)); rule != nil {
 		return rule
 	}
-	owed := e.pool.owed(r.tx.Signer)
+	owed += e.pool.owed(r.slot())
 	switch {
 	case r.fee > r.tx.MaxFee:
 		return chain.Refuse(chain.CodeFeeTooLow, "the fee is %s, max_fee %s", r.fee, r.tx.MaxFee)

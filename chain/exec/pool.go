@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -16,6 +17,13 @@ const reserve = 4
 // pool holds the bundles that passed Check and are not committed. Proposing
 // takes nothing out, so that a round that fails loses nothing; only a commit
 // removes. It is safe for concurrent use.
+//
+// Anyone can put the records of others into a bundle of his own. So a record
+// counts in one of its bundles only, the first unless a later one is a much
+// better place: there it makes the bundle's rate, and from there it is proposed.
+// The other bundles stand in if that one leaves the pool. Hence no record that
+// may still execute is lost with a bundle, none is proposed twice in one block,
+// and none that was executed is proposed again.
 type pool struct {
 	maxBytes   int64
 	maxBundles int
@@ -25,12 +33,58 @@ type pool struct {
 
 	mu      sync.Mutex
 	bundles map[uint64]*bundle
-	byHash  map[ledger.Hash]*bundle          // one of those with the record
-	bySlot  map[slot][]*bundle               // one for each record with the slot
-	fees    map[ledger.Address]ledger.Amount // expected of each signer's records
+	slots   map[slot]*held
+	byHash  map[ledger.Hash]slot             // of all records in slots
+	fees    map[ledger.Address]ledger.Amount // expected of each signer's slots
 	bytes   int64
 	records int
 	order   uint64
+}
+
+// held is where the records of one slot are; never empty.
+type held struct {
+	places []place // the record counts in the first
+}
+
+// place is a record of a bundle.
+type place struct {
+	b *bundle
+	i int
+}
+
+func (p place) record() *record { return p.b.records[p.i] }
+
+// share is some of the records of a bundle.
+type share struct {
+	records int
+	bytes   int64 // of raw records
+	weight  int64
+	fees    ledger.Amount
+}
+
+func (s *share) add(r *record) {
+	s.records++
+	s.bytes += int64(len(r.tx.Raw))
+	s.weight += r.weight
+	s.fees += r.fee
+}
+
+func (s *share) sub(r *record) {
+	s.records--
+	s.bytes -= int64(len(r.tx.Raw))
+	s.weight -= r.weight
+	s.fees -= r.fee
+}
+
+// rate returns the expected fees in drops for each byte, or the weight of a
+// byte if they weigh more.
+func (s *share) rate() float64 {
+	return float64(s.fees) / float64(max(1, s.bytes, settlement.WeightBytes(s.weight)))
+}
+
+// halfOf reports whether s is at least half of all, by each measure.
+func (s *share) halfOf(all *share) bool {
+	return 2*s.records >= all.records && 2*s.bytes >= all.bytes && 2*s.weight >= all.weight
 }
 
 func newPool(c Config) *pool {
@@ -38,8 +92,8 @@ func newPool(c Config) *pool {
 		maxBytes: c.PoolBytes, maxBundles: c.PoolBundles, maxRecords: c.PoolRecords, maxAge: c.MaxAge,
 		seed:    maphash.MakeSeed(),
 		bundles: make(map[uint64]*bundle),
-		byHash:  make(map[ledger.Hash]*bundle),
-		bySlot:  make(map[slot][]*bundle),
+		slots:   make(map[slot]*held),
+		byHash:  make(map[ledger.Hash]slot),
 		fees:    make(map[ledger.Address]ledger.Amount),
 	}
 }
@@ -59,36 +113,119 @@ func (p *pool) find(raw []byte) *bundle {
 	return b
 }
 
-// add takes b in at head height. It refuses a bundle none of whose records is
-// new, with CodeDuplicate or CodeNonceUsed, and one for which there is no room,
-// with a BusyError.
-func (p *pool) add(b *bundle, height uint64) error {
+// add takes b in at head height. It refuses one for which there is no room with
+// a BusyError, and one most of whose records are pending in other bundles with
+// CodeDuplicate or CodeNonceUsed. Of that one it returns the records that are
+// not: they must come in by another bundle, or they would be lost. What this
+// node packed itself is never refused as pending: if it was sent again, others
+// lack it.
+func (p *pool) add(b *bundle, height uint64) (rest []*record, err error) {
 	key := p.keyOf(b.raw)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bundles[key] != nil {
-		return nil // the same, or one whose key collides with it
+		return nil, nil // the same, or one whose key collides with it
 	}
 	if err := p.room(len(b.raw), len(b.records), b.urgent); err != nil {
-		return err
+		return nil, err
 	}
-	if !slices.ContainsFunc(b.slots, func(s slot) bool { return len(p.bySlot[s]) == 0 }) {
-		return p.nothingNew(b)
+	if b.dead == nil {
+		b.dead = make([]bool, len(b.records))
 	}
-	b.key = key
-	b.live = len(b.slots)
-	b.since = height
-	b.order = p.order
+	var fresh share
+	for i, r := range b.records {
+		if p.fresh(b, i) {
+			fresh.add(r)
+			rest = append(rest, r)
+		}
+	}
+	if !b.own && (len(rest) == 0 || !fresh.halfOf(&b.all)) {
+		return rest, p.nothingNew(b, len(rest))
+	}
+	b.key, b.since, b.order = key, height, p.order
+	b.mine, b.left = share{}, 0
 	p.order++
 	p.bundles[b.key] = b
-	for i, s := range b.slots {
-		p.bySlot[s] = append(p.bySlot[s], b)
-		p.byHash[b.records[i].tx.Hash] = b
-		p.fees[s.signer] += b.records[i].fee
+	for i := range b.records {
+		if !b.dead[i] {
+			p.hold(place{b, i})
+		}
 	}
 	p.bytes += int64(len(b.raw))
 	p.records += len(b.records)
-	return nil
+	return nil, nil
+}
+
+// fresh reports whether record i of b is new, or b a much better place for it
+// than where it counts: urgent, or of twice the rate. A record can climb in this
+// way a few times only.
+func (p *pool) fresh(b *bundle, i int) bool {
+	if b.dead[i] {
+		return false
+	}
+	h := p.slots[b.slots[i]]
+	if h == nil {
+		return true
+	}
+	first := h.places[0]
+	if first.record().tx.Hash != b.records[i].tx.Hash || first.b.urgent && !b.urgent {
+		return false
+	}
+	return b.urgent && !first.b.urgent || b.rate > 2*first.b.rate
+}
+
+// hold enters a record that may execute. The caller holds mu.
+func (p *pool) hold(at place) {
+	s, r := at.b.slots[at.i], at.record()
+	at.b.left++
+	p.byHash[r.tx.Hash] = s
+	h := p.slots[s]
+	switch {
+	case h == nil:
+		p.slots[s] = &held{places: []place{at}}
+	case p.fresh(at.b, at.i):
+		p.discount(h.places[0])
+		h.places = slices.Insert(h.places, 0, at)
+	default:
+		h.places = append(h.places, at)
+		return
+	}
+	p.count(at)
+}
+
+// release takes out a record that hold entered. The caller holds mu.
+func (p *pool) release(at place) {
+	s, hash := at.b.slots[at.i], at.record().tx.Hash
+	h := p.slots[s]
+	first := h.places[0] == at
+	h.places = slices.DeleteFunc(h.places, func(other place) bool { return other == at })
+	at.b.left--
+	if first {
+		p.discount(at)
+	}
+	if len(h.places) == 0 {
+		delete(p.slots, s)
+	} else if first {
+		p.count(h.places[0])
+	}
+	if !slices.ContainsFunc(h.places, func(other place) bool { return other.record().tx.Hash == hash }) {
+		delete(p.byHash, hash)
+	}
+}
+
+// count makes a record count in its bundle, and its fee for its signer.
+func (p *pool) count(at place) {
+	at.b.mine.add(at.record())
+	p.fees[at.b.slots[at.i].signer] += at.record().fee
+}
+
+// discount undoes count.
+func (p *pool) discount(at place) {
+	at.b.mine.sub(at.record())
+	signer := at.b.slots[at.i].signer
+	if p.fees[signer] -= at.record().fee; p.fees[signer] == 0 {
+		delete(p.fees, signer)
+	}
 }
 
 // fits returns a BusyError unless there is room for a record of that size.
@@ -109,41 +246,44 @@ func (p *pool) room(size, records int, urgent bool) error {
 	return nil
 }
 
-func (p *pool) nothingNew(b *bundle) error {
-	for _, r := range b.records {
-		if p.byHash[r.tx.Hash] == nil {
+// nothingNew refuses b, of whose records fresh are new.
+func (p *pool) nothingNew(b *bundle, fresh int) error {
+	for i, r := range b.records {
+		if _, pending := p.byHash[r.tx.Hash]; !pending && fresh == 0 && !b.dead[i] {
 			return chain.Refuse(chain.CodeNonceUsed, "pending transactions use the nonces of all %d records", len(b.records))
 		}
 	}
-	return chain.Refuse(chain.CodeDuplicate, "all %d records are pending in other bundles", len(b.records))
+	return chain.Refuse(chain.CodeDuplicate, "%d of %d records are pending in other bundles", len(b.records)-fresh, len(b.records))
 }
 
 // holder returns the hash of the pending record that uses s, if there is one.
 func (p *pool) holder(s slot) (ledger.Hash, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, b := range p.bySlot[s] {
-		for i := range b.slots {
-			if b.slots[i] == s {
-				return b.records[i].tx.Hash, true
-			}
-		}
+	if h := p.slots[s]; h != nil {
+		return h.places[0].record().tx.Hash, true
 	}
 	return ledger.Hash{}, false
 }
 
-// owed returns the fees expected of an account's records in the pool.
-func (p *pool) owed(signer ledger.Address) ledger.Amount {
+// owed returns the fees expected of the records in the pool that the signer of s
+// has in other slots.
+func (p *pool) owed(s slot) ledger.Amount {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fees[signer]
+	owed := p.fees[s.signer]
+	if h := p.slots[s]; h != nil {
+		owed -= h.places[0].record().fee
+	}
+	return owed
 }
 
 // has reports whether a record is in the pool.
 func (p *pool) has(hash ledger.Hash) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.byHash[hash] != nil
+	_, ok := p.byHash[hash]
+	return ok
 }
 
 // usage returns what the pool holds.
@@ -153,9 +293,9 @@ func (p *pool) usage() (bundles, records int, size int64) {
 	return len(p.bundles), p.records, p.bytes
 }
 
-// committed removes the bundles of a block that is now the head, those whose
-// records its transactions have used up, and those that are too old. used are
-// the slots of the block's records.
+// committed removes the bundles of a block that is now the head, those none of
+// whose records can execute any more, and those that are too old. used are the
+// slots of the block's records.
 func (p *pool) committed(height uint64, raw [][]byte, used []slot) {
 	keys := make([]uint64, len(raw))
 	for i := range raw {
@@ -169,28 +309,46 @@ func (p *pool) committed(height uint64, raw [][]byte, used []slot) {
 		}
 	}
 	for _, s := range used {
-		for _, b := range p.bySlot[s] {
-			b.live--
-			if b.live <= 0 {
-				p.remove(b)
+		if h := p.slots[s]; h != nil {
+			for _, at := range slices.Clone(h.places) {
+				p.kill(at)
 			}
 		}
-		delete(p.bySlot, s)
 	}
 	for _, b := range p.bundles {
-		if b.last != 0 && b.last <= height || height > b.since+p.maxAge {
+		if b.expires != 0 && b.expires <= height {
+			for i, r := range b.records {
+				if !b.dead[i] && r.expired(height+1) {
+					p.kill(place{b, i})
+				}
+			}
+			b.expires = firstExpiry(b.records, height)
+		}
+		if b.left == 0 || height > b.since+p.maxAge {
 			p.remove(b)
 		}
 	}
 }
 
-// evict removes the bundle of this node that holds a record, so that the record
+// kill releases a record that cannot execute any more.
+func (p *pool) kill(at place) {
+	p.release(at)
+	at.b.dead[at.i] = true
+}
+
+// evict removes the bundles of this node that hold a record, so that the record
 // can be sent again.
 func (p *pool) evict(hash ledger.Hash) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if b := p.byHash[hash]; b != nil && b.own {
-		p.remove(b)
+	s, ok := p.byHash[hash]
+	if !ok {
+		return
+	}
+	for _, at := range slices.Clone(p.slots[s].places) {
+		if at.b.own && at.record().tx.Hash == hash {
+			p.remove(at.b)
+		}
 	}
 }
 
@@ -200,24 +358,9 @@ func (p *pool) remove(b *bundle) {
 		return
 	}
 	delete(p.bundles, b.key)
-	for i, s := range b.slots {
-		if hash := b.records[i].tx.Hash; p.byHash[hash] == b {
-			delete(p.byHash, hash)
-		}
-		if p.fees[s.signer] -= b.records[i].fee; p.fees[s.signer] == 0 {
-			delete(p.fees, s.signer)
-		}
-		holders := p.bySlot[s]
-		for j := range holders {
-			if holders[j] == b {
-				holders = append(holders[:j:j], holders[j+1:]...)
-				break
-			}
-		}
-		if len(holders) == 0 {
-			delete(p.bySlot, s)
-		} else {
-			p.bySlot[s] = holders
+	for i := range b.records {
+		if !b.dead[i] {
+			p.release(place{b, i})
 		}
 	}
 	p.bytes -= int64(len(b.raw))

@@ -7,7 +7,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
-	"github.com/tributary-network/tributary/ledger"
 )
 
 // bundleOverhead is what consensus adds at most to each bundle of a block.
@@ -19,7 +18,9 @@ const bundleOverhead = 6
 // deadline, until the share reserved for them is used up; then all by expected
 // fee for each byte, then by arrival. mempool is what consensus holds, oldest
 // first; what the pool does not know of it is checked and packed like the rest.
-// Nothing is taken out of the pool.
+// Nothing is taken out of the pool. A bundle some of whose records were executed,
+// have expired, or count in another bundle is proposed without them, so that a
+// block has no record twice and none known to have no effect.
 //
 // Nonces may be used in any order within an account's window, and nothing beyond
 // the window passes Check, so the order of one signer's records does not matter.
@@ -36,10 +37,10 @@ func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]
 		case b.tick == height:
 			tick = raw
 		case b.tick == 0:
-			_ = e.pool.add(b, height-1) // a full pool has better ones to propose
+			_ = e.admit(b) // a full pool has better ones to propose
 		}
 	}
-	picked := e.pool.pick(height, maxBytes, &e.params)
+	picked := e.pool.pick(maxBytes, &e.params)
 	if len(picked) == 0 && tick != nil && int64(len(tick)+bundleOverhead) <= maxBytes {
 		picked = append(picked, tick)
 	}
@@ -53,16 +54,15 @@ type packing struct {
 	wireLeft   int64 // bytes as consensus counts them
 	weightLeft int64
 	taken      map[*bundle]bool
-	records    map[ledger.Hash]bool // of bundles that share records with others
 }
 
-// pick returns the bundles of a block at height, in their order.
-func (p *pool) pick(height uint64, maxBytes int64, params *settlement.Params) [][]byte {
+// pick returns the bundles of a block, in their order.
+func (p *pool) pick(maxBytes int64, params *settlement.Params) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var urgent, all []*bundle
 	for _, b := range p.bundles {
-		if b.last != 0 && b.last < height {
+		if b.mine.records == 0 {
 			continue
 		}
 		all = append(all, b)
@@ -74,11 +74,11 @@ func (p *pool) pick(height uint64, maxBytes int64, params *settlement.Params) []
 		return cmp.Or(cmp.Compare(a.deadline, b.deadline), bytes.Compare(a.records[0].tx.Hash[:], b.records[0].tx.Hash[:]))
 	})
 	slices.SortFunc(all, func(a, b *bundle) int {
-		return cmp.Or(cmp.Compare(b.rate, a.rate), cmp.Compare(a.order, b.order))
+		return cmp.Or(cmp.Compare(b.mine.rate(), a.mine.rate()), cmp.Compare(a.order, b.order))
 	})
 	fill := packing{
 		blockLeft: params.MaxBlockBytes, wireLeft: maxBytes, weightLeft: params.MaxBlockWeight(),
-		taken: make(map[*bundle]bool), records: make(map[ledger.Hash]bool),
+		taken: make(map[*bundle]bool),
 	}
 	reserved := params.ReservedBytes()
 	for _, b := range urgent {
@@ -96,36 +96,33 @@ func (p *pool) pick(height uint64, maxBytes int64, params *settlement.Params) []
 	return fill.raw
 }
 
-// put adds b to the block if it fits and brings something new.
+// put adds what counts in b to the block if it fits.
 func (p *pool) put(fill *packing, b *bundle) {
-	size := int64(len(b.raw))
-	if fill.taken[b] || size > fill.blockLeft || size+bundleOverhead > fill.wireLeft || b.weight > fill.weightLeft || !p.bringsNew(fill, b) {
+	if fill.taken[b] || b.mine.bytes > fill.blockLeft || b.mine.weight > fill.weightLeft {
+		return
+	}
+	raw := b.raw
+	if b.mine.records < len(b.records) {
+		raw = p.trimmed(b)
+	}
+	size := int64(len(raw))
+	if size > fill.blockLeft || size+bundleOverhead > fill.wireLeft {
 		return
 	}
 	fill.taken[b] = true
-	fill.raw = append(fill.raw, b.raw)
+	fill.raw = append(fill.raw, raw)
 	fill.blockLeft -= size
 	fill.wireLeft -= size + bundleOverhead
-	fill.weightLeft -= b.weight
+	fill.weightLeft -= b.mine.weight
 }
 
-// bringsNew reports whether some record of b is in no bundle taken before.
-func (p *pool) bringsNew(fill *packing, b *bundle) bool {
-	shared, fresh := false, false
-	for i, s := range b.slots {
-		if len(p.bySlot[s]) < 2 {
-			fresh = true
-			continue
-		}
-		shared = true
-		if hash := b.records[i].tx.Hash; !fill.records[hash] {
-			fresh = true
+// trimmed returns the bundle of the records that count in b.
+func (p *pool) trimmed(b *bundle) []byte {
+	records := make([][]byte, 0, b.mine.records)
+	for i, r := range b.records {
+		if !b.dead[i] && p.slots[b.slots[i]].places[0] == (place{b, i}) {
+			records = append(records, r.tx.Raw)
 		}
 	}
-	if shared && fresh {
-		for i := range b.records {
-			fill.records[b.records[i].tx.Hash] = true
-		}
-	}
-	return fresh
+	return chain.EncodeRecords(records)
 }

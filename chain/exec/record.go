@@ -60,16 +60,19 @@ type bundle struct {
 	slots   []slot // of records, filled in by summarise
 	own     bool   // packed by this node's bundler
 
-	urgent   bool    // all records are
-	deadline uint64  // the earliest of an urgent bundle
-	rate     float64 // expected fees in drops for each byte, or the weight of a byte if it weighs more
+	urgent   bool   // all records are
+	deadline uint64 // the earliest of an urgent bundle
+	all      share
+	rate     float64 // of the records that could execute when the bundle came
 
 	// Owned by the pool.
-	key   uint64 // of raw
-	order uint64 // of arrival
-	since uint64 // height of the head at arrival
-	live  int    // records that may still execute
-	last  uint64 // no record may execute above this height; 0 means no limit
+	key     uint64 // of raw
+	order   uint64 // of arrival
+	since   uint64 // height of the head at arrival
+	dead    []bool // the records that may not execute any more; first set by examine
+	left    int    // the others
+	mine    share  // of those, what counts here and not in another bundle
+	expires uint64 // no record expires at a lower height; 0 means none expires
 }
 
 // decodeBundle decodes raw and its records, which keep it. A record that cannot
@@ -103,10 +106,13 @@ func newBundle(records []*record) *bundle {
 
 // summarise derives the bundle's place in the packing order from its records.
 func (b *bundle) summarise() {
-	var fees float64
+	var live share
 	b.urgent = len(b.records) > 0
-	for _, r := range b.records {
-		fees += float64(r.fee)
+	for i, r := range b.records {
+		b.all.add(r)
+		if b.dead == nil || !b.dead[i] {
+			live.add(r)
+		}
 		if !r.urgent {
 			b.urgent = false
 		} else if b.deadline == 0 || r.deadline < b.deadline {
@@ -114,21 +120,20 @@ func (b *bundle) summarise() {
 		}
 		b.slots = append(b.slots, r.slot())
 	}
-	b.rate = fees / float64(max(1, int64(len(b.raw)), settlement.WeightBytes(b.weight)))
-	b.last = lastHeight(b.records)
+	b.rate = live.rate()
+	b.expires = firstExpiry(b.records, 0)
 }
 
-// lastHeight returns the height above which no record may execute, 0 if there
-// is no such height.
-func lastHeight(records []*record) uint64 {
-	var last uint64
+// firstExpiry returns the lowest height above head at which a record expires, 0
+// if there is none.
+func firstExpiry(records []*record, head uint64) uint64 {
+	var first uint64
 	for _, r := range records {
-		if r.tx.ValidUntil == 0 {
-			return 0
+		if until := r.tx.ValidUntil; until > head && (first == 0 || until < first) {
+			first = until
 		}
-		last = max(last, r.tx.ValidUntil)
 	}
-	return last
+	return first
 }
 
 // classify sets what packing needs to know of a record, by the state in v.
