@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"math/bits"
+	"strings"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -194,7 +195,7 @@ func (c *channels) GetChannel(_ context.Context, req *channelv1.GetChannelReques
 		return nil, err
 	}
 	if !ok {
-		return nil, missing(chain.CodeChannelNotFound.String(), req.GetName(), "there is no %s", req.GetName())
+		return nil, missing(chain.CodeChannelNotFound.String(), req.GetName(), "there is no channel %s", strings.TrimPrefix(req.GetName(), "channels/"))
 	}
 	resp.Channel = c.renderInfo(&info, resp.SettlementClock)
 	return resp, nil

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"errors"
 	"math"
 
 	"github.com/tributary-network/tributary/chain"
@@ -400,11 +401,12 @@ const maxPositions = 64
 
 // at adds the position of an entry to err.
 func at(err error, position int) error {
-	code, ok := chain.CodeOf(err)
-	if !ok {
-		code = chain.CodeMalformed
+	code, text := chain.CodeMalformed, err.Error()
+	var rule *chain.RuleError
+	if errors.As(err, &rule) {
+		code, text = rule.Code, rule.Detail
 	}
-	e := chain.Refuse(code, "entry %d: %v", position, err)
+	e := chain.Refuse(code, "entry %d: %s", position, text)
 	e.Positions = []int{position}
 	return e
 }

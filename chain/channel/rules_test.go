@@ -98,6 +98,20 @@ func TestVoucherKeys(t *testing.T) {
 	}
 }
 
+// A refusal names its code once, and its entry.
+func TestRefusalOfAnEntry(t *testing.T) {
+	t.Parallel()
+	b := channel.Batch{Entries: []channel.Entry{{Index: 1, Close: true}, {Index: 2, Lane: channel.Lanes, Close: true}}}
+	_, err := channel.DecodeBatch(b.Encode())
+	var rule *chain.RuleError
+	if !errors.As(err, &rule) || rule.Code != chain.CodeLaneLimit || len(rule.Positions) != 1 || rule.Positions[0] != 1 {
+		t.Fatalf("a lane too high: %+v", err)
+	}
+	if want := "entry 1: lane 64, lanes are 0 to 63"; rule.Detail != want {
+		t.Errorf("detail %q, want %q", rule.Detail, want)
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	c := channel.Channel{ExpiresAt: 100}

@@ -180,7 +180,10 @@ func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) 
 			refused[i] = r.Entries[i].Code
 		}
 	}
-	e := chain.Refuse(r.Entries[0].Code, "none of the %d entries would apply; the first is of channel %d", len(r.Entries), r.Entries[0].Index)
+	e := chain.Refuse(r.Entries[0].Code, "the entry of channel %d would not apply", r.Entries[0].Index)
+	if len(r.Entries) > 1 {
+		e = chain.Refuse(r.Entries[0].Code, "none of the %d entries would apply; the first is of channel %d", len(r.Entries), r.Entries[0].Index)
+	}
 	e.Positions = positions(refused)
 	return r, e
 }
