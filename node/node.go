@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,7 +34,7 @@ type Options struct {
 	Home   home.Dir
 	Config config.Config // valid; see config.Load
 	Log    *slog.Logger
-	Build  telemetry.Build
+	Build  telemetry.Build // a version that is not known is "devel"
 	// InMemory keeps the store in memory. What it held is lost at the end, and
 	// the validator's sign state, which stays, then refuses to sign again.
 	InMemory bool
@@ -69,6 +70,7 @@ type Node struct {
 // and addresses. What is wrong with them shows here. Nothing runs before Run,
 // which must be called, or Close.
 func Open(ctx context.Context, o Options) (*Node, error) {
+	o.Build.Version = cmp.Or(o.Build.Version, "devel")
 	n := &Node{home: o.Home, cfg: o.Config, log: o.Log, version: o.Build.Version, started: time.Now()}
 	n.sample.Store(&sample{reason: "the node is starting"})
 	if err := n.open(ctx, o); err != nil {

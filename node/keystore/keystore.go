@@ -67,7 +67,8 @@ type Keystore struct {
 	plain      bool
 }
 
-// Open opens the directory dir, which it makes if it is missing.
+// Open opens the directory dir. One that is missing is a store without keys; it
+// is made when the first key is added.
 func Open(dir string, o Options) (*Keystore, error) {
 	if o.WorkFactor == 0 {
 		o.WorkFactor = DefaultWorkFactor
@@ -75,10 +76,7 @@ func Open(dir string, o Options) (*Keystore, error) {
 	if o.WorkFactor < 1 || o.WorkFactor > 24 {
 		return nil, fmt.Errorf("open key store: work factor %d, want 1 to 24", o.WorkFactor)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open key store: %w", err)
-	}
-	if err := home.CheckPrivateDir(dir); err != nil {
+	if err := home.CheckPrivateDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open key store: %w", err)
 	}
 	return &Keystore{dir: dir, workFactor: o.WorkFactor, plain: o.Plain}, nil
@@ -121,6 +119,9 @@ func (k *Keystore) Add(name string, key Key, passphrase Passphrase) error {
 		}
 		suffix = suffixEncrypted
 	}
+	if err := os.MkdirAll(k.dir, 0o700); err != nil {
+		return fmt.Errorf("add key %q: %w", name, err)
+	}
 	if err := home.WritePrivate(k.path(name, suffix), data, false); err != nil {
 		return fmt.Errorf("add key %q: %w", name, err)
 	}
@@ -130,7 +131,7 @@ func (k *Keystore) Add(name string, key Key, passphrase Passphrase) error {
 // List returns the keys in the order of their names.
 func (k *Keystore) List() ([]Info, error) {
 	entries, err := os.ReadDir(k.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list keys: %w", err)
 	}
 	var list []Info

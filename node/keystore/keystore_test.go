@@ -52,6 +52,34 @@ func unasked(t *testing.T) keystore.Passphrase {
 	}
 }
 
+func TestStoreIsMadeByItsFirstKey(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "home", "keys")
+	k, err := keystore.Open(dir, keystore.Options{Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := k.List(); err != nil || len(list) != 0 {
+		t.Errorf("List: %v, %v", list, err)
+	}
+	if _, err := k.Load("alice", nil); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("Load: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("reading made a directory: %v", err)
+	}
+	key, err := keystore.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Add("alice", key, nil); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory: %v, %v", info, err)
+	}
+}
+
 func TestAddLoadList(t *testing.T) {
 	t.Parallel()
 	store, dir := open(t, keystore.Options{Plain: true})

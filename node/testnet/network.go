@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,6 +36,7 @@ var ErrStopped = errors.New("the node is not running")
 type Network struct {
 	*Layout
 	members []member
+	idle    []atomic.Bool // the node was stopped, or is not to run
 	options Options
 	prober  *Prober
 	lock    *home.Lock
@@ -86,6 +88,7 @@ func start(ctx context.Context, o Options, newMember func(*Network, int) member)
 		for i := range n.Nodes {
 			n.members = append(n.members, newMember(n, i))
 		}
+		n.idle = make([]atomic.Bool, len(n.members))
 		err = n.startAll(ctx)
 	}
 	if err != nil {
@@ -231,14 +234,26 @@ func (n *Network) stopAll(ctx context.Context) error {
 }
 
 // StopNode stops node i in good order.
-func (n *Network) StopNode(ctx context.Context, i int) error { return n.members[i].stop(ctx) }
+func (n *Network) StopNode(ctx context.Context, i int) error {
+	n.idle[i].Store(true)
+	return n.members[i].stop(ctx)
+}
 
 // StartNode starts node i after StopNode or KillNode. It does not wait until the
 // node is ready: see WaitNodeReady.
-func (n *Network) StartNode(i int) error { return n.members[i].start() }
+func (n *Network) StartNode(i int) error {
+	if err := n.members[i].start(); err != nil {
+		return err
+	}
+	n.idle[i].Store(false)
+	return nil
+}
 
 // KillNode ends the process of node i with SIGKILL, and returns when it is gone.
-func (n *Network) KillNode(i int) error { return n.members[i].kill() }
+func (n *Network) KillNode(i int) error {
+	n.idle[i].Store(true)
+	return n.members[i].kill()
+}
 
 // PauseNode freezes the process of node i with SIGSTOP.
 func (n *Network) PauseNode(i int) error { return n.members[i].pause(true) }
@@ -252,22 +267,6 @@ func (n *Network) PID(i int) int { return n.members[i].pid() }
 // Exited returns a channel that is closed when node i has ended, until it is
 // started again.
 func (n *Network) Exited(i int) <-chan struct{} { return n.members[i].exited() }
-
-// Watch calls ended for each node that ends by itself, until ctx ends.
-func (n *Network) Watch(ctx context.Context, ended func(i int, err error)) {
-	var wait sync.WaitGroup
-	for i, m := range n.members {
-		wait.Go(func() {
-			select {
-			case <-m.exited():
-				ended(i, m.err())
-			case <-ctx.Done():
-			}
-		})
-	}
-	wait.Wait()
-	<-ctx.Done()
-}
 
 // LogFile returns the file of node i's log.
 func (l *Layout) LogFile(i int) string { return filepath.Join(l.Nodes[i].Home, "node.log") }

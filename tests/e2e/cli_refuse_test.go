@@ -103,7 +103,7 @@ func TestNoNode(t *testing.T) {
 	}
 	u.refused(exitUnavailable, []string{address, "testnet up"}, "status", "--node", address, "--timeout", "5s")
 	u.refused(exitUnavailable, []string{"does not answer", address}, "health", "--address", address)
-	u.refused(exitNotFound, []string{"config.toml", "tributary init", "--home"}, "health")
+	u.refused(exitError, []string{"config.toml", "tributary init", "--home"}, "health")
 
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
 	if err != nil {
@@ -130,7 +130,7 @@ func TestStartRefuses(t *testing.T) {
 		flags   []string
 	}{
 		{
-			name: "no home", code: exitNotFound, words: []string{"tributary init", "--home"},
+			name: "no home", code: exitError, words: []string{"tributary init", "--home"},
 			prepare: func(u *user) { u.must(os.RemoveAll(u.home())) },
 		},
 		{
@@ -166,7 +166,7 @@ func TestStartRefuses(t *testing.T) {
 			},
 		},
 		{
-			name: "no sign state", code: exitNotFound, words: []string{"priv_validator_state.json"},
+			name: "no sign state", code: exitError, words: []string{"priv_validator_state.json"},
 			prepare: func(u *user) {
 				u.must(os.Remove(filepath.Join(u.home(), "config/validator/priv_validator_state.json")))
 			},
@@ -189,11 +189,11 @@ func TestStartRefuses(t *testing.T) {
 		},
 		{name: "plaintext gRPC for all", code: exitError, words: []string{"grpc.listen", "plaintext", "tls.cert_file", "127.0.0.1"}, flags: []string{"--grpc.listen", "0.0.0.0:9090"}},
 		{name: "plaintext metrics for all", code: exitError, words: []string{"http.listen", "plaintext", "tls.cert_file"}, flags: []string{"--http.listen", ":8080"}},
-		{name: "no certificate there", code: exitNotFound, words: []string{"tls.key_file", "none.pem"}, flags: []string{"--tls.cert_file", "none.pem", "--tls.key_file", "none.pem"}},
+		{name: "no certificate there", code: exitError, words: []string{"tls.key_file", "none.pem"}, flags: []string{"--tls.cert_file", "none.pem", "--tls.key_file", "none.pem"}},
 		{name: "too little disk", code: exitError, words: []string{"store.disk_reserve", "MiB", "free some"}, flags: []string{"--store.disk_reserve", "1000TiB"}},
 		{name: "a reserve of next to nothing", code: exitError, words: []string{"store.disk_reserve", "64MiB"}, flags: []string{"--store.disk_reserve", "1KB"}},
 		{
-			name: "no genesis", code: exitNotFound, words: []string{"genesis.json"},
+			name: "no genesis", code: exitError, words: []string{"genesis.json"},
 			prepare: func(u *user) { u.must(os.Remove(filepath.Join(u.home(), "config/genesis.json"))) },
 		},
 		{

@@ -81,14 +81,18 @@ func TestExitCodes(t *testing.T) {
 		{"bad output", []string{"version", "-o", "xml"}, exitUsage, "table or json"},
 		{"bad timeout", []string{"version", "--timeout", "0s"}, exitUsage, "--timeout"},
 		{"bad network", []string{"init", "a", "--network", "Main"}, exitUsage, "node.network"},
-		{"no home", []string{"start"}, exitNotFound, "tributary init"},
-		{"no settings", []string{"config", "show"}, exitNotFound, "tributary init"},
+		{"no home", []string{"start"}, exitError, "tributary init"},
+		{"no settings", []string{"config", "show"}, exitError, "tributary init"},
+		{"no effective settings", []string{"config", "show", "--effective"}, exitError, "tributary init"},
+		{"no settings to ask for health by", []string{"health"}, exitError, "tributary init"},
 		{"no key", []string{"keys", "show", "nobody"}, exitNotFound, "nobody"},
-		{"no genesis", []string{"init", "a", "--genesis", "none.json"}, exitNotFound, "none.json"},
+		{"no genesis", []string{"init", "a", "--genesis", "none.json"}, exitError, "none.json"},
 		{"no node", []string{"status", "--node", nobody}, exitUnavailable, "tributary testnet up"},
 		{"no node to transfer", []string{"tx", "transfer", "bob", "1", "--node", nobody}, exitUnavailable, "--node"},
 		{"no node to show", []string{"tx", "show", hash, "--node", nobody}, exitUnavailable, "no node answers at " + nobody},
 		{"no health", []string{"health", "--address", nobody}, exitUnavailable, "does not answer"},
+		{"no node to ask for health", []string{"health", "--node", nobody}, exitUnavailable, "no node answers at " + nobody},
+		{"health of two", []string{"health", "--node", nobody, "--address", nobody}, exitUsage, "exclude"},
 		{"no test network", []string{"testnet", "status"}, exitUnavailable, "no test network runs"},
 		{"no test network's faucet", []string{"testnet", "faucet", "alice"}, exitUnavailable, "no test network runs"},
 		{"ephemeral processes", []string{"testnet", "up", "--ephemeral", "--processes"}, exitUsage, "exclude"},
@@ -156,6 +160,9 @@ func TestInitMakesALocalNode(t *testing.T) {
 	if r.Moniker != "first" || r.Network != "local" || len(r.NodeID) != 40 || len(r.PublicKey) != 64 || len(r.NetworkID) != 64 {
 		t.Errorf("init: %+v", r)
 	}
+	if got := s.ok(t, "config", "show"); !strings.Contains(got, "\nlisten = \"127.0.0.1:26656\"\n") {
+		t.Errorf("a local node does not listen for its peers on loopback:\n%s", got)
+	}
 	if got := s.run(t, "", "init", "first"); got.code != exitError || !strings.Contains(got.stderr, "is there already") {
 		t.Errorf("init again: %+v", got)
 	}
@@ -198,8 +205,24 @@ func TestInitMakesALocalNode(t *testing.T) {
 	if public.code != exitOK || !strings.Contains(public.stderr, "genesis") {
 		t.Errorf("init of a public node: %+v", public)
 	}
-	if got := s.run(t, "", "start", "--home", filepath.Join(s.home, "fourth")); got.code != exitNotFound || !strings.Contains(got.stderr, "genesis") {
+	if got := s.ok(t, "config", "show", "--home", filepath.Join(s.home, "fourth")); !strings.Contains(got, "\nlisten = \"0.0.0.0:26656\"\n") {
+		t.Errorf("a public node does not listen for its peers:\n%s", got)
+	}
+	if got := s.run(t, "", "start", "--home", filepath.Join(s.home, "fourth")); got.code != exitError || !strings.Contains(got.stderr, "genesis") {
 		t.Errorf("start without a genesis: %+v", got)
+	}
+}
+
+// TestReadingMakesNothing checks that questions about keys make no directory.
+func TestReadingMakesNothing(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.ok(t, "keys", "list")
+	if got := s.run(t, "", "keys", "show", "nobody"); got.code != exitNotFound {
+		t.Errorf("keys show: %+v", got)
+	}
+	if _, err := os.Lstat(filepath.Join(s.home, ".tributary")); !os.IsNotExist(err) {
+		t.Errorf("the home directory was made: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 )
 
 // Exit codes, documented in the package comment and in the README.
@@ -56,8 +55,6 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, fs.ErrNotExist):
-		return exitNotFound
 	}
 	return remoteExitCode(err)
 }

@@ -23,43 +23,96 @@ func (c *cli) healthCommand() *cobra.Command {
 	var address string
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Ask the node of the home directory whether it lives, or with --ready makes progress",
-		Long: `Ask the node of the home directory for its health over HTTP, for process
-supervisors and containers. It ends with 0 if the node lives (with --ready: if
-its chain makes progress, or has nothing to do), 4 if it is not ready, and 5 if
-it does not answer.`,
+		Short: "Ask a node whether it lives, or with --ready makes progress",
+		Long: `Ask a node for its health, for process supervisors and containers. It ends with
+0 if the node lives (with --ready: if its chain makes progress, or has nothing to
+do), 4 if it is not ready, and 5 if it does not answer.
+
+The node is that of --node or of a running testnet, which are asked over gRPC;
+else the home directory's own, which is asked over HTTP, as is --address.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := c.limit(cmd.Context())
 			defer cancel()
-			target, err := c.healthTarget(address)
+			healthy, text, err := c.askHealth(ctx, address, ready)
 			if err != nil {
 				return err
-			}
-			path := "/livez"
-			if ready {
-				path = "/readyz?verbose"
-			}
-			code, text, err := target.get(ctx, path)
-			if err != nil {
-				return exitf(exitUnavailable, "the node does not answer: %w", err)
 			}
 			result := struct {
 				Healthy bool   `json:"healthy"`
 				Detail  string `json:"detail"`
-			}{code == http.StatusOK, text}
+			}{healthy, text}
 			if err := c.print(result, func(t *table) { t.line("%s", text) }); err != nil {
 				return err
 			}
-			if !result.Healthy {
+			if !healthy {
 				return &codedError{exitNotSynced, fmt.Errorf("not ready")}
 			}
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether the chain makes progress")
-	cmd.Flags().StringVar(&address, "address", "", "host:port of the node's HTTP listener (default: that of the settings)")
+	cmd.Flags().StringVar(&address, "address", "", "host:port of the node's HTTP listener")
 	return cmd
+}
+
+// askHealth asks the node at address over HTTP or, without one, the node that
+// target finds.
+func (c *cli) askHealth(ctx context.Context, address string, ready bool) (healthy bool, text string, err error) {
+	if address != "" && c.node != "" {
+		return false, "", usagef("--address and --node exclude each other")
+	}
+	if address == "" {
+		t, err := c.target()
+		if err != nil {
+			return false, "", err
+		}
+		if t.network != nil || c.node != "" || c.getenv("TRIBUTARY_NODE") != "" {
+			return c.askStatus(ctx, ready)
+		}
+	}
+	target, err := c.healthTarget(address)
+	if err != nil {
+		return false, "", err
+	}
+	path := "/livez"
+	if ready {
+		path = "/readyz?verbose"
+	}
+	code, text, err := target.get(ctx, path)
+	if err != nil {
+		return false, "", exitf(exitUnavailable, "the node does not answer: %w", err)
+	}
+	return code == http.StatusOK, text, nil
+}
+
+// askStatus asks a node over gRPC. One that answers lives.
+func (c *cli) askStatus(ctx context.Context, ready bool) (healthy bool, text string, err error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	defer conn.close()
+	s, err := conn.Status(ctx)
+	switch {
+	case err != nil:
+		return false, "", unreachable(conn.Endpoint(), err)
+	case !ready:
+		return true, "ok", nil
+	case len(s.Chains) == 0:
+		return false, "the node is starting", nil
+	}
+	healthy = true
+	var lines []string
+	for _, ch := range newStatusResult(conn, s).Chains {
+		line := "chain/" + ch.Name + ": " + ch.State
+		if ch.Reason != "" {
+			line += ": " + ch.Reason
+		}
+		lines = append(lines, line)
+		healthy = healthy && ch.State == "ready"
+	}
+	return healthy, strings.Join(lines, "\n"), nil
 }
 
 // healthTarget is where a node answers for its health.

@@ -17,6 +17,10 @@ import (
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
+// localP2P is where a node of a local network listens for its peers: such
+// networks have well-known keys, and nobody else's business is on this machine.
+const localP2P = "127.0.0.1:26656"
+
 // initResult is what others need to know of a new node.
 type initResult struct {
 	Home      string `json:"home"`
@@ -36,7 +40,10 @@ func (c *cli) initCommand() *cobra.Command {
 
 With --genesis the node joins that network. Without it, a local network gets a
 genesis with this node as its only validator and the well-known test accounts;
-on any other network the genesis is made from what the validators' init prints.`,
+on any other network the genesis is made from what the validators' init prints.
+
+A node of a local network listens for its peers on 127.0.0.1, that of any other
+network on all addresses; p2p.listen changes that.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := c.homeDir()
@@ -86,6 +93,9 @@ func initHome(dir home.Dir, moniker, network, genesisFile string) (initResult, e
 	settings := config.Default()
 	settings.Home = string(dir)
 	settings.Node.Moniker, settings.Node.Network = moniker, network
+	if config.LocalNetwork(network) {
+		settings.P2P.Listen = localP2P
+	}
 	if err := settings.Validate(); err != nil {
 		return initResult{}, &usageError{err}
 	}

@@ -75,9 +75,6 @@ func (c *cli) keyring() (*keystore.Keystore, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	if err := os.MkdirAll(string(dir), 0o700); err != nil {
-		return nil, err
-	}
 	return keystore.Open(dir.Keys(), keystore.Options{Plain: plain})
 }
 

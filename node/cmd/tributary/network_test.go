@@ -49,7 +49,7 @@ func TestCommandsUseANetwork(t *testing.T) {
 	}
 
 	status := parse[statusResult](t, s.ok(t, "status", "-o", "json"))
-	if status.Network != "local" || len(status.Chains) != 1 || status.Chains[0].State != "ready" || !status.Chains[0].Validator {
+	if status.Network != "local" || status.Version != "devel" || len(status.Chains) != 1 || status.Chains[0].State != "ready" || !status.Chains[0].Validator {
 		t.Errorf("status: %+v", status)
 	}
 	if got := s.ok(t, "testnet", "status"); strings.Count(got, "ready") != 2 {
@@ -59,11 +59,20 @@ func TestCommandsUseANetwork(t *testing.T) {
 		t.Errorf("health: %q", got)
 	}
 
+	for _, args := range [][]string{{"health"}, {"health", "--ready"}, {"health", "--ready", "--node", n.Nodes[1].GRPC}} {
+		if got := s.ok(t, args...); !strings.Contains(got, "ok") && !strings.Contains(got, "chain/main: ready") {
+			t.Errorf("%s: %q", strings.Join(args, " "), got)
+		}
+	}
+
 	account := func(name string) string {
 		return parse[struct{ Balance string }](t, s.ok(t, "query", "account", name, "-o", "json")).Balance
 	}
 	if got := s.ok(t, "testnet", "faucet", "alice", "50"); !strings.Contains(got, "1000050") {
 		t.Errorf("testnet faucet: %s", got)
+	}
+	if got := s.run(t, "", "testnet", "faucet", "alice", "2000000"); got.code != exitUsage || !strings.Contains(got.stderr, "at most 1000000") {
+		t.Errorf("testnet faucet of more than it gives: %+v", got)
 	}
 	s.ok(t, "tx", "transfer", "bob", "12.5", "--from", "alice")
 	if got, want := account("bob"), "1000012500000drops"; got != want {
@@ -111,8 +120,14 @@ func TestCommandsUseANetwork(t *testing.T) {
 	s.ok(t, "channel", "coop-close", id(0), "--accept", offer, "--from", "bob")
 
 	stream := s.run(t, voucher(2, "1")+"\nrubbish\n"+voucher(2, "2")+"\n", "settle", "stream", "--from", "bob")
-	if stream.code != exitOK || !strings.Contains(stream.stdout, "paid 1.96") || !strings.Contains(stream.stderr, "line 2") {
+	if stream.code != exitError || !strings.Contains(stream.stdout, "paid 1.96") || !strings.Contains(stream.stderr, "line 2") ||
+		!strings.Contains(stream.stderr, "error: refused: 1 line\n") {
 		t.Errorf("settle stream: %+v", stream)
+	}
+	stale := s.run(t, voucher(2, "1")+"\n", "settle", "stream", "--from", "bob")
+	if stale.code != exitError || stale.stdout != "" || !strings.Contains(stale.stderr, "0 vouchers paid 0 by 0 batches") ||
+		!strings.Contains(stale.stderr, "error: refused: 1 batch\n") || !strings.Contains(stale.stderr, "the entry of channel 2 would not apply") {
+		t.Errorf("settle stream of a stale voucher: %+v", stale)
 	}
 	s.ok(t, "channel", "close", id(2), "--from", "alice")
 	if got := s.ok(t, "channel", "list", "--payer", "alice"); !strings.Contains(got, "closing") || strings.Contains(got, id(0)) {
@@ -144,6 +159,13 @@ func TestCommandsUseANetwork(t *testing.T) {
 	}
 
 	nothing := strings.Repeat("0", 64)
+	if got := s.run(t, "", "channel", "show", nothing); !strings.Contains(got.stderr, "there is no channel "+nothing) {
+		t.Errorf("channel show: %+v", got)
+	}
+	if got := s.run(t, "", "channel", "open", "--from", "alice", "--to", "alice", "--deposit", "1"); got.code != exitError ||
+		strings.Count(got.stderr, "SELF_PAYMENT") != 1 {
+		t.Errorf("channel open to oneself: %+v", got)
+	}
 	for _, args := range [][]string{
 		{"channel", "show", nothing},
 		{"tx", "show", nothing},
@@ -177,7 +199,12 @@ func TestUpAndDown(t *testing.T) {
 				t.Errorf("testnet up again: %+v", got)
 			}
 			s.ok(t, "tx", "transfer", "bob", "1", "--from", "alice")
-			s.ok(t, "testnet", "down")
+			if got := s.ok(t, "status"); !strings.Contains(got, "version devel,") {
+				t.Errorf("status: %s", got)
+			}
+			if got := s.run(t, "", "testnet", "down"); got.code != exitOK || !strings.Contains(got.stderr, "the network is stopped; removed ") {
+				t.Errorf("testnet down: %+v", got)
+			}
 			if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", up.PID)); err == nil && !strings.Contains(string(stat), ") Z ") {
 				t.Errorf("process %d is left: %s", up.PID, stat)
 			}
@@ -190,10 +217,13 @@ func TestUpAndDown(t *testing.T) {
 					}
 				}
 			}
-			if _, err := os.Lstat(filepath.Join(s.home, ".tributary", "testnet")); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Lstat(filepath.Join(s.home, ".tributary")); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("files are left: %v", err)
 			}
-			s.ok(t, "testnet", "down") // there is nothing to do, which is fine
+			// There is nothing to do, which is fine.
+			if got := s.run(t, "", "testnet", "down"); got.code != exitOK || got.stderr != "no network was running\n" {
+				t.Errorf("testnet down again: %+v", got)
+			}
 		})
 	}
 }
@@ -238,7 +268,11 @@ func TestCommandsUseTLS(t *testing.T) {
 	if got := s.run(t, "", "health", "--home", n.Nodes[0].Home); got.code != exitUnavailable {
 		t.Errorf("health of a node that is stopped: %+v", got)
 	}
-	if got := s.ok(t, "testnet", "status", "--dir", dir); !strings.Contains(got, "down") {
-		t.Errorf("testnet status with a node that is stopped:\n%s", got)
+	got := s.run(t, "", "testnet", "status", "--dir", dir)
+	if got.code != exitUnavailable || !strings.Contains(got.stdout, "down") || !strings.Contains(got.stderr, "1 of 1 node down: validator1") {
+		t.Errorf("testnet status with a node that is stopped: %+v", got)
+	}
+	if got := s.run(t, "", "health", "--testnet", dir); got.code != exitUnavailable {
+		t.Errorf("health of a network whose node is stopped: %+v", got)
 	}
 }

@@ -36,7 +36,8 @@ func (c *cli) settleStreamCommand() *cobra.Command {
 		Short: "Redeem vouchers from standard input, one on each line, as they come",
 		Long: `Redeem vouchers from standard input, one on each line, as they come. They are put
 into batches and settled over one stream; each batch gives a line of output when
-it is final. The command ends with its input.`,
+it is final. The command ends with its input, with 1 if a line or a batch was
+refused; those do not keep the others from being settled.`,
 		Args: cobra.NoArgs,
 		RunE: c.lasting(func(run *run) error {
 			if s.batch < 1 || s.batch > channel.MaxEntries {
@@ -67,20 +68,33 @@ func (run *run) stream(s settleStream) error {
 	go func() { streaming <- stream.Run(ctx) }()
 
 	settler := &settler{run: run, account: account.Over(stream), channels: newChannelCache(run), out: run.conn.cli.stdout}
-	err = settler.settle(ctx, run.vouchers(ctx), s)
+	refused := 0 // lines
+	err = settler.settle(ctx, run.vouchers(ctx, &refused), s)
 	cancel()
 	if ended := <-streaming; err == nil {
 		err = ended
 	}
-	if err == nil {
-		run.conn.cli.note("%s paid %s by %s", plural(settler.applied, "voucher"), settler.paid, plural(settler.batches, "batch"))
+	if err != nil {
+		return err
 	}
-	return err
+	run.conn.cli.note("%s paid %s by %s", plural(settler.applied, "voucher"), settler.paid, plural(settler.batches, "batch"))
+	var failed []string
+	if refused > 0 {
+		failed = append(failed, plural(refused, "line"))
+	}
+	if settler.refused > 0 {
+		failed = append(failed, plural(settler.refused, "batch"))
+	}
+	if len(failed) > 0 {
+		return exitf(exitError, "refused: %s", strings.Join(failed, ", "))
+	}
+	return nil
 }
 
 // vouchers reads vouchers from standard input until it ends. Lines that are none
-// are told and skipped.
-func (run *run) vouchers(ctx context.Context) <-chan pay.Voucher {
+// are told, counted in refused and skipped; it may be read when the channel is
+// closed.
+func (run *run) vouchers(ctx context.Context, refused *int) <-chan pay.Voucher {
 	out := make(chan pay.Voucher)
 	go func() {
 		defer close(out)
@@ -92,6 +106,7 @@ func (run *run) vouchers(ctx context.Context) <-chan pay.Voucher {
 			}
 			v, err := parseVoucher(text)
 			if err != nil {
+				*refused++
 				run.conn.cli.note("line %d: %v", n, err)
 				continue
 			}
@@ -114,6 +129,7 @@ type settler struct {
 
 	mu      sync.Mutex
 	batches int
+	refused int // batches
 	applied int
 	paid    ledger.Amount
 }
@@ -168,6 +184,7 @@ func (s *settler) one(ctx context.Context, batch channel.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
+		s.refused++
 		s.run.conn.cli.note("a batch of %s to %s is refused: %v", plural(len(batch.Entries), "voucher"), batch.Payee, err)
 		return nil
 	}

@@ -61,7 +61,12 @@ func (c *cli) testnetUpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start a network; Ctrl-C ends it and removes its data",
-		Args:  cobra.NoArgs,
+		Long: `Start a network; Ctrl-C ends it and removes its data.
+
+A node that fails, or whose process is killed, is started again after a second,
+then after two, four and so on up to 30; after ten times in a row it stays down.
+One that is stopped in good order, with SIGTERM, stays so.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := c.testnetDir(cmd)
 			if err != nil {
@@ -118,6 +123,7 @@ func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err err
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		err = errors.Join(err, n.Stop(stop))
+		c.tidyHome(dir)
 	}()
 	r, err := n.Announce()
 	if err != nil {
@@ -129,10 +135,23 @@ func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err err
 	c.note("%s ready in %.1f s", c.paint(green, plural(len(r.Nodes), "validator")), time.Since(begin).Seconds())
 	c.note("try:   tributary testnet faucet alice 100   (in another terminal)")
 	c.note("end:   Ctrl-C, or tributary testnet down")
-	n.Watch(ctx, func(i int, err error) {
-		c.note("%s %s ended: %v; its log is %s", c.paint(red, "error:"), n.Nodes[i].Name, err, n.LogFile(i))
-	})
+	n.Supervise(ctx, c.tellEnd(n))
 	return nil
+}
+
+// tellEnd returns what says that a node ended, and what follows.
+func (c *cli) tellEnd(n *testnet.Network) func(testnet.End) {
+	return func(e testnet.End) {
+		name, file := n.Nodes[e.Node].Name, n.LogFile(e.Node)
+		switch {
+		case e.Err == nil:
+			c.note("%s was stopped, and stays so", name)
+		case e.Restart > 0:
+			c.note("%s %s ended: %v; its log is %s; it starts again in %v", c.paint(yellow, "warning:"), name, e.Err, file, e.Restart)
+		default:
+			c.note("%s %s ended again: %v; its log is %s; it stays down", c.paint(red, "error:"), name, e.Err, file)
+		}
+	}
 }
 
 // testnetDetach starts a process that runs the network, and returns when that is
@@ -235,20 +254,38 @@ func (c *cli) testnetDownCommand() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 			defer cancel()
+			done := "no network was running"
+			if _, err := testnet.Find(dir); err == nil {
+				done = "the network is stopped"
+			}
+			_, err = os.Lstat(dir)
+			there := err == nil
 			kept, err := testnet.Down(ctx, dir, purge)
 			if err != nil {
 				return err
 			}
-			if kept {
-				c.note("no network runs; its data stay in %s: 'testnet up --keep' goes on from them, 'testnet down --purge' removes them", dir)
-			} else {
-				c.note("no network runs, and %s is gone", dir)
+			c.tidyHome(dir)
+			switch {
+			case kept:
+				c.note("%s; its data stay in %s: 'testnet up --keep' goes on from them, 'testnet down --purge' removes them", done, dir)
+			case there:
+				c.note("%s; removed %s", done, dir)
+			default:
+				c.note("%s", done)
 			}
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&purge, "purge", false, "also remove data that were to be kept")
 	return cmd
+}
+
+// tidyHome removes the home directory if the network in dir was all there was in
+// it: it was made for that network then.
+func (c *cli) tidyHome(dir string) {
+	if own, err := c.defaultTestnetDir(); err == nil && own == dir {
+		_ = os.Remove(filepath.Dir(dir)) // there is something else in it
+	}
 }
 
 func (c *cli) testnetFilesCommand() *cobra.Command {

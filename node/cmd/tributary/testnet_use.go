@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/testnet"
 )
@@ -21,6 +22,7 @@ func (c *cli) testnetStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how the nodes of the network do",
+		Long:  "Show how the nodes of the network do. It ends with 5 if one is down.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := c.testnetDir(cmd)
@@ -57,7 +59,7 @@ func (c *cli) printNodes(ctx context.Context, dir string, r testnet.Running) err
 	for _, n := range r.Nodes {
 		result.Nodes = append(result.Nodes, c.askNode(ctx, dir, n))
 	}
-	return c.print(result, func(t *table) {
+	err := c.print(result, func(t *table) {
 		t.line("network %s, id %s, in %s", r.Network, r.NetworkID, dir)
 		t.line("")
 		t.row("NODE", "STATE", "HEIGHT", "PEERS", "GRPC", "HTTP")
@@ -70,7 +72,23 @@ func (c *cli) printNodes(ctx context.Context, dir string, r testnet.Running) err
 			}
 		}
 	})
+	if err != nil {
+		return err
+	}
+	var down []string
+	for _, n := range result.Nodes {
+		if n.State == stateDown {
+			down = append(down, n.Name)
+		}
+	}
+	if len(down) > 0 {
+		return exitf(exitUnavailable, "%d of %s down: %s", len(down), plural(len(r.Nodes), "node"), strings.Join(down, ", "))
+	}
+	return nil
 }
+
+// stateDown is the state of a node that does not answer.
+const stateDown = "down"
 
 // askNode asks a node how its chain is. One that does not answer is shown so.
 func (c *cli) askNode(ctx context.Context, dir string, n testnet.Node) nodeResult {
@@ -80,12 +98,12 @@ func (c *cli) askNode(ctx context.Context, dir string, n testnet.Node) nodeResul
 	one.node, one.network = n.GRPC, dir
 	conn, err := one.connect(ctx)
 	if err != nil {
-		return nodeResult{Node: n, State: "down"}
+		return nodeResult{Node: n, State: stateDown}
 	}
 	defer conn.close()
 	s, err := conn.Status(ctx)
 	if err != nil {
-		return nodeResult{Node: n, State: "down"}
+		return nodeResult{Node: n, State: stateDown}
 	}
 	chains := newStatusResult(conn, s).Chains
 	if len(chains) == 0 {
@@ -129,6 +147,9 @@ func (c *cli) faucet(run *run) error {
 		}
 	}
 	got, err := run.conn.Faucet(run.ctx, to, amount)
+	if e, ok := errors.AsType[*client.Error](err); ok && slices.ContainsFunc(e.Fields, func(f client.FieldError) bool { return f.Field == "amount" }) {
+		return &usageError{err} // more than the faucet gives at a time
+	}
 	if err != nil {
 		return err
 	}
