@@ -45,6 +45,7 @@ type Executor struct {
 	running  atomic.Bool  // its goroutines serve
 	head     atomic.Pointer[head]
 	moved    chan struct{} // capacity 1: the head did
+	auditDue chan struct{} // capacity 1: Run should count all money
 	stats    counters
 
 	inFlightBytes atomic.Int64 // of the records they submit
@@ -78,7 +79,7 @@ func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog
 		cfg: cfg, layer: l, genesis: genesis, params: genesis.Params, log: log,
 		domain:   chain.Domain{Network: cmp.Or(cfg.Network, genesis.Hash()), Chain: ledger.MainChain},
 		secret:   newSecret(),
-		verifier: &verifier{workers: cfg.Workers, now: cfg.Now},
+		verifier: &verifier{workers: cfg.Workers, keys: ledger.NewKeyCache(cfg.Keys), now: cfg.Now},
 		records:  newSeen(cfg.Remembered),
 		claims:   newSeen(cfg.Remembered),
 		pool:     newPool(cfg),
@@ -87,6 +88,7 @@ func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog
 		proposed: newBundleCache(4 * max(genesis.Params.MaxBlockBytes, chain.MaxBundleSize)),
 		recent:   newRecent(cfg),
 		moved:    make(chan struct{}, 1),
+		auditDue: make(chan struct{}, 1),
 		halted:   make(chan struct{}),
 	}
 	e.queue = newQueue(e.verifier, cfg.CollectDelay)

@@ -116,9 +116,6 @@ func (e *Executor) apply(p *prepared, size int64) (changes chain.Changes, err er
 		return nil, err
 	}
 	err = e.layer.Read(func(v chain.View) error {
-		if err := e.audit(v, p.block.Height); err != nil {
-			return err
-		}
 		start := e.verifier.clock()
 		changes, p.result, err = settlement.ApplyBlock(v, e.params, e.domain, block, e.verifyClaims)
 		e.since(&e.stats.applyNanos, start)
@@ -182,19 +179,6 @@ func (e *Executor) verifyClaims(claims []ledger.Claim) []int {
 		e.claims.add(memos[place])
 	}
 	return bad
-}
-
-// audit counts all money in the state before the block at height, every
-// Config.AuditInterval blocks.
-func (e *Executor) audit(v chain.View, height uint64) error {
-	if height%e.cfg.AuditInterval != 0 {
-		return nil
-	}
-	e.stats.audits.Add(1)
-	if _, err := settlement.Audit(v); err != nil {
-		return fmt.Errorf("audit the state before block %d: %w", height, err)
-	}
-	return nil
 }
 
 // statuses are those of the block's records that say something about the record
@@ -280,6 +264,9 @@ func (e *Executor) committed(p *prepared) {
 	}
 	e.stats.dropped.Add(uint64(dropped))
 	e.recent.add(p.blockResult())
+	if height%e.cfg.AuditInterval == 0 {
+		signal(e.auditDue)
+	}
 	signal(e.moved)
 }
 

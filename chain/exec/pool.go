@@ -316,18 +316,24 @@ func (p *pool) committed(height uint64, raw [][]byte, used []slot) {
 		}
 	}
 	for _, b := range p.bundles {
-		if b.expires != 0 && b.expires <= height {
-			for i, r := range b.records {
-				if !b.dead[i] && r.expired(height+1) {
-					p.kill(place{b, i})
-				}
-			}
-			b.expires = firstExpiry(b.records, height)
-		}
+		p.expire(b, height)
 		if b.left == 0 || height > b.since+p.maxAge {
 			p.remove(b)
 		}
 	}
+}
+
+// expire kills the records of b that may execute in no block above height.
+func (p *pool) expire(b *bundle, height uint64) {
+	if b.expires == 0 || b.expires > height {
+		return
+	}
+	for i, r := range b.records {
+		if !b.dead[i] && r.expired(height+1) {
+			p.kill(place{b, i})
+		}
+	}
+	b.expires = firstExpiry(b.records, height)
 }
 
 // kill releases a record that cannot execute any more.

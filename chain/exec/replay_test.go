@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -355,20 +356,37 @@ func TestAViolationOfConservationHaltsTheChain(t *testing.T) {
 	}
 	n.force(nil)
 	n.force(nil)
-	_, err = n.exec.Finalize(blockAt(&gen, 3, nil))
-	if err == nil {
-		t.Fatal("the audit of block 3 finds nothing")
+	n.run()
+	n.force(nil) // the third: now an audit is due, beside the blocks
+	select {
+	case <-n.exec.Halted():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the audit after block 3 finds nothing")
 	}
-	if _, again := n.exec.Finalize(blockAt(&gen, 3, nil)); !errors.Is(again, exec.ErrHalted) {
+	if err := n.exec.HaltError(); !errors.Is(err, settlement.ErrNotConserved) || !errors.Is(err, exec.ErrHalted) {
+		t.Errorf("the chain halts on %v", err)
+	}
+	if _, again := n.exec.Finalize(blockAt(&gen, 4, nil)); !errors.Is(again, exec.ErrHalted) {
 		t.Errorf("Finalize after the halt: %v", again)
 	}
 	if _, err := n.exec.Submit(t.Context(), nil); !errors.Is(err, exec.ErrHalted) {
 		t.Errorf("Submit after the halt: %v", err)
 	}
-	select {
-	case <-n.exec.Halted():
-	default:
-		t.Error("Halted is open")
+}
+
+// TestAuditsOfASoundChain: they happen, and stop with Run.
+func TestAuditsOfASoundChain(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &network{}, genesisOf(2, settlement.LocalParams()), exec.Config{AuditInterval: 2}, true)
+	l := n.openLot(accountOf(0), accountOf(1), 3, 1_000_000)
+	for deadline := time.Now().Add(10 * time.Second); n.exec.Stats().Audits == 0; {
+		n.settleAll(l.settle(0, 3, 10))
+		if time.Now().After(deadline) {
+			t.Fatal("no audit in all these blocks")
+		}
+	}
+	if err := n.exec.HaltError(); err != nil {
+		t.Error(err)
 	}
 }
 

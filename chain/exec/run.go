@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Run verifies, bundles and sends what is submitted and keeps the clock running
-// towards deadlines until ctx ends; it then returns nil. The layer's own Run is
+// Run verifies, bundles and sends what is submitted, keeps the clock running
+// towards deadlines and audits the state now and then until ctx ends; it then returns nil. The layer's own Run is
 // the business of whoever opened the layer.
 //
 // broadcast hands a bundle to consensus: nil means that consensus holds it (or
@@ -31,6 +31,7 @@ func (e *Executor) Run(ctx context.Context, broadcast func(bundle []byte) error)
 	group.Go(func() error { return e.queue.run(ctx) })
 	group.Go(func() error { return e.bundler.run(ctx, broadcast) })
 	group.Go(func() error { return e.tick(ctx, broadcast) })
+	group.Go(func() error { return e.audit(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
