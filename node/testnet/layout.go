@@ -127,6 +127,9 @@ func localSites(ctx context.Context, o Options) ([]site, error) {
 // create makes a network of len(sites) validators in o.Dir. If it fails, what
 // was written stays; network.json is written last.
 func create(o Options, sites []site, withTLS bool) (*Layout, error) {
+	if err := Usable(o.Dir); err != nil {
+		return nil, err
+	}
 	doc := genesis.Document{
 		Name:     o.Name,
 		Time:     now(),
