@@ -81,7 +81,7 @@ func (e *Executor) Finalize(b Block) (out Outcome, err error) {
 		return Outcome{}, fmt.Errorf("finalize block %d, the next is %d", b.Height, want)
 	}
 	p := &prepared{block: b}
-	bundles, size, _ := e.decodeBlock(b.Txs)
+	bundles, _, _ := e.decodeBlock(b.Txs)
 	out.Results = make([]TxResult, len(b.Txs))
 	for i, bundle := range bundles {
 		if bundle == nil {
@@ -90,7 +90,7 @@ func (e *Executor) Finalize(b Block) (out Outcome, err error) {
 		}
 		p.records = append(p.records, bundle.records...)
 	}
-	changes, err := e.apply(p, size)
+	changes, err := e.apply(p)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -107,11 +107,8 @@ func (e *Executor) Finalize(b Block) (out Outcome, err error) {
 }
 
 // apply runs the rules over the state at the head.
-func (e *Executor) apply(p *prepared, size int64) (changes chain.Changes, err error) {
-	block := settlement.Block{
-		Height: p.block.Height, Time: p.block.Time.UnixMilli(), Size: size,
-		Txs: make([]settlement.BlockTx, len(p.records)),
-	}
+func (e *Executor) apply(p *prepared) (changes chain.Changes, err error) {
+	block := settlement.Block{Height: p.block.Height, Txs: make([]settlement.BlockTx, len(p.records))}
 	if err := e.checkedBlock(p.records, block.Txs); err != nil {
 		return nil, err
 	}

@@ -28,8 +28,6 @@ type Verifier func(claims []ledger.Claim) []int
 // Block is what the validators agreed on.
 type Block struct {
 	Height uint64
-	Time   int64 // Unix milliseconds, from the header
-	Size   int64 // bytes of all bundles
 	Txs    []BlockTx
 }
 
@@ -40,7 +38,7 @@ type BlockTx struct {
 	// Tx.Hash are set all the same.
 	Refused *chain.RuleError
 	// Checked says that Claims, against this or an earlier state, was complete
-	// and refused nothing, and that every claim holds. It is a fact about the
+	// and refused nothing, and that every Need holds. It is a fact about the
 	// bytes, not an opinion: keys and ids of channels never change, and what was
 	// redeemed does not fall. It saves work and has no influence on the outcome.
 	Checked bool
