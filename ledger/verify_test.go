@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"testing"
@@ -227,11 +228,20 @@ func TestSignatureVectors(t *testing.T) {
 }
 
 // inBatch reports whether c is accepted in the middle of n-1 good claims, and
-// panics if any of those is not.
+// panics if any of those is not, or if a cache of keys makes a difference.
 func inBatch(c ledger.Claim, n int) bool {
 	claims := goodClaims(n)
 	claims[n/2] = c
-	switch bad := ledger.VerifyBatch(rand.Reader, claims); {
+	bad := ledger.VerifyBatch(rand.Reader, claims)
+	for _, places := range []int{1, 50, 10_000} {
+		cache := ledger.NewKeyCache(places)
+		for range 3 {
+			if again := cache.VerifyBatch(rand.Reader, claims); !slices.Equal(again, bad) {
+				panic(fmt.Sprintf("bad = %v, with %d keys remembered %v", bad, places, again))
+			}
+		}
+	}
+	switch {
 	case len(bad) == 0:
 		return true
 	case len(bad) == 1 && bad[0] == n/2:
@@ -275,6 +285,63 @@ func TestVerifyBatchFindsExactlyTheBadOnes(t *testing.T) {
 	}
 }
 
+// TestBatchesAgreeWithSingles verifies batches of a few keys, twisted claims among
+// them, and claims whose errors would cancel out with equal factors.
+func TestBatchesAgreeWithSingles(t *testing.T) {
+	t.Parallel()
+	twisted := twistedVectors(t)
+	cache := ledger.NewKeyCache(8)
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(9, 60).Draw(rt, "n")
+		claims := make([]ledger.Claim, n)
+		for i := range claims {
+			k, message := key(byte(rapid.IntRange(0, 4).Draw(rt, "key"))), fmt.Appendf(nil, "message %d", i)
+			claims[i] = ledger.Claim{Key: k.Public(), Message: message, Signature: k.Sign(message)}
+			switch rapid.IntRange(0, 30).Draw(rt, "what") {
+			case 0:
+				claims[i] = twisted[rapid.IntRange(0, len(twisted)-1).Draw(rt, "vector")].claim(t)
+			case 1:
+				claims[i].Signature[rapid.IntRange(0, ledger.SignatureSize-1).Draw(rt, "at")] ^= 1 << rapid.IntRange(0, 7).Draw(rt, "bit")
+			case 2:
+				claims[i].Key[rapid.IntRange(0, ledger.PublicKeySize-1).Draw(rt, "at")] ^= 1
+			}
+		}
+		if rapid.Bool().Draw(rt, "cancel") {
+			a, b := scalarOf(t, &claims[0]), scalarOf(t, &claims[n-1])
+			one := scalar.One()
+			setScalar(t, &claims[0], a.Add(a, one))
+			setScalar(t, &claims[n-1], b.Sub(b, one))
+		}
+		want := []int{}
+		for i, c := range claims {
+			if !ledger.Verify(c.Key, c.Message, c.Signature) {
+				want = append(want, i)
+			}
+		}
+		for _, verify := range []func(io.Reader, []ledger.Claim) []int{ledger.VerifyBatch, cache.VerifyBatch} {
+			if diff := cmp.Diff(want, append([]int{}, verify(rand.Reader, claims)...)); diff != "" {
+				rt.Fatalf("bad indexes (-want +got):\n%s", diff)
+			}
+		}
+	})
+}
+
+func scalarOf(t *testing.T, c *ledger.Claim) *scalar.Scalar {
+	t.Helper()
+	s, err := scalar.NewFromBytesModOrder(c.Signature[32:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func setScalar(t *testing.T, c *ledger.Claim, s *scalar.Scalar) {
+	t.Helper()
+	if err := s.ToBytes(c.Signature[32:]); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestSignAgreesWithStandardLibrary(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -302,13 +369,28 @@ func TestPrivateKeyHidesItsSecret(t *testing.T) {
 	}
 }
 
+// BenchmarkVerifyBatch verifies batches by few and by many keys, remembered or not.
 func BenchmarkVerifyBatch(b *testing.B) {
-	claims := goodClaims(ledger.BatchSize)
-	b.ReportAllocs()
-	for b.Loop() {
-		if bad := ledger.VerifyBatch(rand.Reader, claims); bad != nil {
-			b.Fatal(bad)
+	for _, keys := range []int{16, 256, ledger.BatchSize} {
+		claims := make([]ledger.Claim, ledger.BatchSize)
+		for i := range claims {
+			var seed [ledger.SeedSize]byte
+			seed[0], seed[1] = byte(i%keys), byte(i%keys>>8)
+			k, message := ledger.NewPrivateKey(seed), fmt.Appendf(nil, "%0150d", i)
+			claims[i] = ledger.Claim{Key: k.Public(), Message: message, Signature: k.Sign(message)}
+		}
+		for name, verify := range map[string]func(io.Reader, []ledger.Claim) []int{
+			"": ledger.VerifyBatch, ", remembered": ledger.NewKeyCache(1 << 14).VerifyBatch,
+		} {
+			b.Run(fmt.Sprintf("%d keys%s", keys, name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if bad := verify(rand.Reader, claims); bad != nil {
+						b.Fatal(bad)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(claims)), "us/signature")
+			})
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(claims)), "us/signature")
 }

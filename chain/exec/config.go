@@ -20,6 +20,7 @@ const (
 	DefaultPendingBytes      = 32 << 20
 	DefaultPendingRecords    = 1 << 16
 	DefaultRemembered        = 1 << 20
+	DefaultKeys              = 1 << 16
 	DefaultSubmits           = 1_024
 	DefaultSubmitBytes       = 8 << 20
 	DefaultWaiters           = 1 << 16
@@ -73,6 +74,8 @@ type Config struct {
 	// Remembered is how many records are known to be checked, at about 40
 	// bytes each.
 	Remembered int
+	// Keys is how many decoded public keys are remembered, at 200 bytes each.
+	Keys int
 	// Submits and SubmitBytes bound concurrent calls of Submit and the size of
 	// their records, which is work for the signatures' queue: 100 KB are some
 	// 10 ms of a processor. A quarter of each is kept for urgent records.
@@ -106,6 +109,7 @@ func (c Config) withDefaults() Config {
 	c.PendingBytes = cmp.Or(c.PendingBytes, DefaultPendingBytes)
 	c.PendingRecords = cmp.Or(c.PendingRecords, DefaultPendingRecords)
 	c.Remembered = cmp.Or(c.Remembered, DefaultRemembered)
+	c.Keys = cmp.Or(c.Keys, DefaultKeys)
 	c.Submits = cmp.Or(c.Submits, DefaultSubmits)
 	c.SubmitBytes = cmp.Or(c.SubmitBytes, DefaultSubmitBytes)
 	c.Waiters = cmp.Or(c.Waiters, DefaultWaiters)
@@ -134,6 +138,7 @@ func (c Config) Validate() error {
 		{"pending bytes", c.PendingBytes},
 		{"pending records", int64(c.PendingRecords)},
 		{"remembered", int64(c.Remembered)},
+		{"keys", int64(c.Keys)},
 		{"submits", int64(c.Submits)},
 		{"submit bytes", c.SubmitBytes},
 		{"waiters", int64(c.Waiters)},

@@ -18,6 +18,7 @@ const leastSplit = ledger.BatchSize / 2
 // for concurrent use; each call runs its own goroutines and waits for them.
 type verifier struct {
 	workers int
+	keys    *ledger.KeyCache
 	now     func() time.Time
 
 	signatures atomic.Uint64
@@ -39,7 +40,7 @@ func (v *verifier) verify(claims []ledger.Claim) []int {
 	}
 	var bad []int
 	if batches == 1 {
-		bad = ledger.VerifyBatch(rand.Reader, claims)
+		bad = v.keys.VerifyBatch(rand.Reader, claims)
 	} else {
 		bad = v.parallel(claims, batches)
 	}
@@ -79,7 +80,7 @@ func (v *verifier) parallel(claims []ledger.Claim, batches int) []int {
 					return
 				}
 				from := min(i*size, len(claims))
-				bad := ledger.VerifyBatch(rand.Reader, claims[from:min(from+size, len(claims))])
+				bad := v.keys.VerifyBatch(rand.Reader, claims[from:min(from+size, len(claims))])
 				for j := range bad {
 					bad[j] += from
 				}
