@@ -2,13 +2,13 @@ package api
 
 import (
 	"context"
+	"net/netip"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/tap"
 
 	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
@@ -60,43 +60,88 @@ type admission struct {
 	rates   *rateLimiter
 	metrics *metrics
 
-	inFlight          atomic.Int64
-	settlementStreams atomic.Int64
-	watches           atomic.Int64
+	calls   *quota // unary
+	streams *quota // of StreamSettlements
+	watches *quota // of WatchChannels
+	probes  *quota // health and reflection
 }
 
-// exempt reports whether calls of method cost no tokens: probes must not fail
-// because others ask too much.
-func exempt(method string) bool {
+// newAdmission returns the admission of a server of network n.
+func newAdmission(l Limits, n *Network, now func() time.Time) *admission {
+	of := func(total int) *quota {
+		return newQuota(total, func(ip netip.Addr) int { return l.shareOf(total, n, ip) })
+	}
+	return &admission{
+		limits: l, rates: newRateLimiter(l.RequestsPerSecond, l.Burst, now),
+		calls: of(l.InFlight), streams: of(l.SettlementStreams), watches: of(l.Watches), probes: of(l.Conns),
+	}
+}
+
+// shareOf returns how much of total a caller at ip may use. On a local network
+// callers on this machine may use everything.
+func (l *Limits) shareOf(total int, n *Network, ip netip.Addr) int {
+	if n.Local && (!ip.IsValid() || ip.IsLoopback()) {
+		return total
+	}
+	return max(1, total*l.SharePercent/100)
+}
+
+// probe reports whether method tells about the server and not the chain. Probes
+// cost no tokens: they must not fail because others ask too much.
+func probe(method string) bool {
 	return strings.HasPrefix(method, "/"+grpc_health_v1.Health_ServiceDesc.ServiceName+"/")
 }
 
-// tap refuses a call when its headers arrive, before its message is read. It
-// runs on the connection's goroutine and does not block.
-func (a *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	if exempt(info.FullMethodName) {
-		return ctx, nil
-	}
-	caller, _ := peer.FromContext(ctx)
-	if caller == nil {
-		return ctx, nil
-	}
-	if wait, ok := a.rates.take(addrIP(caller.Addr)); !ok {
-		a.metrics.refused(ReasonRateLimited)
-		wait = max(wait.Round(time.Millisecond), time.Millisecond)
-		p := exhausted(ReasonRateLimited, wait, "more than %g calls a second from one address; wait %v", a.limits.RequestsPerSecond, wait)
-		p.subject = "address"
-		return ctx, p
-	}
-	if !a.room(info.FullMethodName, a.inFlight.Load()) {
-		return ctx, a.overloaded()
-	}
-	return ctx, nil
+// ticket is the place of a call in a quota, given back once.
+type ticket struct {
+	once sync.Once
+	give func()
 }
 
-// room reports whether one more call of method may run beside n others.
-func (a *admission) room(method string, n int64) bool {
-	limit := int64(a.limits.InFlight)
+func (t *ticket) release() { t.once.Do(t.give) }
+
+type ticketKey struct{}
+
+// tap lets a call begin, or refuses it, when its headers arrive, before its
+// message is read. A call has its place in a quota from here until its answer is
+// sent or its stream ends, and a unary one its deadline: so messages that never
+// arrive wholly are bounded, too. tap runs on the connection's goroutine and does
+// not block.
+func (a *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	ip, method := callerIP(ctx), info.FullMethodName
+	if !probe(method) {
+		if wait, ok := a.rates.take(ip, callCost); !ok {
+			return ctx, a.rateLimited(wait)
+		}
+	}
+	q, limit, unary := a.quotaOf(method)
+	if !q.enter(ip, limit) {
+		return ctx, a.refuse(q)
+	}
+	t := &ticket{give: func() { q.leave(ip) }}
+	ended, cancel := ctx, func() {}
+	if unary {
+		ctx, cancel = context.WithTimeout(ctx, a.limits.MaxDeadline)
+	}
+	context.AfterFunc(ended, func() { // the stream's own context, which gRPC ends with it
+		cancel()
+		t.release()
+	})
+	return context.WithValue(ctx, ticketKey{}, t), nil
+}
+
+// quotaOf returns what a call of method takes a place of, and how many may be
+// taken for it to have one.
+func (a *admission) quotaOf(method string) (q *quota, limit int, unary bool) {
+	switch {
+	case method == settlementv1.SettlementService_StreamSettlements_FullMethodName:
+		return a.streams, a.streams.total, false
+	case method == channelv1.ChannelService_WatchChannels_FullMethodName:
+		return a.watches, a.watches.total, false
+	case probe(method) || strings.HasPrefix(method, "/grpc.reflection."):
+		return a.probes, a.probes.total, false
+	}
+	limit = a.calls.total
 	switch importanceOf(method) {
 	case optional:
 		limit /= 2
@@ -104,47 +149,45 @@ func (a *admission) room(method string, n int64) bool {
 		limit = limit * 3 / 4
 	case vital:
 	}
-	return n < max(limit, 1)
+	return a.calls, max(limit, 1), true
 }
 
-func (a *admission) overloaded() *problem {
-	a.metrics.refused(ReasonOverloaded)
-	return exhausted(ReasonOverloaded, overloadRetry, "too many calls are under way; send the same request again in %v", overloadRetry)
+func (a *admission) rateLimited(wait time.Duration) *problem {
+	a.metrics.refused(ReasonRateLimited)
+	wait = max(wait.Round(time.Millisecond), time.Millisecond)
+	p := exhausted(ReasonRateLimited, wait, "more than the work of %g calls a second from one address; wait %v", a.limits.RequestsPerSecond, wait)
+	p.subject = "address"
+	return p
 }
 
+// overloadRetry is when to come back after too many calls were under way.
 const overloadRetry = 200 * time.Millisecond
 
-// unary counts calls under way and caps their deadline.
-func (a *admission) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if exempt(info.FullMethod) {
-		return handler(ctx, req)
+// refuse says that there is no place in q.
+func (a *admission) refuse(q *quota) *problem {
+	if q == a.calls {
+		a.metrics.refused(ReasonOverloaded)
+		return exhausted(ReasonOverloaded, overloadRetry, "too many calls are under way, all in all or from one address; send the same request again in %v", overloadRetry)
 	}
-	n := a.inFlight.Add(1)
-	defer a.inFlight.Add(-1)
-	if !a.room(info.FullMethod, n-1) {
-		return nil, a.overloaded()
+	a.metrics.refused(ReasonTooManyStreams)
+	return exhausted(ReasonTooManyStreams, retrySoon, "too many streams of this kind are open, all in all (of %d) or from one address; try again later", q.total)
+}
+
+// giveBack gives the place of the call of ctx back.
+func giveBack(ctx context.Context) {
+	if t, ok := ctx.Value(ticketKey{}).(*ticket); ok {
+		t.release()
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.limits.MaxDeadline)
-	defer cancel()
+}
+
+// unary gives the place of a call back before its answer is sent.
+func (a *admission) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	defer giveBack(ctx)
 	return handler(ctx, req)
 }
 
-// stream counts streams by method.
-func (a *admission) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	var count *atomic.Int64
-	var limit int
-	switch info.FullMethod {
-	case settlementv1.SettlementService_StreamSettlements_FullMethodName:
-		count, limit = &a.settlementStreams, a.limits.SettlementStreams
-	case channelv1.ChannelService_WatchChannels_FullMethodName:
-		count, limit = &a.watches, a.limits.Watches
-	default: // health watches and reflection
-		return handler(srv, stream)
-	}
-	defer count.Add(-1)
-	if count.Add(1) > int64(limit) {
-		a.metrics.refused(ReasonTooManyStreams)
-		return exhausted(ReasonTooManyStreams, retrySoon, "%d streams of this method are open, which is the limit; try again later", limit)
-	}
+// stream gives the place of a stream back before its status is sent.
+func (a *admission) stream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	defer giveBack(stream.Context())
 	return handler(srv, stream)
 }

@@ -221,7 +221,7 @@ func (b *backend) renderInfo(info *exec.ChannelInfo, clock uint64) *channelv1.Ch
 }
 
 // ListChannels implements ChannelServiceServer.
-func (c *channels) ListChannels(_ context.Context, req *channelv1.ListChannelsRequest) (*channelv1.ListChannelsResponse, error) {
+func (c *channels) ListChannels(ctx context.Context, req *channelv1.ListChannelsRequest) (*channelv1.ListChannelsResponse, error) {
 	f, err := channelFilter(req)
 	if err != nil {
 		return nil, err
@@ -245,7 +245,10 @@ func (c *channels) ListChannels(_ context.Context, req *channelv1.ListChannelsRe
 	if pg.cursor != nil && !readCursor(pg.cursor, &from, &count) {
 		return nil, badCursor()
 	}
-	for range maxSparse {
+	for scan := range maxSparse {
+		if scan > 0 && !c.affordScan(ctx) {
+			break
+		}
 		page, next, err := c.Index.ListChannels(f, from, pg.size-len(resp.Channels))
 		if err != nil {
 			return nil, err

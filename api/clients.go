@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,18 +32,23 @@ const (
 // clients remembers the clients of StreamSettlements: for each the updates that
 // it has not acknowledged, in order, and the items whose outcome is open. A
 // client survives its streams. What clients remembers is lost when the server
-// stops; the outcomes are not, and a client finds them by Track.
+// stops, or needs the room for others; the outcomes are not, and a client finds
+// them by Track.
 //
 // It is safe for concurrent use; mu guards it and all clients.
 type clients struct {
 	cfg     *Config
 	metrics *metrics
+	memory  memory
 	seen    atomic.Uint64 // height of the last block looked through
 
 	mu      sync.Mutex
 	byID    map[uuid.UUID]*client
-	waiting map[ledger.Hash][]waiter // items whose outcome is open
-	kept    int                      // updates and open items of all clients
+	waiting map[ledger.Hash][]waiter // items whose outcome is open, at most maxWaiters each
+	held    int64                    // bytes, by all clients
+	excess  int64                    // of them, beyond what each client's stream has of its own
+	freed   chan struct{}            // closed when somebody waits for room and there is more
+	parked  int                      // how many wait
 }
 
 // waiter is an item that waits for the outcome of a transaction.
@@ -50,14 +57,22 @@ type waiter struct {
 	seq    uint64
 }
 
+// maxWaiters is how many items may wait for one transaction.
+const maxWaiters = 64
+
 // client is one client of StreamSettlements. clients.mu guards it.
 type client struct {
 	id      uuid.UUID
+	ip      netip.Addr
 	session uint64
-	log     []update // not acknowledged, ascending
-	first   uint64   // update_seq of log[0], or of the next update
+	log     updateLog // not acknowledged
 	items   map[uint64]item
+	most    int // items there were since the map was made
 	open    int // items without outcome
+	refused int // refusals in the log
+	working int // jobs under way, for each of which there is room
+	held    int64
+	gone    bool // forgotten
 	stream  *attachment
 	used    time.Time
 }
@@ -65,20 +80,9 @@ type client struct {
 // item is an item of which not everything is acknowledged.
 type item struct {
 	hash   ledger.Hash
+	born   int64      // Unix milliseconds
 	stage  exec.Stage // the last one told
-	born   time.Time
-	closed bool // the outcome is in the log
-}
-
-// update is one line of a client's log. Settlements are looked up when it is
-// sent, so that it costs little to keep.
-type update struct {
-	seq     uint64 // client_seq
-	hash    ledger.Hash
-	stage   exec.Stage
-	at      int64    // Unix seconds
-	problem *problem // of an item that was refused
-	reason  string   // of DROPPED
+	closed bool       // the outcome is in the log
 }
 
 // attachment is a stream that serves a client.
@@ -90,8 +94,8 @@ type attachment struct {
 
 func newClients(cfg *Config, m *metrics) *clients {
 	return &clients{
-		cfg: cfg, metrics: m,
-		byID: make(map[uuid.UUID]*client), waiting: make(map[ledger.Hash][]waiter),
+		cfg: cfg, metrics: m, memory: newMemory(&cfg.Limits),
+		byID: make(map[uuid.UUID]*client), waiting: make(map[ledger.Hash][]waiter), freed: make(chan struct{}),
 	}
 }
 
@@ -104,9 +108,9 @@ type welcome struct {
 	gap    bool
 }
 
-// attach begins a stream of the client with id, which remembers session and has
-// the updates up to resume. A stream of the same client ends.
-func (c *clients) attach(id uuid.UUID, session, resume uint64, end context.CancelCauseFunc) (welcome, error) {
+// attach begins a stream of the client with id, which calls from ip, remembers
+// session and has the updates up to resume. A stream of the same client ends.
+func (c *clients) attach(id uuid.UUID, ip netip.Addr, session, resume uint64, end context.CancelCauseFunc) (welcome, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
@@ -118,19 +122,19 @@ func (c *clients) attach(id uuid.UUID, session, resume uint64, end context.Cance
 	var gap bool
 	switch {
 	case cl != nil && cl.session == session:
-		if resume >= cl.first+uint64(len(cl.log)) {
-			return welcome{}, invalid("hello.resume_after_seq", "%d was never sent; the last update is %d", resume, cl.first+uint64(len(cl.log))-1)
+		if last := cl.log.last(); resume > last {
+			return welcome{}, invalid("hello.resume_after_seq", "%d was never sent; the last update is %d", resume, last)
 		}
-		gap = resume+1 < cl.first
+		gap = resume+1 < cl.log.first
 		c.ack(cl, resume)
 	default: // a new client, or one that remembers another memory
 		gap = session != 0 || resume != 0
 		if cl != nil {
 			c.forget(cl)
-		} else if err := c.makeRoom(); err != nil {
+		} else if err := c.makeRoom(ip); err != nil {
 			return welcome{}, err
 		}
-		cl = &client{id: id, session: newSession(), first: 1, items: make(map[uint64]item)}
+		cl = &client{id: id, ip: ip, session: newSession(), log: updateLog{first: 1}, items: make(map[uint64]item)}
 		c.byID[id] = cl
 	}
 	if before != nil {
@@ -138,7 +142,7 @@ func (c *clients) attach(id uuid.UUID, session, resume uint64, end context.Cance
 	}
 	cl.stream = &attachment{end: end, wake: make(chan struct{}, 1), idle: make(chan struct{})}
 	cl.used = now
-	return welcome{client: cl, stream: cl.stream, before: before, cursor: cl.first - 1, gap: gap}, nil
+	return welcome{client: cl, stream: cl.stream, before: before, cursor: cl.log.first - 1, gap: gap}, nil
 }
 
 // newSession returns a random number that is not 0.
@@ -155,23 +159,37 @@ func (c *clients) detach(cl *client, a *attachment) {
 	if cl.stream == a {
 		cl.stream = nil
 		cl.used = c.cfg.Now()
+		c.free() // what it holds can be forgotten now
 	}
 }
 
 // makeRoom forgets the client that has been away for longest if there are too
-// many.
-func (c *clients) makeRoom() error {
-	if len(c.byID) < c.cfg.Limits.StreamClients {
-		return nil
+// many: one of ip if these are more than its share.
+func (c *clients) makeRoom(ip netip.Addr) error {
+	var oldest, own *client
+	count := 0
+	older := func(cl, than *client) bool {
+		return cl.stream == nil && (than == nil || cl.used.Before(than.used))
 	}
-	var oldest *client
 	for _, cl := range c.byID {
-		if cl.stream == nil && (oldest == nil || cl.used.Before(oldest.used)) {
+		if older(cl, oldest) {
 			oldest = cl
 		}
+		if cl.ip != ip {
+			continue
+		}
+		if count++; older(cl, own) {
+			own = cl
+		}
+	}
+	switch {
+	case count >= c.cfg.Limits.shareOf(c.cfg.Limits.StreamClients, &c.cfg.Network, ip):
+		oldest = own
+	case len(c.byID) < c.cfg.Limits.StreamClients:
+		return nil
 	}
 	if oldest == nil {
-		return exhausted(ReasonTooManyStreams, retrySoon, "%d clients have streams, which is the limit; try again later", len(c.byID))
+		return exhausted(ReasonTooManyStreams, retrySoon, "%d clients have streams, %d of them from your address, which is the limit; try again later", len(c.byID), count)
 	}
 	c.forget(oldest)
 	return nil
@@ -179,13 +197,13 @@ func (c *clients) makeRoom() error {
 
 // forget drops a client and all that is known of it.
 func (c *clients) forget(cl *client) {
-	c.kept -= len(cl.log) + cl.open
 	for seq, it := range cl.items {
 		if !it.closed {
 			c.unwait(it.hash, waiter{cl, seq})
 		}
 	}
-	cl.log, cl.items, cl.open = nil, nil, 0
+	c.hold(cl, -cl.held)
+	cl.log, cl.items, cl.open, cl.gone = updateLog{first: cl.log.last() + 1}, nil, 0, true
 	if c.byID[cl.id] == cl {
 		delete(c.byID, cl.id)
 	}
@@ -206,13 +224,14 @@ func (c *clients) unwait(hash ledger.Hash, w waiter) {
 	c.waiting[hash] = rest
 }
 
-// begin takes an item in. It is not fresh if it is known already: then its
-// updates are in the log or will be.
-func (c *clients) begin(cl *client, seq uint64, hash ledger.Hash) (fresh bool, err error) {
+// begin takes an item in, for a job at p. It is not fresh if it is known already:
+// then its updates are in the log or will be.
+func (c *clients) begin(p *slot, seq uint64, hash ledger.Hash) (fresh bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cl.items == nil {
-		return false, nil // forgotten
+	cl := p.client
+	if cl.gone {
+		return false, nil
 	}
 	if it, ok := cl.items[seq]; ok {
 		if it.hash != hash {
@@ -222,39 +241,68 @@ func (c *clients) begin(cl *client, seq uint64, hash ledger.Hash) (fresh bool, e
 		}
 		return false, nil
 	}
-	cl.items[seq] = item{hash: hash, born: c.cfg.Now()}
+	if len(c.waiting[hash]) >= maxWaiters {
+		return false, exhausted(ReasonOverloaded, retrySoon, "%d items wait for %s already", maxWaiters, SettlementName(hash))
+	}
+	p.left -= itemCost
+	cl.items[seq] = item{hash: hash, born: c.cfg.Now().UnixMilli()}
+	cl.most = max(cl.most, len(cl.items))
 	cl.open++
-	c.kept++
 	c.waiting[hash] = append(c.waiting[hash], waiter{cl, seq})
 	return true, nil
 }
 
-// refuse tells that an item was refused. begun says that it had been taken in.
-func (c *clients) refuse(cl *client, seq uint64, p *problem, begun bool) {
+// refuse tells that the item of a job at p was refused. begun says that it had
+// been taken in.
+func (c *clients) refuse(p *slot, seq uint64, why *problem, begun bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if begun {
-		c.release(cl, seq)
-	}
-	c.append(cl, update{seq: seq, problem: p})
-}
-
-// abandon forgets an item that was taken in and may not have been submitted.
-func (c *clients) abandon(cl *client, seq uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.release(cl, seq)
-}
-
-func (c *clients) release(cl *client, seq uint64) {
-	it, ok := cl.items[seq]
-	if !ok || it.closed {
+	cl := p.client
+	if cl.gone {
 		return
 	}
+	if begun && c.release(cl, seq) {
+		p.left += itemCost
+	}
+	r := newRefusal(why)
+	p.left -= r.cost()
+	cl.refused++
+	c.append(cl, update{seq: seq, refusal: r})
+}
+
+// abandon forgets the item of a job at p that was taken in and may not have been
+// submitted.
+func (c *clients) abandon(p *slot, seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.release(p.client, seq) {
+		p.left += itemCost
+	}
+}
+
+// release forgets an item without outcome and reports whether there was one.
+func (c *clients) release(cl *client, seq uint64) bool {
+	it, ok := cl.items[seq]
+	if !ok || it.closed {
+		return false
+	}
 	c.unwait(it.hash, waiter{cl, seq})
-	delete(cl.items, seq)
+	cl.drop(seq)
 	cl.open--
-	c.kept--
+	return true
+}
+
+// drop deletes an item. A map keeps the room it once needed, so it is made anew
+// when most of that is empty.
+func (cl *client) drop(seq uint64) {
+	delete(cl.items, seq)
+	const small = 64
+	if cl.most <= small || len(cl.items) > cl.most/4 {
+		return
+	}
+	rest := make(map[uint64]item, len(cl.items))
+	maps.Copy(rest, cl.items)
+	cl.items, cl.most = rest, len(rest)
 }
 
 // note tells a new stage of an item; one that is not higher than what was told
@@ -262,35 +310,33 @@ func (c *clients) release(cl *client, seq uint64) {
 func (c *clients) note(cl *client, seq uint64, s *exec.Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.noteLocked(cl, seq, s)
+	if c.noteLocked(cl, seq, s) {
+		c.unwait(cl.items[seq].hash, waiter{cl, seq})
+	}
 }
 
-func (c *clients) noteLocked(cl *client, seq uint64, s *exec.Status) {
+// noteLocked reports whether the item waits no more.
+func (c *clients) noteLocked(cl *client, seq uint64, s *exec.Status) (closed bool) {
 	it, ok := cl.items[seq]
 	if !ok || it.closed || s.Stage <= it.stage {
-		return
+		return false
 	}
 	it.stage = s.Stage
 	if s.Stage >= exec.StageFinal {
-		it.closed = true
+		it.closed, closed = true, true
 		cl.open--
-		c.kept--
-		c.unwait(it.hash, waiter{cl, seq})
 		if s.Stage == exec.StageFinal {
-			c.metrics.final.Observe(c.cfg.Now().Sub(it.born).Seconds())
+			c.metrics.final.Observe(float64(c.cfg.Now().UnixMilli()-it.born) / 1000)
 		}
 	}
 	cl.items[seq] = it
 	c.append(cl, update{seq: seq, hash: it.hash, stage: s.Stage, reason: s.DropReason})
+	return closed
 }
 
 func (c *clients) append(cl *client, u update) {
-	if cl.items == nil {
-		return // forgotten
-	}
 	u.at = c.cfg.Now().Unix()
-	cl.log = append(cl.log, u)
-	c.kept++
+	cl.log.append(u)
 	if cl.stream != nil {
 		select {
 		case cl.stream.wake <- struct{}{}:
@@ -299,37 +345,42 @@ func (c *clients) append(cl *client, u update) {
 	}
 }
 
-// acknowledge forgets the updates up to seq.
-func (c *clients) acknowledge(cl *client, seq uint64) error {
+// acknowledge forgets the updates up to seq and returns how many these were.
+func (c *clients) acknowledge(cl *client, seq uint64) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if last := cl.first + uint64(len(cl.log)) - 1; seq > last {
-		return invalid("ack.update_seq", "%d was never sent; the last update is %d", seq, last)
+	if last := cl.log.last(); seq > last {
+		return 0, invalid("ack.update_seq", "%d was never sent; the last update is %d", seq, last)
 	}
-	c.ack(cl, seq)
-	return nil
+	return c.ack(cl, seq), nil
 }
 
-func (c *clients) ack(cl *client, seq uint64) {
-	if seq < cl.first {
-		return
+func (c *clients) ack(cl *client, seq uint64) int {
+	if seq < cl.log.first {
+		return 0
 	}
-	c.cut(cl, int(seq-cl.first+1))
+	n := int(seq - cl.log.first + 1)
+	c.cut(cl, n)
+	return n
 }
 
 // cut forgets the first n updates of the log, and the items that they end.
 func (c *clients) cut(cl *client, n int) {
-	for _, u := range cl.log[:n] {
+	var freed int64
+	for i := range n {
+		u := cl.log.at(i)
+		if u.refusal != nil {
+			freed += u.refusal.cost()
+			cl.refused--
+			continue
+		}
 		if it, ok := cl.items[u.seq]; ok && it.closed && it.hash == u.hash && it.stage == u.stage {
-			delete(cl.items, u.seq)
+			cl.drop(u.seq)
+			freed += itemCost
 		}
 	}
-	cl.log = cl.log[n:]
-	cl.first += uint64(n)
-	c.kept -= n
-	if len(cl.log) == 0 {
-		cl.log = nil // give the memory back
-	}
+	cl.log.cut(n)
+	c.hold(cl, -freed)
 }
 
 // maxTake is how many updates are taken from a log at a time.
@@ -339,11 +390,10 @@ const maxTake = 256
 func (c *clients) take(cl *client, cursor uint64) ([]update, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cursor+1 < cl.first {
+	if cursor+1 < cl.log.first {
 		return nil, false
 	}
-	rest := cl.log[min(cursor+1-cl.first, uint64(len(cl.log))):]
-	return slices.Clone(rest[:min(len(rest), maxTake)]), true
+	return cl.log.after(cursor, maxTake), true
 }
 
 // settledUp reports whether every item of a client has an outcome, and cursor
@@ -351,15 +401,7 @@ func (c *clients) take(cl *client, cursor uint64) ([]update, bool) {
 func (c *clients) settledUp(cl *client, cursor uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return cl.open == 0 && cursor+1 >= cl.first+uint64(len(cl.log))
-}
-
-// full reports whether a client must acknowledge before it gets more credit.
-func (c *clients) full(cl *client) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// Every open item will need one more update, at most two.
-	return len(cl.log)+2*cl.open >= c.cfg.Limits.StreamUpdates || c.kept >= c.cfg.Limits.StreamUpdatesTotal
+	return cl.open == 0 && cursor >= cl.log.last()
 }
 
 // run follows the chain until ctx ends and tells what became final.
@@ -410,7 +452,9 @@ func (c *clients) lookUp(hash ledger.Hash) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range slices.Clone(c.waiting[hash]) {
+	waiters := c.waiting[hash]
+	delete(c.waiting, hash)
+	for _, w := range waiters {
 		c.noteLocked(w.client, w.seq, &s)
 	}
 }
@@ -439,13 +483,13 @@ func (c *clients) sweep() {
 			continue
 		}
 		old := 0
-		for old < len(cl.log) && now.Unix()-cl.log[old].at > int64(updateLife/time.Second) {
+		for old < cl.log.len() && now.Unix()-cl.log.at(old).at > int64(updateLife/time.Second) {
 			old++
 		}
 		c.cut(cl, old)
 	}
 	for hash, ws := range c.waiting {
-		if it := ws[0].client.items[ws[0].seq]; now.Sub(it.born) > overdue {
+		if it := ws[0].client.items[ws[0].seq]; now.UnixMilli()-it.born > overdue.Milliseconds() {
 			late = append(late, hash)
 		}
 	}

@@ -17,6 +17,29 @@ type credit struct {
 	oweBytes   int64
 	retryAfter time.Duration // the server was busy since the last window; 0 if not
 	starved    bool          // the client was told that it has to wait
+	faults     int           // malformed items, less those accepted
+}
+
+// maxFaults is how many more of a stream's items may be malformed than are
+// accepted. A client that errs more often is better looked after than answered.
+const maxFaults = 100
+
+// fault counts an item that is wrong whatever the state, and returns why the
+// stream must end, or nil.
+func (c *credit) fault() *problem {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.faults++; c.faults <= maxFaults {
+		return nil
+	}
+	return exhausted(ReasonTooManyErrors, retrySoon, "%d more items than were accepted cannot be carried out as they are; correct them and open another stream", maxFaults)
+}
+
+// accepted counts an item that was accepted.
+func (c *credit) accepted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults = max(0, c.faults-1)
 }
 
 // spend takes the cost of j off what the client has.

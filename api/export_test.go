@@ -66,7 +66,7 @@ func NewRateLimiter(perSecond float64, burst int, now func() time.Time) *RateLim
 	return &RateLimiter{r: newRateLimiter(perSecond, burst, now)}
 }
 
-func (r *RateLimiter) Take(ip netip.Addr) (time.Duration, bool) { return r.r.take(ip) }
+func (r *RateLimiter) Take(ip netip.Addr) (time.Duration, bool) { return r.r.take(ip, callCost) }
 
 func AddrIP(a net.Addr) netip.Addr { return addrIP(a) }
 
@@ -74,7 +74,7 @@ func AddrIP(a net.Addr) netip.Addr { return addrIP(a) }
 type RequestIDs struct{ r *requestIDs }
 
 func NewRequestIDs(limit int, now func() time.Time) *RequestIDs {
-	return &RequestIDs{r: newRequestIDs(limit, now)}
+	return &RequestIDs{r: newRequestIDs(limit, func(netip.Addr) int { return limit }, now)}
 }
 
 func (r *RequestIDs) Do(ctx context.Context, id string, body [32]byte, submit func() (ledger.Hash, error)) (ledger.Hash, error) {

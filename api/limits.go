@@ -8,16 +8,19 @@ import (
 // Limits bound what clients can make the server do. The zero value of a field
 // means its default; the defaults suit a node on the open network.
 type Limits struct {
-	MaxRecvBytes      int    // of one message; default 4 MiB, four times the largest batch
-	MaxSendBytes      int    // of one message; default 8 MiB
-	MaxHeaderBytes    uint32 // of a call's headers; default 16 KiB
-	StreamsPerConn    uint32 // calls under way on one connection; default 128
-	Conns             int    // default 1,024
-	ConnsPerIP        int    // default 64
+	MaxRecvBytes   int    // of one message; default 4 MiB, four times the largest batch
+	MaxSendBytes   int    // of one message; default 8 MiB
+	MaxHeaderBytes uint32 // of a call's headers; default 16 KiB
+	StreamsPerConn uint32 // calls under way on one connection; default 128
+	Conns          int    // default 1,024
+	ConnsPerIP     int    // default 64
+	// RequestsPerSecond and Burst are the token bucket of one IP address, in
+	// calls; defaults 1,000 and 2,000. Health checks are free. What is much work
+	// counts as several calls: the entries and bytes of submissions, whether
+	// unary or on a stream, refused signatures, rows that a list looks through,
+	// old blocks that a watch reads.
 	RequestsPerSecond float64
-	// RequestsPerSecond and Burst are the token bucket of one IP address;
-	// defaults 1,000 and 2,000. Health checks are free.
-	Burst int
+	Burst             int
 	// InFlight bounds unary calls under way on the whole server; default 512.
 	// Estimates and lists are refused at half of it, opens at three quarters.
 	InFlight int
@@ -25,6 +28,10 @@ type Limits struct {
 	// 64 and 1,024.
 	SettlementStreams int
 	Watches           int
+	// SharePercent is how much of InFlight, SettlementStreams, Watches,
+	// StreamClients and RequestIDs one IP address may use; default 25. On a
+	// local network callers on this machine may use all.
+	SharePercent int
 	// MaxDeadline is the longest a unary call may take; default 30 s.
 	MaxDeadline time.Duration
 
@@ -47,11 +54,15 @@ type Limits struct {
 	// defaults 20,000 entries (200 ms of checking) and 2 MiB.
 	WindowEntries uint32
 	WindowBytes   uint64
-	// StreamUpdates bounds the updates kept for one client of StreamSettlements
-	// that it has not acknowledged, and StreamUpdatesTotal those for all;
-	// defaults 10^6 both.
-	StreamUpdates      int
-	StreamUpdatesTotal int
+	// StreamUpdates bounds the updates that a client of StreamSettlements has
+	// not acknowledged, those still to come of its open items included; default
+	// 20,000.
+	StreamUpdates int
+	// StreamMemory bounds the memory in bytes of all clients' updates; default
+	// 64 MiB, at least 16 KiB for each of SettlementStreams. Half of it is
+	// divided evenly among the streams; what lies in the other half belongs to
+	// nobody, and nobody gets more than an eighth of the whole.
+	StreamMemory int64
 	// StreamClients is how many clients are remembered; default 1,024.
 	StreamClients int
 	// RequestIDs is how many request ids are remembered; default 200,000.
@@ -71,6 +82,7 @@ func (l Limits) withDefaults() Limits {
 	l.InFlight = cmp.Or(l.InFlight, 512)
 	l.SettlementStreams = cmp.Or(l.SettlementStreams, 64)
 	l.Watches = cmp.Or(l.Watches, 1024)
+	l.SharePercent = cmp.Or(l.SharePercent, 25)
 	l.MaxDeadline = cmp.Or(l.MaxDeadline, 30*time.Second)
 	l.Ping = cmp.Or(l.Ping, 60*time.Second)
 	l.PingTimeout = cmp.Or(l.PingTimeout, 20*time.Second)
@@ -81,8 +93,8 @@ func (l Limits) withDefaults() Limits {
 	l.Handshake = cmp.Or(l.Handshake, 10*time.Second)
 	l.WindowEntries = cmp.Or(l.WindowEntries, 20_000)
 	l.WindowBytes = cmp.Or(l.WindowBytes, 2<<20)
-	l.StreamUpdates = cmp.Or(l.StreamUpdates, 1_000_000)
-	l.StreamUpdatesTotal = cmp.Or(l.StreamUpdatesTotal, 1_000_000)
+	l.StreamUpdates = max(cmp.Or(l.StreamUpdates, 20_000), updatesPerItem)
+	l.StreamMemory = max(cmp.Or(l.StreamMemory, 64<<20), minStreamMemory*int64(l.SettlementStreams))
 	l.StreamClients = cmp.Or(l.StreamClients, 1024)
 	l.RequestIDs = cmp.Or(l.RequestIDs, DefaultRequestIDs)
 	return l

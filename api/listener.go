@@ -1,62 +1,23 @@
 package api
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
+
+	"google.golang.org/grpc/peer"
 )
 
-// connLimit lets at most total connections be open, and at most perIP from one
-// address. It is safe for concurrent use.
-type connLimit struct {
-	total   int
-	perIP   int
-	refused func()
-
-	mu   sync.Mutex
-	open int
-	byIP map[netip.Addr]int
-}
-
-func newConnLimit(total, perIP int, refused func()) *connLimit {
-	return &connLimit{total: total, perIP: perIP, refused: refused, byIP: make(map[netip.Addr]int)}
-}
-
-// count returns how many connections are open.
-func (l *connLimit) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.open
-}
-
-func (l *connLimit) enter(ip netip.Addr) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open >= l.total || l.byIP[ip] >= l.perIP {
-		return false
-	}
-	l.open++
-	l.byIP[ip]++
-	return true
-}
-
-func (l *connLimit) leave(ip netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open--
-	if l.byIP[ip]--; l.byIP[ip] == 0 {
-		delete(l.byIP, ip)
-	}
-}
-
-// limitListener accepts connections within a limit. It closes further ones at
+// limitListener accepts connections within a quota. It closes further ones at
 // once, so that whoever opens thousands holds no file descriptors here.
 type limitListener struct {
 	net.Listener
-	limit *connLimit
+	conns   *quota
+	refused func()
 }
 
-// Accept returns the next connection within the limit.
+// Accept returns the next connection within the quota.
 func (l *limitListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -64,10 +25,10 @@ func (l *limitListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		ip := addrIP(conn.RemoteAddr())
-		if l.limit.enter(ip) {
-			return &limitedConn{Conn: conn, leave: func() { l.limit.leave(ip) }}, nil
+		if l.conns.enter(ip, l.conns.total) {
+			return &limitedConn{Conn: conn, leave: func() { l.conns.leave(ip) }}, nil
 		}
-		l.limit.refused()
+		l.refused()
 		_ = conn.Close() // it was never used
 	}
 }
@@ -98,7 +59,7 @@ func addrIP(a net.Addr) netip.Addr {
 		return netip.Addr{}
 	}
 	ip := ap.Addr().Unmap().WithZone("")
-	if ip.Is4() {
+	if ip.Is4() || ip.IsLoopback() {
 		return ip
 	}
 	network, err := ip.Prefix(64)
@@ -106,4 +67,12 @@ func addrIP(a net.Addr) netip.Addr {
 		return ip
 	}
 	return network.Addr()
+}
+
+// callerIP returns the address by which the caller of ctx is known.
+func callerIP(ctx context.Context) netip.Addr {
+	if p, ok := peer.FromContext(ctx); ok {
+		return addrIP(p.Addr)
+	}
+	return netip.Addr{}
 }

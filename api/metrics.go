@@ -18,7 +18,7 @@ type metrics struct {
 }
 
 // newMetrics registers the metrics with r; a nil r counts for nobody.
-func newMetrics(r prometheus.Registerer, a *admission, conns *connLimit) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, a *admission, conns *quota) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tributary_grpc_requests_total",
@@ -52,9 +52,9 @@ func newMetrics(r prometheus.Registerer, a *admission, conns *connLimit) (*metri
 	for _, c := range []prometheus.Collector{
 		m.requests, m.seconds, m.refusals, m.submitted, m.final,
 		gauge("tributary_grpc_connections", "Open client connections.", func() float64 { return float64(conns.count()) }),
-		gauge("tributary_grpc_in_flight", "Unary calls under way.", func() float64 { return float64(a.inFlight.Load()) }),
-		gauge("tributary_grpc_settlement_streams", "Open settlement streams.", func() float64 { return float64(a.settlementStreams.Load()) }),
-		gauge("tributary_grpc_watches", "Open channel watches.", func() float64 { return float64(a.watches.Load()) }),
+		gauge("tributary_grpc_in_flight", "Unary calls under way.", func() float64 { return float64(a.calls.count()) }),
+		gauge("tributary_grpc_settlement_streams", "Open settlement streams.", func() float64 { return float64(a.streams.count()) }),
+		gauge("tributary_grpc_watches", "Open channel watches.", func() float64 { return float64(a.watches.count()) }),
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the API: %w", err)

@@ -17,6 +17,9 @@ const mainChain = "main"
 // MaxBlockPage is the largest page of ListBlocks.
 const MaxBlockPage = 100
 
+// maxListedTokens ends a page of large blocks before it is full.
+const maxListedTokens = maxListed / 16
+
 // nodes implements NodeService.
 type nodes struct {
 	nodev1.UnimplementedNodeServiceServer
@@ -72,7 +75,7 @@ func (n *nodes) GetNetwork(context.Context, *nodev1.GetNetworkRequest) (*nodev1.
 }
 
 // GetBlock implements NodeServiceServer.
-func (n *nodes) GetBlock(_ context.Context, req *nodev1.GetBlockRequest) (*nodev1.GetBlockResponse, error) {
+func (n *nodes) GetBlock(ctx context.Context, req *nodev1.GetBlockRequest) (*nodev1.GetBlockResponse, error) {
 	head, _ := n.State.Head()
 	height, err := parseBlockName("name", req.GetName(), head)
 	if err != nil {
@@ -85,6 +88,7 @@ func (n *nodes) GetBlock(_ context.Context, req *nodev1.GetBlockRequest) (*nodev
 	if err != nil {
 		return nil, err
 	}
+	n.rates.charge(callerIP(ctx), blockTokens(result))
 	resp := &nodev1.GetBlockResponse{Block: n.block(result)}
 	for i := range result.Receipts {
 		resp.TxHashes = append(resp.TxHashes, result.Receipts[i].Hash[:])
@@ -109,8 +113,11 @@ func (n *nodes) block(r *exec.BlockResult) *nodev1.Block {
 	return out
 }
 
+// blockTokens is what it costs to read a block from the index.
+func blockTokens(r *exec.BlockResult) int { return 1 + rowTokens(len(r.Receipts)+len(r.Events)) }
+
 // ListBlocks implements NodeServiceServer.
-func (n *nodes) ListBlocks(_ context.Context, req *nodev1.ListBlocksRequest) (*nodev1.ListBlocksResponse, error) {
+func (n *nodes) ListBlocks(ctx context.Context, req *nodev1.ListBlocksRequest) (*nodev1.ListBlocksResponse, error) {
 	head, _ := n.State.Head()
 	list := newFilter("ListBlocks")
 	pg, err := n.pages.open(list, req.GetPageSize(), req.GetPageToken(), head)
@@ -122,7 +129,7 @@ func (n *nodes) ListBlocks(_ context.Context, req *nodev1.ListBlocksRequest) (*n
 		return nil, badCursor()
 	}
 	resp := &nodev1.ListBlocksResponse{}
-	for range min(pg.size, MaxBlockPage) {
+	for work := 0; len(resp.Blocks) < min(pg.size, MaxBlockPage) && work < maxListedTokens; {
 		if height == 0 {
 			return resp, nil
 		}
@@ -133,6 +140,8 @@ func (n *nodes) ListBlocks(_ context.Context, req *nodev1.ListBlocksRequest) (*n
 		if err != nil {
 			return nil, err
 		}
+		n.rates.charge(callerIP(ctx), blockTokens(result))
+		work += blockTokens(result)
 		resp.Blocks = append(resp.Blocks, n.block(result))
 		height--
 	}
@@ -156,13 +165,13 @@ func (n *nodes) GetTransaction(_ context.Context, req *nodev1.GetTransactionRequ
 }
 
 // ListTransactions implements NodeServiceServer.
-func (n *nodes) ListTransactions(_ context.Context, req *nodev1.ListTransactionsRequest) (*nodev1.ListTransactionsResponse, error) {
+func (n *nodes) ListTransactions(ctx context.Context, req *nodev1.ListTransactionsRequest) (*nodev1.ListTransactionsResponse, error) {
 	signer, err := parseAddress("signer", req.GetSigner())
 	if err != nil {
 		return nil, err
 	}
 	list := newFilter("ListTransactions", req.GetSigner())
-	statuses, next, err := n.listTxs(list, []exec.TxFilter{{Account: signer}}, func(*exec.Status) bool { return true }, req.GetPageSize(), req.GetPageToken())
+	statuses, next, err := n.listTxs(ctx, list, []exec.TxFilter{{Account: signer}}, func(*exec.Status) bool { return true }, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,8 @@ const (
 	ReasonTooManyStreams = "TOO_MANY_STREAMS"
 	// ReasonCreditExceeded: a stream sent more than it had credit for.
 	ReasonCreditExceeded = "CREDIT_EXCEEDED"
+	// ReasonTooManyErrors: too many items of a stream were malformed.
+	ReasonTooManyErrors = "TOO_MANY_ERRORS"
 	// ReasonStreamReplaced: the same client opened another stream.
 	ReasonStreamReplaced = "STREAM_REPLACED"
 	// ReasonNotSynced: this node is behind; another may do.

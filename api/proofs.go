@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 
@@ -78,7 +79,7 @@ func (c *channels) proveChannel(ref channel.Ref, name string) (*channelv1.GetCha
 }
 
 // proveReceipt proves the outcome of a final settlement.
-func (s *settlements) proveReceipt(name string, hash ledger.Hash) (*settlementv1.GetSettlementProofResponse, error) {
+func (s *settlements) proveReceipt(ctx context.Context, name string, hash ledger.Hash) (*settlementv1.GetSettlementProofResponse, error) {
 	proof, err := s.Index.Proof(hash)
 	if errors.Is(err, exec.ErrUnknown) || errors.Is(err, exec.ErrPruned) {
 		return nil, unproved(name, "this node has no proof of %s", name)
@@ -86,6 +87,7 @@ func (s *settlements) proveReceipt(name string, hash ledger.Hash) (*settlementv1
 	if err != nil {
 		return nil, err
 	}
+	s.rates.charge(callerIP(ctx), rowTokens(int(proof.Leaves)))
 	state, err := s.renderProof(proof.State)
 	if err != nil {
 		return nil, err

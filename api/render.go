@@ -168,6 +168,15 @@ func renderEvent(e *settlement.Event, height uint64) *channelv1.ChannelEvent {
 	return out
 }
 
+// renderOpening returns channel c as the event that opened it left it.
+func renderOpening(c *channel.Channel, e *settlement.Event, p *settlement.Params) *channelv1.Channel {
+	opened := *c
+	opened.Deposit, opened.Redeemed, opened.ExpiresAt, opened.CloseAt = e.Deposit, e.Redeemed, e.Deadline, 0
+	out := renderChannel(&opened, e.Index, 0, p)
+	out.State = channelv1.ChannelState_CHANNEL_STATE_OPEN
+	return out
+}
+
 func renderTotals(t *settlement.Totals) *chainv1.Totals {
 	return &chainv1.Totals{
 		Accounts: uint64(t.Accounts), Escrow: uint64(t.Escrow), Rent: uint64(t.Rent),

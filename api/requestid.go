@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -17,8 +18,9 @@ const (
 	// requestIDLife is how long the answer to a request id is kept.
 	requestIDLife = 24 * time.Hour
 	// DefaultRequestIDs is how many request ids are kept; when there are more
-	// the oldest are forgotten before their time. A transaction submitted twice
-	// is still one transaction, because its hash names it.
+	// the oldest are forgotten before their time, those of an address that has
+	// more than its share before those of others. A transaction submitted twice is
+	// still one transaction, because its hash names it.
 	DefaultRequestIDs = 200_000
 )
 
@@ -27,23 +29,31 @@ const (
 // use. What it remembers is lost when the server stops.
 type requestIDs struct {
 	limit int
+	share func(netip.Addr) int // of limit, for an address
 	now   func() time.Time
 
 	mu    sync.Mutex
-	byID  map[uuid.UUID]*list.Element
-	queue *list.List // of *idEntry, oldest first
+	byID  map[uuid.UUID]*idEntry
+	queue *list.List                // of *idEntry, oldest first
+	byIP  map[netip.Addr]*list.List // the same, of each address
 }
 
 type idEntry struct {
 	id   uuid.UUID
+	ip   netip.Addr
+	all  *list.Element // in queue
+	own  *list.Element // in byIP
 	body [sha256.Size]byte
 	born time.Time
 	done chan struct{} // closed when hash is known
 	hash ledger.Hash
 }
 
-func newRequestIDs(limit int, now func() time.Time) *requestIDs {
-	return &requestIDs{limit: limit, now: now, byID: make(map[uuid.UUID]*list.Element), queue: list.New()}
+func newRequestIDs(limit int, share func(netip.Addr) int, now func() time.Time) *requestIDs {
+	return &requestIDs{
+		limit: limit, share: share, now: now,
+		byID: make(map[uuid.UUID]*idEntry), queue: list.New(), byIP: make(map[netip.Addr]*list.List),
+	}
 }
 
 // parseRequestID reads a UUID of version 4 in the field at path.
@@ -69,7 +79,7 @@ func (r *requestIDs) do(ctx context.Context, id string, body [sha256.Size]byte, 
 		return ledger.Hash{}, err
 	}
 	for {
-		entry, mine := r.claim(key, body)
+		entry, mine := r.claim(callerIP(ctx), key, body)
 		if mine {
 			return r.finish(entry, submit)
 		}
@@ -102,41 +112,56 @@ func reusedID(e *idEntry) error {
 	return p
 }
 
-// claim returns the entry of id, and whether it was made by this call.
-func (r *requestIDs) claim(id uuid.UUID, body [sha256.Size]byte) (*idEntry, bool) {
+// claim returns the entry of id, and whether it was made by this call, from ip.
+func (r *requestIDs) claim(ip netip.Addr, id uuid.UUID, body [sha256.Size]byte) (*idEntry, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	for e := r.queue.Front(); e != nil && now.Sub(entryOf(e).born) > requestIDLife; e = r.queue.Front() {
+	for e := oldest(r.queue); e != nil && now.Sub(e.born) > requestIDLife; e = oldest(r.queue) {
 		r.drop(e)
 	}
 	if e, ok := r.byID[id]; ok {
-		return entryOf(e), false
+		return e, false
 	}
-	if r.queue.Len() >= r.limit {
-		r.drop(r.queue.Front())
+	switch own := r.byIP[ip]; {
+	case own != nil && own.Len() >= r.share(ip):
+		r.drop(oldest(own))
+	case r.queue.Len() >= r.limit:
+		r.drop(oldest(r.queue))
 	}
-	entry := &idEntry{id: id, body: body, born: now, done: make(chan struct{})}
-	r.byID[id] = r.queue.PushBack(entry)
+	if r.byIP[ip] == nil {
+		r.byIP[ip] = list.New()
+	}
+	entry := &idEntry{id: id, ip: ip, body: body, born: now, done: make(chan struct{})}
+	entry.all, entry.own = r.queue.PushBack(entry), r.byIP[ip].PushBack(entry)
+	r.byID[id] = entry
 	return entry, true
 }
 
-func entryOf(e *list.Element) *idEntry {
-	entry, _ := e.Value.(*idEntry)
+// oldest returns the first entry of a queue, or nil.
+func oldest(queue *list.List) *idEntry {
+	if queue.Front() == nil {
+		return nil
+	}
+	entry, _ := queue.Front().Value.(*idEntry)
 	return entry
 }
 
-func (r *requestIDs) drop(e *list.Element) {
-	r.queue.Remove(e)
-	delete(r.byID, entryOf(e).id)
+func (r *requestIDs) drop(e *idEntry) {
+	r.queue.Remove(e.all)
+	own := r.byIP[e.ip]
+	if own.Remove(e.own); own.Len() == 0 {
+		delete(r.byIP, e.ip)
+	}
+	delete(r.byID, e.id)
 }
 
 func (r *requestIDs) finish(entry *idEntry, submit func() (ledger.Hash, error)) (hash ledger.Hash, err error) {
 	defer func() { // also if submit panics
 		if hash.IsZero() {
 			r.mu.Lock()
-			if e, ok := r.byID[entry.id]; ok && entryOf(e) == entry {
-				r.drop(e)
+			if r.byID[entry.id] == entry {
+				r.drop(entry)
 			}
 			r.mu.Unlock()
 		}

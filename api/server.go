@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -87,7 +88,7 @@ type Server struct {
 	metrics   *metrics
 	health    *healthMonitor
 	clients   *clients
-	conns     *connLimit
+	conns     *quota
 	stopping  chan struct{} // closed when streams have to end
 }
 
@@ -102,11 +103,8 @@ func New(c Config) (*Server, error) {
 	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, defaultShutdownTimeout)
 
 	s := &Server{cfg: c, stopping: make(chan struct{})}
-	s.admission = &admission{
-		limits: c.Limits,
-		rates:  newRateLimiter(c.Limits.RequestsPerSecond, c.Limits.Burst, c.Now),
-	}
-	s.conns = newConnLimit(c.Limits.Conns, c.Limits.ConnsPerIP, func() { s.metrics.refused(ReasonTooManyConnections) })
+	s.admission = newAdmission(c.Limits, &s.cfg.Network, c.Now)
+	s.conns = newQuota(c.Limits.Conns, func(netip.Addr) int { return c.Limits.ConnsPerIP })
 	m, err := newMetrics(c.Metrics, s.admission, s.conns)
 	if err != nil {
 		return nil, err
@@ -122,8 +120,9 @@ func (s *Server) register() {
 	b := &backend{
 		Config:  s.cfg,
 		metrics: s.metrics, clients: s.clients, stopping: s.stopping,
+		rates: s.admission.rates,
 		pages: newPager(s.cfg.Network.Domain.Network),
-		ids:   newRequestIDs(s.cfg.Limits.RequestIDs, s.cfg.Now),
+		ids:   newRequestIDs(s.cfg.Limits.RequestIDs, s.requestIDShare, s.cfg.Now),
 	}
 	descs := []grpc.ServiceDesc{
 		settlementv1.SettlementService_ServiceDesc, channelv1.ChannelService_ServiceDesc,
@@ -147,6 +146,11 @@ func (s *Server) register() {
 			out.methods["/"+service+"/"+m.Name] = slices.Contains(names, service)
 		}
 	}
+}
+
+// requestIDShare returns how many request ids are kept of an address.
+func (s *Server) requestIDShare(ip netip.Addr) int {
+	return s.cfg.Limits.shareOf(s.cfg.Limits.RequestIDs, &s.cfg.Network, ip)
 }
 
 func (s *Server) options(out *outcome) []grpc.ServerOption {
@@ -189,7 +193,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	g.Go(func() error { s.health.run(ctx); return nil })
 	for _, l := range listeners {
 		g.Go(func() error {
-			if err := s.grpc.Serve(&limitListener{Listener: l, limit: s.conns}); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			if err := s.grpc.Serve(s.limit(l)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
 			}
 			return nil
@@ -201,6 +205,11 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// limit returns l with the server's limit of connections.
+func (s *Server) limit(l net.Listener) net.Listener {
+	return &limitListener{Listener: l, conns: s.conns, refused: func() { s.metrics.refused(ReasonTooManyConnections) }}
 }
 
 // shutdown ends streams, then lets calls finish for a while.

@@ -64,11 +64,12 @@ func (b *backend) batchTx(batch *settlementv1.SettlementBatch, signed []byte, ho
 }
 
 // EstimateSettlement implements SettlementServiceServer.
-func (s *settlements) EstimateSettlement(_ context.Context, req *settlementv1.EstimateSettlementRequest) (*settlementv1.EstimateSettlementResponse, error) {
+func (s *settlements) EstimateSettlement(ctx context.Context, req *settlementv1.EstimateSettlementRequest) (*settlementv1.EstimateSettlementResponse, error) {
 	tx, err := s.batchTx(req.GetBatch(), req.GetSignedTx(), draft)
 	if err != nil {
 		return nil, err
 	}
+	s.rates.charge(callerIP(ctx), submitTokens(entriesOf(&tx), int64(len(tx.Raw))))
 	var receipt settlement.Receipt
 	err = s.State.Read(func(v chain.View, height uint64) error {
 		receipt, err = settlement.Admit(v, s.Network.Params, s.Network.Domain, height+1, &tx)
@@ -111,7 +112,7 @@ func (s *settlements) find(name string) (exec.Status, error) {
 }
 
 // ListSettlements implements SettlementServiceServer.
-func (s *settlements) ListSettlements(_ context.Context, req *settlementv1.ListSettlementsRequest) (*settlementv1.ListSettlementsResponse, error) {
+func (s *settlements) ListSettlements(ctx context.Context, req *settlementv1.ListSettlementsRequest) (*settlementv1.ListSettlementsResponse, error) {
 	filters, payee, err := settlementFilters(req)
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (s *settlements) ListSettlements(_ context.Context, req *settlementv1.ListS
 	keep := func(st *exec.Status) bool {
 		return st.Receipt.Kind == chain.KindSettle && (payee.IsZero() || s.pays(st.Receipt, payee))
 	}
-	statuses, next, err := s.listTxs(list, filters, keep, req.GetPageSize(), req.GetPageToken())
+	statuses, next, err := s.listTxs(ctx, list, filters, keep, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -160,13 +161,29 @@ func (b *backend) pays(r *settlement.Receipt, payee ledger.Address) bool {
 	return true
 }
 
-// maxSparse is how many pages of the index one page of a list may look through
-// for what its filter selects.
-const maxSparse = 8
+const (
+	// maxSparse is how many scans of the index one page of a list may take for
+	// what its filter selects. All but the first cost tokens; a caller without
+	// gets what there is, and the token to go on with.
+	maxSparse = 4
+	// scanRows is how many rows a scan may look at.
+	scanRows = 4_000
+	// maxListed is how many transactions and results of their entries a page
+	// reads before it ends, at about 50 bytes each.
+	maxListed = 100_000
+	// listChunk is how many transactions are read before that is looked at.
+	listChunk = 50
+)
+
+// affordScan takes the tokens of one more scan, if the caller has them.
+func (b *backend) affordScan(ctx context.Context) bool {
+	_, ok := b.rates.take(callerIP(ctx), rowTokens(scanRows))
+	return ok
+}
 
 // listTxs returns a page of executed transactions in any of the lists, newest
 // first, as far as keep wants them, and the token of the next page.
-func (b *backend) listTxs(list filter, lists []exec.TxFilter, keep func(*exec.Status) bool, size int32, token string) ([]exec.Status, string, error) {
+func (b *backend) listTxs(ctx context.Context, list filter, lists []exec.TxFilter, keep func(*exec.Status) bool, size int32, token string) ([]exec.Status, string, error) {
 	head, _ := b.State.Head()
 	pg, err := b.pages.open(list, size, token, head)
 	if err != nil {
@@ -181,17 +198,22 @@ func (b *backend) listTxs(list filter, lists []exec.TxFilter, keep func(*exec.St
 		before = &exec.Cursor{Height: height, Position: uint32(position)}
 	}
 	var out []exec.Status
-	for range maxSparse {
-		page, next, err := b.mergeTxs(lists, before, pg.size-len(out))
+	for looked, entries := 0, 0; ; {
+		page, next, err := b.mergeTxs(lists, before, min(listChunk, pg.size-len(out)))
 		if err != nil {
 			return nil, "", err
 		}
+		before, looked = next, looked+len(page)
+		work := len(page)
 		for i := range page {
+			work += len(page[i].Receipt.Entries)
 			if keep(&page[i]) {
 				out = append(out, page[i])
 			}
 		}
-		if before = next; before == nil || len(out) >= pg.size {
+		b.rates.charge(callerIP(ctx), rowTokens(work))
+		entries += work
+		if before == nil || len(out) >= pg.size || looked >= scanRows || entries >= maxListed {
 			break
 		}
 	}
@@ -228,7 +250,7 @@ func (b *backend) mergeTxs(lists []exec.TxFilter, before *exec.Cursor, limit int
 }
 
 // GetSettlementProof implements SettlementServiceServer.
-func (s *settlements) GetSettlementProof(_ context.Context, req *settlementv1.GetSettlementProofRequest) (*settlementv1.GetSettlementProofResponse, error) {
+func (s *settlements) GetSettlementProof(ctx context.Context, req *settlementv1.GetSettlementProofRequest) (*settlementv1.GetSettlementProofResponse, error) {
 	status, err := s.find(req.GetName())
 	if err != nil {
 		return nil, err
@@ -236,5 +258,5 @@ func (s *settlements) GetSettlementProof(_ context.Context, req *settlementv1.Ge
 	if status.Stage != exec.StageFinal {
 		return nil, unproved(req.GetName(), "%s is %s; there is a proof once it is FINAL", req.GetName(), status.Stage)
 	}
-	return s.proveReceipt(req.GetName(), status.Hash)
+	return s.proveReceipt(ctx, req.GetName(), status.Hash)
 }

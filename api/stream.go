@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/ledger"
-	"github.com/tributary-network/tributary/ledger/codec"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 )
 
@@ -28,6 +28,8 @@ const streamWorkers = 4
 type settlementStream struct {
 	*backend
 	server settlementv1.SettlementService_StreamSettlementsServer
+	end    context.CancelCauseFunc
+	ip     netip.Addr // of the client
 	client *client
 	attach *attachment
 	cursor uint64 // update_seq of the last update sent
@@ -61,7 +63,8 @@ func (s *settlements) StreamSettlements(server settlementv1.SettlementService_St
 	}
 	ctx, end := context.WithCancelCause(server.Context())
 	defer end(nil)
-	w, err := s.clients.attach(id, hello.GetSession(), hello.GetResumeAfterSeq(), end)
+	ip := callerIP(ctx)
+	w, err := s.clients.attach(id, ip, hello.GetSession(), hello.GetResumeAfterSeq(), end)
 	if err != nil {
 		return err
 	}
@@ -71,7 +74,8 @@ func (s *settlements) StreamSettlements(server settlementv1.SettlementService_St
 		entries = min(entries, int64(hello.GetMaxEntries()))
 	}
 	st := &settlementStream{
-		backend: s.backend, server: server, client: w.client, attach: w.stream, cursor: w.cursor,
+		backend: s.backend, server: server, end: end, ip: ip,
+		client: w.client, attach: w.stream, cursor: w.cursor,
 		full: hello.GetFullResults(), queue: make(chan *job, entries),
 		credit:   &credit{oweEntries: entries, oweBytes: int64(s.Limits.WindowBytes)},
 		received: make(chan struct{}),
@@ -88,12 +92,12 @@ func (s *settlements) StreamSettlements(server settlementv1.SettlementService_St
 		end(nil)
 		<-w.stream.idle
 	}()
-	return st.serve(ctx, end, &w)
+	return st.serve(ctx, &w)
 }
 
 // serve takes over from the stream before, and reads and writes until the
 // stream must end. It returns why.
-func (st *settlementStream) serve(ctx context.Context, end context.CancelCauseFunc, w *welcome) error {
+func (st *settlementStream) serve(ctx context.Context, w *welcome) error {
 	if w.before != nil {
 		select {
 		case <-w.before.idle: // an item it did not finish is fresh again
@@ -110,7 +114,7 @@ func (st *settlementStream) serve(ctx context.Context, end context.CancelCauseFu
 	}
 	go func() {
 		if err := st.receive(ctx); err != nil {
-			end(err)
+			st.end(err)
 		}
 	}()
 	return st.write(ctx)
@@ -159,10 +163,9 @@ func (st *settlementStream) receive(ctx context.Context) error {
 				return invalid("track.hash", "%d bytes, want %d", len(j.track), ledger.HashSize)
 			}
 		case *settlementv1.StreamSettlementsRequest_Ack_:
-			if err := st.clients.acknowledge(st.client, m.Ack.GetUpdateSeq()); err != nil {
+			if err := st.acknowledge(ctx, m.Ack.GetUpdateSeq()); err != nil {
 				return err
 			}
-			st.wake()
 			continue
 		default:
 			return invalid("message", "only the first message is hello, and the others are items, tracks and acks")
@@ -179,6 +182,20 @@ func (st *settlementStream) receive(ctx context.Context) error {
 	}
 }
 
+// acknowledge forgets updates. What acknowledges nothing costs tokens, since
+// nothing else limits it.
+func (st *settlementStream) acknowledge(ctx context.Context, seq uint64) error {
+	n, err := st.clients.acknowledge(st.client, seq)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return st.rates.pay(ctx, st.ip, 1)
+	}
+	st.wake()
+	return nil
+}
+
 // itemEntries returns the number of entries of an item, at least 1. What cannot
 // be read counts as one; it will be refused.
 func itemEntries(d chain.Domain, item *settlementv1.StreamSettlementsRequest_Item) int64 {
@@ -186,12 +203,10 @@ func itemEntries(d chain.Domain, item *settlementv1.StreamSettlementsRequest_Ite
 		return max(1, int64(len(b.GetEntries())))
 	}
 	tx, err := chain.DecodeTx(d, item.GetSignedTx())
-	if err != nil || tx.Kind != chain.KindSettle {
+	if err != nil {
 		return 1
 	}
-	r := codec.NewReader(tx.Payload) // payee, mode, authorised, count
-	r.Fixed(ledger.AddressSize + 2)
-	return max(1, int64(r.Uint16()))
+	return max(1, entriesOf(&tx))
 }
 
 // work carries out jobs until ctx ends.
@@ -201,7 +216,7 @@ func (st *settlementStream) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case j := <-st.queue:
-			if st.do(ctx, j) {
+			if st.carryOut(ctx, j) {
 				st.credit.settle(j)
 				st.jobs.Add(-1)
 				st.wake()
@@ -210,27 +225,45 @@ func (st *settlementStream) work(ctx context.Context) {
 	}
 }
 
-// do carries out one job and reports whether it is done with; it is not if ctx
-// ended before.
-func (st *settlementStream) do(ctx context.Context, j *job) (done bool) {
+// carryOut does j when there is room for what comes of it, and its caller has
+// the tokens. It reports whether j is done with; it is not if ctx ended before.
+func (st *settlementStream) carryOut(ctx context.Context, j *job) (done bool) {
+	p := st.clients.enter(ctx, st.client)
+	if p == nil {
+		return false
+	}
+	defer st.clients.leave(p)
+	if wait := st.rates.reserve(st.ip, submitTokens(j.entries, j.bytes)); wait > 0 {
+		st.credit.busy(wait)
+		st.wake()
+		if pause(ctx, wait) != nil {
+			return false
+		}
+	}
+	return st.do(ctx, j, p)
+}
+
+// do carries out one job at p and reports whether it is done with; it is not if
+// ctx ended before.
+func (st *settlementStream) do(ctx context.Context, j *job, p *slot) (done bool) {
 	begun := false
 	defer func() { // a fault of the server with one item is no end of the stream
 		if v := recover(); v != nil {
 			st.Log.LogAttrs(ctx, slog.LevelError, "item failed by a fault of the server", slog.Any("err", recovered(v, nil)))
-			st.clients.refuse(st.client, j.seq, internalProblem(), begun)
+			st.clients.refuse(p, j.seq, internalProblem(), begun)
 			done = true
 		}
 	}()
 	if j.track != nil {
-		st.doTrack(j)
+		st.doTrack(j, p)
 		return true
 	}
 	tx, err := st.batchTx(j.item.GetBatch(), j.item.GetSignedTx(), sealed)
 	if err == nil {
-		begun, err = st.clients.begin(st.client, j.seq, tx.Hash)
+		begun, err = st.clients.begin(p, j.seq, tx.Hash)
 	}
 	if err != nil {
-		st.refuse(ctx, j, err, false)
+		st.refuse(ctx, j, p, err, false)
 		return true
 	}
 	if !begun {
@@ -239,12 +272,13 @@ func (st *settlementStream) do(ctx context.Context, j *job) (done bool) {
 	reached, err := st.submitPatiently(ctx, tx.Raw)
 	switch {
 	case err == nil:
+		st.credit.accepted()
 		st.clients.note(st.client, j.seq, &reached)
 	case ctx.Err() != nil:
-		st.clients.abandon(st.client, j.seq)
+		st.clients.abandon(p, j.seq)
 		return false
 	default:
-		st.refuse(ctx, j, st.explain(err, &tx), true)
+		st.refuse(ctx, j, p, st.explain(err, &tx), true)
 	}
 	return true
 }
@@ -262,28 +296,24 @@ func (st *settlementStream) submitPatiently(ctx context.Context, raw []byte) (ex
 		after := max(busy.RetryAfter, time.Millisecond)
 		st.credit.busy(after)
 		st.wake()
-		timer := time.NewTimer(after)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return exec.Status{}, ctx.Err()
-		case <-timer.C:
+		if err := pause(ctx, after); err != nil {
+			return exec.Status{}, err
 		}
 	}
 }
 
-func (st *settlementStream) doTrack(j *job) {
+func (st *settlementStream) doTrack(j *job, p *slot) {
 	hash := ledger.Hash(j.track)
 	present, ok := st.Pool.Status(hash)
 	if !ok {
 		name := SettlementName(hash)
-		st.clients.refuse(st.client, j.seq, missing(ReasonTransactionNotFound, name, "this node does not know %s; send the item again", name), false)
+		st.clients.refuse(p, j.seq, missing(ReasonTransactionNotFound, name, "this node does not know %s; send the item again", name), false)
 		return
 	}
-	fresh, err := st.clients.begin(st.client, j.seq, hash)
+	fresh, err := st.clients.begin(p, j.seq, hash)
 	if err != nil {
-		p, _ := problemOf(err)
-		st.clients.refuse(st.client, j.seq, p, false)
+		why, _ := problemOf(err)
+		st.clients.refuse(p, j.seq, why, false)
 		return
 	}
 	if fresh {
@@ -292,12 +322,25 @@ func (st *settlementStream) doTrack(j *job) {
 	}
 }
 
-func (st *settlementStream) refuse(ctx context.Context, j *job, err error, begun bool) {
-	p, known := problemOf(err)
+// refuse tells that the item of j was refused, or ends the stream if too many of
+// its items are malformed.
+func (st *settlementStream) refuse(ctx context.Context, j *job, p *slot, err error, begun bool) {
+	why, known := problemOf(err)
 	if !known {
 		st.Log.LogAttrs(ctx, slog.LevelError, "item failed by a fault of the server", slog.Any("err", err))
 	}
-	st.clients.refuse(st.client, j.seq, p, begun)
+	st.rates.charge(st.ip, refusalTokens(why, j.entries))
+	if why.code == codes.InvalidArgument {
+		if enough := st.credit.fault(); enough != nil {
+			if begun {
+				st.clients.abandon(p, j.seq)
+			}
+			st.metrics.refused(ReasonTooManyErrors)
+			st.end(enough)
+			return
+		}
+	}
+	st.clients.refuse(p, j.seq, why, begun)
 }
 
 func (st *settlementStream) wake() {
@@ -363,8 +406,8 @@ func (st *settlementStream) flush() error {
 }
 
 func (st *settlementStream) render(u *update) *settlementv1.StreamSettlementsResponse {
-	if p := u.problem; p != nil {
-		return &settlementv1.StreamSettlementsResponse{Message: &settlementv1.StreamSettlementsResponse_Error{Error: itemError(u.seq, p)}}
+	if r := u.refusal; r != nil {
+		return &settlementv1.StreamSettlementsResponse{Message: &settlementv1.StreamSettlementsResponse_Error{Error: r.render(u.seq)}}
 	}
 	reached := exec.Status{Hash: u.hash, Stage: u.stage, DropReason: u.reason}
 	if u.stage == exec.StageFinal {
@@ -380,11 +423,11 @@ func (st *settlementStream) render(u *update) *settlementv1.StreamSettlementsRes
 	}}
 }
 
-// itemError returns a refusal as the stream tells it.
-func itemError(seq uint64, p *problem) *settlementv1.StreamSettlementsResponse_ItemError {
+// render returns the refusal of item seq as the stream tells it.
+func (r *refusal) render(seq uint64) *settlementv1.StreamSettlementsResponse_ItemError {
 	return &settlementv1.StreamSettlementsResponse_ItemError{
-		ClientSeq: seq, Code: int32(p.code), Reason: p.reason, Detail: p.message,
-		Positions: p.positions, Retryable: p.retryable(),
+		ClientSeq: seq, Code: int32(r.code), Reason: r.reason, Detail: r.message,
+		Positions: r.positions, Retryable: r.retryable,
 	}
 }
 

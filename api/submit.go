@@ -7,11 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 )
 
@@ -19,6 +22,7 @@ import (
 type backend struct {
 	Config
 	metrics  *metrics
+	rates    *rateLimiter
 	clients  *clients
 	pages    *pager
 	ids      *requestIDs
@@ -44,7 +48,15 @@ type submission struct {
 
 // submit carries a submission out and returns where it is, or, with
 // validateOnly, where it would be.
-func (b *backend) submit(ctx context.Context, s *submission) (exec.Status, error) {
+func (b *backend) submit(ctx context.Context, s *submission) (status exec.Status, err error) {
+	ip, entries := callerIP(ctx), entriesOf(&s.tx)
+	b.rates.charge(ip, submitTokens(entries, int64(len(s.tx.Raw))))
+	defer func() {
+		if err != nil {
+			p, _ := problemOf(err)
+			b.rates.charge(ip, refusalTokens(p, entries))
+		}
+	}()
 	stage, err := waitStage(s.waitFor)
 	if err != nil {
 		return exec.Status{}, err
@@ -55,13 +67,13 @@ func (b *backend) submit(ctx context.Context, s *submission) (exec.Status, error
 				return exec.Status{}, err
 			}
 		}
+		b.rates.charge(ip, signatureTokens(entries))
 		receipt, err := b.Pool.Simulate(ctx, s.tx.Raw)
 		if err != nil {
 			return exec.Status{}, b.explain(err, &s.tx)
 		}
 		return simulated(&receipt, s.tx.Hash), nil
 	}
-	var status exec.Status
 	hash, err := b.ids.do(ctx, s.requestID, sha256.Sum256(s.tx.Raw), func() (ledger.Hash, error) {
 		var err error
 		status, err = b.Pool.Submit(ctx, s.tx.Raw)
@@ -72,6 +84,41 @@ func (b *backend) submit(ctx context.Context, s *submission) (exec.Status, error
 		return exec.Status{}, b.explain(err, &s.tx)
 	}
 	return b.await(ctx, hash, status, stage)
+}
+
+// entriesOf returns the number of entries of a batch, and 0 for what is none.
+func entriesOf(tx *chain.Tx) int64 {
+	if tx.Kind != chain.KindSettle {
+		return 0
+	}
+	r := codec.NewReader(tx.Payload) // payee, mode, authorised, count
+	r.Fixed(ledger.AddressSize + 2)
+	return int64(r.Uint16())
+}
+
+// submitTokens is what a submission costs beyond its call: not as much as it is
+// work, since the chain's fees are for that.
+func submitTokens(entries, bytes int64) int {
+	return 1 + rowTokens(int(entries)) + int(bytes)/4096
+}
+
+// signatureTokens is what it costs to verify the signatures of a batch for no fee.
+func signatureTokens(entries int64) int { return int(entries) / 2 }
+
+// rowTokens is what it costs to look at n rows of the state or the index.
+func rowTokens(n int) int { return n / 16 }
+
+// refusalTokens is what the refusal of a submission costs: the work it was, for
+// which the chain gets no fee.
+func refusalTokens(p *problem, entries int64) int {
+	switch {
+	case p.code == codes.InvalidArgument:
+		return callCost + signatureTokens(entries)
+	case p.retryable(): // no fault of the caller
+		return 0
+	default:
+		return callCost
+	}
 }
 
 // simulated is a receipt that nothing happened for.

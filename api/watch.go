@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -19,7 +20,7 @@ const (
 	maxWatchNames = 1000
 	// maxNoticeScan bounds the channels looked at for notices at a time.
 	maxNoticeScan = 100_000
-	// noticeChunk is how many of them are looked at in one read of the state.
+	// noticeChunk is how many channels are looked at in one read of the state.
 	noticeChunk = 500
 )
 
@@ -74,6 +75,7 @@ type place struct {
 type watch struct {
 	*backend
 	server  channelv1.ChannelService_WatchChannelsServer
+	ip      netip.Addr // of the watcher
 	filter  *watchFilter
 	blocks  *exec.Subscription
 	skip    uint64 // events of the first block that were sent before
@@ -92,7 +94,7 @@ func (c *channels) WatchChannels(req *channelv1.WatchChannelsRequest, server cha
 	if err != nil {
 		return err
 	}
-	w := &watch{backend: c.backend, server: server, filter: f, within: req.GetExpiringWithin()}
+	w := &watch{backend: c.backend, server: server, ip: callerIP(server.Context()), filter: f, within: req.GetExpiringWithin()}
 	if w.within == 0 {
 		w.within = channel.UrgentWindows * uint64(c.Network.Params.DefaultChallenge)
 	}
@@ -146,7 +148,7 @@ func (w *watch) follow(ctx context.Context) error {
 	if err := w.heartbeat(); err != nil {
 		return err
 	}
-	if err := w.notices(); err != nil {
+	if err := w.notices(ctx); err != nil {
 		return err
 	}
 	for {
@@ -158,7 +160,7 @@ func (w *watch) follow(ctx context.Context) error {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 			err = w.heartbeat()
 		case err == nil:
-			err = w.block(block)
+			err = w.block(ctx, block)
 		}
 		if err != nil {
 			return err
@@ -178,15 +180,29 @@ func (w *watch) next(ctx context.Context) (*exec.BlockResult, error) {
 	return w.blocks.Next(ctx)
 }
 
-// block sends the events of a block, and at the head notices.
-func (w *watch) block(b *exec.BlockResult) error {
+// block sends the events of a block, and at the head notices. A block of the past
+// was read for this watch only, which costs tokens.
+func (w *watch) block(ctx context.Context, b *exec.BlockResult) error {
+	if head, _ := w.State.Head(); head > b.Height {
+		if err := w.rates.pay(ctx, w.ip, blockTokens(b)); err != nil {
+			return err
+		}
+	}
+	var opened openings
 	for i := range b.Events {
 		e := &b.Events[i]
 		w.at = place{height: b.Height, event: uint64(i) + 1}
 		if uint64(i) < w.skip || !w.filter.matches(e.ID, e.Payer, e.Payee) {
 			continue
 		}
-		if err := w.event(renderEvent(e, b.Height)); err != nil {
+		out := renderEvent(e, b.Height)
+		if e.Kind == settlement.EventOpened {
+			var err error
+			if out.Channel, err = opened.record(w, b.Events[i:]); err != nil {
+				return err
+			}
+		}
+		if err := w.event(out); err != nil {
 			return err
 		}
 		if w.expiresSoon(e) {
@@ -197,7 +213,36 @@ func (w *watch) block(b *exec.BlockResult) error {
 	}
 	w.skip = 0
 	w.at = place{height: b.Height + 1}
-	return w.notices()
+	return w.notices(ctx)
+}
+
+// openings are the records of channels that a block opened, read some at a time.
+type openings map[uint64]*channelv1.Channel
+
+// record returns the record with which the channel of the first of events was
+// opened, or nil if it is closed by now. What follows it is read with it.
+func (o *openings) record(w *watch, events []settlement.Event) (*channelv1.Channel, error) {
+	if c, ok := (*o)[events[0].Index]; ok {
+		return c, nil
+	}
+	*o = make(openings)
+	err := w.State.Read(func(v chain.View, _ uint64) error {
+		for i := range events {
+			e := &events[i]
+			if e.Kind != settlement.EventOpened || !w.filter.matches(e.ID, e.Payer, e.Payee) {
+				continue
+			}
+			(*o)[e.Index] = nil
+			if c, ok := settlement.ChannelAt(v, e.Index); ok {
+				(*o)[e.Index] = renderOpening(&c, e, &w.Network.Params)
+			}
+			if len(*o) == noticeChunk {
+				break
+			}
+		}
+		return nil
+	})
+	return (*o)[events[0].Index], err
 }
 
 // expiresSoon reports whether an event moved a channel's expiry to where
@@ -208,12 +253,17 @@ func (w *watch) expiresSoon(e *settlement.Event) bool {
 
 // notices sends EXPIRING for the channels whose expiry has come within the
 // notice distance, if the watch is at the head.
-func (w *watch) notices() error {
+func (w *watch) notices(ctx context.Context) error {
 	if head, _ := w.State.Head(); w.at.height <= head {
 		return nil
 	}
 	scan := noticeScan{from: w.noticed + 1}
 	for looked := 0; !scan.done && looked < maxNoticeScan; looked += noticeChunk {
+		if looked > 0 {
+			if err := w.rates.pay(ctx, w.ip, rowTokens(noticeChunk)); err != nil {
+				return err
+			}
+		}
 		soon, err := w.scanNotices(&scan)
 		if err != nil {
 			return err

@@ -2162,7 +2162,9 @@ type ChannelEvent struct {
 	// Returned to the payer at close, rent included.
 	Refunded uint64 `protobuf:"varint,10,opt,name=refunded,proto3" json:"refunded,omitempty"`
 	// Settlement clock at which the chain closes the channel; 0 once closed.
-	Deadline      uint64 `protobuf:"varint,11,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	Deadline uint64 `protobuf:"varint,11,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// At KIND_OPENED, the channel as it was opened; unset if it is closed by now.
+	Channel       *Channel `protobuf:"bytes,12,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2272,6 +2274,13 @@ func (x *ChannelEvent) GetDeadline() uint64 {
 		return x.Deadline
 	}
 	return 0
+}
+
+func (x *ChannelEvent) GetChannel() *Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
 }
 
 // Closing is how a channel ended.
@@ -2630,7 +2639,7 @@ const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\x10settlement_clock\x18\x02 \x01(\x04R\x0fsettlementClock\x12\x1d\n" +
 	"\n" +
 	"lag_blocks\x18\x03 \x01(\rR\tlagBlocksB\t\n" +
-	"\amessage\"\xc2\x04\n" +
+	"\amessage\"\xfb\x04\n" +
 	"\fChannelEvent\x12;\n" +
 	"\x04kind\x18\x01 \x01(\x0e2'.tributary.channel.v1.ChannelEvent.KindR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -2643,7 +2652,8 @@ const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\x0eredeemed_total\x18\t \x01(\x04R\rredeemedTotal\x12\x1a\n" +
 	"\brefunded\x18\n" +
 	" \x01(\x04R\brefunded\x12\x1a\n" +
-	"\bdeadline\x18\v \x01(\x04R\bdeadline\"\xd5\x01\n" +
+	"\bdeadline\x18\v \x01(\x04R\bdeadline\x127\n" +
+	"\achannel\x18\f \x01(\v2\x1d.tributary.channel.v1.ChannelR\achannel\"\xd5\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_OPENED\x10\x01\x12\x12\n" +
@@ -2758,28 +2768,29 @@ var file_tributary_channel_v1_channel_proto_depIdxs = []int32{
 	28, // 30: tributary.channel.v1.WatchChannelsResponse.gap:type_name -> tributary.channel.v1.WatchChannelsResponse.Gap
 	29, // 31: tributary.channel.v1.WatchChannelsResponse.heartbeat:type_name -> tributary.channel.v1.WatchChannelsResponse.Heartbeat
 	1,  // 32: tributary.channel.v1.ChannelEvent.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
-	1,  // 33: tributary.channel.v1.Channel.Closing.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
-	6,  // 34: tributary.channel.v1.ChannelService.OpenChannels:input_type -> tributary.channel.v1.OpenChannelsRequest
-	9,  // 35: tributary.channel.v1.ChannelService.TopUp:input_type -> tributary.channel.v1.TopUpRequest
-	12, // 36: tributary.channel.v1.ChannelService.Extend:input_type -> tributary.channel.v1.ExtendRequest
-	15, // 37: tributary.channel.v1.ChannelService.RequestClose:input_type -> tributary.channel.v1.RequestCloseRequest
-	18, // 38: tributary.channel.v1.ChannelService.CooperativeClose:input_type -> tributary.channel.v1.CooperativeCloseRequest
-	20, // 39: tributary.channel.v1.ChannelService.GetChannel:input_type -> tributary.channel.v1.GetChannelRequest
-	22, // 40: tributary.channel.v1.ChannelService.ListChannels:input_type -> tributary.channel.v1.ListChannelsRequest
-	24, // 41: tributary.channel.v1.ChannelService.WatchChannels:input_type -> tributary.channel.v1.WatchChannelsRequest
-	7,  // 42: tributary.channel.v1.ChannelService.OpenChannels:output_type -> tributary.channel.v1.OpenChannelsResponse
-	10, // 43: tributary.channel.v1.ChannelService.TopUp:output_type -> tributary.channel.v1.TopUpResponse
-	13, // 44: tributary.channel.v1.ChannelService.Extend:output_type -> tributary.channel.v1.ExtendResponse
-	16, // 45: tributary.channel.v1.ChannelService.RequestClose:output_type -> tributary.channel.v1.RequestCloseResponse
-	19, // 46: tributary.channel.v1.ChannelService.CooperativeClose:output_type -> tributary.channel.v1.CooperativeCloseResponse
-	21, // 47: tributary.channel.v1.ChannelService.GetChannel:output_type -> tributary.channel.v1.GetChannelResponse
-	23, // 48: tributary.channel.v1.ChannelService.ListChannels:output_type -> tributary.channel.v1.ListChannelsResponse
-	25, // 49: tributary.channel.v1.ChannelService.WatchChannels:output_type -> tributary.channel.v1.WatchChannelsResponse
-	42, // [42:50] is the sub-list for method output_type
-	34, // [34:42] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	2,  // 33: tributary.channel.v1.ChannelEvent.channel:type_name -> tributary.channel.v1.Channel
+	1,  // 34: tributary.channel.v1.Channel.Closing.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
+	6,  // 35: tributary.channel.v1.ChannelService.OpenChannels:input_type -> tributary.channel.v1.OpenChannelsRequest
+	9,  // 36: tributary.channel.v1.ChannelService.TopUp:input_type -> tributary.channel.v1.TopUpRequest
+	12, // 37: tributary.channel.v1.ChannelService.Extend:input_type -> tributary.channel.v1.ExtendRequest
+	15, // 38: tributary.channel.v1.ChannelService.RequestClose:input_type -> tributary.channel.v1.RequestCloseRequest
+	18, // 39: tributary.channel.v1.ChannelService.CooperativeClose:input_type -> tributary.channel.v1.CooperativeCloseRequest
+	20, // 40: tributary.channel.v1.ChannelService.GetChannel:input_type -> tributary.channel.v1.GetChannelRequest
+	22, // 41: tributary.channel.v1.ChannelService.ListChannels:input_type -> tributary.channel.v1.ListChannelsRequest
+	24, // 42: tributary.channel.v1.ChannelService.WatchChannels:input_type -> tributary.channel.v1.WatchChannelsRequest
+	7,  // 43: tributary.channel.v1.ChannelService.OpenChannels:output_type -> tributary.channel.v1.OpenChannelsResponse
+	10, // 44: tributary.channel.v1.ChannelService.TopUp:output_type -> tributary.channel.v1.TopUpResponse
+	13, // 45: tributary.channel.v1.ChannelService.Extend:output_type -> tributary.channel.v1.ExtendResponse
+	16, // 46: tributary.channel.v1.ChannelService.RequestClose:output_type -> tributary.channel.v1.RequestCloseResponse
+	19, // 47: tributary.channel.v1.ChannelService.CooperativeClose:output_type -> tributary.channel.v1.CooperativeCloseResponse
+	21, // 48: tributary.channel.v1.ChannelService.GetChannel:output_type -> tributary.channel.v1.GetChannelResponse
+	23, // 49: tributary.channel.v1.ChannelService.ListChannels:output_type -> tributary.channel.v1.ListChannelsResponse
+	25, // 50: tributary.channel.v1.ChannelService.WatchChannels:output_type -> tributary.channel.v1.WatchChannelsResponse
+	43, // [43:51] is the sub-list for method output_type
+	35, // [35:43] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_tributary_channel_v1_channel_proto_init() }

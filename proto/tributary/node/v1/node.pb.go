@@ -949,8 +949,9 @@ func (x *ListBlocksRequest) GetPageToken() string {
 }
 
 type ListBlocksResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Blocks []*Block               `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A page of large blocks may be short although more follow.
+	Blocks []*Block `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1154,8 +1155,9 @@ func (x *ListTransactionsRequest) GetPageToken() string {
 }
 
 type ListTransactionsResponse struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	Transactions []*v1.Transaction      `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A page may be short although more follow.
+	Transactions []*v1.Transaction `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields

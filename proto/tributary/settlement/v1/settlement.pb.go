@@ -1532,8 +1532,9 @@ func (*StreamSettlementsRequest_Ack_) isStreamSettlementsRequest_Message() {}
 type StreamSettlementsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ascending by one for each update and item error; 0 for other messages. The
-	// server keeps unacknowledged ones for 24 hours, at most 10^6 of them: a client
-	// that does not acknowledge runs out of credit.
+	// server keeps unacknowledged ones for 24 hours, some ten thousand of a client:
+	// one that does not acknowledge runs out of credit, and what it has sent waits.
+	// Of a client without a stream it forgets all when it needs the room (gap).
 	UpdateSeq uint64 `protobuf:"varint,1,opt,name=update_seq,json=updateSeq,proto3" json:"update_seq,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
@@ -2136,7 +2137,9 @@ func (x *StreamSettlementsResponse_Update) GetSettlement() *Settlement {
 }
 
 // ItemError tells that an item was refused, with the fields that a unary call
-// has in its status.
+// has in its status. Too many INVALID_ARGUMENTs, 100 more than items that were
+// accepted, end the stream with RESOURCE_EXHAUSTED, reason TOO_MANY_ERRORS; the
+// item that was one too many has no update then.
 type StreamSettlementsResponse_ItemError struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ClientSeq uint64                 `protobuf:"varint,1,opt,name=client_seq,json=clientSeq,proto3" json:"client_seq,omitempty"`
