@@ -402,8 +402,7 @@ const maxPositions = 64
 // at adds the position of an entry to err.
 func at(err error, position int) error {
 	code, text := chain.CodeMalformed, err.Error()
-	var rule *chain.RuleError
-	if errors.As(err, &rule) {
+	if rule, ok := errors.AsType[*chain.RuleError](err); ok {
 		code, text = rule.Code, rule.Detail
 	}
 	e := chain.Refuse(code, "entry %d: %s", position, text)

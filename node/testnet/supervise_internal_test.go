@@ -40,9 +40,9 @@ func TestRestartsAreBounded(t *testing.T) {
 	n := &Network{members: []member{m}, idle: make([]atomic.Bool, 1)}
 	now := time.Now()
 	got := supervised(n, &watched{since: now}, now, time.Hour)
-	want := []time.Duration{1, 2, 4, 8, 16, 30, 30, 30, 30, 30, 0}
-	for i := range want {
-		want[i] *= time.Second
+	var want []time.Duration
+	for _, seconds := range []int{1, 2, 4, 8, 16, 30, 30, 30, 30, 30, 0} {
+		want = append(want, time.Duration(seconds)*time.Second)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("waits (-want +got):\n%s", diff)
