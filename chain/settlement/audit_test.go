@@ -3,6 +3,7 @@ package settlement_test
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/tributary-network/tributary/chain"
@@ -121,8 +122,8 @@ func TestViolationHalts(t *testing.T) {
 func TestAdmitSaysWhichEntries(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, smallParams(), 2)
-	ref := b.open(0, 1, 1_000)
-	b.ok(1, b.batch(1, b.voucher(ref, 0, 100)))
+	ref, used := b.open(0, 1, 1_000), b.open(0, 1, 100)
+	b.ok(1, b.batch(1, b.voucher(ref, 0, 100), b.voucher(used, 0, 100)))
 	admit := func(entries ...channel.Entry) *chain.RuleError {
 		tx := b.checked(1, b.batch(1, entries...))
 		b.nonces[1]--
@@ -133,8 +134,23 @@ func TestAdmitSaysWhichEntries(t *testing.T) {
 		}
 		return rule
 	}
-	if err := admit(b.voucher(ref, 0, 100), channel.Entry{Index: 9, Close: true}); err == nil || err.Code != chain.CodeStale || len(err.Positions) != 2 {
-		t.Errorf("a batch that does nothing: %+v", err)
+	stale, gone, unpaid := b.voucher(ref, 0, 100), channel.Entry{Index: 9, Close: true}, b.voucher(used, 1, 50)
+	for _, row := range []struct {
+		name    string
+		entries []channel.Entry
+		code    chain.Code
+		at      []int
+	}{
+		{"all alike", []channel.Entry{stale, b.voucher(used, 0, 100)}, chain.CodeStale, []int{0, 1}},
+		{"stale, then gone", []channel.Entry{stale, gone}, chain.CodeStale, []int{0}},
+		{"stale, then without money", []channel.Entry{stale, unpaid}, chain.CodeStale, []int{0}},
+		{"without money, then gone", []channel.Entry{unpaid, gone}, chain.CodeUnderfunded, []int{0}},
+		{"stale, without money, gone", []channel.Entry{stale, b.voucher(used, 0, 100), unpaid, gone}, chain.CodeStale, []int{0, 1}},
+	} {
+		err := admit(row.entries...)
+		if err == nil || err.Code != row.code || !slices.Equal(err.Positions, row.at) {
+			t.Errorf("%s: %+v, want %s at %v", row.name, err, row.code, row.at)
+		}
 	}
 	if err := admit(b.voucher(ref, 0, 100), b.voucher(ref, 1, 1)); err != nil {
 		t.Errorf("a batch that does something: %v", err)

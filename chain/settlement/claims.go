@@ -161,7 +161,9 @@ func (pl *payload) needs(v chain.View, d chain.Domain, tx *chain.Tx) (needs []Ne
 // Admit runs tx against v as the block at height would, with every signature
 // taken as valid, and returns the receipt. The error is a RuleError that says
 // why the transaction would fail; that is also a batch none of whose entries
-// would apply.
+// would apply. It then has the code of the first entry and the positions, 64 at
+// most, of all entries with that code; what is wrong with the others it does not
+// say.
 func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) (Receipt, error) {
 	b := begin(v, &p, d, height)
 	r := b.apply(0, &BlockTx{Tx: *tx, Checked: true}, nil)
@@ -171,20 +173,21 @@ func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) 
 	if len(r.Entries) == 0 {
 		return r, nil
 	}
-	refused := make(map[int]chain.Code, 1)
+	first := r.Entries[0].Code
+	alike := make([]int, 0, 1) // with that code
 	for i := range r.Entries {
-		if r.Entries[i].Applied() {
+		switch {
+		case r.Entries[i].Applied():
 			return r, nil
-		}
-		if len(refused) < maxPositions {
-			refused[i] = r.Entries[i].Code
+		case r.Entries[i].Code == first && len(alike) < maxPositions:
+			alike = append(alike, i)
 		}
 	}
-	e := chain.Refuse(r.Entries[0].Code, "the entry of channel %d would not apply", r.Entries[0].Index)
+	e := chain.Refuse(first, "the entry of channel %d would not apply", r.Entries[0].Index)
 	if len(r.Entries) > 1 {
-		e = chain.Refuse(r.Entries[0].Code, "none of the %d entries would apply; the first is of channel %d", len(r.Entries), r.Entries[0].Index)
+		e = chain.Refuse(first, "none of the %d entries would apply; the first is of channel %d", len(r.Entries), r.Entries[0].Index)
 	}
-	e.Positions = positions(refused)
+	e.Positions = alike
 	return r, e
 }
 
