@@ -3,9 +3,7 @@ package ledger
 import (
 	"crypto/sha512"
 	"hash"
-	"hash/maphash"
 	"io"
-	"sync"
 
 	"github.com/oasisprotocol/curve25519-voi/curve"
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
@@ -23,7 +21,7 @@ const randomSize = 16
 // share a term, so many vouchers of one payer take little more than half the
 // work. It is used again and again, by one goroutine.
 type equation struct {
-	keys *KeyCache // nil remembers nothing
+	keys Keys // nil remembers nothing
 
 	points  []curve.EdwardsPoint // R of each claim, then each distinct A
 	factors []scalar.Scalar      // of points
@@ -32,9 +30,10 @@ type equation struct {
 	random  []byte
 	hash    hash.Hash
 	digest  [sha512.Size]byte
+	decoded DecodedKey
 }
 
-func newEquation(keys *KeyCache, most int) *equation {
+func newEquation(keys Keys, most int) *equation {
 	return &equation{
 		keys:    keys,
 		points:  make([]curve.EdwardsPoint, 2*most),
@@ -82,7 +81,7 @@ func (q *equation) add(c *Claim, i, used int) (int, bool) {
 	if !known {
 		at = used
 		used++
-		if !q.keys.point(&q.points[at], &c.Key) {
+		if !q.decode(&q.points[at], &c.Key) {
 			return used, false
 		}
 		q.factors[at].Zero()
@@ -119,53 +118,37 @@ func strictPoint(p *curve.EdwardsPoint, encoded []byte) bool {
 	return err == nil && !p.IsSmallOrder()
 }
 
-// KeyCache remembers decoded public keys, which saves a fifth of verifying a
-// signature. What it holds has no influence on any result. Each key has one
-// place, where the next key of that place follows it; nobody can foresee which
-// keys share one. It is safe for concurrent use, and nil remembers nothing.
-type KeyCache struct {
-	seed maphash.Seed
-
-	mu    sync.Mutex
-	slots []keySlot
-}
-
-type keySlot struct {
-	used  bool
+// DecodedKey is a public key that passed Check, ready to verify with.
+type DecodedKey struct {
 	key   PublicKey
 	point curve.EdwardsPoint
 }
 
-// NewKeyCache returns an empty cache of that many places, at 200 bytes each.
-func NewKeyCache(places int) *KeyCache {
-	return &KeyCache{seed: maphash.MakeSeed(), slots: make([]keySlot, max(1, places))}
+// Key returns the key, zero in the zero DecodedKey.
+func (d *DecodedKey) Key() PublicKey { return d.key }
+
+// Keys remembers decoded keys. Nothing depends on how many, or on which.
+type Keys interface {
+	// Load sets d to key and reports true, if it is remembered.
+	Load(key *PublicKey, d *DecodedKey) bool
+	// Store remembers a copy of d.
+	Store(d *DecodedKey)
 }
 
-// point sets p to the point of key, and reports whether the key passes Check.
-func (c *KeyCache) point(p *curve.EdwardsPoint, key *PublicKey) bool {
-	if c == nil {
+// decode sets p to the point of key, and reports whether the key passes Check.
+func (q *equation) decode(p *curve.EdwardsPoint, key *PublicKey) bool {
+	if q.keys == nil {
 		return strictPoint(p, key[:])
 	}
-	slot := &c.slots[maphash.Bytes(c.seed, key[:])%uint64(len(c.slots))]
-	if c.get(slot, p, key) {
+	if q.keys.Load(key, &q.decoded) {
+		p.Set(&q.decoded.point)
 		return true
 	}
 	if !strictPoint(p, key[:]) {
 		return false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	slot.used, slot.key = true, *key
-	slot.point.Set(p)
-	return true
-}
-
-func (c *KeyCache) get(slot *keySlot, p *curve.EdwardsPoint, key *PublicKey) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !slot.used || slot.key != *key {
-		return false
-	}
-	p.Set(&slot.point)
+	q.decoded.key = *key
+	q.decoded.point.Set(p)
+	q.keys.Store(&q.decoded)
 	return true
 }

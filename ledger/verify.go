@@ -40,14 +40,15 @@ func Verify(key PublicKey, message []byte, sig Signature) bool {
 // batch that fails is bisected, so that one bad signature among a thousand
 // costs a few batches and not a thousand single verifications.
 func VerifyBatch(entropy io.Reader, claims []Claim) []int {
-	return (*KeyCache)(nil).VerifyBatch(entropy, claims)
+	return VerifyBatchWith(entropy, claims, nil)
 }
 
-// VerifyBatch is the function of that name, and remembers the claims' keys.
-func (c *KeyCache) VerifyBatch(entropy io.Reader, claims []Claim) []int {
+// VerifyBatchWith is VerifyBatch with keys that are decoded once, which saves a
+// fifth of the work if most are remembered. keys may be nil.
+func VerifyBatchWith(entropy io.Reader, claims []Claim, keys Keys) []int {
 	b := batch{entropy: entropy, single: strict()}
 	if len(claims) > leafSize {
-		b.equation = newEquation(c, min(len(claims), BatchSize))
+		b.equation = newEquation(keys, min(len(claims), BatchSize))
 	}
 	for from := 0; from < len(claims); from += BatchSize {
 		to := min(from+BatchSize, len(claims))

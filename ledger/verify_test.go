@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"testing"
@@ -233,12 +232,10 @@ func inBatch(c ledger.Claim, n int) bool {
 	claims := goodClaims(n)
 	claims[n/2] = c
 	bad := ledger.VerifyBatch(rand.Reader, claims)
-	for _, places := range []int{1, 50, 10_000} {
-		cache := ledger.NewKeyCache(places)
-		for range 3 {
-			if again := cache.VerifyBatch(rand.Reader, claims); !slices.Equal(again, bad) {
-				panic(fmt.Sprintf("bad = %v, with %d keys remembered %v", bad, places, again))
-			}
+	keys := memory{}
+	for range 3 {
+		if again := ledger.VerifyBatchWith(rand.Reader, claims, keys); !slices.Equal(again, bad) {
+			panic(fmt.Sprintf("bad = %v, with keys remembered %v", bad, again))
 		}
 	}
 	switch {
@@ -250,6 +247,16 @@ func inBatch(c ledger.Claim, n int) bool {
 		panic(fmt.Sprintf("bad = %v, only %d may be", bad, n/2))
 	}
 }
+
+// memory remembers all keys.
+type memory map[ledger.PublicKey]ledger.DecodedKey
+
+func (m memory) Load(key *ledger.PublicKey, d *ledger.DecodedKey) (ok bool) {
+	*d, ok = m[*key]
+	return ok
+}
+
+func (m memory) Store(d *ledger.DecodedKey) { m[d.Key()] = *d }
 
 func goodClaims(n int) []ledger.Claim {
 	claims := make([]ledger.Claim, n)
@@ -290,7 +297,7 @@ func TestVerifyBatchFindsExactlyTheBadOnes(t *testing.T) {
 func TestBatchesAgreeWithSingles(t *testing.T) {
 	t.Parallel()
 	twisted := twistedVectors(t)
-	cache := ledger.NewKeyCache(8)
+	keys := memory{}
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(9, 60).Draw(rt, "n")
 		claims := make([]ledger.Claim, n)
@@ -318,8 +325,8 @@ func TestBatchesAgreeWithSingles(t *testing.T) {
 				want = append(want, i)
 			}
 		}
-		for _, verify := range []func(io.Reader, []ledger.Claim) []int{ledger.VerifyBatch, cache.VerifyBatch} {
-			if diff := cmp.Diff(want, append([]int{}, verify(rand.Reader, claims)...)); diff != "" {
+		for _, known := range []ledger.Keys{nil, keys} {
+			if diff := cmp.Diff(want, append([]int{}, ledger.VerifyBatchWith(rand.Reader, claims, known)...)); diff != "" {
 				rt.Fatalf("bad indexes (-want +got):\n%s", diff)
 			}
 		}
@@ -379,13 +386,11 @@ func BenchmarkVerifyBatch(b *testing.B) {
 			k, message := ledger.NewPrivateKey(seed), fmt.Appendf(nil, "%0150d", i)
 			claims[i] = ledger.Claim{Key: k.Public(), Message: message, Signature: k.Sign(message)}
 		}
-		for name, verify := range map[string]func(io.Reader, []ledger.Claim) []int{
-			"": ledger.VerifyBatch, ", remembered": ledger.NewKeyCache(1 << 14).VerifyBatch,
-		} {
+		for name, known := range map[string]ledger.Keys{"": nil, ", remembered": memory{}} {
 			b.Run(fmt.Sprintf("%d keys%s", keys, name), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if bad := verify(rand.Reader, claims); bad != nil {
+					if bad := ledger.VerifyBatchWith(rand.Reader, claims, known); bad != nil {
 						b.Fatal(bad)
 					}
 				}

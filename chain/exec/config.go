@@ -74,7 +74,7 @@ type Config struct {
 	// Remembered is how many records are known to be checked, at about 40
 	// bytes each.
 	Remembered int
-	// Keys is how many decoded public keys are remembered, at 200 bytes each.
+	// Keys is how many decoded public keys are remembered, at 192 bytes each.
 	Keys int
 	// Submits and SubmitBytes bound concurrent calls of Submit and the size of
 	// their records, which is work for the signatures' queue: 100 KB are some

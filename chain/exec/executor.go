@@ -79,7 +79,7 @@ func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog
 		cfg: cfg, layer: l, genesis: genesis, params: genesis.Params, log: log,
 		domain:   chain.Domain{Network: cmp.Or(cfg.Network, genesis.Hash()), Chain: ledger.MainChain},
 		secret:   newSecret(),
-		verifier: &verifier{workers: cfg.Workers, keys: ledger.NewKeyCache(cfg.Keys), now: cfg.Now},
+		verifier: &verifier{workers: cfg.Workers, keys: newKeyCache(cfg.Keys), now: cfg.Now},
 		records:  newSeen(cfg.Remembered),
 		claims:   newSeen(cfg.Remembered),
 		pool:     newPool(cfg),

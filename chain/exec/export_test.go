@@ -1,6 +1,12 @@
 package exec
 
-import "github.com/tributary-network/tributary/chain/settlement"
+import (
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// NewKeys is newKeyCache.
+func NewKeys(places int) ledger.Keys { return newKeyCache(places) }
 
 // For the fuzz targets of the index's decoders.
 

@@ -18,7 +18,7 @@ const leastSplit = ledger.BatchSize / 2
 // for concurrent use; each call runs its own goroutines and waits for them.
 type verifier struct {
 	workers int
-	keys    *ledger.KeyCache
+	keys    *keyCache
 	now     func() time.Time
 
 	signatures atomic.Uint64
@@ -40,7 +40,7 @@ func (v *verifier) verify(claims []ledger.Claim) []int {
 	}
 	var bad []int
 	if batches == 1 {
-		bad = v.keys.VerifyBatch(rand.Reader, claims)
+		bad = ledger.VerifyBatchWith(rand.Reader, claims, v.keys)
 	} else {
 		bad = v.parallel(claims, batches)
 	}
@@ -80,7 +80,7 @@ func (v *verifier) parallel(claims []ledger.Claim, batches int) []int {
 					return
 				}
 				from := min(i*size, len(claims))
-				bad := v.keys.VerifyBatch(rand.Reader, claims[from:min(from+size, len(claims))])
+				bad := ledger.VerifyBatchWith(rand.Reader, claims[from:min(from+size, len(claims))], v.keys)
 				for j := range bad {
 					bad[j] += from
 				}
