@@ -240,12 +240,17 @@ func (e *Executor) Commit() (retainHeight uint64, err error) {
 func (e *Executor) committed(p *prepared) {
 	height := p.block.Height
 	used := make([]slot, 0, len(p.records))
+	var failed []ledger.Hash
 	for i := range p.result.Receipts {
-		if r := p.records[i]; r.refused == nil && consumed(&p.result.Receipts[i]) {
+		switch r, receipt := p.records[i], &p.result.Receipts[i]; {
+		case r.refused != nil:
+		case consumed(receipt):
 			used = append(used, r.slot())
+		case aboutRecord(r, receipt):
+			failed = append(failed, r.tx.Hash)
 		}
 	}
-	e.pool.committed(height, p.block.Txs, used)
+	e.pool.committed(height, p.block.Txs, used, failed)
 	rebroadcast := e.cfg.RebroadcastBlocks
 	if p.size() > e.params.MaxBlockBytes/2 {
 		rebroadcast = e.cfg.MaxAge // what waits is not lost but queueing

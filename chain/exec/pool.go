@@ -295,8 +295,9 @@ func (p *pool) usage() (bundles, records int, size int64) {
 
 // committed removes the bundles of a block that is now the head, those none of
 // whose records can execute any more, and those that are too old. used are the
-// slots of the block's records.
-func (p *pool) committed(height uint64, raw [][]byte, used []slot) {
+// slots that the block's records used up, and failed its other records: they had
+// their turn.
+func (p *pool) committed(height uint64, raw [][]byte, used []slot, failed []ledger.Hash) {
 	keys := make([]uint64, len(raw))
 	for i := range raw {
 		keys[i] = p.keyOf(raw[i])
@@ -309,10 +310,13 @@ func (p *pool) committed(height uint64, raw [][]byte, used []slot) {
 		}
 	}
 	for _, s := range used {
-		if h := p.slots[s]; h != nil {
-			for _, at := range slices.Clone(h.places) {
-				p.kill(at)
-			}
+		for _, at := range p.places(s) {
+			p.kill(at)
+		}
+	}
+	for _, hash := range failed {
+		for _, at := range p.placesOf(hash) {
+			p.kill(at)
 		}
 	}
 	for _, b := range p.bundles {
@@ -347,15 +351,28 @@ func (p *pool) kill(at place) {
 func (p *pool) evict(hash ledger.Hash) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s, ok := p.byHash[hash]
-	if !ok {
-		return
-	}
-	for _, at := range slices.Clone(p.slots[s].places) {
-		if at.b.own && at.record().tx.Hash == hash {
+	for _, at := range p.placesOf(hash) {
+		if at.b.own {
 			p.remove(at.b)
 		}
 	}
+}
+
+// places returns a copy of where the records of a slot are.
+func (p *pool) places(s slot) []place {
+	if h := p.slots[s]; h != nil {
+		return slices.Clone(h.places)
+	}
+	return nil
+}
+
+// placesOf returns where a record is.
+func (p *pool) placesOf(hash ledger.Hash) []place {
+	s, ok := p.byHash[hash]
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(p.places(s), func(at place) bool { return at.record().tx.Hash != hash })
 }
 
 // remove takes b out. The caller holds mu.

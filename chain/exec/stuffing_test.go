@@ -83,6 +83,26 @@ func TestExecutedRecordsAreNotProposedAgain(t *testing.T) {
 	}
 }
 
+// TestARecordHasOneTurn: one that a block took to no effect is not proposed again,
+// though the block did not have its bundle as a whole.
+func TestARecordHasOneTurn(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, &network{}, genesisOf(3, settlement.LocalParams()), exec.Config{}, false)
+	d := n.exec.Domain()
+	rich, poor := accountOf(0), accountOf(9)
+	n.force([][]byte{chain.EncodeRecords([][]byte{rich.transfer(d, poor.addr, 100)})})
+	paid, unpaid := rich.transfer(d, addrOf(1), 1), poor.transfer(d, addrOf(1), 1)
+	n.bundleOf(paid, unpaid)
+	n.force([][]byte{chain.EncodeRecords([][]byte{paid, poor.transfer(d, addrOf(1), 75)})}) // which leaves less than a fee
+	n.step()
+	if ok, dead := n.tally(); ok != 0 || dead != 1 {
+		t.Fatalf("%d records had an effect and %d had none, want 0 and 1", ok, dead)
+	}
+	if s := n.exec.Stats(); s.PoolBundles != 0 || len(n.propose()) != 0 {
+		t.Errorf("%d bundles are left", s.PoolBundles)
+	}
+}
+
 // TestABundleCannotRepeatItself: neither a record, nor a nonce, nor money.
 func TestABundleCannotRepeatItself(t *testing.T) {
 	t.Parallel()
