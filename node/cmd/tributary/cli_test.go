@@ -95,6 +95,7 @@ func TestExitCodes(t *testing.T) {
 		{"health of two", []string{"health", "--node", nobody, "--address", nobody}, exitUsage, "exclude"},
 		{"no test network", []string{"testnet", "status"}, exitUnavailable, "no test network runs"},
 		{"no test network's faucet", []string{"testnet", "faucet", "alice"}, exitUnavailable, "no test network runs"},
+		{"no test network's logs", []string{"testnet", "logs"}, exitNotFound, "tributary testnet up"},
 		{"ephemeral processes", []string{"testnet", "up", "--ephemeral", "--processes"}, exitUsage, "exclude"},
 		{"ephemeral kept", []string{"testnet", "up", "--ephemeral", "--keep"}, exitUsage, "exclude"},
 		{"public test network", []string{"testnet", "up", "--network", "main"}, exitError, "local"},

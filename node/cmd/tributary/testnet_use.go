@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,6 +183,9 @@ func (c *cli) testnetLogsCommand() *cobra.Command {
 				return err
 			}
 			l, err := testnet.Open(dir)
+			if errors.Is(err, fs.ErrNotExist) {
+				return exitf(exitNotFound, "there is no test network in %s; 'tributary testnet up' makes one", dir)
+			}
 			if err != nil {
 				return err
 			}
