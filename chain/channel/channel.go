@@ -40,6 +40,9 @@ const (
 	// FinaliseLimit is how many channels one block finalises at most; what
 	// remains is finalised by the next blocks.
 	FinaliseLimit = 1000
+	// FinaliseLanes is how many lanes beside lane 0 the channels have together
+	// that one block finalises. It is at least Lanes.
+	FinaliseLanes = 4096
 )
 
 // Lane is what has been redeemed on one lane.

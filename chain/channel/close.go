@@ -73,11 +73,12 @@ func (c *Context) checkAgreement(r row, cc *CoopClose, valid bool) error {
 	return nil
 }
 
-// Finalise is T7: it closes up to FinaliseLimit channels whose deadline has
-// come, ascending by deadline, then index. It runs after a block's
-// transactions, so that the block in which a deadline falls still redeems.
+// Finalise is T7: it closes channels whose deadline has come, ascending by
+// deadline, then index, until the next would exceed FinaliseLimit or
+// FinaliseLanes. It runs after a block's transactions, so that the block in which
+// a deadline falls still redeems.
 func (c *Context) Finalise() []Event {
-	indexes := due(c.State, c.Clock, FinaliseLimit)
+	indexes := due(c.State, c.Clock)
 	if len(indexes) == 0 {
 		return nil
 	}

@@ -61,6 +61,12 @@ func FuzzDecodeLane(f *testing.F) {
 	canonical(f, seed.Encode(), channel.DecodeLane, (*channel.Lane).Encode)
 }
 
+func FuzzDecodeDirectory(f *testing.F) {
+	seed := channel.Directory{{Lane: 1, Row: 7}, {Lane: 63, Row: 2}}
+	f.Add([]byte{2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1})
+	canonical(f, seed.Encode(), channel.DecodeDirectory, func(d *channel.Directory) []byte { return d.Encode() })
+}
+
 func FuzzDecodeCounters(f *testing.F) {
 	seed := channel.Counters{Channels: 1, Lanes: 2, Open: 3}
 	canonical(f, seed.Encode(), channel.DecodeCounters, (*channel.Counters).Encode)

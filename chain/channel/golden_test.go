@@ -120,6 +120,7 @@ func TestGolden(t *testing.T) {
 	put("lane row", ch.Lane0.Encode())
 	n := channel.Counters{Channels: 1, Lanes: 2, Open: 3}
 	put("counters", n.Encode())
+	put("lane directory", channel.Directory{{Lane: 1, Row: 1 << 40}, {Lane: 63, Row: 2}}.Encode())
 	for i, w := range channel.HashChain(ledger.HashOf("tip"), 3) {
 		put(fmt.Sprintf("hash chain w%d", i), w[:])
 	}

@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"encoding/binary"
 	"fmt"
 	"iter"
 	"math/bits"
@@ -91,7 +90,7 @@ func Deadlines(v chain.View, from, to uint64) iter.Seq2[uint64, uint64] {
 // the queue at its deadline and nothing else does; no lane lacks its channel; the
 // counters count. It returns what all channels hold.
 func Audit(v chain.View) (escrow, rent ledger.Amount, err error) {
-	table, open, lanes := Channels(), uint64(0), 0
+	table, open, lanes, directories := Channels(), uint64(0), 0, 0
 	n := ReadCounters(v)
 	for key, encoded := range v.Range([]byte{prefixChannel}) {
 		index, err := table.Index(key)
@@ -104,7 +103,10 @@ func Audit(v chain.View) (escrow, rent ledger.Amount, err error) {
 		e, r := Held(encoded)
 		escrow, rent = escrow+e, rent+r
 		open++
-		lanes += bits.OnesCount64(row(encoded).uint64(offLanesUsed) >> 1)
+		if used := row(encoded).furtherLanes(); used != 0 {
+			lanes += bits.OnesCount64(used)
+			directories++
+		}
 		if index >= n.Channels {
 			return 0, 0, fmt.Errorf("channel %d exists, %d were ever opened", index, n.Channels)
 		}
@@ -112,7 +114,7 @@ func Audit(v chain.View) (escrow, rent ledger.Amount, err error) {
 	if n.Open != open {
 		return 0, 0, fmt.Errorf("%d channels are open, the counter says %d", open, n.Open)
 	}
-	if err := auditOrphans(v, open, lanes); err != nil {
+	if err := auditOrphans(v, open, lanes, directories); err != nil {
 		return 0, 0, err
 	}
 	return escrow, rent, nil
@@ -120,7 +122,7 @@ func Audit(v chain.View) (escrow, rent ledger.Amount, err error) {
 
 // auditOrphans checks that there are no deadlines and lanes beside those of the
 // open channels, which are known to be there.
-func auditOrphans(v chain.View, open uint64, lanes int) error {
+func auditOrphans(v chain.View, open uint64, lanes, directories int) error {
 	queued, rows, keys := 0, 0, 0
 	for _, bitmap := range v.Range([]byte{prefixDeadline}) {
 		for _, b := range bitmap {
@@ -130,11 +132,12 @@ func auditOrphans(v chain.View, open uint64, lanes int) error {
 	for range v.Range([]byte{prefixLane}) {
 		rows++
 	}
-	for range v.Range([]byte{prefixLaneRow}) {
+	for range v.Range([]byte{prefixDirectory}) {
 		keys++
 	}
-	if uint64(queued) != open || rows != lanes || keys != lanes {
-		return fmt.Errorf("%d open channels with %d lanes have %d deadlines, %d lane rows and %d lane keys", open, lanes, queued, rows, keys)
+	if uint64(queued) != open || rows != lanes || keys != directories {
+		return fmt.Errorf("%d open channels, %d of them with %d lanes, have %d deadlines, %d lane rows and %d directories",
+			open, directories, lanes, queued, rows, keys)
 	}
 	return nil
 }
@@ -145,17 +148,18 @@ func auditRow(v chain.View, index uint64, encoded []byte) error {
 		return err
 	}
 	lanes := c.Lane0.Redeemed
-	for used := c.LanesUsed >> 1 << 1; used != 0; used &= used - 1 {
-		lane := uint8(bits.TrailingZeros64(used))
-		at := v.Get(laneKey(index, lane))
-		if len(at) != 8 {
-			return fmt.Errorf("lane %d: %w", lane, rowError("lane number", len(at), 8))
-		}
-		l, err := DecodeLane(v.Get(LaneRows().Key(binary.BigEndian.Uint64(at))))
+	if used := c.LanesUsed >> 1 << 1; used != 0 {
+		d, err := directoryAt(v, index, used)
 		if err != nil {
-			return fmt.Errorf("lane %d: %w", lane, err)
+			return err
 		}
-		lanes += l.Redeemed
+		for _, p := range d {
+			l, err := DecodeLane(v.Get(LaneRows().Key(p.Row)))
+			if err != nil {
+				return fmt.Errorf("lane %d: %w", p.Lane, err)
+			}
+			lanes += l.Redeemed
+		}
 	}
 	if lanes != c.Redeemed || c.Redeemed > c.Deposit {
 		return fmt.Errorf("lanes add up to %d, redeemed is %d of a deposit of %d", uint64(lanes), uint64(c.Redeemed), uint64(c.Deposit))

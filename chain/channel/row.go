@@ -45,6 +45,9 @@ func (r row) voucherKey() ledger.PublicKey  { return ledger.PublicKey(r[offVouch
 func (r row) closing() bool                 { return r.uint64(offCloseAt) != 0 }
 func (r row) challenge() uint64             { return uint64(binary.BigEndian.Uint32(r[offChallenge:])) }
 
+// furtherLanes returns the set of lanes from 1 to 63 that were used.
+func (r row) furtherLanes() uint64 { return r.uint64(offLanesUsed) >> 1 << 1 }
+
 func (r row) deadline() uint64 {
 	expires, closeAt := r.uint64(offExpiresAt), r.uint64(offCloseAt)
 	if closeAt != 0 {

@@ -3,6 +3,7 @@ package channel_test
 import (
 	"errors"
 	"math/big"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -158,5 +159,35 @@ func TestIDs(t *testing.T) {
 		change(&q)
 		note("another "+name, channel.ID(testDomain, payer, 5, 0, &q))
 		note("a roll-over with another "+name, channel.RolloverID(ref().ID, &q))
+	}
+}
+
+// TestDirectoryRefuses: one directory has one encoding.
+func TestDirectoryRefuses(t *testing.T) {
+	t.Parallel()
+	place := func(lane uint8) []byte { return []byte{lane, 0, 0, 0, 0, 0, 0, 0, lane} }
+	var all channel.Directory
+	for lane := uint8(1); lane < channel.Lanes; lane++ {
+		all = append(all, channel.Place{Lane: lane, Row: 1 << lane})
+	}
+	full := all.Encode()
+	if d, err := channel.DecodeDirectory(full); err != nil || len(full) != channel.MaxDirectorySize || !slices.Equal(d, all) {
+		t.Errorf("all lanes in %d bytes: %v, %v", len(full), d, err)
+	}
+	for _, row := range []struct {
+		name string
+		b    []byte
+	}{
+		{"none", nil},
+		{"cut off", place(1)[:8]},
+		{"lane 0", place(0)},
+		{"lane 64", place(channel.Lanes)},
+		{"a lane twice", slices.Concat(place(2), place(2))},
+		{"descending", slices.Concat(place(3), place(2))},
+		{"too long", append(slices.Clone(full), place(63)...)},
+	} {
+		if d, err := channel.DecodeDirectory(row.b); err == nil {
+			t.Errorf("%s: decoded as %v", row.name, d)
+		}
 	}
 }

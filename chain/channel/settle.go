@@ -15,11 +15,14 @@ type Settled struct {
 	// channel; Bytes that of all entries. A transaction fills the reserved lane
 	// with Urgent/Bytes of its size.
 	Urgent, Bytes int
+	// UrgentCloses is how many urgent channels the batch moved money of and
+	// closed.
+	UrgentCloses int
 }
 
 // Settle is T4 and T5 for every entry of a batch, in order. The payee is
 // credited once. bad gives the code, BAD_SIGNATURE or BAD_PREIMAGE, of the
-// positions that Claims or the verification of its claims found wrong. Close
+// positions that Batch.Needs or the verification of its needs found wrong. Close
 // flags take effect as they stand: the caller has checked the payee's authority.
 //
 // An entry that is refused leaves the others alone, with one exception: a
@@ -62,7 +65,7 @@ func (s *Settled) Abort() {
 		}
 		*e = EntryResult{Index: e.Index, Lane: e.Lane, Code: e.Code}
 	}
-	s.Events, s.Paid, s.Burned, s.Urgent = nil, 0, 0, 0
+	s.Events, s.Paid, s.Burned, s.Urgent, s.UrgentCloses = nil, 0, 0, 0, 0
 }
 
 // settling is a batch under way.
@@ -124,6 +127,9 @@ func (s *settling) channel(from, to int) {
 				s.out.Urgent += entries[i].Size()
 			}
 		}
+		if results[last].Closed && r.patches(stored) {
+			s.out.UrgentCloses++
+		}
 	}
 }
 
@@ -156,10 +162,13 @@ func (s *settling) redeem(r, stored row, e *Entry, res *EntryResult, position in
 		res.Code = chain.CodePartial
 	}
 	used, bit := r.uint64(offLanesUsed), uint64(1)<<e.Lane
-	if e.Lane == 0 {
+	switch {
+	case e.Lane == 0:
 		lane.put(r[offLane0:])
-	} else {
-		putLane(s.State, &lane, e.Index, e.Lane, at, used&bit == 0)
+	case used&bit == 0:
+		addLane(s.State, r, &lane, e.Index, e.Lane)
+	default:
+		s.State.Set(LaneRows().Key(at), lane.Encode())
 	}
 	r.putUint64(offLanesUsed, used|bit)
 	r.putUint64(offRedeemed, uint64(total+paid))

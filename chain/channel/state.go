@@ -13,7 +13,9 @@ import (
 //
 //	'C' | index u64                    dense: the channel's row, RowSize bytes
 //	'L' | row u64                      dense: a lane from 1 to 63, LaneRowSize bytes
-//	'l' | index u64 | lane u8          the lane's row u64
+//	'l' | index u64                    where the channel's lanes from 1 to 63 are:
+//	                                   lane u8 | row u64 each, ascending by lane;
+//	                                   no key if there are none
 //	'd' | deadline u64 | group u64     bitmap of 1,024 bits: bit i (from the top
 //	                                   of byte 0) is channel group*1024+i
 //	'n'                                counters: channels ever opened u64, lane
@@ -21,16 +23,15 @@ import (
 //
 // A channel's lane 0 lives in its row. Row numbers are never used again.
 const (
-	prefixChannel  = 'C'
-	prefixLane     = 'L'
-	prefixLaneRow  = 'l'
-	prefixDeadline = 'd'
-	prefixCounters = 'n'
+	prefixChannel   = 'C'
+	prefixLane      = 'L'
+	prefixDirectory = 'l'
+	prefixDeadline  = 'd'
+	prefixCounters  = 'n'
 
 	groupBits    = 10
 	bitmapSize   = 1 << groupBits / 8
 	deadlineSize = 17
-	laneKeySize  = 10
 )
 
 // Channels is the dense table of channels.
@@ -128,60 +129,10 @@ func rowAt(v chain.View, index uint64) row {
 	return b
 }
 
-// laneOf returns a lane of the channel with row r, and the row of the lane
-// table that holds it, valid if the lane is not 0 and was used.
-func laneOf(v chain.View, r row, index uint64, lane uint8) (Lane, uint64) {
-	switch {
-	case lane == 0:
-		return laneAt(r[offLane0:]), 0
-	case r.uint64(offLanesUsed)>>lane&1 == 0:
-		return Lane{}, 0
-	}
-	at := laneRow(v, index, lane)
-	l, err := DecodeLane(v.Get(LaneRows().Key(at)))
-	if err != nil {
-		panic(fmt.Errorf("lane %d of channel %d: %w", lane, index, err))
-	}
-	return l, at
-}
-
-func laneRow(v chain.View, index uint64, lane uint8) uint64 {
-	b := v.Get(laneKey(index, lane))
-	if len(b) != 8 {
-		panic(fmt.Errorf("lane %d of channel %d: %w", lane, index, rowError("lane number", len(b), 8)))
-	}
-	return binary.BigEndian.Uint64(b)
-}
-
-func laneKey(index uint64, lane uint8) []byte {
-	k := make([]byte, laneKeySize)
-	k[0] = prefixLaneRow
-	binary.BigEndian.PutUint64(k[1:], index)
-	k[9] = lane
-	return k
-}
-
-// putLane stores a lane other than 0, in its row at or, if the lane is new, in
-// the next row.
-func putLane(o *chain.Overlay, l *Lane, index uint64, lane uint8, at uint64, fresh bool) {
-	if fresh {
-		n := ReadCounters(o)
-		at = n.Lanes
-		n.Lanes++
-		o.Set(CountersKey(), n.Encode())
-		o.Set(laneKey(index, lane), binary.BigEndian.AppendUint64(nil, at))
-	}
-	o.Set(LaneRows().Key(at), l.Encode())
-}
-
 // erase deletes the record of channel index, whose present row is r, its lanes
 // and its deadline, and counts it out.
 func erase(o *chain.Overlay, index uint64, r row) {
-	for used := r.uint64(offLanesUsed) >> 1 << 1; used != 0; used &= used - 1 {
-		lane := uint8(bits.TrailingZeros64(used))
-		o.Delete(LaneRows().Key(laneRow(o, index, lane)))
-		o.Delete(laneKey(index, lane))
-	}
+	eraseLanes(o, r, index)
 	unschedule(o, r.deadline(), index)
 	o.Delete(Channels().Key(index))
 }
@@ -242,12 +193,14 @@ func flip(o *chain.Overlay, deadline, index uint64) {
 	o.Delete(key)
 }
 
-// due returns up to limit channels whose deadline is at most clock, ascending
-// by deadline, then index.
-func due(v chain.View, clock uint64, limit int) []uint64 {
+// due returns the channels whose deadline is at most clock, ascending by
+// deadline, then index, as many as one block finalises.
+func due(v chain.View, clock uint64) []uint64 {
 	var indexes []uint64
+	lanes := 0
 	for _, index := range Deadlines(v, 0, clock) {
-		if len(indexes) == limit {
+		lanes += bits.OnesCount64(rowAt(v, index).furtherLanes())
+		if len(indexes) == FinaliseLimit || lanes > FinaliseLanes {
 			break
 		}
 		indexes = append(indexes, index)

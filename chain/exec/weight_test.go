@@ -29,7 +29,6 @@ type scales struct {
 type tally struct {
 	bytes, writes int64 // of the batch, as the main store counts them
 	weight        int64 // of state and index, tree nodes and the block's own excepted
-	lanes         int64 // weight of deleted lanes
 }
 
 func (s *scales) NewBatch() kv.Batch { return &weighedBatch{Batch: s.Store.NewBatch(), s: s} }
@@ -42,22 +41,20 @@ type weighedBatch struct {
 }
 
 func (b *weighedBatch) Set(key, value []byte) error {
-	b.add(key, len(value), false)
+	b.add(key, len(value))
 	return b.Batch.Set(key, value)
 }
 
 func (b *weighedBatch) Delete(key []byte) error {
-	b.add(key, 0, true)
+	b.add(key, 0)
 	return b.Batch.Delete(key)
 }
 
-func (b *weighedBatch) add(key []byte, value int, deleted bool) {
+func (b *weighedBatch) add(key []byte, value int) {
 	size := badgerkv.Main("x").EntrySize(len(key), value)
 	b.bytes, b.writes = b.bytes+size, b.writes+1
 	state, index := bytes.HasPrefix(key, []byte("s/d")), bytes.HasPrefix(key, []byte("i/"))
 	switch name := key[min(len(key)-1, 2):]; {
-	case state && deleted && (key[3] == 'L' || key[3] == 'l'):
-		b.lanes += max(size, 96)
 	case state && len(key) == 4, index && (name[0] == 'b' || name[0] == 'p' || name[0] == 'n'):
 		// once in a block
 	case state, index:
@@ -72,9 +69,10 @@ func (b *weighedBatch) Commit(sync bool) error {
 	return b.Batch.Commit(sync)
 }
 
-// finaliseWeight is that of a channel closed by the chain, without its lanes: its
-// row, its deadline, its payer's row, what the index keeps.
-const finaliseWeight = 296 + 160 + 96 + 139
+// finaliseWeight is that of a channel closed by the chain, its lanes included: its
+// row, its deadline, its payer's row, what the index keeps, 63 lanes and where
+// they are.
+const finaliseWeight = 296 + 160 + 96 + 139 + 64*96
 
 // weightOf is the weight of a block's records.
 func weightOf(tb testing.TB, d chain.Domain, txs [][]byte) (weight int64) {
@@ -123,9 +121,94 @@ func TestWeightBoundsWhatIsWritten(t *testing.T) {
 			written, allowed = written+s.last.weight, allowed+limit
 		}
 	}
-	if t.Logf("%d of a weight of %d were written", written, allowed); written < allowed/4 {
+	// Every close counts with 63 lanes, and worlds use three.
+	if t.Logf("%d of a weight of %d were written", written, allowed); written < allowed/6 {
 		t.Errorf("the bound of %d is far from the %d written", allowed, written)
 	}
+}
+
+// TestWeightBoundsManyLanes uses all lanes of some channels, in one go and one by
+// one, and closes them in every way.
+func TestWeightBoundsManyLanes(t *testing.T) {
+	t.Parallel()
+	n := &node{t: t, net: &network{}, gen: genesisOf(2, settlement.LocalParams()), arrived: make(chan struct{}, 1)}
+	s := &scales{Store: memkv.New()}
+	n.store = s
+	n.open(exec.Config{})
+	if _, err := n.exec.InitChain(nil); err != nil {
+		t.Fatal(err)
+	}
+	const channels, short = 4, 80
+	d, payer, payee, key := n.exec.Domain(), accountOf(0), accountOf(1), keyOf(1<<20)
+	var o channel.Open
+	var ids []ledger.Hash
+	for i := range channels {
+		p := channel.OpenParams{Payee: payee.addr, VoucherKey: key.Public(), Deposit: 1_000, ExpiresAt: 1_000, Challenge: 5}
+		if i == 0 {
+			p.ExpiresAt = short
+		}
+		o.Channels = append(o.Channels, p)
+		ids = append(ids, channel.ID(d, payer.addr, payer.nonce, uint16(i), &p))
+	}
+	settle := func(entries ...channel.Entry) []byte {
+		b := channel.Batch{Payee: payee.addr, Entries: entries}
+		return payee.tx(d, chain.KindSettle, b.Encode())
+	}
+	claim := func(i int, lane uint8, cumulative ledger.Amount) channel.Entry {
+		e := channel.Entry{Index: uint64(i), Lane: lane, Claim: channel.ClaimVoucher, Cumulative: cumulative}
+		e.Signature = key.Sign(e.Signed(d, ids[i]))
+		return e
+	}
+	commit := func(name string, least, more int64, records ...[]byte) {
+		t.Helper()
+		var txs [][]byte
+		for _, r := range records {
+			txs = append(txs, chain.EncodeRecords([][]byte{r}))
+		}
+		limit := weightOf(t, d, txs) + more
+		n.force(txs)
+		if s.last.weight > limit || s.last.weight < least {
+			t.Errorf("%s: writes of weight %d, want %d to %d", name, s.last.weight, least, limit)
+		}
+		res, err := n.exec.BlockResult(n.height())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range res.Receipts {
+			if code := res.Receipts[i].Code; code != chain.CodeOK {
+				t.Fatalf("%s: record %d: %v", name, i, code)
+			}
+		}
+	}
+	commit("open", 0, 0, payer.tx(d, chain.KindOpenChannels, o.Encode()))
+	var all []channel.Entry
+	for i := range channels - 1 {
+		for lane := range uint8(channel.Lanes) {
+			all = append(all, claim(i, lane, 1))
+		}
+	}
+	commit("all lanes at once", 3*63*96, 0, settle(all...))
+	for lane := uint8(channel.Lanes - 1); lane > 0; lane-- {
+		commit("one lane", 300, 0, settle(claim(channels-1, lane, 1)))
+	}
+	for n.height() < short-2 {
+		commit("nothing", 0, 0)
+	}
+	commit("used again, once", 300, 0, settle(claim(2, 9, 2)))
+	const lanes = 63 * 96
+	for n.height() < short {
+		commit("finalised", lanes, finaliseWeight)
+	}
+	closed := claim(2, 9, 3)
+	closed.Close = true
+	commit("closes", 2*lanes, 0, settle(channel.Entry{Index: 1, Close: true}, closed))
+	c := channel.CoopClose{
+		Channel: channel.Ref{Index: 3, ID: ids[3]}, Final: 100, ValidUntil: 1_000,
+		PayerKey: payer.key.Public(), PayeeKey: payee.key.Public(),
+	}
+	terms := c.Terms()
+	c.PayerSig, c.PayeeSig = payer.key.Sign(terms.Signed(d)), payee.key.Sign(terms.Signed(d))
+	commit("cooperative close", lanes, 0, payer.tx(d, chain.KindCoopClose, c.Encode()))
 }
 
 // heavy is a node on a main store whose commits are weighed.
@@ -383,7 +466,7 @@ func TestWeightIsEnforcedEverywhere(t *testing.T) {
 		}
 		return who.tx(d, chain.KindSettle, b.Encode())
 	}
-	alone := closes(l.payee, 6_000)
+	alone := closes(l.payee, 600)
 	if _, err := n.exec.Submit(t.Context(), alone); codeOf(t, err) != chain.CodeTooLarge {
 		t.Errorf("Submit: %v", err)
 	}
@@ -393,7 +476,7 @@ func TestWeightIsEnforcedEverywhere(t *testing.T) {
 	if err := n.exec.Check(chain.EncodeRecords([][]byte{alone}), false); codeOf(t, err) != chain.CodeTooLarge {
 		t.Errorf("Check of a record: %v", err)
 	}
-	together := chain.EncodeRecords([][]byte{closes(l.payee, 4_000), closes(l.payee, 4_000)})
+	together := chain.EncodeRecords([][]byte{closes(l.payee, 400), closes(l.payee, 400)})
 	if err := n.exec.Check(together, false); codeOf(t, err) != chain.CodeTooLarge {
 		t.Errorf("Check of a bundle: %v", err)
 	}
@@ -405,7 +488,7 @@ func TestWeightIsEnforcedEverywhere(t *testing.T) {
 	l.payee.nonce -= 3
 	var statuses []exec.Status
 	for range 7 {
-		statuses = append(statuses, n.submit(closes(l.payee, 2_000)))
+		statuses = append(statuses, n.submit(closes(l.payee, 200)))
 	}
 	start := n.height()
 	for _, s := range statuses {

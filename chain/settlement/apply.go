@@ -310,10 +310,11 @@ func (b *block) reject(r *Receipt, err error) {
 }
 
 // refuse makes r the receipt of a transaction that a rule refused: of its fee it
-// pays TxFee only.
+// pays TxFee only, but a batch pays for all its entries, since their signatures
+// were verified.
 func (b *block) refuse(r *Receipt, row uint64, err error) {
 	b.refusal = r.refuse(err)
-	if r.Fee > b.params.TxFee {
+	if r.Kind != chain.KindSettle && r.Fee > b.params.TxFee {
 		b.bank.repay(row, r.Fee-b.params.TxFee)
 		r.Fee = b.params.TxFee
 	}
@@ -343,7 +344,7 @@ func (b *block) settle(r *Receipt, tx *chain.Tx, batch *channel.Batch, v *verdic
 	}
 	r.Entries, r.Paid, r.Burned = done.Entries, done.Paid, done.Burned
 	r.ResultsRoot = rootOf(EntryLeaves(done.Entries))
-	b.urgent += int64(len(tx.Raw)) * int64(done.Urgent) / int64(done.Bytes)
+	b.urgent += int64(len(tx.Raw))*int64(done.Urgent)/int64(done.Bytes) + int64(done.UrgentCloses)*closeRoom
 	return done.Events, complete, nil
 }
 

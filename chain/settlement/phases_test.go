@@ -190,6 +190,54 @@ func TestMassClose(t *testing.T) {
 	}
 }
 
+// TestMassCloseOfManyLanes: channels with many lanes are finalised fewer at a
+// time, in the same order.
+func TestMassCloseOfManyLanes(t *testing.T) {
+	t.Parallel()
+	p := smallParams()
+	p.EntryFee, p.MinDeposit = 0, 100
+	b := newBench(t, p, 2)
+	const n = 70
+	open := &channel.Open{}
+	for range n {
+		params := b.openParams(1, 100)
+		params.ExpiresAt = b.clock() + 40
+		open.Channels = append(open.Channels, params)
+	}
+	b.ok(0, open)
+	var txs []settlement.BlockTx
+	for i := range uint64(n - 1) {
+		batch := b.batch(1)
+		for lane := range uint8(channel.Lanes) {
+			batch.Entries = append(batch.Entries, channel.Entry{Index: i, Lane: lane, Claim: channel.ClaimVoucher, Cumulative: 1})
+		}
+		txs = append(txs, b.checked(1, batch))
+	}
+	b.block(txs...)
+	if l, ok := settlement.LaneAt(b.view, n-2, channel.Lanes-1); !ok || l.Redeemed != 1 {
+		t.Fatalf("the last lane is %+v", l)
+	}
+	b.idle(open.Channels[0].ExpiresAt)
+	next := uint64(0)
+	for _, want := range []int{channel.FinaliseLanes / (channel.Lanes - 1), n - channel.FinaliseLanes/(channel.Lanes-1), 0} {
+		res := b.block()
+		if res.Finalised != want {
+			t.Fatalf("%d finalised, want %d", res.Finalised, want)
+		}
+		for _, e := range res.Events {
+			if e.Index != next {
+				t.Fatalf("channel %d is finalised, want %d", e.Index, next)
+			}
+			next++
+		}
+	}
+	for _, prefix := range []string{"L", "l", "d"} {
+		for key := range b.view.Range([]byte(prefix)) {
+			t.Errorf("key %x is left", key)
+		}
+	}
+}
+
 // TestIdleBlocksChangeNothing: the application hash of an idle chain stays.
 func TestIdleBlocksChangeNothing(t *testing.T) {
 	t.Parallel()

@@ -339,6 +339,9 @@ func TestCloseAuthority(t *testing.T) {
 		if r := res.Receipts[0]; r.Code != row.code {
 			t.Errorf("%s: %s (%s), want %s", row.name, r.Code, r.Detail, row.code)
 		}
+		if fee := b.params.TxFee + b.params.EntryFee*ledger.Amount(len(batch.Entries)); res.Receipts[0].Fee != fee {
+			t.Errorf("%s: the fee is %d, want that of all entries, %d", row.name, res.Receipts[0].Fee, fee)
+		}
 		if _, open := settlement.ChannelAt(f.view, refs[0].Index); open != (row.code != chain.CodeOK) {
 			t.Errorf("%s: the channel is open: %v", row.name, open)
 		}

@@ -31,6 +31,11 @@ const (
 	authoritySize = ledger.PublicKeySize + 8 + ledger.SignatureSize
 
 	maxPayload = chain.MaxTxSize - chain.TxOverhead
+
+	// maxCloses is how many channels a batch closes. A close may erase 63 lanes and
+	// weighs as much, so that a block has room for some hundreds at least, see
+	// settlement.Weight.
+	maxCloses = 400
 )
 
 // entrySize returns the length of e in a batch.
@@ -51,17 +56,21 @@ func entrySize(e *channel.Entry) int {
 }
 
 // cut splits items into batches of at most maxEntries entries that fit a
-// transaction each, in the order of items; within a batch they are ascending by
+// transaction each and close no more than maxCloses channels, in the order of
+// items; within a batch they are ascending by
 // channel and lane, as the chain wants it. Items of one channel stay together if
 // they follow each other and together fit.
 func cut(items []item, maxEntries int) [][]item {
 	var batches [][]item
 	for len(items) > 0 {
-		n, size := 0, batchFrame+authoritySize
-		for n < len(items) && n < maxEntries {
+		n, size, closes := 0, batchFrame+authoritySize, 0
+		for n < len(items) && n < maxEntries && closes < maxCloses {
 			size += entrySize(&items[n].entry)
 			if size > maxPayload && n > 0 {
 				break
+			}
+			if items[n].entry.Close {
+				closes++
 			}
 			n++
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -413,6 +414,36 @@ func TestCloseByPayee(t *testing.T) {
 		}
 		if len(s.chain.batches) != 1 {
 			t.Errorf("%d batches, want 1", len(s.chain.batches))
+		}
+	})
+}
+
+// TestClosesFitABlock: a close weighs as much as 64 redemptions, and a block must
+// have room for a batch of them.
+func TestClosesFitABlock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1_000
+		s := newShop(t, n, pay.RedeemPolicy{MaxAge: never})
+		params := settlement.LocalParams()
+		params.MaxBlockBytes = chain.MaxBundleSize // the least there is
+		s.chain.refuseWith(func(b *channel.Batch) error {
+			if w, most := settlement.Weight(&chain.Tx{Kind: chain.KindSettle, Payload: b.Encode()}), params.MaxBlockWeight(); w > most {
+				t.Errorf("a batch of %d entries has a weight of %d, at most %d", len(b.Entries), w, most)
+			}
+			return nil
+		})
+		var ids []ledger.Hash
+		for _, r := range s.records {
+			ids = append(ids, r.ID)
+		}
+		if err := s.redeemer.Close(t.Context(), ids...); err != nil {
+			t.Fatal(err)
+		}
+		for i := range s.records {
+			if _, open := s.chain.get(ids[i]); open {
+				t.Fatalf("channel %d is open", i)
+			}
 		}
 	})
 }
