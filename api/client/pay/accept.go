@@ -107,7 +107,8 @@ func (p *Payee) AcceptBatch(ctx context.Context, offers []Offer) []Result {
 }
 
 // AcceptCommitment checks a commitment and keeps it, so that AcceptReveal can
-// follow. It must build on what the lane owes.
+// follow. It must build on what the lane owes. It pays nothing yet: the lane's
+// claim remains what it was until the first reveal is accepted.
 func (p *Payee) AcceptCommitment(ctx context.Context, c Commitment) error {
 	key, err := p.admit(ctx, c.ChannelID, c.Lane)
 	if err != nil {
@@ -130,7 +131,7 @@ func (p *Payee) AcceptCommitment(ctx context.Context, c Commitment) error {
 	if c.BaseCumulative < l.owed {
 		return outOfDate(ch, l)
 	}
-	l.hash = &payeeHash{commitment: c, value: c.Root}
+	l.pending = &c
 	_, err = p.append(commitRecord(&c), 0)
 	return err
 }
@@ -264,18 +265,14 @@ func (p *Payee) bookReveal(r *Reveal, price ledger.Amount) (Accepted, error) {
 		return Accepted{}, err
 	}
 	l := c.lane(uint8(r.Lane))
-	if l == nil || l.hash == nil || l.hash.commitment.ChainNo != r.ChainNo ||
-		r.Step == 0 || r.Step > l.hash.commitment.Steps {
-		return Accepted{}, refuse(BadLane, "no commitment for step %d of hash chain %d on lane %d", r.Step, r.ChainNo, r.Lane)
+	if l == nil {
+		return Accepted{}, refuse(BadLane, "no commitment on lane %d", r.Lane)
 	}
-	from, root := l.hash.step, l.hash.value
-	if r.Step <= from { // old; only the payer has it, and may see its claim
-		from, root = 0, l.hash.commitment.Root
+	commitment, err := l.revealed(r)
+	if err != nil {
+		return Accepted{}, err
 	}
-	if !channel.CheckPreimage(root, r.Preimage, r.Step-from) {
-		return Accepted{}, refuse(BadPreimage, "step %d of hash chain %d on lane %d", r.Step, r.ChainNo, r.Lane)
-	}
-	owed, err := l.hash.commitment.at(r.Step)
+	owed, err := commitment.at(r.Step)
 	if err != nil {
 		return Accepted{}, refuse(InvalidAmount, "%v", err)
 	}
@@ -283,7 +280,7 @@ func (p *Payee) bookReveal(r *Reveal, price ledger.Amount) (Accepted, error) {
 	if err != nil {
 		return Accepted{}, err
 	}
-	l.setReveal(r.Step, r.Preimage, owed)
+	l.setReveal(commitment, r, owed)
 	return p.booked(c, delta, append([]byte{recordReveal}, r.Encode()...))
 }
 

@@ -15,8 +15,18 @@ type hashLane struct {
 	record     pay.Channel
 	key        ledger.PrivateKey
 	payer      *pay.PayerChannel
+	cfg        pay.PayeeConfig
 	payee      *pay.Payee
 	commitment pay.Commitment
+}
+
+// restart closes the payee and opens it again.
+func (h *hashLane) restart(t *testing.T) {
+	t.Helper()
+	if err := h.payee.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.payee = openPayee(t, h.cfg, h.record)
 }
 
 func newHashLane(t *testing.T, steps uint16) *hashLane {
@@ -24,7 +34,8 @@ func newHashLane(t *testing.T, steps uint16) *hashLane {
 	h := &hashLane{}
 	h.record, h.key = testChannel(1)
 	h.payer = track(t, openPayer(t, pay.PayerConfig{}), h.record, h.key)
-	h.payee = openPayee(t, pay.PayeeConfig{Dir: t.TempDir()}, h.record)
+	h.cfg = pay.PayeeConfig{Dir: t.TempDir()}
+	h.payee = openPayee(t, h.cfg, h.record)
 	mustAccept(t, h.payee, mustPay(t, h.payer, 2, 100))
 	var err error
 	h.commitment, err = h.payer.CommitHash(t.Context(), 2, pay.HashTerms{UnitPrice: 3, UnitSize: 16 << 10, Steps: steps})

@@ -42,13 +42,16 @@ type payeeLane struct {
 	units    uint64
 	root     ledger.Hash
 	sig      ledger.Signature
-	hash     *payeeHash // nil unless committed since the last voucher
+	hash     *payeeHash // the claim, if it is a hash chain's
+	// pending is the newest commitment, as long as nothing of it was revealed. It
+	// is no claim: nobody knows whether its root leads anywhere.
+	pending *Commitment
 }
 
-// payeeHash is a commitment and what was revealed of it.
+// payeeHash is a commitment and the last that was revealed of it.
 type payeeHash struct {
 	commitment Commitment
-	step       uint16 // 0: nothing yet, and the claim is still the voucher
+	step       uint16 // at least 1
 	value      ledger.Hash
 }
 
@@ -147,7 +150,7 @@ func (c *payeeChannel) merge(r *Channel) {
 
 // claim returns the best claim of the lane, and false if there is none.
 func (l *payeeLane) claim(id ledger.Hash) (Claim, bool) {
-	if h := l.hash; h != nil && h.step > 0 {
+	if h := l.hash; h != nil {
 		return Claim{Commitment: &h.commitment, Reveal: Reveal{
 			ChannelID: id, Lane: uint16(l.number), ChainNo: h.commitment.ChainNo, Step: h.step, Preimage: h.value,
 		}}, true
@@ -168,7 +171,7 @@ func (l *payeeLane) claimable(kind int) ledger.Amount {
 	if kind == ordinary {
 		done = max(done, l.sent)
 	}
-	if l.bad || l.owed <= done || !l.signed && (l.hash == nil || l.hash.step == 0) {
+	if l.bad || l.owed <= done || !l.signed && l.hash == nil {
 		return 0
 	}
 	return l.owed - done
@@ -177,12 +180,42 @@ func (l *payeeLane) claimable(kind int) ledger.Amount {
 // setVoucher makes v, which pays more than the lane owes, its claim.
 func (l *payeeLane) setVoucher(v *Voucher) {
 	l.owed, l.units, l.root, l.sig = v.Cumulative, v.Units, v.UsageRoot, v.Signature
-	l.signed, l.bad, l.hash = true, false, nil
+	l.signed, l.bad, l.hash, l.pending = true, false, nil, nil
 }
 
-// setReveal makes step of the lane's commitment its claim.
-func (l *payeeLane) setReveal(step uint16, value ledger.Hash, owed ledger.Amount) {
-	l.hash.step, l.hash.value = step, value
-	l.owed, l.units = owed, l.hash.commitment.BaseUnits+uint64(step)
+// revealed returns the commitment, pending or not, that the reveal is of.
+func (l *payeeLane) revealed(r *Reveal) (*Commitment, error) {
+	covers := func(c *Commitment) bool { return c.ChainNo == r.ChainNo && r.Step > 0 && r.Step <= c.Steps }
+	known := false
+	if c := l.pending; c != nil && covers(c) {
+		if channel.CheckPreimage(c.Root, r.Preimage, r.Step) {
+			return c, nil
+		}
+		known = true // and yet it may be of the chain before, if the payer counts badly
+	}
+	if h := l.hash; h != nil && covers(&h.commitment) {
+		from, root := h.step, h.value
+		if r.Step <= from { // old; only the payer has it, and may see its claim
+			from, root = 0, h.commitment.Root
+		}
+		if channel.CheckPreimage(root, r.Preimage, r.Step-from) {
+			return &h.commitment, nil
+		}
+		known = true
+	}
+	if known {
+		return nil, refuse(BadPreimage, "step %d of hash chain %d on lane %d", r.Step, r.ChainNo, r.Lane)
+	}
+	return nil, refuse(BadLane, "no commitment for step %d of hash chain %d on lane %d", r.Step, r.ChainNo, r.Lane)
+}
+
+// setReveal makes r, which is of commitment c of the lane and pays more than the
+// lane owes, its claim.
+func (l *payeeLane) setReveal(c *Commitment, r *Reveal, owed ledger.Amount) {
+	if c == l.pending {
+		l.hash, l.pending = &payeeHash{commitment: *c}, nil
+	}
+	l.hash.step, l.hash.value = r.Step, r.Preimage
+	l.owed, l.units = owed, c.BaseUnits+uint64(r.Step)
 	l.signed, l.bad, l.root = false, false, ledger.Hash{}
 }

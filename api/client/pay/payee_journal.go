@@ -13,8 +13,8 @@ import (
 // was redeemed. Every record begins with its kind:
 //
 //	1 voucher                     a claim
-//	2 commitment                  what reveals after it refer to
-//	3 reveal                      a claim on the commitment before it
+//	2 commitment                  what reveals after it refer to; no claim by itself
+//	3 reveal                      a claim on a commitment before it
 //	4 channel_id 32 | lane u8 | redeemed u64
 const (
 	recordVoucher    = 1
@@ -53,7 +53,7 @@ func (p *Payee) replay(record []byte) error {
 		}
 		l := p.replayed(c.ChannelID).makeLane(uint8(c.Lane))
 		if c.BaseCumulative >= l.owed {
-			l.hash = &payeeHash{commitment: c, value: c.Root}
+			l.pending = &c
 		}
 	case recordReveal:
 		r, err := DecodeReveal(body)
@@ -78,13 +78,12 @@ func (p *Payee) replay(record []byte) error {
 
 func (p *Payee) replayReveal(r *Reveal) {
 	l := p.replayed(r.ChannelID).makeLane(uint8(r.Lane))
-	h := l.hash
-	if h == nil || h.commitment.ChainNo != r.ChainNo || r.Step <= h.step || r.Step > h.commitment.Steps {
+	c, err := l.revealed(r)
+	if err != nil {
 		return // a later voucher or commitment has replaced it
 	}
-	owed, err := h.commitment.at(r.Step)
-	if err == nil && channel.CheckPreimage(h.value, r.Preimage, r.Step-h.step) {
-		l.setReveal(r.Step, r.Preimage, max(owed, l.owed))
+	if owed, err := c.at(r.Step); err == nil && owed > l.owed {
+		l.setReveal(c, r, owed)
 	}
 }
 
@@ -125,10 +124,11 @@ func (s *stripe) records() [][]byte {
 				records = append(records, v.Append([]byte{recordVoucher}))
 			}
 			if h := l.hash; h != nil {
-				records = append(records, commitRecord(&h.commitment))
-				if claim, ok := l.claim(c.id); ok && claim.Commitment != nil {
-					records = append(records, append([]byte{recordReveal}, claim.Reveal.Encode()...))
-				}
+				claim, _ := l.claim(c.id)
+				records = append(records, commitRecord(&h.commitment), append([]byte{recordReveal}, claim.Reveal.Encode()...))
+			}
+			if l.pending != nil { // builds on the claim
+				records = append(records, commitRecord(l.pending))
 			}
 			if l.redeemed > 0 {
 				records = append(records, redeemedRecord(c.id, l.number, l.redeemed))
