@@ -116,6 +116,7 @@ type TLS struct {
 type Store struct {
 	Memtable     Size `toml:"memtable"`
 	PageCache    Size `toml:"page_cache"`
+	GCPercent    int  `toml:"gc_percent"`
 	KeepVersions int  `toml:"keep_versions"`
 	DiskReserve  Size `toml:"disk_reserve"`
 }

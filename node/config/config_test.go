@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	if !c.Local() || !config.Loopback(c.GRPC.Listen) || !config.Loopback(c.HTTP.Listen) {
 		t.Error("by default the network is local and clients connect over loopback")
 	}
-	if c.Consensus.TimeoutCommit.Duration != 200*time.Millisecond || c.Store.Memtable != 128<<20 {
+	if c.Consensus.TimeoutCommit.Duration != 200*time.Millisecond || c.Store.Memtable != 96<<20 {
 		t.Errorf("template.toml did not reach the values: %+v", c)
 	}
 	// Encode walks the template and fields walks the struct: the same settings.
@@ -231,6 +231,7 @@ func TestValidate(t *testing.T) {
 		{"no commit pause", func(c *config.Config) { c.Consensus.TimeoutCommit.Duration = 0 }, "consensus.timeout_commit"},
 		{"slow bundles", func(c *config.Config) { c.Mempool.BundleDelay.Duration = 2 * time.Second }, "mempool.bundle_delay"},
 		{"tiny memtable", func(c *config.Config) { c.Store.Memtable = 1 << 20 }, "store.memtable"},
+		{"no collecting", func(c *config.Config) { c.Store.GCPercent = 0 }, "store.gc_percent"},
 		{"level of a module", func(c *config.Config) { c.Log.Level = "warn, api=debug" }, ""},
 		{"unknown level", func(c *config.Config) { c.Log.Level = "chatty" }, "log.level"},
 		{"two base levels", func(c *config.Config) { c.Log.Level = "info,warn" }, "log.level"},

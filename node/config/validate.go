@@ -176,6 +176,7 @@ func (v *validator) store() {
 	s := v.config.Store
 	v.size("store.memtable", s.Memtable, 16<<20, 2<<30)
 	v.size("store.page_cache", s.PageCache, 1<<20, 1<<40)
+	v.between("store.gc_percent", s.GCPercent, 5, 1_000)
 	v.between("store.keep_versions", s.KeepVersions, 2, 1_000_000)
 	v.size("store.disk_reserve", s.DiskReserve, 64<<20, 1<<50)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +39,9 @@ A chain that halts does not end the process: 'tributary status' and
 				return err
 			}
 			log := slog.New(telemetry.NewHandler(c.stderr, settings.Log.Format, levels))
+			if c.getenv("GOGC") == "" { // which goes before the settings
+				debug.SetGCPercent(settings.Store.GCPercent)
+			}
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			if stopWithStdin {
