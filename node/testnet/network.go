@@ -109,6 +109,9 @@ func (n *Network) prepare(ctx context.Context) error {
 		}
 		n.options.Dir, n.options.Discard = dir, true
 	}
+	if err := Usable(n.options.Dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(n.options.Dir, 0o700); err != nil {
 		return err
 	}

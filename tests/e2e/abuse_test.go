@@ -46,21 +46,21 @@ const (
 func TestAbuse(t *testing.T) {
 	t.Parallel()
 	const open, usual = 0, 1 // nodes: one that takes every call, one with the limits that all have
-	net := network(t, func(o *testnet.Options) {
+	nw := network(t, func(o *testnet.Options) {
 		o.Configure = func(i int, c *config.Config) {
 			if i == open {
 				c.GRPC.RequestsPerSecond, c.GRPC.Burst = 1_000_000, 1_000_000
 			}
 		}
 	})
-	l := startLoad(t, net, 2, 3)
+	l := startLoad(t, nw, 2, 3)
 	end := l.begin(t)
-	before := make([]int, len(net.Nodes))
-	for i := range net.Nodes {
-		before[i] = memory(t, net.PID(i))
+	before := make([]int, len(nw.Nodes))
+	for i := range nw.Nodes {
+		before[i] = memory(t, nw.PID(i))
 	}
 
-	for _, attack := range []struct {
+	for _, attack := range []struct { //nolint:paralleltest // one after the other, on one network
 		name string
 		run  func(*testing.T, *testnet.Network)
 	}{
@@ -82,33 +82,33 @@ func TestAbuse(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(attack.name, func(t *testing.T) { //nolint:paralleltest // one after the other, on one network
+		t.Run(attack.name, func(t *testing.T) {
 			before, begin := l.count(), time.Now()
-			attack.run(t, net)
+			attack.run(t, nw)
 			l.more(t, 3, "settlements after the attack")
 			t.Logf("%v, %d settlements meanwhile and until now", time.Since(begin).Round(time.Millisecond), l.count()-before)
 		})
 	}
-	grown := make([]int, len(net.Nodes))
-	for i := range net.Nodes {
-		grown[i] = memory(t, net.PID(i)) - before[i]
+	grown := make([]int, len(nw.Nodes))
+	for i := range nw.Nodes {
+		grown[i] = memory(t, nw.PID(i)) - before[i]
 	}
 	peaceful := max(grown[2], grown[3])
 	for _, i := range []int{open, usual} {
-		t.Logf("%s grew by %d MiB, the others by up to %d", net.Nodes[i].Name, grown[i]>>20, peaceful>>20)
+		t.Logf("%s grew by %d MiB, the others by up to %d", nw.Nodes[i].Name, grown[i]>>20, peaceful>>20)
 		if grown[i] > peaceful+abuseMemory {
-			t.Errorf("%s grew by %d MiB, the others by %d", net.Nodes[i].Name, grown[i]>>20, peaceful>>20)
+			t.Errorf("%s grew by %d MiB, the others by %d", nw.Nodes[i].Name, grown[i]>>20, peaceful>>20)
 		}
 	}
 	for _, i := range []int{open, usual} {
-		ready(t, net, i)
-		dial(t, net, i) // it reads the network, so it is served
-		if log := logOf(t, net, i); strings.Contains(log, "panic") || strings.Contains(log, "too many open files") {
-			t.Errorf("the log of %s tells of worse", net.Nodes[i].Name)
+		ready(t, nw, i)
+		dial(t, nw, i) // it reads the network, so it is served
+		if log := logOf(t, nw, i); strings.Contains(log, "panic") || strings.Contains(log, "too many open files") {
+			t.Errorf("the log of %s tells of worse", nw.Nodes[i].Name)
 		}
 	}
 	end()
-	l.verify(t, net)
+	l.verify(t, nw)
 }
 
 // rawCodec sends bytes as they are.

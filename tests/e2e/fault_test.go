@@ -123,7 +123,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	l.more(t, 10, "settlements by the others")
 
-	for !fill(t, ballast) { // to the last byte
+	for full := false; !full; {
+		full = fill(t, ballast) // to the last byte
 	}
 	newUser(t).refused(exitError, []string{"store.disk_reserve", "free some", disk}, "start", "--home", disk)
 

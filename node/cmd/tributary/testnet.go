@@ -161,6 +161,9 @@ func (c *cli) testnetDetach(ctx context.Context, dir string, up testnetUp) error
 	if err != nil {
 		return err
 	}
+	if err := testnet.Usable(dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
