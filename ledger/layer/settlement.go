@@ -53,8 +53,8 @@ const (
 )
 
 const (
-	// DefaultWriteAheadBytes is the default of Options.WriteAheadBytes. With what
-	// the store adds to each write it takes an eighth of a batch of the main store.
+	// DefaultWriteAheadBytes is the default of Options.WriteAheadBytes, a tenth of
+	// a batch of the main store.
 	DefaultWriteAheadBytes = 2 << 20
 
 	// pruneStep is how many versions of the state tree are deleted at a time.
