@@ -139,7 +139,7 @@ func (c *clients) free() {
 
 // capped reports whether cl must acknowledge before it gets room for another job.
 func (c *clients) capped(cl *client) bool {
-	updates := updatesPerItem*(len(cl.items)+cl.working+1) + cl.refused
+	updates := cl.log.len() + updatesPerItem*(cl.open+cl.working+1)
 	return updates > c.cfg.Limits.StreamUpdates || cl.held+jobCost > c.memory.most
 }
 
@@ -186,21 +186,24 @@ func (c *clients) largestAway(least int64) *client {
 }
 
 // slot is the room for what a job adds to its client's log. The goroutine that
-// does the job owns it, but for left.
+// does the job owns it; clients.mu guards it.
 type slot struct {
 	client *client
-	left   int64 // of jobCost; clients.mu guards it
+	left   int64 // of jobCost
+	used   bool  // the job has made an item or a refusal, which are counted instead
 }
 
 // enter returns a slot for a job of cl. While there is no room it waits: until
-// the client acknowledges, or others do. It returns nil if ctx ends before.
-func (c *clients) enter(ctx context.Context, cl *client) *slot {
+// the client acknowledges, or others do; parked is called then. It returns nil if
+// ctx ends before.
+func (c *clients) enter(ctx context.Context, cl *client, parked func()) *slot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !cl.gone && !c.admit(cl) {
 		freed := c.freed
 		c.parked++
 		c.mu.Unlock()
+		parked()
 		select {
 		case <-freed:
 		case <-ctx.Done():
@@ -220,8 +223,16 @@ func (c *clients) enter(ctx context.Context, cl *client) *slot {
 func (c *clients) leave(p *slot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.client.working--
+	c.use(p)
 	c.hold(p.client, -p.left)
+}
+
+// use ends counting a job as one whose updates are still to come.
+func (c *clients) use(p *slot) {
+	if !p.used {
+		p.used = true
+		p.client.working--
+	}
 }
 
 // full reports whether a client must acknowledge before it gets more credit.

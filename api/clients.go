@@ -69,8 +69,7 @@ type client struct {
 	items   map[uint64]item
 	most    int // items there were since the map was made
 	open    int // items without outcome
-	refused int // refusals in the log
-	working int // jobs under way, for each of which there is room
+	working int // jobs under way that have made neither item nor refusal yet
 	held    int64
 	gone    bool // forgotten
 	stream  *attachment
@@ -244,6 +243,7 @@ func (c *clients) begin(p *slot, seq uint64, hash ledger.Hash) (fresh bool, err 
 	if len(c.waiting[hash]) >= maxWaiters {
 		return false, exhausted(ReasonOverloaded, retrySoon, "%d items wait for %s already", maxWaiters, SettlementName(hash))
 	}
+	c.use(p)
 	p.left -= itemCost
 	cl.items[seq] = item{hash: hash, born: c.cfg.Now().UnixMilli()}
 	cl.most = max(cl.most, len(cl.items))
@@ -264,9 +264,9 @@ func (c *clients) refuse(p *slot, seq uint64, why *problem, begun bool) {
 	if begun && c.release(cl, seq) {
 		p.left += itemCost
 	}
+	c.use(p)
 	r := newRefusal(why)
 	p.left -= r.cost()
-	cl.refused++
 	c.append(cl, update{seq: seq, refusal: r})
 }
 
@@ -325,6 +325,7 @@ func (c *clients) noteLocked(cl *client, seq uint64, s *exec.Status) (closed boo
 	if s.Stage >= exec.StageFinal {
 		it.closed, closed = true, true
 		cl.open--
+		c.free()
 		if s.Stage == exec.StageFinal {
 			c.metrics.final.Observe(float64(c.cfg.Now().UnixMilli()-it.born) / 1000)
 		}
@@ -371,7 +372,6 @@ func (c *clients) cut(cl *client, n int) {
 		u := cl.log.at(i)
 		if u.refusal != nil {
 			freed += u.refusal.cost()
-			cl.refused--
 			continue
 		}
 		if it, ok := cl.items[u.seq]; ok && it.closed && it.hash == u.hash && it.stage == u.stage {

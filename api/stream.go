@@ -228,7 +228,7 @@ func (st *settlementStream) work(ctx context.Context) {
 // carryOut does j when there is room for what comes of it, and its caller has
 // the tokens. It reports whether j is done with; it is not if ctx ended before.
 func (st *settlementStream) carryOut(ctx context.Context, j *job) (done bool) {
-	p := st.clients.enter(ctx, st.client)
+	p := st.clients.enter(ctx, st.client, st.wake) // the client may have to be told
 	if p == nil {
 		return false
 	}

@@ -32,11 +32,14 @@ type WatchFilter struct {
 	ExpiringWithin uint64
 }
 
-// Watched is one thing a watch tells: exactly one of the parts is set.
+// Watched is one thing a watch tells: exactly one of Event, Gap and View is set.
 type Watched struct {
 	// Event is what happened to a channel. pay.EventExpiring is a notice, which
 	// can come again.
 	Event *pay.Event
+	// Channel is, with the event of an open, the channel as it was opened; nil if
+	// it is closed by now.
+	Channel *pay.Channel
 	// Gap says that events were lost because the node no longer has them: read
 	// the channels anew.
 	Gap *Gap
@@ -191,6 +194,13 @@ func (w *watch) read(m *channelv1.WatchChannelsResponse) (Watched, bool, error) 
 		if err != nil {
 			return out, false, err
 		}
+		if m := x.Event.GetChannel(); m != nil {
+			info, err := channelOf(m, e.Height, 0)
+			if err != nil {
+				return out, false, err
+			}
+			out.Channel = &info.Channel
+		}
 		out.Event = e
 		return out, w.fresh(e), nil
 	default:
@@ -234,7 +244,7 @@ func (c *Client) Follow(ctx context.Context, of Parties) iter.Seq2[pay.Update, e
 			case m.View != nil:
 				err = c.advance(ctx, *m.View, yield)
 			case m.Event != nil && listed:
-				err = c.tell(ctx, of, m.Event, yield)
+				err = tell(of, &m, yield)
 			}
 			switch {
 			case errors.Is(err, errStopped):
@@ -257,12 +267,12 @@ func deliver(yield func(pay.Update, error) bool, u pay.Update) error {
 	return nil
 }
 
-// list yields all channels.
+// list yields all channels, by a state that is no older than view.
 func (c *Client) list(ctx context.Context, of Parties, view pay.View, yield func(pay.Update, error) bool) error {
 	if err := deliver(yield, pay.Update{Listing: pay.ListingBegins}); err != nil {
 		return err
 	}
-	for info, err := range c.Channels(ctx, of, 0) {
+	for info, err := range c.channels(ctx, of, 0, view.Height) {
 		if err == nil {
 			err = deliver(yield, pay.Update{Channel: &info.Channel})
 		}
@@ -289,18 +299,15 @@ func (c *Client) advance(ctx context.Context, view pay.View, yield func(pay.Upda
 }
 
 // tell yields an event, and to a payee the record of a new channel, which has
-// more than the event. A payer has it already.
-func (c *Client) tell(ctx context.Context, of Parties, e *pay.Event, yield func(pay.Update, error) bool) error {
-	u := pay.Update{Event: e}
-	if e.Kind == channel.EventOpened && !of.Payee.IsZero() {
-		info, err := c.Channel(ctx, e.ID)
-		if err != nil {
-			return err
+// more than the event. A payer has it already. A channel that is closed by now has
+// no record, and its last event follows.
+func tell(of Parties, m *Watched, yield func(pay.Update, error) bool) error {
+	u := pay.Update{Event: m.Event}
+	if m.Event.Kind == channel.EventOpened && !of.Payee.IsZero() {
+		if m.Channel == nil {
+			return nil
 		}
-		if info.State == ChannelClosed {
-			return nil // and its last event follows
-		}
-		u.Channel = &info.Channel
+		u.Channel = m.Channel
 	}
 	return deliver(yield, u)
 }
