@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	if !c.Local() || !config.Loopback(c.GRPC.Listen) || !config.Loopback(c.HTTP.Listen) {
 		t.Error("by default the network is local and clients connect over loopback")
 	}
-	if c.Consensus.TimeoutCommit.Duration != 200*time.Millisecond || c.Store.Memtable != 96<<20 {
+	if c.Consensus.TimeoutCommit.Duration != 200*time.Millisecond || c.Store.Memtable != 64<<20 {
 		t.Errorf("template.toml did not reach the values: %+v", c)
 	}
 	// Encode walks the template and fields walks the struct: the same settings.

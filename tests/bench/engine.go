@@ -155,14 +155,36 @@ func startEngine(ctx context.Context, dir string) (_ *engineNet, err error) {
 		peers = append(peers, keys[i].ID()+"@"+c.ListenAddr())
 	}
 	for _, c := range n.chains {
-		if err := c.SetPeers(peers); err != nil {
-			return nil, err
-		}
 		if err := c.Start(ctx); err != nil {
 			return nil, err
 		}
+		if err := c.SetPeers(peers); err != nil {
+			return nil, err
+		}
 	}
-	return n, nil
+	return n, n.ready(ctx)
+}
+
+// ready waits until all validators agree on blocks.
+func (n *engineNet) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, c := range n.chains {
+		for {
+			ok, reason := c.Status().Health(time.Now(), comet.HealthLimits{})
+			if ok && c.LatestHeight() > 0 {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return fmt.Errorf("the engine does not start: %s: %w", reason, ctx.Err())
+			}
+		}
+	}
+	return nil
 }
 
 // push keeps load.outstanding bytes under way until deadline.

@@ -280,16 +280,19 @@ func (b *bench) mainRun(ctx context.Context) error {
 
 // resident reports the most memory that a validator had.
 func (b *bench) resident(net *testnet.Network, suffix string) error {
-	var worst, most uint64
+	var worst resident
 	for i := range net.Nodes {
-		now, peak, err := residentOf(net.PID(i))
+		r, err := residentOf(net.PID(i))
 		if err != nil {
 			return err
 		}
-		worst, most = max(worst, now), max(most, peak)
+		if r.now > worst.now {
+			worst = r
+		}
 	}
-	b.report.add("resident memory, largest validator"+suffix, float64(worst)/(1<<20), "MiB")
-	b.report.add("peak resident memory, largest validator"+suffix, float64(most)/(1<<20), "MiB")
+	b.report.add("resident memory, largest validator"+suffix, float64(worst.now)/(1<<20), "MiB")
+	b.report.add("  of it pages of mapped files"+suffix, float64(worst.files)/(1<<20), "MiB")
+	b.report.add("  peak"+suffix, float64(worst.peak)/(1<<20), "MiB")
 	return nil
 }
 

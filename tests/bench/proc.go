@@ -36,12 +36,19 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, nil
 }
 
-// residentOf returns the resident memory of process pid and its peak, in bytes.
-func residentOf(pid int) (now, peak uint64, err error) {
+// resident is a process's memory in bytes. Files are pages of files that it has
+// mapped, which the kernel takes back when it needs room.
+type resident struct {
+	now, peak, files uint64
+}
+
+// residentOf returns the resident memory of process pid.
+func residentOf(pid int) (resident, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, 0, fmt.Errorf("read resident memory: %w", err)
+		return resident{}, fmt.Errorf("read resident memory: %w", err)
 	}
+	var r resident
 	for line := range strings.Lines(string(raw)) {
 		name, value, _ := strings.Cut(line, ":")
 		kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
@@ -50,12 +57,14 @@ func residentOf(pid int) (now, peak uint64, err error) {
 		}
 		switch name {
 		case "VmRSS":
-			now = kib << 10
+			r.now = kib << 10
 		case "VmHWM":
-			peak = kib << 10
+			r.peak = kib << 10
+		case "RssFile":
+			r.files = kib << 10
 		}
 	}
-	return now, peak, nil
+	return r, nil
 }
 
 // loopbackBytes returns how many bytes the loopback interface has carried.
