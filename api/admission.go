@@ -79,7 +79,7 @@ func newAdmission(l Limits, n *Network, now func() time.Time) *admission {
 
 // shareOf returns how much of total a caller at ip may use. On a local network
 // callers on this machine may use everything.
-func (l *Limits) shareOf(total int, n *Network, ip netip.Addr) int {
+func (l Limits) shareOf(total int, n *Network, ip netip.Addr) int {
 	if n.Local && (!ip.IsValid() || ip.IsLoopback()) {
 		return total
 	}

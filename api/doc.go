@@ -8,7 +8,7 @@
 // chain, so programs go by the reason and people read the message. Internal
 // texts go to the log only. (Two errors come from gRPC itself, without one: a
 // message above the size limit is RESOURCE_EXHAUSTED, one that is no protobuf of
-// its type INTERNAL.)
+// its type, or has far more parts than any request, INTERNAL.)
 //
 // A submission may come as fields or as signed bytes. Fields are encoded in the
 // one way there is, and the signature covers those bytes, so both are the same
@@ -16,9 +16,10 @@
 // by content (amounts are cumulative), by hash and by request id.
 //
 // Nobody can make the server hold more than its Limits say: connections, calls,
-// streams, credit and remembered answers are all bounded. What does not fit is
-// refused with RESOURCE_EXHAUSTED and the time to come back, least important
-// calls first; calls that save money come last. Streams are cursors over the
+// streams, credit and remembered answers are all bounded, and one address has no
+// more than its share of them. Each pays for its work from a token bucket. What
+// does not fit is refused with RESOURCE_EXHAUSTED and the time to come back, least
+// important calls first; calls that save money come last. Streams are cursors over the
 // chain's index, not queues, so a slow reader costs nothing and loses nothing
 // that the node still has.
 //

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -156,6 +157,7 @@ func (s *Server) requestIDShare(ip netip.Addr) int {
 func (s *Server) options(out *outcome) []grpc.ServerOption {
 	l := s.cfg.Limits
 	options := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(boundedCodec{encoding.GetCodecV2("proto")}),
 		grpc.MaxRecvMsgSize(l.MaxRecvBytes),
 		grpc.MaxSendMsgSize(l.MaxSendBytes),
 		grpc.MaxHeaderListSize(l.MaxHeaderBytes),

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain"
@@ -136,6 +138,42 @@ func TestWatchLiveAndFromThePast(t *testing.T) {
 		if m.GetEvent() != nil {
 			t.Errorf("a stranger was told %v", m)
 		}
+	}
+}
+
+// TestOpenedCarriesTheChannel: the event of an open has the channel as it was
+// opened, whatever has happened to it since, unless it is closed.
+func TestOpenedCarriesTheChannel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.play() // the first channel is closing, the second redeemed
+	opened := func() (all []*channelv1.Channel) {
+		t.Helper()
+		x := w.watch(&channelv1.WatchChannelsRequest{Payee: w.payee.addr.String(), FromHeight: 1})
+		defer x.cancel()
+		for len(all) < len(l.ids) {
+			e := x.next().GetEvent()
+			if e.GetKind() != channelv1.ChannelEvent_KIND_OPENED {
+				t.Fatalf("not an open: %v", e)
+			}
+			all = append(all, e.GetChannel())
+		}
+		return all
+	}
+	for i, got := range opened() {
+		resp, err := w.channels().GetChannel(w.ctx(), &channelv1.GetChannelRequest{Name: api.ChannelName(l.ids[i])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := resp.GetChannel()
+		want.State, want.RedeemedTotal, want.BurnedTotal, want.CloseAt, want.Lanes = channelv1.ChannelState_CHANNEL_STATE_OPEN, 0, 0, 0, nil
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("channel %d (-want +got):\n%s", i, diff)
+		}
+	}
+	w.steps(int(w.gen.Params.DefaultChallenge) + 2)
+	if all := opened(); all[0] != nil || all[1] == nil {
+		t.Errorf("after the first one was closed: %v", all)
 	}
 }
 

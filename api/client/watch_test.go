@@ -20,6 +20,7 @@ import (
 type collector struct {
 	mu     sync.Mutex
 	events []pay.Event
+	bare   int // opens without the record of the channel
 	views  int
 	token  string
 	err    error
@@ -38,6 +39,9 @@ func collect(t *testing.T, watch iter.Seq2[client.Watched, error]) *collector {
 				c.err = err
 			case m.Event != nil && m.Event.Kind != pay.EventExpiring:
 				c.events = append(c.events, *m.Event)
+				if m.Event.Kind == channel.EventOpened && (m.Channel == nil || m.Channel.ID != m.Event.ID || m.Channel.VoucherKey == ledger.PublicKey{}) {
+					c.bare++
+				}
 			case m.View != nil:
 				c.views++
 			}
@@ -118,6 +122,9 @@ func TestWatchLosesNothing(t *testing.T) {
 			t.Fatalf("event %d of block %d follows one of block %d", i, e.Height, got.events[i-1].Height)
 		}
 		at[e.ID] = e.Redeemed
+	}
+	if got.bare != 0 {
+		t.Errorf("%d events of opens come without the channel", got.bare)
 	}
 	if len(got.events) != 3+3*rounds {
 		t.Errorf("%d events, want %d", len(got.events), 3+3*rounds)
