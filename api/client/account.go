@@ -45,15 +45,20 @@ func (a *Account) Balance(ctx context.Context) (ledger.Amount, error) {
 	return a.client.Balance(ctx, a.id.Address)
 }
 
-// Channel reads an open or closing channel with its lanes. A closed one is an
-// error of chain.CodeChannelNotFound.
+// Channel reads an open or closing channel with its lanes. A closed one is a
+// *pay.ClosedError; one that the node does not know is another error of
+// chain.CodeChannelNotFound.
 func (a *Account) Channel(ctx context.Context, id ledger.Hash) (pay.Channel, error) {
 	info, err := a.client.Channel(ctx, id)
 	if err != nil {
 		return pay.Channel{}, err
 	}
 	if info.State == ChannelClosed {
-		return pay.Channel{}, chain.Refuse(chain.CodeChannelNotFound, "channel %s is closed", id)
+		closed := &pay.ClosedError{ID: id}
+		if info.Closed != nil {
+			closed.Height = info.Closed.Height
+		}
+		return pay.Channel{}, closed
 	}
 	return info.Channel, nil
 }

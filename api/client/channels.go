@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/tributary-network/tributary/ledger"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
 )
@@ -52,6 +54,12 @@ func textOf(a ledger.Address) string {
 // Channels yields the channels of a payer or payee, oldest first, without their
 // lanes; state 0 leaves out closed ones. An error ends the sequence.
 func (c *Client) Channels(ctx context.Context, of Parties, state ChannelState) iter.Seq2[ChannelInfo, error] {
+	return c.channels(ctx, of, state, 0)
+}
+
+// channels is Channels of nodes that have come to height least. Another one is an
+// error that passes.
+func (c *Client) channels(ctx context.Context, of Parties, state ChannelState, least uint64) iter.Seq2[ChannelInfo, error] {
 	req := &channelv1.ListChannelsRequest{
 		Payer: of.payer(), Payee: of.payee(), State: channelv1.ChannelState(state), PageSize: pageSize,
 	}
@@ -64,6 +72,11 @@ func (c *Client) Channels(ctx context.Context, of Parties, state ChannelState) i
 			return nil, "", fmt.Errorf("list channels: %w", err)
 		}
 		c.saw(resp.GetHeight())
+		if h := resp.GetHeight(); h < least {
+			return nil, "", fmt.Errorf("list channels: %w", &Error{
+				Code: codes.Unavailable, Message: fmt.Sprintf("the node is at height %d, and the list is to be of height %d", h, least),
+			})
+		}
 		page := make([]ChannelInfo, len(resp.GetChannels()))
 		for i, m := range resp.GetChannels() {
 			if page[i], err = channelOf(m, resp.GetHeight(), resp.GetSettlementClock()); err != nil {

@@ -238,7 +238,7 @@ func TestChannelCalls(t *testing.T) {
 	}
 	want := records[0]
 	want.Deposit, want.Redeemed, want.ExpiresAt = 150_000, 5000, records[0].ExpiresAt+100
-	want.Rent, want.OpenHeight = n.gen.Params.Rent, info.OpenHeight
+	want.Rent, want.OpenHeight, want.Height = n.gen.Params.Rent, info.OpenHeight, info.View.Height
 	want.Lanes = []pay.LaneState{{Redeemed: 5000, Units: 1}}
 	if diff := cmp.Diff(want, info.Channel); diff != "" || info.State != client.ChannelOpen || info.Burned != 100 {
 		t.Errorf("channel in state %s, burned %d (-want +got):\n%s", info.State, info.Burned, diff)

@@ -218,7 +218,7 @@ func channelOf(m *channelv1.Channel, height, clock uint64) (ChannelInfo, error) 
 			VoucherKey: ledger.PublicKey(r.hash("voucher_key", m.GetVoucherKey())), Service: m.GetServiceId(),
 			Terms: r.hash("terms_hash", m.GetTermsHash()), Deposit: ledger.Amount(m.GetDepositTotal()),
 			Redeemed: ledger.Amount(m.GetRedeemedTotal()), Rent: ledger.Amount(m.GetRent()), OpenHeight: m.GetOpenHeight(),
-			ExpiresAt: m.GetExpiresAt(), Challenge: m.GetChallenge(), CloseAt: m.GetCloseAt(),
+			ExpiresAt: m.GetExpiresAt(), Challenge: m.GetChallenge(), CloseAt: m.GetCloseAt(), Height: height,
 		},
 		State: ChannelState(m.GetState()), Burned: ledger.Amount(m.GetBurnedTotal()),
 		View: pay.View{Height: height, Clock: clock},

@@ -127,6 +127,9 @@ func (p *Payee) AcceptCommitment(ctx context.Context, c Commitment) error {
 	if !ok {
 		return unknown(c.ChannelID)
 	}
+	if err := ch.accepts(p.View()); err != nil { // it may have changed since admit
+		return err
+	}
 	l := ch.makeLane(uint8(c.Lane))
 	if c.BaseCumulative < l.owed {
 		return outOfDate(ch, l)
@@ -176,7 +179,7 @@ func (p *Payee) admit(ctx context.Context, id ledger.Hash, lane uint16) (ledger.
 	if err != nil {
 		return ledger.PublicKey{}, err
 	}
-	key, forgotten, err := p.lookUp(id, view.Clock)
+	key, forgotten, err := p.lookUp(id, view.View)
 	if err != nil || !forgotten || p.cfg.Chain == nil {
 		return key, err
 	}
@@ -185,7 +188,7 @@ func (p *Payee) admit(ctx context.Context, id ledger.Hash, lane uint16) (ledger.
 	if err := p.Refresh(ctx, id); err != nil {
 		return ledger.PublicKey{}, err
 	}
-	key, _, err = p.lookUp(id, view.Clock)
+	key, _, err = p.lookUp(id, view.View)
 	return key, err
 }
 
@@ -202,7 +205,7 @@ func (p *Payee) freshView() (*viewAt, error) {
 	return v, nil
 }
 
-func (p *Payee) lookUp(id ledger.Hash, clock uint64) (key ledger.PublicKey, forgotten bool, err error) {
+func (p *Payee) lookUp(id ledger.Hash, view View) (key ledger.PublicKey, forgotten bool, err error) {
 	s := p.stripeOf(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,27 +213,29 @@ func (p *Payee) lookUp(id ledger.Hash, clock uint64) (key ledger.PublicKey, forg
 	if !ok {
 		return key, false, unknown(id)
 	}
-	return c.key, c.unexplained() > 0, c.accepts(clock)
+	return c.key, c.unexplained() > 0, c.accepts(view)
 }
 
 func unknown(id ledger.Hash) error { return refuse(UnknownChannel, "channel %s", id) }
 
-// accepts returns why no payment may be accepted at clock, or nil.
-func (c *payeeChannel) accepts(clock uint64) error {
+// accepts returns why no payment may be accepted by view, or nil.
+func (c *payeeChannel) accepts(view View) error {
 	switch {
-	case !c.known || c.closedAt != 0:
+	case !c.known || c.presence != present:
 		return unknown(c.id)
+	case c.agreed.holds(&view):
+		return refuse(Closing, "channel %s may be closed as agreed up to block %d", c.id, c.agreed.until)
 	case c.closeAt != 0:
 		return refuse(Closing, "channel %s closes at %d", c.id, min(c.closeAt, c.expiresAt))
-	case c.expiring(clock):
-		return refuse(Expiring, "channel %s expires at %d, it is %d now, and redeeming wants %d", c.id, c.expiresAt, clock, SafeWindows*uint64(c.challenge))
+	case c.expiring(view.Clock):
+		return refuse(Expiring, "channel %s expires at %d, it is %d now, and redeeming wants %d", c.id, c.expiresAt, view.Clock, SafeWindows*uint64(c.challenge))
 	}
 	return nil
 }
 
 // book makes a voucher whose signature holds the claim of its lane.
 func (p *Payee) book(v *Voucher, price ledger.Amount) (Accepted, error) {
-	clock := p.view.Load().Clock
+	view := p.View()
 	s := p.stripeOf(v.ChannelID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,7 +243,7 @@ func (p *Payee) book(v *Voucher, price ledger.Amount) (Accepted, error) {
 	if !ok {
 		return Accepted{}, unknown(v.ChannelID)
 	}
-	if err := c.accepts(clock); err != nil { // it may have changed since admit
+	if err := c.accepts(view); err != nil { // it may have changed since admit
 		return Accepted{}, err
 	}
 	l := c.makeLane(uint8(v.Lane))
@@ -253,7 +258,7 @@ func (p *Payee) book(v *Voucher, price ledger.Amount) (Accepted, error) {
 
 // bookReveal makes a reveal the claim of its lane.
 func (p *Payee) bookReveal(r *Reveal, price ledger.Amount) (Accepted, error) {
-	clock := p.view.Load().Clock
+	view := p.View()
 	s := p.stripeOf(r.ChannelID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,7 +266,7 @@ func (p *Payee) bookReveal(r *Reveal, price ledger.Amount) (Accepted, error) {
 	if !ok {
 		return Accepted{}, unknown(r.ChannelID)
 	}
-	if err := c.accepts(clock); err != nil {
+	if err := c.accepts(view); err != nil {
 		return Accepted{}, err
 	}
 	l := c.lane(uint8(r.Lane))
@@ -323,6 +328,12 @@ func (p *Payee) booked(c *payeeChannel, delta ledger.Amount, record []byte) (Acc
 	c.owed += delta
 	if c.since == 0 {
 		c.since = p.now().UnixNano()
+	}
+	if c.noted != c.expiresAt { // so that it is known before the channel is listed again
+		c.noted = c.expiresAt
+		if _, err := p.append(expiryRecord(c.id, c.expiresAt), 0); err != nil {
+			return Accepted{}, err
+		}
 	}
 	seq, err := p.append(record, delta)
 	if err != nil {

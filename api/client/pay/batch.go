@@ -111,10 +111,11 @@ func (p *Payee) batch(items []item) channel.Batch {
 
 // items returns the claims of c that a batch could make now, worth their fee.
 // Claims that are under way are left out, unless it is urgent: then they are made
-// again, because what is under way may be waiting for its next attempt. The
+// again, because what is under way may be waiting for its next attempt. What
+// would undo an agreement to close is left out too, unless it is urgent. The
 // caller holds the stripe.
-func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind int) []item {
-	if !c.known || c.closedAt != 0 {
+func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind int, view *View) []item {
+	if !c.known || c.presence != present {
 		return nil
 	}
 	var items []item
@@ -124,11 +125,15 @@ func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind
 		total = max(total, c.settled)
 	}
 	left := c.deposit - min(c.deposit, total)
+	limit := ledger.MaxAmount
+	if kind == ordinary && c.agreed.holds(view) {
+		limit = c.agreed.final
+	}
 	for i := range c.lanes {
 		l := &c.lanes[i]
 		claim, ok := l.claim(c.id)
 		pays := min(l.claimable(kind), left)
-		if !ok || pays == 0 {
+		if !ok || pays == 0 || total+pays > limit {
 			continue
 		}
 		it := item{

@@ -114,7 +114,7 @@ func TestClaimNeverFalls(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newClaimWorld(t)
-		defer w.payee.Close() //nolint:errcheck // a fault has shown before
+		defer func() { _ = w.payee.Close() }() // the last of them
 		rt.Repeat(map[string]func(*rapid.T){
 			"voucher": w.voucher,
 			"commit":  w.commit,
@@ -188,7 +188,7 @@ func (w *claimWorld) lane(rt *rapid.T) uint16 { return rapid.Uint16Range(0, 1).D
 
 // about draws an amount around what lane owes.
 func (w *claimWorld) about(rt *rapid.T, lane uint16) ledger.Amount {
-	return w.owed[lane] + ledger.Amount(rapid.Uint64Range(1, 6).Draw(rt, "above")) - ledger.Amount(min(2, w.owed[lane]))
+	return w.owed[lane] + ledger.Amount(rapid.Uint64Range(1, 6).Draw(rt, "above")) - min(2, w.owed[lane])
 }
 
 func (w *claimWorld) voucher(rt *rapid.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 
 	"github.com/tributary-network/tributary/chain"
@@ -45,8 +46,8 @@ func (t *Report) add(receipt *settlement.Receipt) {
 	}
 }
 
-// refused books a batch that was not executed. If the refusal names entries, or
-// the batch has only one, they are to blame and the others are tried again at
+// refused deals with a batch that was not executed. If the refusal names entries,
+// or the batch has only one, they are to blame and the others are tried again at
 // once; otherwise everything is, after a look at the channels.
 func (r *Redeemer) refused(ctx context.Context, items []item, rule *chain.RuleError) ([]item, error) {
 	if !aboutEntry(rule.Code) {
@@ -69,7 +70,17 @@ func (r *Redeemer) refused(ctx context.Context, items []item, rule *chain.RuleEr
 		}
 	}
 	if len(to) == 0 {
-		return items, errors.Join(rule, r.refresh(ctx, items))
+		return items, errors.Join(rule, r.refresh(ctx, channelsOf(items)))
+	}
+	if ofState(rule.Code) {
+		r.payee.unmark(to)
+		if err := r.refresh(ctx, channelsOf(to)); err != nil {
+			return items, errors.Join(rule, err)
+		}
+		if to = r.payee.stillClaimed(to); len(to) > 0 { // the channels say otherwise
+			return append(again, to...), rule
+		}
+		return again, nil
 	}
 	results := make([]channel.EntryResult, len(to))
 	for i := range to {
@@ -77,6 +88,30 @@ func (r *Redeemer) refused(ctx context.Context, items []item, rule *chain.RuleEr
 	}
 	r.book(ctx, to, results)
 	return again, nil
+}
+
+// ofState reports whether a code is about what a node knows of a channel. In a
+// refusal that is hearsay: the node may be behind, and what is true now, such as
+// a deposit that is used up, may not stay so. The channel's record decides.
+func ofState(code chain.Code) bool {
+	switch code {
+	case chain.CodeStale, chain.CodeUnderfunded, chain.CodePartial, chain.CodeChannelNotFound:
+		return true
+	default:
+		return false
+	}
+}
+
+// stillClaimed returns the items whose claims, or closes, could be made again, by
+// what is known of their channels now.
+func (p *Payee) stillClaimed(items []item) []item {
+	var still []item
+	p.eachItem(items, func(c *payeeChannel, l *payeeLane, i int) {
+		if c.presence == present && (items[i].entry.Close || min(l.claimable(ordinary), c.claimable()) > 0) {
+			still = append(still, items[i])
+		}
+	})
+	return still
 }
 
 // aboutEntry reports whether a code can be the outcome of an entry.
@@ -106,18 +141,18 @@ func (r *Redeemer) book(ctx context.Context, items []item, results []channel.Ent
 			p.redeemed(c, l, items[i].owed)
 		case chain.CodePartial, chain.CodeUnderfunded:
 			unclear = append(unclear, items[i])
-		case chain.CodeChannelNotFound:
-			c.closedAt = p.now().UnixNano()
+		case chain.CodeChannelNotFound: // it is in a final block, so the row is gone
+			c.leave(ended, p.now().UnixNano(), 0)
 		default: // checked before it was accepted, so something is wrong
 			l.bad = true
 			r.log.LogAttrs(ctx, slog.LevelError, "the chain refuses an accepted claim",
 				slog.String("channel", c.id.String()), slog.Int("lane", int(l.number)), slog.String("code", res.Code.String()))
 		}
 		if res.Closed {
-			c.closedAt = p.now().UnixNano()
+			c.leave(ended, p.now().UnixNano(), 0)
 		}
 	})
-	if err := r.refresh(ctx, unclear); err != nil && ctx.Err() == nil {
+	if err := r.refresh(ctx, channelsOf(unclear)); err != nil && ctx.Err() == nil {
 		r.log.LogAttrs(ctx, slog.LevelWarn, "channels could not be read after their settlement", slog.Any("error", err))
 	}
 }
@@ -140,16 +175,22 @@ func (p *Payee) redeemed(c *payeeChannel, l *payeeLane, owed ledger.Amount) {
 	_, _ = p.append(redeemedRecord(c.id, l.number, owed), 0)
 }
 
-// refresh reads the channels of items from the chain.
-func (r *Redeemer) refresh(ctx context.Context, items []item) error {
-	var last ledger.Hash
-	var errs error
-	for i := range items {
-		if items[i].id == last {
-			continue
+// channelsOf yields the channels of items, which are in the order of a batch.
+func channelsOf(items []item) iter.Seq[ledger.Hash] {
+	return func(yield func(ledger.Hash) bool) {
+		for i := range items {
+			if (i == 0 || items[i].id != items[i-1].id) && !yield(items[i].id) {
+				return
+			}
 		}
-		last = items[i].id
-		if err := r.payee.Refresh(ctx, last); err != nil {
+	}
+}
+
+// refresh reads channels from the chain. That one is gone is no error.
+func (r *Redeemer) refresh(ctx context.Context, ids iter.Seq[ledger.Hash]) error {
+	var errs error
+	for id := range ids {
+		if err := r.payee.Refresh(ctx, id); err != nil {
 			if reason, _ := ReasonOf(err); reason != UnknownChannel {
 				errs = errors.Join(errs, err)
 			}
@@ -165,14 +206,14 @@ func (r *Redeemer) refresh(ctx context.Context, items []item) error {
 // view of a channel was old, or because of another entry.
 const attempts = 3
 
-// Redeem redeems everything the channels owe, now and whatever the policy says;
-// without ids, on all channels. It returns when that is final. Batches are
+// Redeem redeems everything the channels owe, now and whatever the policy or an
+// agreement to close says; without ids, on all channels. It returns when that is final. Batches are
 // settled one after the other.
 func (r *Redeemer) Redeem(ctx context.Context, ids ...ledger.Hash) error {
 	if len(ids) == 0 {
 		ids = r.payee.ids()
 	}
-	err := r.exhaust(ctx, func() [][]item { return r.payee.batches(ids, r.policy, &r.fees, urgent) })
+	err := r.exhaust(ctx, ids, func() [][]item { return r.payee.batches(ids, r.policy, &r.fees, urgent) })
 	if err != nil {
 		return fmt.Errorf("redeem: %w", err)
 	}
@@ -183,16 +224,20 @@ func (r *Redeemer) Redeem(ctx context.Context, ids ...ledger.Hash) error {
 // of the payee for each batch: Chain must submit as the payee. It returns when
 // that is final.
 func (r *Redeemer) Close(ctx context.Context, ids ...ledger.Hash) error {
-	err := r.exhaust(ctx, func() [][]item { return r.payee.closing(ids, r.policy, &r.fees) })
+	err := r.exhaust(ctx, ids, func() [][]item { return r.payee.closing(ids, r.policy, &r.fees) })
 	if err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
 	return nil
 }
 
-// exhaust settles the batches that next returns until it returns none.
-func (r *Redeemer) exhaust(ctx context.Context, next func() [][]item) error {
-	var failed error
+// exhaust settles the batches that next returns of the channels until it returns
+// none.
+func (r *Redeemer) exhaust(ctx context.Context, ids []ledger.Hash, next func() [][]item) error {
+	failed := r.refresh(ctx, r.payee.questionable(ids))
+	if failed != nil {
+		return failed
+	}
 	for range attempts {
 		batches := next()
 		if len(batches) == 0 {
@@ -225,7 +270,7 @@ func (p *Payee) ids() []ledger.Hash {
 		s := &p.stripe[i]
 		s.mu.Lock()
 		for id, c := range s.channels {
-			if c.known && c.claimable() > 0 {
+			if c.questionable() || c.known && c.claimable() > 0 {
 				ids = append(ids, id)
 			}
 		}
@@ -234,14 +279,33 @@ func (p *Payee) ids() []ledger.Hash {
 	return ids
 }
 
+// questionable yields those of the channels that may be gone and owe something.
+func (p *Payee) questionable(ids []ledger.Hash) iter.Seq[ledger.Hash] {
+	is := func(id ledger.Hash) bool {
+		s := p.stripeOf(id)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c, ok := s.channels[id]
+		return ok && c.questionable()
+	}
+	return func(yield func(ledger.Hash) bool) {
+		for _, id := range ids {
+			if is(id) && !yield(id) {
+				return
+			}
+		}
+	}
+}
+
 // closing returns batches that close the channels.
 func (p *Payee) closing(ids []ledger.Hash, policy RedeemPolicy, fees *settlement.Params) [][]item {
 	var items []item
+	view := p.View()
 	for _, id := range ids {
 		s := p.stripeOf(id)
 		s.mu.Lock()
-		if c, ok := s.channels[id]; ok && c.known && c.closedAt == 0 {
-			claims := c.items(&settlement.Params{BurnBps: fees.BurnBps}, &policy, urgent)
+		if c, ok := s.channels[id]; ok && c.known && c.presence == present {
+			claims := c.items(&settlement.Params{BurnBps: fees.BurnBps}, &policy, urgent, &view)
 			if len(claims) == 0 {
 				c.makeLane(0)
 				claims = []item{{id: id, entry: channel.Entry{Index: c.index}}}

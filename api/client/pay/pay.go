@@ -46,6 +46,7 @@ type Channel struct {
 	ExpiresAt  uint64 // settlement clock
 	Challenge  uint32 // settlement clock
 	CloseAt    uint64 // settlement clock; 0 while the close is not requested
+	Height     uint64 // of the state this is; 0 if that is not known
 	// Lanes are those that were redeemed on, ascending. A list of channels may
 	// leave them out; their sum is then below Redeemed.
 	Lanes []LaneState
@@ -93,7 +94,8 @@ type View struct {
 // updates.
 type Listing uint8
 
-// The marks. What is not listed between the two is closed.
+// The marks. What is not listed between the two is gone by the state at the
+// height of the second one's View, or later.
 const (
 	ListingNone Listing = iota
 	ListingBegins
@@ -123,8 +125,9 @@ type Event struct {
 // Chain is what payers and payees ask of the chain on behalf of one account.
 // Implementations are safe for concurrent use.
 type Chain interface {
-	// Channel reads a channel with its lanes. A closed one is an error of
-	// chain.CodeChannelNotFound.
+	// Channel reads a channel with its lanes. One that has been closed is a
+	// *ClosedError; one that the node does not know is another error of
+	// chain.CodeChannelNotFound, and may exist.
 	Channel(ctx context.Context, id ledger.Hash) (Channel, error)
 	// Submit signs a transaction as the account, submits it and follows it until
 	// it is final. A refusal before execution is a *chain.RuleError and has no

@@ -26,9 +26,14 @@ const (
 	// SafeWindows is how many challenge windows before a channel's expiry a
 	// Payee stops accepting: where its redemptions become urgent on the chain.
 	SafeWindows = channel.UrgentWindows
-	// Retain is how long a Payee keeps the claims of a channel after it learnt
-	// that it is closed.
+	// Retain is how long a Payee keeps a channel after it has seen its close. What
+	// is owed on a channel whose close it has not seen it keeps for ever.
 	Retain = time.Hour
+	// CloseWindows is for how many challenge windows, in blocks, an agreement to
+	// close may hold that a Payee signs. It accepts nothing meanwhile.
+	CloseWindows = 2
+	// CloseBlocks is for how many blocks it may hold if that is more.
+	CloseBlocks = 100
 
 	stripes = 64
 )

@@ -2,6 +2,7 @@ package pay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -23,7 +24,7 @@ func (p *Payee) Apply(u Update) {
 		p.apply(u.Event)
 	}
 	if u.Listing == ListingEnds {
-		p.closeUnlisted()
+		p.leaveUnlisted(u.View)
 	}
 	p.see(u.View, u.Listing == ListingEnds)
 	close(p.news)
@@ -58,7 +59,8 @@ func (p *Payee) knows(id ledger.Hash) bool {
 	return ok && c.known
 }
 
-// see records a view of the chain.
+// see records a view of the chain. One below what is known comes from a node that
+// is behind.
 func (p *Payee) see(v View, listed bool) {
 	old := p.view.Load()
 	if v == (View{}) {
@@ -67,7 +69,10 @@ func (p *Payee) see(v View, listed bool) {
 		}
 		v = old.View
 	}
-	v.Height, v.Clock = max(v.Height, old.Height), max(v.Clock, old.Clock)
+	if v.Height < old.Height {
+		v.Height, v.Lag = old.Height, v.Lag+old.Height-v.Height
+	}
+	v.Clock = max(v.Clock, old.Clock)
 	p.view.Store(&viewAt{View: v, at: p.now(), listed: old.listed || listed})
 }
 
@@ -87,15 +92,19 @@ func (p *Payee) upsert(r *Channel) {
 		c = &payeeChannel{id: r.ID}
 		s.channels[r.ID] = c
 	}
+	if c.presence == ended {
+		return
+	}
 	c.merge(r)
-	c.generation, c.closedAt = p.generation, 0
+	c.generation = p.generation
+	c.seen(r.Height)
 	p.touched(c)
 }
 
 // touched keeps the age of what is owed, and hurries the redeemer if the channel
 // is on its way out. The caller holds the stripe.
 func (p *Payee) touched(c *payeeChannel) {
-	if c.unredeemed() == 0 || c.closedAt != 0 {
+	if c.unredeemed() == 0 || c.presence == ended {
 		c.since = 0
 		return
 	}
@@ -109,7 +118,7 @@ func (p *Payee) touched(c *payeeChannel) {
 
 // urgent reports whether what is owed should be redeemed at once.
 func (c *payeeChannel) urgent(clock uint64) bool {
-	return c.known && (c.closeAt != 0 || c.expiring(clock))
+	return c.known && c.presence == present && (c.closeAt != 0 || c.expiring(clock))
 }
 
 func (p *Payee) apply(e *Event) {
@@ -117,17 +126,18 @@ func (p *Payee) apply(e *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.channels[e.ID]
+	if ok && e.Kind.Closed() {
+		c.leave(ended, p.now().UnixNano(), e.Height)
+	}
 	if !ok || !c.known {
 		return
 	}
 	c.deposit = max(c.deposit, e.Deposit)
 	c.redeemed = max(c.redeemed, e.Redeemed)
-	switch {
-	case e.Kind.Closed():
-		c.closedAt = p.now().UnixNano()
-	case e.Kind == channel.EventCloseRequested:
+	switch e.Kind { //nolint:exhaustive // the others change totals only
+	case channel.EventCloseRequested:
 		c.closeAt = e.Deadline
-	case e.Kind == channel.EventExtended:
+	case channel.EventExtended:
 		c.expiresAt = max(c.expiresAt, e.Deadline)
 	}
 	p.touched(c)
@@ -136,17 +146,29 @@ func (p *Payee) apply(e *Event) {
 	}
 }
 
-// closeUnlisted marks the channels that the list which just ended did not name.
-func (p *Payee) closeUnlisted() {
-	now := p.now()
+// leaveUnlisted marks the channels that the list which just ended did not name,
+// and forgets those with which nothing is lost. A list may come from a node that
+// is behind or wrong, so it is no proof that a channel is closed: claims are kept.
+// Only a list of a state after a channel's expiry shows that it has ended.
+func (p *Payee) leaveUnlisted(v View) {
+	now := p.now().UnixNano()
+	known := p.view.Load()
+	current := v.current(&known.View)
 	for i := range p.stripe {
 		s := &p.stripe[i]
 		s.mu.Lock()
 		for id, c := range s.channels {
-			if c.generation != p.generation && c.closedAt == 0 {
-				c.closedAt = now.UnixNano()
+			if c.generation != p.generation {
+				switch {
+				case !current:
+					c.leave(doubted, now, v.Height)
+				case c.expiresAt != 0 && v.Clock > c.expiresAt:
+					c.leave(ended, now, v.Height)
+				default:
+					c.leave(unlisted, now, v.Height)
+				}
 			}
-			if c.forgettable(now.UnixNano()) {
+			if c.forgettable(now) {
 				delete(s.channels, id)
 			}
 		}
@@ -154,28 +176,32 @@ func (p *Payee) closeUnlisted() {
 	}
 }
 
-// forgettable reports whether the channel has been closed for longer than Retain.
-func (c *payeeChannel) forgettable(now int64) bool {
-	return c.closedAt != 0 && now-c.closedAt > int64(Retain)
-}
-
 // Refresh reads a channel from the chain.
 func (p *Payee) Refresh(ctx context.Context, id ledger.Hash) error {
 	record, err := p.cfg.Chain.Channel(ctx, id)
-	if isNotFound(err) {
-		s := p.stripeOf(id)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if c, ok := s.channels[id]; ok && c.closedAt == 0 {
-			c.closedAt = p.now().UnixNano()
-		}
+	var closed *ClosedError
+	switch {
+	case errors.As(err, &closed):
+		p.gone(id, ended)
 		return unknown(id)
-	}
-	if err != nil {
+	case isNotFound(err):
+		p.gone(id, doubted)
+		return unknown(id)
+	case err != nil:
 		return fmt.Errorf("read channel %s: %w", id, err)
 	}
 	p.Apply(Update{Channel: &record})
 	return nil
+}
+
+// gone records that a channel has ended, or that a node does not know it.
+func (p *Payee) gone(id ledger.Hash, to presence) {
+	s := p.stripeOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.channels[id]; ok {
+		c.leave(to, p.now().UnixNano(), 0)
+	}
 }
 
 // Balance is where the money of a payee's channel is, in drops.
@@ -185,7 +211,7 @@ type Balance struct {
 	Redeemed   ledger.Amount // paid out, burn included
 	UnderWay   ledger.Amount // claimed by batches that are not final
 	Unredeemed ledger.Amount // owed and not paid out
-	Closed     bool
+	Closed     bool          // its close was seen, or an up-to-date list does not name it
 }
 
 // Balance returns where the money of a channel is, and false if the payee does
@@ -208,7 +234,7 @@ func (p *Payee) Total() (sum Balance, channels int) {
 		s := &p.stripe[i]
 		s.mu.Lock()
 		for _, c := range s.channels {
-			if c.closedAt == 0 {
+			if c.presence < unlisted {
 				b := c.balance()
 				sum.Deposit += b.Deposit
 				sum.Owed += b.Owed
@@ -224,7 +250,7 @@ func (p *Payee) Total() (sum Balance, channels int) {
 }
 
 func (c *payeeChannel) balance() Balance {
-	b := Balance{Deposit: c.deposit, Owed: c.owed, Closed: c.closedAt != 0}
+	b := Balance{Deposit: c.deposit, Owed: c.owed, Closed: c.presence >= unlisted}
 	for i := range c.lanes {
 		l := &c.lanes[i]
 		b.Redeemed += l.redeemed

@@ -23,8 +23,14 @@ type payeeChannel struct {
 	challenge uint32
 
 	generation uint32 // of the list that named it last
-	closedAt   int64  // Unix nanoseconds; 0 unless closed
+	presence   presence
+	awaySince  int64  // when presence last became worse, Unix nanoseconds
+	awayAt     uint64 // height of the newest list that did not name it; 0 if present
+	asked      int64  // when the chain was last asked whether it exists, Unix nanoseconds
 	since      int64  // since when something is owed and not redeemed, Unix nanoseconds; 0 if nothing is
+
+	agreed agreement // to close
+	noted  uint64    // expiresAt, as the journal has it
 
 	lanes   []payeeLane // ascending by number
 	owed    ledger.Amount

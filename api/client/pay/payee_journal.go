@@ -10,19 +10,26 @@ import (
 )
 
 // The payee's journal holds, for each lane, its best claim and how much of it
-// was redeemed. Every record begins with its kind:
+// was redeemed, and of each channel what it needs to know before it hears of it
+// again. Every record begins with its kind:
 //
 //	1 voucher                     a claim
 //	2 commitment                  what reveals after it refer to; no claim by itself
 //	3 reveal                      a claim on a commitment before it
 //	4 channel_id 32 | lane u8 | redeemed u64
+//	5 channel_id 32 | expires_at u64
+//	6 channel_id 32 | final u64 | until u64    an agreement to close
 const (
 	recordVoucher    = 1
 	recordCommitment = 2
 	recordReveal     = 3
 	recordRedeemed   = 4
+	recordExpiry     = 5
+	recordAgreement  = 6
 
-	redeemedSize = ledger.HashSize + 1 + 8
+	redeemedSize  = ledger.HashSize + 1 + 8
+	expirySize    = ledger.HashSize + 8
+	agreementSize = ledger.HashSize + 8 + 8
 )
 
 func commitRecord(c *Commitment) []byte { return append([]byte{recordCommitment}, c.Encode()...) }
@@ -31,6 +38,17 @@ func redeemedRecord(id ledger.Hash, lane uint8, redeemed ledger.Amount) []byte {
 	b := make([]byte, 0, 1+redeemedSize)
 	b = append(append(append(b, recordRedeemed), id[:]...), lane)
 	return binary.BigEndian.AppendUint64(b, uint64(redeemed))
+}
+
+func expiryRecord(id ledger.Hash, expiresAt uint64) []byte {
+	b := make([]byte, 0, 1+expirySize)
+	return binary.BigEndian.AppendUint64(append(append(b, recordExpiry), id[:]...), expiresAt)
+}
+
+func agreementRecord(id ledger.Hash, a agreement) []byte {
+	b := make([]byte, 0, 1+agreementSize)
+	b = binary.BigEndian.AppendUint64(append(append(b, recordAgreement), id[:]...), uint64(a.final))
+	return binary.BigEndian.AppendUint64(b, a.until)
 }
 
 // replay applies a record. Only Open calls it, before anybody else has p.
@@ -69,6 +87,25 @@ func (p *Payee) replay(record []byte) error {
 		l.redeemed = max(l.redeemed, ledger.Amount(binary.BigEndian.Uint64(body[ledger.HashSize+1:])))
 		if l.redeemed > l.owed {
 			*l = payeeLane{number: l.number, owed: l.redeemed, redeemed: l.redeemed}
+		}
+	case recordExpiry:
+		if len(body) != expirySize {
+			return fmt.Errorf("%w: expiry of %d bytes", ErrEncoding, len(body))
+		}
+		c := p.replayed(ledger.Hash(body[:ledger.HashSize]))
+		c.expiresAt = max(c.expiresAt, binary.BigEndian.Uint64(body[ledger.HashSize:]))
+		c.noted = c.expiresAt
+	case recordAgreement:
+		if len(body) != agreementSize {
+			return fmt.Errorf("%w: agreement of %d bytes", ErrEncoding, len(body))
+		}
+		c := p.replayed(ledger.Hash(body[:ledger.HashSize]))
+		a := agreement{
+			final: ledger.Amount(binary.BigEndian.Uint64(body[ledger.HashSize:])),
+			until: binary.BigEndian.Uint64(body[ledger.HashSize+8:]),
+		}
+		if a.until >= c.agreed.until { // a later one includes those before it
+			c.agreed = a
 		}
 	default:
 		return fmt.Errorf("%w: record kind %d in the journal of a payee", ErrEncoding, kind)
@@ -117,6 +154,12 @@ func (s *stripe) records() [][]byte {
 	defer s.mu.Unlock()
 	records := make([][]byte, 0, len(s.channels))
 	for _, c := range s.channels {
+		if len(c.lanes) > 0 && c.expiresAt != 0 {
+			records = append(records, expiryRecord(c.id, c.expiresAt))
+		}
+		if c.agreed.until != 0 {
+			records = append(records, agreementRecord(c.id, c.agreed))
+		}
 		for i := range c.lanes {
 			l := &c.lanes[i]
 			if l.signed {

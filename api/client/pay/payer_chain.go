@@ -149,6 +149,13 @@ func (c *PayerChannel) RequestClose(ctx context.Context) error {
 // included. They hold up to block height validUntil. With rollover the same
 // transaction opens the channel that replaces it. The payee completes the offer
 // with Payee.AcceptClose, and either party submits it.
+//
+// Offering closes nothing, and the channel goes on being paid on. A payee that has
+// signed refuses payments until the chain has passed validUntil, which it wants to
+// be near. Vouchers that were signed before or are signed meanwhile remain valid,
+// and once the payee has redeemed more than final the offer is void: the payer
+// loses no more than what it signed. So stop paying on the channel before an
+// offer, and offer what it owes.
 func (c *PayerChannel) OfferClose(ctx context.Context, final ledger.Amount, validUntil uint64, rollover *OpenSpec) (channel.CoopClose, error) {
 	offer := channel.CoopClose{
 		Channel: c.ref(), Final: final, ValidUntil: validUntil, PayerKey: c.payer.cfg.Account.Key,

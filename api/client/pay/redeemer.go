@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
@@ -21,6 +22,10 @@ const (
 	// sweepShare is how many times longer than such a look it is.
 	sweepInterval = time.Second
 	sweepShare    = 20
+	// recheck is the least time between two questions for a channel that may be
+	// gone, and maxRecheck how many are asked for at a time.
+	recheck    = time.Minute
+	maxRecheck = 64
 	// Retries after a failure begin with minRetry and double up to maxRetry.
 	minRetry = 250 * time.Millisecond
 	maxRetry = 15 * time.Second
@@ -53,6 +58,7 @@ type Redeemer struct {
 	underWay [2]int                      // batches
 	finished chan int                    // the kind of a batch that is done
 	workers  sync.WaitGroup
+	asking   atomic.Bool // about channels that may be gone
 }
 
 // Kinds of redemptions: indexes of waiting and underWay.
@@ -95,7 +101,7 @@ func (r *Redeemer) Run(ctx context.Context) error {
 			return nil
 		case <-sweep.C:
 			from := r.payee.now()
-			r.sweep(from)
+			r.ask(ctx, r.sweep(from))
 			sweep.Reset(max(sweepInterval, sweepShare*r.payee.now().Sub(from)))
 		case <-r.payee.due.wakeup:
 			if r.collect() {
@@ -161,11 +167,12 @@ func (r RedeemPolicy) budget(kind int) uint32 {
 // nearest deadline first.
 func (p *Payee) batches(ids []ledger.Hash, policy RedeemPolicy, fees *settlement.Params, kind int) [][]item {
 	var items []item
+	view := p.View()
 	for _, id := range ids {
 		s := p.stripeOf(id)
 		s.mu.Lock()
 		if c, ok := s.channels[id]; ok {
-			items = append(items, c.items(fees, &policy, kind)...)
+			items = append(items, c.items(fees, &policy, kind, &view)...)
 		}
 		s.mu.Unlock()
 	}
@@ -175,10 +182,12 @@ func (p *Payee) batches(ids []ledger.Hash, policy RedeemPolicy, fees *settlement
 	return cut(items, policy.MaxEntries)
 }
 
-// sweep finds what has become due with time, and forgets closed channels.
-func (r *Redeemer) sweep(now time.Time) {
+// sweep finds what has become due with time, and forgets closed channels. It
+// returns those that may be gone and owe something, some at a time.
+func (r *Redeemer) sweep(now time.Time) (questionable []ledger.Hash) {
 	p := r.payee
 	clock := p.view.Load().Clock
+	idle := !r.asking.Load()
 	for i := range p.stripe {
 		s := &p.stripe[i]
 		s.mu.Lock()
@@ -186,7 +195,12 @@ func (r *Redeemer) sweep(now time.Time) {
 			switch {
 			case c.forgettable(now.UnixNano()):
 				delete(s.channels, id)
-			case !c.known || c.closedAt != 0 || c.claimable() == 0:
+			case c.questionable():
+				if idle && len(questionable) < maxRecheck && now.UnixNano()-c.asked >= int64(recheck) {
+					c.asked = now.UnixNano()
+					questionable = append(questionable, id)
+				}
+			case !c.known || c.presence != present || c.claimable() == 0:
 			case c.urgent(clock + r.policy.Margin):
 				p.due.push(id, true)
 			case r.policy.aged(c, now), r.policy.wants(c):
@@ -195,6 +209,22 @@ func (r *Redeemer) sweep(now time.Time) {
 		}
 		s.mu.Unlock()
 	}
+	return questionable
+}
+
+// ask reads channels that may be gone. A channel that turns out to be there is
+// redeemed and accepted on as before.
+func (r *Redeemer) ask(ctx context.Context, ids []ledger.Hash) {
+	if len(ids) == 0 {
+		return
+	}
+	r.asking.Store(true)
+	r.workers.Go(func() {
+		defer r.asking.Store(false)
+		if err := r.refresh(ctx, slices.Values(ids)); err != nil && ctx.Err() == nil {
+			r.log.LogAttrs(ctx, slog.LevelWarn, "channels that may be closed could not be read", slog.Any("error", err))
+		}
+	})
 }
 
 // persist settles a batch, and tries again what did not get through, until ctx

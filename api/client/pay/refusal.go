@@ -13,7 +13,7 @@ type Reason uint8
 // The reasons.
 const (
 	UnknownChannel Reason = iota + 1 // not one of ours, or closed
-	Closing                          // the payer has requested the close, or the channel is closed
+	Closing                          // the payer has requested the close, or the payee has signed one
 	Expiring                         // too close to the channel's end to redeem safely
 	StaleView                        // what we know of the chain is too old
 	OutOfDate                        // not above what is owed already
@@ -23,6 +23,7 @@ const (
 	BadLane                          // no such lane, or not the lane's commitment
 	BadPreimage                      // does not lead to the lane's commitment
 	InvalidAmount                    // amount out of range
+	TooLong                          // what is to be signed would hold for too long
 )
 
 // String returns the reason's name: "OUT_OF_DATE".
@@ -50,6 +51,8 @@ func (r Reason) String() string {
 		return "BAD_PREIMAGE"
 	case InvalidAmount:
 		return "INVALID_AMOUNT"
+	case TooLong:
+		return "TOO_LONG"
 	default:
 		return fmt.Sprintf("REASON_%d", uint8(r))
 	}

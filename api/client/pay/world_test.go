@@ -64,6 +64,8 @@ type fakeChain struct {
 	next     uint64 // index of the next channel
 	channels map[ledger.Hash]*pay.Channel
 	byIndex  map[uint64]ledger.Hash
+	closed   map[ledger.Hash]bool
+	behind   bool // and knows no channel
 	paid     map[ledger.Address]ledger.Amount
 	refunds  ledger.Amount
 	batches  [][]channel.Entry            // settled
@@ -77,7 +79,7 @@ type fakeChain struct {
 func newFakeChain() *fakeChain {
 	return &fakeChain{
 		fees: testFees(), account: payerID.Address, channels: make(map[ledger.Hash]*pay.Channel),
-		byIndex: make(map[uint64]ledger.Hash), paid: make(map[ledger.Address]ledger.Amount),
+		byIndex: make(map[uint64]ledger.Hash), closed: make(map[ledger.Hash]bool), paid: make(map[ledger.Address]ledger.Amount),
 	}
 }
 
@@ -121,10 +123,14 @@ func (f *fakeChain) get(id ledger.Hash) (pay.Channel, bool) {
 func (f *fakeChain) Channel(_ context.Context, id ledger.Hash) (pay.Channel, error) {
 	f.mu.Lock()
 	f.reads++
+	closed, behind := f.closed[id], f.behind
 	f.mu.Unlock()
 	c, ok := f.get(id)
-	if !ok {
-		return c, chain.Refuse(chain.CodeChannelNotFound, "channel %s", id)
+	switch {
+	case closed && !behind:
+		return c, &pay.ClosedError{ID: id, Height: 12}
+	case !ok || behind:
+		return pay.Channel{}, chain.Refuse(chain.CodeChannelNotFound, "channel %s", id)
 	}
 	return c, nil
 }
@@ -138,6 +144,7 @@ func (f *fakeChain) close(id ledger.Hash) {
 
 func (f *fakeChain) closeLocked(c *pay.Channel) {
 	f.refunds += c.Remaining()
+	f.closed[c.ID] = true
 	delete(f.channels, c.ID)
 	delete(f.byIndex, c.Index)
 }
@@ -269,7 +276,13 @@ func (f *fakeChain) settle(r settlement.Receipt, payload []byte) (settlement.Rec
 		r.Fee += f.fees.EntryFee
 	}
 	if !applied {
-		return settlement.Receipt{}, chain.Refuse(r.Entries[0].Code, "no entry applies")
+		refusal := chain.Refuse(r.Entries[0].Code, "no entry applies")
+		for i := range r.Entries {
+			if r.Entries[i].Code == refusal.Code && len(refusal.Positions) < 64 {
+				refusal.Positions = append(refusal.Positions, i)
+			}
+		}
+		return settlement.Receipt{}, refusal
 	}
 	f.batches = append(f.batches, b.Entries)
 	return r, nil
