@@ -84,7 +84,7 @@ func (p *Params) stepFee(e *channel.Entry) ledger.Amount {
 	if e.Claim != channel.ClaimHash {
 		return 0
 	}
-	return p.StepFee * ledger.Amount((e.Step+stepsPerFee-1)/stepsPerFee)
+	return p.StepFee * ((ledger.Amount(e.Step) + stepsPerFee - 1) / stepsPerFee)
 }
 
 // Fee returns the fee of tx, TxFee if its payload cannot be decoded. Of a batch

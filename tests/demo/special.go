@@ -134,7 +134,7 @@ func (c *corner) coopClose(ctx context.Context) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	offer, err := pc.OfferClose(ctx, final, head.Height+1_000, nil)
+	offer, err := pc.OfferClose(ctx, final, head.Height+pay.CloseBlocks/2, nil)
 	if err != nil {
 		return outcome{}, err
 	}
