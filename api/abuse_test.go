@@ -38,7 +38,7 @@ func newOpenWorld(t *testing.T, change ...func(*api.Config)) (w *world, from fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.serve(listener, append([]func(*api.Config){func(c *api.Config) { c.Network.Local = false }}, change...)...)
+	w.serve(listener, append([]func(*api.Config){func(c *api.Config) { c.Network.Local, c.Limits.SharePercent = false, 25 }}, change...)...)
 	return w, func(ip string) *world {
 		caller := &world{
 			t: w.t, cfg: w.cfg, gen: w.gen, exec: w.exec, domain: w.domain, node: w.node, store: w.store,
@@ -102,6 +102,19 @@ func TestNobodyTakesAllStreams(t *testing.T) {
 		}
 		wantProblem(t, err, codes.ResourceExhausted, api.ReasonTooManyStreams)
 	}
+}
+
+// TestConnectionsShareALocalNetwork: on a local network every program calls from
+// the same address, so each connection has a share.
+func TestConnectionsShareALocalNetwork(t *testing.T) {
+	t.Parallel()
+	_, from := newOpenWorld(t, func(c *api.Config) { c.Network.Local, c.Limits.SettlementStreams = true, 8 })
+	greedy, victim := from("127.0.0.1"), from("127.0.0.1")
+	for range 2 {
+		greedy.openStream(hello(newID()))
+	}
+	greedy.refusedStream()
+	victim.openStream(hello(newID()))
 }
 
 // TestNobodyTakesAllCalls: calls count from their headers on, so that a client

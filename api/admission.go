@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/tap"
 
 	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
@@ -57,6 +58,7 @@ func importanceOf(method string) importance {
 // admission decides which calls begin. It is safe for concurrent use.
 type admission struct {
 	limits  Limits
+	network *Network
 	rates   *rateLimiter
 	metrics *metrics
 
@@ -68,22 +70,35 @@ type admission struct {
 
 // newAdmission returns the admission of a server of network n.
 func newAdmission(l Limits, n *Network, now func() time.Time) *admission {
-	of := func(total int) *quota {
-		return newQuota(total, func(ip netip.Addr) int { return l.shareOf(total, n, ip) })
-	}
+	of := func(total int) *quota { return newQuota(total, l.share(total)) }
 	return &admission{
-		limits: l, rates: newRateLimiter(l.RequestsPerSecond, l.Burst, now),
+		limits: l, network: n, rates: newRateLimiter(l.RequestsPerSecond, l.Burst, now),
 		calls: of(l.InFlight), streams: of(l.SettlementStreams), watches: of(l.Watches), probes: of(l.Conns),
 	}
 }
 
-// shareOf returns how much of total a caller at ip may use. On a local network
-// callers on this machine may use everything.
-func (l Limits) shareOf(total int, n *Network, ip netip.Addr) int {
-	if n.Local && (!ip.IsValid() || ip.IsLoopback()) {
-		return total
+// home reports whether a caller at ip is a program on this machine, and the
+// network one for trying things out.
+func (n *Network) home(ip netip.Addr) bool {
+	return n.Local && (!ip.IsValid() || ip.IsLoopback())
+}
+
+// share returns how much of total one caller may use.
+func (l Limits) share(total int) int { return max(1, total*l.SharePercent/100) }
+
+// callerOf returns who calls: at home one connection, otherwise an address.
+func (a *admission) callerOf(ctx context.Context) caller {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return caller{}
 	}
-	return max(1, total*l.SharePercent/100)
+	ip := addrIP(p.Addr)
+	if a.network.home(ip) {
+		if connection, err := netip.ParseAddrPort(p.Addr.String()); err == nil {
+			return connection
+		}
+	}
+	return netip.AddrPortFrom(ip, 0)
 }
 
 // probe reports whether method tells about the server and not the chain. Probes
@@ -108,17 +123,17 @@ type ticketKey struct{}
 // arrive wholly are bounded, too. tap runs on the connection's goroutine and does
 // not block.
 func (a *admission) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	ip, method := callerIP(ctx), info.FullMethodName
+	who, method := a.callerOf(ctx), info.FullMethodName
 	if !probe(method) {
-		if wait, ok := a.rates.take(ip, callCost); !ok {
+		if wait, ok := a.rates.take(callerIP(ctx), callCost); !ok {
 			return ctx, a.rateLimited(wait)
 		}
 	}
 	q, limit, unary := a.quotaOf(method)
-	if !q.enter(ip, limit) {
+	if !q.enter(who, limit) {
 		return ctx, a.refuse(q)
 	}
-	t := &ticket{give: func() { q.leave(ip) }}
+	t := &ticket{give: func() { q.leave(who) }}
 	ended, cancel := ctx, func() {}
 	if unary {
 		ctx, cancel = context.WithTimeout(ctx, a.limits.MaxDeadline)
@@ -167,10 +182,10 @@ const overloadRetry = 200 * time.Millisecond
 func (a *admission) refuse(q *quota) *problem {
 	if q == a.calls {
 		a.metrics.refused(ReasonOverloaded)
-		return exhausted(ReasonOverloaded, overloadRetry, "too many calls are under way, all in all or from one address; send the same request again in %v", overloadRetry)
+		return exhausted(ReasonOverloaded, overloadRetry, "too many calls are under way, all in all or from one caller; send the same request again in %v", overloadRetry)
 	}
 	a.metrics.refused(ReasonTooManyStreams)
-	return exhausted(ReasonTooManyStreams, retrySoon, "too many streams of this kind are open, all in all (of %d) or from one address; try again later", q.total)
+	return exhausted(ReasonTooManyStreams, retrySoon, "too many streams of this kind are open, all in all (of %d) or from one caller; try again later", q.total)
 }
 
 // giveBack gives the place of the call of ctx back.

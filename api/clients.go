@@ -171,7 +171,7 @@ func (c *clients) makeRoom(ip netip.Addr) error {
 		}
 	}
 	switch {
-	case count >= c.cfg.Limits.shareOf(c.cfg.Limits.StreamClients, &c.cfg.Network, ip):
+	case count >= c.cfg.shareAt(ip, c.cfg.Limits.StreamClients):
 		oldest = own
 	case len(c.byID) < c.cfg.Limits.StreamClients:
 		return nil

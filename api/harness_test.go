@@ -156,6 +156,7 @@ func newChain(tb testing.TB) *world {
 	w.cfg = api.Config{
 		Network: api.Network{Name: "test", Domain: w.domain, Params: w.exec.Params(), Local: true},
 		Pool:    w.exec, State: w.exec, Index: w.exec, Prover: l, Node: w.node,
+		Limits:         api.Limits{SharePercent: 100}, // the test is the only client
 		HealthInterval: 10 * time.Millisecond, Heartbeat: time.Hour,
 		Now: time.Now, Log: log,
 	}

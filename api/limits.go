@@ -30,7 +30,8 @@ type Limits struct {
 	Watches           int
 	// SharePercent is how much of InFlight, SettlementStreams, Watches,
 	// StreamClients and RequestIDs one IP address may use; default 25. On a
-	// local network callers on this machine may use all.
+	// local network, where all callers are programs on this machine, it is one
+	// connection that may use so much of the first three.
 	SharePercent int
 	// MaxDeadline is the longest a unary call may take; default 30 s.
 	MaxDeadline time.Duration

@@ -24,9 +24,9 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		ip := addrIP(conn.RemoteAddr())
-		if l.conns.enter(ip, l.conns.total) {
-			return &limitedConn{Conn: conn, leave: func() { l.conns.leave(ip) }}, nil
+		who := netip.AddrPortFrom(addrIP(conn.RemoteAddr()), 0)
+		if l.conns.enter(who, l.conns.total) {
+			return &limitedConn{Conn: conn, leave: func() { l.conns.leave(who) }}, nil
 		}
 		l.refused()
 		_ = conn.Close() // it was never used

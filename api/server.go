@@ -105,7 +105,7 @@ func New(c Config) (*Server, error) {
 
 	s := &Server{cfg: c, stopping: make(chan struct{})}
 	s.admission = newAdmission(c.Limits, &s.cfg.Network, c.Now)
-	s.conns = newQuota(c.Limits.Conns, func(netip.Addr) int { return c.Limits.ConnsPerIP })
+	s.conns = newQuota(c.Limits.Conns, c.Limits.ConnsPerIP)
 	m, err := newMetrics(c.Metrics, s.admission, s.conns)
 	if err != nil {
 		return nil, err
@@ -151,7 +151,16 @@ func (s *Server) register() {
 
 // requestIDShare returns how many request ids are kept of an address.
 func (s *Server) requestIDShare(ip netip.Addr) int {
-	return s.cfg.Limits.shareOf(s.cfg.Limits.RequestIDs, &s.cfg.Network, ip)
+	return s.cfg.shareAt(ip, s.cfg.Limits.RequestIDs)
+}
+
+// shareAt returns how much of total an address may use, where connections cannot
+// be told from each other: at home all.
+func (c *Config) shareAt(ip netip.Addr, total int) int {
+	if c.Network.home(ip) {
+		return total
+	}
+	return c.Limits.share(total)
 }
 
 func (s *Server) options(out *outcome) []grpc.ServerOption {
