@@ -60,7 +60,7 @@ func TestAbuse(t *testing.T) {
 		before[i] = memory(t, nw.PID(i))
 	}
 
-	for _, attack := range []struct { //nolint:paralleltest // one after the other, on one network
+	for _, attack := range []struct {
 		name string
 		run  func(*testing.T, *testnet.Network)
 	}{
@@ -100,7 +100,7 @@ func TestAbuse(t *testing.T) {
 			t.Errorf("%s grew by %d MiB, the others by %d", nw.Nodes[i].Name, grown[i]>>20, peaceful>>20)
 		}
 	}
-	for _, i := range []int{open, usual} {
+	for _, i := range []int{open, usual} { //nolint:paralleltest // the attacks follow each other on one network
 		ready(t, nw, i)
 		dial(t, nw, i) // it reads the network, so it is served
 		if log := logOf(t, nw, i); strings.Contains(log, "panic") || strings.Contains(log, "too many open files") {

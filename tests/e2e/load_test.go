@@ -83,6 +83,15 @@ func startLoad(t *testing.T, net *testnet.Network, nodes ...int) *load {
 		}
 		l.payees = append(l.payees, p)
 	}
+	// What is final on one node may not have reached the others yet.
+	last := l.payees[loadPayees-1].channels[loadChannels-1].ID
+	for _, i := range nodes {
+		there := dial(t, net, i)
+		await(t, 20*time.Second, net.Nodes[i].Name+" has the channels", func(ctx context.Context) bool {
+			_, err := there.Channel(ctx, last)
+			return err == nil
+		})
+	}
 	return l
 }
 
