@@ -36,7 +36,7 @@ type settlementStream struct {
 	full   bool   // updates carry all entries
 	credit *credit
 
-	queue    chan *job     // room for all credit
+	queue    *jobQueue
 	jobs     atomic.Int64  // received and not done
 	received chan struct{} // closed when the client will send no more
 }
@@ -48,6 +48,59 @@ type job struct {
 	track   []byte // hash; nil for an item
 	entries int64
 	bytes   int64
+}
+
+// jobQueue is a queue of jobs, which the stream's credit bounds. It is safe for
+// concurrent use.
+type jobQueue struct {
+	mu    sync.Mutex
+	jobs  []*job
+	ready chan struct{} // capacity 1: there may be a job
+}
+
+func newJobQueue() *jobQueue { return &jobQueue{ready: make(chan struct{}, 1)} }
+
+func (q *jobQueue) push(j *job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.jobs = append(q.jobs, j)
+	q.signal()
+}
+
+func (q *jobQueue) signal() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+// pop waits for a job. It returns nil when ctx ends.
+func (q *jobQueue) pop(ctx context.Context) *job {
+	for ctx.Err() == nil {
+		if j := q.tryPop(); j != nil {
+			return j
+		}
+		select {
+		case <-ctx.Done():
+		case <-q.ready:
+		}
+	}
+	return nil
+}
+
+func (q *jobQueue) tryPop() *job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.jobs) == 0 {
+		q.jobs = nil
+		return nil
+	}
+	j := q.jobs[0]
+	q.jobs[0], q.jobs = nil, q.jobs[1:]
+	if len(q.jobs) > 0 {
+		q.signal() // another worker
+	}
+	return j
 }
 
 // StreamSettlements implements SettlementServiceServer. The goroutine that
@@ -76,7 +129,7 @@ func (s *settlements) StreamSettlements(server settlementv1.SettlementService_St
 	st := &settlementStream{
 		backend: s.backend, server: server, end: end, ip: ip,
 		client: w.client, attach: w.stream, cursor: w.cursor,
-		full: hello.GetFullResults(), queue: make(chan *job, entries),
+		full: hello.GetFullResults(), queue: newJobQueue(),
 		credit:   &credit{oweEntries: entries, oweBytes: int64(s.Limits.WindowBytes)},
 		received: make(chan struct{}),
 	}
@@ -141,8 +194,8 @@ func notReceived(err error) error {
 }
 
 // receive reads messages until the client has no more, and then returns nil, or
-// until the stream must end, and returns why. It does not block on the workers:
-// the queue has room for all credit.
+// until the stream must end, and returns why. It does not wait for the workers,
+// which may wait for acks.
 func (st *settlementStream) receive(ctx context.Context) error {
 	for {
 		msg, err := st.server.Recv()
@@ -174,11 +227,7 @@ func (st *settlementStream) receive(ctx context.Context) error {
 			return err
 		}
 		st.jobs.Add(1)
-		select {
-		case st.queue <- j:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		st.queue.push(j)
 	}
 }
 
@@ -212,15 +261,14 @@ func itemEntries(d chain.Domain, item *settlementv1.StreamSettlementsRequest_Ite
 // work carries out jobs until ctx ends.
 func (st *settlementStream) work(ctx context.Context) {
 	for {
-		select {
-		case <-ctx.Done():
+		j := st.queue.pop(ctx)
+		if j == nil {
 			return
-		case j := <-st.queue:
-			if st.carryOut(ctx, j) {
-				st.credit.settle(j)
-				st.jobs.Add(-1)
-				st.wake()
-			}
+		}
+		if st.carryOut(ctx, j) {
+			st.credit.settle(j)
+			st.jobs.Add(-1)
+			st.wake()
 		}
 	}
 }
