@@ -95,6 +95,16 @@ func corrupt(t *testing.T, home string) {
 	}
 }
 
+// heightOf returns how far a node is.
+func heightOf(ctx context.Context, t *testing.T, n testnet.Node) uint64 {
+	t.Helper()
+	status, err := dial(t, n.GRPC).nodes.GetStatus(ctx, &nodev1.GetStatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status.GetChains()[0].GetHeight()
+}
+
 // TestHaltIsVisible damages the state of one validator, so that it halts at the
 // next block, while the others go on.
 func TestHaltIsVisible(t *testing.T) {
@@ -107,6 +117,11 @@ func TestHaltIsVisible(t *testing.T) {
 	if err := dial(t, n.Nodes[0].GRPC).transfer(ctx, domain, 0); err != nil {
 		t.Fatal(err)
 	}
+	// The victim must have that block, or it would halt on it before it is ready.
+	height := heightOf(ctx, t, n.Nodes[0])
+	until(ctx, t, healthLimit, "the victim has the block", func(ctx context.Context) bool {
+		return heightOf(ctx, t, n.Nodes[victim]) >= height
+	})
 	if err := n.StopNode(ctx, victim); err != nil {
 		t.Fatal(err)
 	}
