@@ -10,13 +10,19 @@ COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD  := go build -trimpath -buildvcs=false
 FUZZTIME ?= 30s
+SOAKTIME ?= 10m
 PKG      ?= ./...
+
+# The packages whose tests take longest begin first. They wait more than they
+# compute, so one package more than there are cores is tested at a time.
+LONGEST := ./tests/e2e ./consensus/comet
+JOBS    := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 
 # Static binaries and no C compiler. GOWORK=off: this tree's go.mod decides.
 export CGO_ENABLED := 0
 export GOWORK      := off
 
-.PHONY: build demo test lint proto proto-check proto-tools bench fuzz testnet testnet-down clean help
+.PHONY: build demo test lint proto proto-check proto-tools bench fuzz soak testnet testnet-down clean help
 .DEFAULT_GOAL := build
 
 build: ## build the static binary build/tributary
@@ -33,7 +39,7 @@ demo: build ## four validators, 1,000 channels, 100,000 vouchers, settled and ch
 test: proto-check $(TOOLS)/gotestsum ## go vet, freshness of generated code, every test (PKG=./ledger/... for a part)
 	@echo "vet: go vet $(PKG)"
 	@go vet $(PKG)
-	@$(TOOLS)/gotestsum --format pkgname -- $(PKG)
+	@$(TOOLS)/gotestsum --format pkgname -- -timeout 30m -p $(JOBS) $(if $(filter ./...,$(PKG)),$(LONGEST)) $(PKG)
 
 lint: $(TOOLS)/golangci-lint ## golangci-lint with the dependency order as rules
 	@echo "lint: golangci-lint run $(PKG)"
@@ -48,7 +54,7 @@ proto-tools: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
 proto-check: ## generated code is what the .proto files give
 	@./.ci/proto-check
 
-bench: ## throughput, latency, memory against the machine's limits; writes build/bench.json
+bench: build ## throughput, latency, memory against the machine's limits; writes build/bench.json
 	@echo "building $(BUILD)/bench"
 	@mkdir -p $(BUILD)
 	@$(GOBUILD) -o $(BUILD)/bench ./tests/bench
@@ -56,6 +62,9 @@ bench: ## throughput, latency, memory against the machine's limits; writes build
 
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 	@./.ci/fuzz $(FUZZTIME)
+
+soak: ## seven nodes whose validators come, go and fail for SOAKTIME (default 10m), then an audit
+	@go test ./tests/e2e -run '^TestSoak$$' -count=1 -v -timeout 0 -args -soak $(SOAKTIME)
 
 testnet: build ## four validators in containers, ports on 127.0.0.1
 	@./deploy/testnet up
