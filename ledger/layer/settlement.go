@@ -16,10 +16,15 @@
 // index entries in one atomic synced batch. A block that does not fit one batch
 // of the store is first written as a journal of a few large values, atomically
 // and synced, and then carried out piece by piece, by the next New if need be:
-// no agreed block is too large to commit, whatever the operator's memtable. After a crash the layer is at some
-// height as a whole, never between two, and never ahead of the consensus
-// engine's own stores, which are written before: the engine replays the blocks
-// that the layer lacks.
+// no agreed block is too large to commit, whatever the operator's memtable. After
+// a crash the layer is at some height as a whole, never between two, and never
+// ahead of the consensus engine's own stores, which are written before: the engine
+// replays the blocks that the layer lacks.
+//
+// # Snapshots
+//
+// Snapshots are made of states at chosen heights, beside the blocks, and kept as
+// files; Restore takes one of another node into a layer that has no state yet.
 //
 // # Order of calls
 //
@@ -196,17 +201,8 @@ func (s *Settlement) commit(index []chain.Change) error {
 	if err := s.tree.WriteTo(kv.PrefixedWriter(&all, []byte(statePrefix))); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	w := kv.PrefixedWriter(&all, []byte(indexPrefix))
-	for _, e := range index {
-		var err error
-		if e.Value == nil {
-			err = w.Delete(e.Key)
-		} else {
-			err = w.Set(e.Key, e.Value)
-		}
-		if err != nil {
-			return fmt.Errorf("commit: write index entry %x: %w", e.Key, err)
-		}
+	if err := writeIndex(kv.PrefixedWriter(&all, []byte(indexPrefix)), index); err != nil {
+		return fmt.Errorf("commit: %w", err)
 	}
 	err := put(s.store, all.writes, true)
 	if errors.Is(err, kv.ErrBatchTooLarge) { // and nothing of it was applied
@@ -232,7 +228,7 @@ func (s *Settlement) failure() error {
 // Within Read it is the height of the view.
 func (s *Settlement) Height() uint64 { return s.tree.Height() }
 
-// AppHash returns the application hash at Height.
+// AppHash returns the application hash at Height, within Read that of the view.
 func (s *Settlement) AppHash() ledger.Hash { return s.tree.AppHash() }
 
 // Empty reports whether nothing was ever committed, not even by Init.
@@ -263,6 +259,39 @@ func (s *Settlement) Stats() statetree.Stats { return s.tree.Stats() }
 // Index reads the index as committed last. Unlike the state it may move on
 // between two reads.
 func (s *Settlement) Index() kv.Reader { return s.index }
+
+// UpdateIndex writes entries to the index beside the blocks, of which a nil value
+// deletes, in one atomic batch that is not synced. An entry must not be one that
+// a Commit under way writes too.
+func (s *Settlement) UpdateIndex(entries []chain.Change) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	b := s.index.NewBatch()
+	defer b.Discard()
+	if err := writeIndex(b, entries); err != nil {
+		return fmt.Errorf("update the index: %w", err)
+	}
+	if err := b.Commit(false); err != nil {
+		return fmt.Errorf("update the index: %w", err)
+	}
+	return nil
+}
+
+func writeIndex(w kv.Writer, entries []chain.Change) error {
+	for _, e := range entries {
+		var err error
+		if e.Value == nil {
+			err = w.Delete(e.Key)
+		} else {
+			err = w.Set(e.Key, e.Value)
+		}
+		if err != nil {
+			return fmt.Errorf("write index entry %x: %w", e.Key, err)
+		}
+	}
+	return nil
+}
 
 // Consensus returns the part of the store for the consensus engine's own stores
 // of this chain. Closing it does nothing.
@@ -301,16 +330,6 @@ func (s *Settlement) Run(ctx context.Context) error {
 // Prune deletes up to limit old versions of the state tree and reports whether
 // there are more, for callers without Run.
 func (s *Settlement) Prune(limit int) (more bool, err error) { return s.tree.Prune(limit) }
-
-// CollectGarbage reclaims space of the value log where at least half of a file is
-// garbage, and reports whether it did; see badgerkv.Store.CollectGarbage. It does
-// nothing if the store is not the Settlement's own.
-func (s *Settlement) CollectGarbage() (bool, error) {
-	if s.owned == nil {
-		return false, nil
-	}
-	return s.owned.CollectGarbage(0.5)
-}
 
 // Close waits for running calls and closes the layer, and its store if Open
 // opened it. Calls that come later return kv.ErrClosed. It may be called twice.

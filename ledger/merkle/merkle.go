@@ -1,7 +1,9 @@
 // Package merkle builds RFC 6962 Merkle trees over short lists of leaves and
-// proves and verifies inclusion in them.
+// proves and verifies inclusion in them: of one leaf (Tree.Path, Verify) or of
+// leaves that stand side by side (Range). A tree that only grows is kept as its
+// Frontier.
 //
-// Hashing and proof arithmetic come from github.com/transparency-dev/merkle,
+// Hashing and the arithmetic of paths come from github.com/transparency-dev/merkle,
 // the library that runs certificate transparency logs: leaf = SHA-256(0x00 ||
 // data), node = SHA-256(0x01 || left || right), and the empty tree's root is
 // SHA-256 of nothing. A leaf cannot be passed off as a node, and trees of any

@@ -35,12 +35,12 @@ func (t *Tree) save() error {
 	return nil
 }
 
-// WriteAhead commits nodes of the prepared block ahead of it, in batches of
-// about limit bytes, if all of them have more than limit bytes, with what the
-// store adds to each. Nothing refers to
-// them until the block's own batch is committed, and Open removes them if it
-// never is. It keeps the one batch of the block small however large the tree is;
-// a block that opens 10,000 channels among a million writes 70,000 nodes.
+// WriteAhead commits nodes of the prepared block ahead of it, in batches of about
+// limit bytes, if all of them have more than limit bytes, with what the store adds
+// to each. Nothing refers to them until the block's own batch is committed, and
+// Open removes them if it never is. It keeps the one batch of the block small
+// however large the tree is; a block that opens 10,000 channels among a million
+// writes 70,000 nodes.
 func (t *Tree) WriteAhead(limit int64) error {
 	t.writeMu.Lock()
 	defer t.writeMu.Unlock()

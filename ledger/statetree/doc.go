@@ -13,6 +13,7 @@
 //	't' | node key    nodes of the IAVL tree, written by IAVL
 //	'm'               height, IAVL version, application hash and tables
 //	'o'               oldest IAVL version kept, once one was pruned
+//	'r'               a restore has begun and not finished
 //
 // # A block
 //
@@ -36,6 +37,12 @@
 // their rows are read without allocation; the rest comes from a snapshot of the
 // store taken at that height. Apply waits for running calls of Read, so they must
 // be short. OpenSnapshot gives a view that may live long and reads the store only.
+//
+// # Moving a state
+//
+// Snapshot.Export writes a state as records that prove each other up to the
+// application hash, Tree.Restore takes them into an empty tree. The restored state
+// is the same to every reader, and gives the same application hashes ever after.
 //
 // # Versions
 //

@@ -21,7 +21,6 @@ type nodeStore struct {
 	store  kv.Store
 	oldest int64 // version, 0 before the first
 	staged []write
-	bytes  int64 // of keys and values in staged
 }
 
 var _ dbm.DB = (*nodeStore)(nil)
@@ -29,7 +28,7 @@ var _ dbm.DB = (*nodeStore)(nil)
 // drain returns and forgets what is staged.
 func (s *nodeStore) drain() []write {
 	w := s.staged
-	s.staged, s.bytes = nil, 0
+	s.staged = nil
 	return w
 }
 
@@ -100,7 +99,6 @@ func (b *nodeBatch) add(key, value []byte) {
 
 func (b *nodeBatch) Write() error {
 	b.store.staged = append(b.store.staged, b.writes...)
-	b.store.bytes += int64(b.bytes)
 	return b.Close()
 }
 

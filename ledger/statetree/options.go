@@ -14,8 +14,8 @@ const (
 	DefaultKeepVersions       = 10
 )
 
-// maxKeepVersions bounds Options.KeepVersions.
-const maxKeepVersions = 10_000
+// MaxKeepVersions bounds Options.KeepVersions.
+const MaxKeepVersions = 10_000
 
 // Options of a Tree. Zero fields take their defaults.
 type Options struct {
@@ -34,7 +34,8 @@ type Options struct {
 	// A tree of n registry keys has 2n nodes; when they do not all fit, a new key
 	// costs a multiple.
 	NodeCache int
-	// KeepVersions is the number of IAVL versions kept, from 1 to 10,000.
+	// KeepVersions is the number of IAVL versions kept, from 1 to
+	// MaxKeepVersions.
 	KeepVersions int
 }
 
@@ -54,8 +55,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.PageCacheBytes < 0 || o.RegistryCacheBytes < 0 || o.NodeCache < 0:
 		return o, fmt.Errorf("negative cache size")
-	case o.KeepVersions < 1 || o.KeepVersions > maxKeepVersions:
-		return o, fmt.Errorf("keep %d versions, want 1 to %d", o.KeepVersions, maxKeepVersions)
+	case o.KeepVersions < 1 || o.KeepVersions > MaxKeepVersions:
+		return o, fmt.Errorf("keep %d versions, want 1 to %d", o.KeepVersions, MaxKeepVersions)
 	}
 	return o, nil
 }

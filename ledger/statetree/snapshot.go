@@ -9,6 +9,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/stateproof"
 )
 
 // pinned is a snapshot of the flat values, shared by the tree, as long as it is
@@ -16,7 +17,8 @@ import (
 type pinned struct {
 	kv.Snapshot
 
-	refs atomic.Int32
+	nodes kv.Reader // of the IAVL tree, in the same snapshot
+	refs  atomic.Int32
 }
 
 // pin takes a snapshot of the store.
@@ -25,7 +27,10 @@ func (t *Tree) pin() (*pinned, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot: %w", err)
 	}
-	p := &pinned{Snapshot: kv.PrefixedSnapshot(s, []byte{dataSpace})}
+	p := &pinned{
+		Snapshot: kv.PrefixedSnapshot(s, []byte{dataSpace}),
+		nodes:    kv.PrefixedSnapshot(s, []byte{nodeSpace}),
+	}
 	p.refs.Store(1)
 	return p, nil
 }
@@ -40,9 +45,11 @@ func (p *pinned) release() error {
 // Snapshot is the state at one height for as long as it is open. It reads the
 // store only and never delays a block. It is safe for concurrent use.
 type Snapshot struct {
-	snap *pinned
-	head meta
-	once sync.Once
+	snap   *pinned
+	head   meta
+	schema *stateproof.Schema
+	empty  *[pageDepth + 1]ledger.Hash
+	once   sync.Once
 }
 
 var _ chain.View = (*Snapshot)(nil)
@@ -56,7 +63,7 @@ func (t *Tree) OpenSnapshot() (*Snapshot, error) {
 		return nil, fmt.Errorf("open snapshot: %w", kv.ErrClosed)
 	}
 	t.snap.refs.Add(1)
-	return &Snapshot{snap: t.snap, head: *t.head.Load()}, nil
+	return &Snapshot{snap: t.snap, head: *t.head.Load(), schema: &t.schema, empty: t.empty}, nil
 }
 
 // Height returns the height of the state.

@@ -76,7 +76,16 @@ func open(s kv.Store, o Options) (*Tree, error) {
 		nodes: &nodeStore{store: kv.Prefixed(s, []byte{nodeSpace})},
 		pages: newPageCache(o.PageCacheBytes), values: newValueCache(o.RegistryCacheBytes),
 	}
-	t.iavl = iavl.NewMutableTree(t.nodes, o.NodeCache, true, iavl.NewNopLogger(), iavl.FlushThresholdOption(neverFlush))
+	t.newTree()
+	unfinished, err := s.Get([]byte{restoreKey})
+	if err != nil {
+		return nil, fmt.Errorf("look for an unfinished restore: %w", err)
+	}
+	if unfinished != nil {
+		if err := t.wipe(); err != nil {
+			return nil, err
+		}
+	}
 	head, err := loadMeta(s, o.Tables)
 	if err != nil {
 		return nil, err
@@ -89,6 +98,11 @@ func open(s kv.Store, o Options) (*Tree, error) {
 	}
 	t.head.Store(head)
 	return t, nil
+}
+
+// newTree makes IAVL's tree over the nodes in the store.
+func (t *Tree) newTree() {
+	t.iavl = iavl.NewMutableTree(t.nodes, t.opts.NodeCache, true, iavl.NewNopLogger(), iavl.FlushThresholdOption(neverFlush))
 }
 
 // load brings IAVL to the version of head and removes what came after it.

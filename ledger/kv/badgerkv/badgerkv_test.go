@@ -1,6 +1,7 @@
 package badgerkv_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -254,6 +255,38 @@ func TestRotatedLogs(t *testing.T) {
 	n := 0
 	if err := kv.Scan(open(t, o), nil, func(_, _ []byte) error { n++; return nil }); err != nil || n != 3*100*50 {
 		t.Errorf("%d keys after reopening, error %v, want %d", n, err, 3*100*50)
+	}
+}
+
+// TestSize measures a store with tables and a value log.
+func TestSize(t *testing.T) {
+	t.Parallel()
+	o := tiny(t.TempDir())
+	s := open(t, o)
+	empty, err := s.Size()
+	if err != nil || empty.Tables != 0 || empty.Total == 0 {
+		t.Errorf("an empty store: %+v, %v", empty, err)
+	}
+	for i := range 40 {
+		b := s.NewBatch()
+		for j := range 100 {
+			if err := b.Set(fmt.Appendf(nil, "%d/%d", i, j), make([]byte, 900)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(b.Set(fmt.Appendf(nil, "%d", i), bytes.Repeat([]byte{7}, 10_000)), b.Commit(true)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size, err := s.Size()
+	if err != nil || size.Tables < 1<<20 || size.ValueLog < 400_000 || size.Total < size.Tables+size.ValueLog {
+		t.Errorf("sizes %+v, %v", size, err)
+	}
+	if longest := size.Tables + size.ValueLog + 16<<20; size.Total > longest {
+		t.Errorf("total of %d bytes counts what is not written", size.Total)
+	}
+	if size, err := open(t, badgerkv.Memory()).Size(); err != nil || size != (badgerkv.Size{}) {
+		t.Errorf("in memory: %+v, %v", size, err)
 	}
 }
 

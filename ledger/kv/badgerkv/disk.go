@@ -3,6 +3,10 @@ package badgerkv
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,3 +50,50 @@ func space(dir string) (free, total uint64, err error) {
 	size := uint64(st.Bsize)
 	return st.Bavail * size, st.Blocks * size, nil
 }
+
+// Size is the bytes a store takes on disk: what its files occupy, not how long they
+// are, as badger makes some in advance.
+type Size struct {
+	Tables   uint64 // sorted tables
+	ValueLog uint64 // values longer than Options.ValueThreshold
+	Total    uint64 // of all files, the logs of the memtables included
+}
+
+// blockUnit is what a file's blocks are counted in, in bytes; see stat(2).
+const blockUnit = 512
+
+// Size returns what the store takes on disk, which is nothing for one in memory. It
+// looks at every file, of which a large store has some thousands.
+func (s *Store) Size() (size Size, err error) {
+	if s.opts.InMemory {
+		return Size{}, nil
+	}
+	entries, err := os.ReadDir(s.opts.Dir)
+	if err != nil {
+		return Size{}, fmt.Errorf("measure the store: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // badger removed it meanwhile
+		}
+		if err != nil {
+			return Size{}, fmt.Errorf("measure the store: %w", err)
+		}
+		occupied := uint64(0)
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			occupied = uint64(stat.Blocks) * blockUnit //nolint:gosec // not negative
+		}
+		switch filepath.Ext(e.Name()) {
+		case tableSuffix:
+			size.Tables += occupied
+		case ".vlog":
+			size.ValueLog += occupied
+		}
+		size.Total += occupied
+	}
+	return size, nil
+}
+
+// tableSuffix is what the name of a file with a sorted table ends with.
+const tableSuffix = ".sst"

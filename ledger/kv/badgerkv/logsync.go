@@ -16,18 +16,24 @@ import (
 // "n.mem", numbered without gaps; badger deletes it when the table made from it
 // is durable. A rotation shows as the existence of the next number.
 type logSync struct {
-	dir string
+	dir  string
+	opts Options
 
-	mu  sync.Mutex
-	num int // number of the newest log seen so far
+	mu       sync.Mutex
+	num      int // number of the newest log seen so far
+	mark     manifestMark
+	manifest fs.FileInfo // of the MANIFEST when it was marked last; nil before
 }
 
-func newLogSync(dir string) (*logSync, error) {
+// newLogSync returns what syncs the logs of a store that badger has open. mark is
+// what is known of its MANIFEST.
+func newLogSync(o Options, mark manifestMark) (*logSync, error) {
+	dir := o.Dir
 	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
 	if err != nil {
 		return nil, fmt.Errorf("list logs: %w", err)
 	}
-	l := &logSync{dir: dir, num: -1}
+	l := &logSync{dir: dir, opts: o, num: -1, mark: mark}
 	for _, f := range files {
 		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(f), ".mem"))
 		if err != nil {
@@ -39,7 +45,7 @@ func newLogSync(dir string) (*logSync, error) {
 		return nil, errors.New("no log of the active memtable")
 	}
 	// Badger does not sync the directory when it makes a log.
-	return l, syncPath(dir)
+	return l, errors.Join(syncPath(dir), l.keep())
 }
 
 func (l *logSync) path(n int) string { return filepath.Join(l.dir, fmt.Sprintf("%05d.mem", n)) }

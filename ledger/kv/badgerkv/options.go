@@ -24,6 +24,10 @@ const (
 	// SmallMemTableSize is the memtable of the small preset, in bytes: batches
 	// up to 1.2 MB.
 	SmallMemTableSize = 8 << 20
+	// MaxMemTableSize is the largest memtable, in bytes.
+	MaxMemTableSize = 1 << 30
+	// minMemTableSize is the smallest.
+	minMemTableSize = 1 << 20
 	// DefaultMinFree is the free space in bytes below which Main refuses to
 	// open: a full disk kills the process.
 	DefaultMinFree = 2 << 30
@@ -50,8 +54,9 @@ type Options struct {
 	// MemTableSize in bytes bounds batches (MaxBatchBytes) and decides memory:
 	// up to two such tables are resident under load.
 	MemTableSize int64
-	// ValueThreshold in bytes: longer values go to the value log, which keeps
-	// bundles and block parts out of compaction.
+	// ValueThreshold in bytes: longer values go to the value log. What it takes is
+	// given back late and by rewriting (CollectGarbage), and stays in memory, so
+	// only what is seldom and short-lived should be that long.
 	ValueThreshold int64
 	// ValueLogFileSize in bytes is the unit in which the value log is reclaimed.
 	ValueLogFileSize int64
@@ -72,8 +77,8 @@ func Main(dir string) Options {
 	return Options{
 		Dir:              dir,
 		MemTableSize:     MainMemTableSize,
-		ValueThreshold:   4 << 10,
-		ValueLogFileSize: 256 << 20,
+		ValueThreshold:   64 << 10,
+		ValueLogFileSize: 64 << 20,
 		BaseTableSize:    8 << 20,
 		MinFree:          DefaultMinFree,
 	}
@@ -138,8 +143,8 @@ func (o Options) validate() error {
 		return errors.New("a store in memory has no directory")
 	case !o.InMemory && o.Dir == "":
 		return errors.New("no directory given")
-	case o.MemTableSize < 1<<20 || o.MemTableSize > 1<<30:
-		return fmt.Errorf("memtable of %d bytes, want 1 MiB to 1 GiB", o.MemTableSize)
+	case o.MemTableSize < minMemTableSize || o.MemTableSize > MaxMemTableSize:
+		return fmt.Errorf("memtable of %d bytes, want %d to %d", o.MemTableSize, minMemTableSize, MaxMemTableSize)
 	case o.ValueThreshold < 1 || o.ValueThreshold > min(maxInlineValue, o.MaxBatchBytes()):
 		return fmt.Errorf("value threshold of %d bytes, want 1 to %d", o.ValueThreshold, min(maxInlineValue, o.MaxBatchBytes()))
 	}

@@ -36,7 +36,8 @@ type Store struct {
 var _ kv.Store = (*Store)(nil)
 
 // Open opens the store in o.Dir, making it if there is none. The error wraps
-// ErrLocked if it is open elsewhere and ErrNoSpace if the disk is nearly full.
+// ErrLocked if it is open elsewhere, ErrNoSpace if the disk is nearly full, and
+// ErrRolledBack if tables that were synced are not listed any more.
 func Open(o Options) (*Store, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -57,6 +58,10 @@ func Open(o Options) (*Store, error) {
 			return nil, fmt.Errorf("open store %q: %w", o.Dir, err)
 		}
 	}
+	mark, err := checkManifest(o)
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", o.Dir, err)
+	}
 	db, err := badger.Open(o.badger())
 	if err != nil {
 		if strings.Contains(err.Error(), "Cannot acquire directory lock") {
@@ -64,7 +69,7 @@ func Open(o Options) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open store %q: %w", o.Dir, err)
 	}
-	logs, err := newLogSync(o.Dir)
+	logs, err := newLogSync(o, mark)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %q: %w", o.Dir, err), db.Close())
 	}
@@ -164,6 +169,9 @@ func (s *Store) sync() error {
 	if err == nil {
 		err = s.logs.rotated()
 	}
+	if err == nil {
+		err = s.logs.keep()
+	}
 	if err != nil {
 		return s.fail(fmt.Errorf("sync store: %w", err))
 	}
@@ -191,7 +199,8 @@ func (s *Store) failure() error {
 
 // CollectGarbage rewrites the value log file with the most garbage if at least
 // ratio (0 to 1) of it is garbage, and reports whether it did. Call it again
-// until it reports false, seldom and away from busy hours.
+// until it reports false, seldom and away from busy hours. It is one file of
+// Options.ValueLogFileSize a call, which Close waits for.
 func (s *Store) CollectGarbage(ratio float64) (bool, error) {
 	if err := s.enter(); err != nil {
 		return false, err
@@ -209,16 +218,6 @@ func (s *Store) CollectGarbage(ratio float64) (bool, error) {
 	return true, nil
 }
 
-// Size returns the bytes the store takes on disk, as of about a minute ago:
-// sorted tables and value log.
-func (s *Store) Size() (tables, valueLog int64) {
-	if err := s.enter(); err != nil {
-		return 0, 0
-	}
-	defer s.life.RUnlock()
-	return s.db.Size()
-}
-
 // Close waits for running operations, flushes and closes the store.
 func (s *Store) Close() error {
 	s.life.Lock()
@@ -227,7 +226,11 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	if err := s.db.Close(); err != nil {
+	err := s.db.Close()
+	if err == nil && s.logs != nil {
+		err = s.logs.keep()
+	}
+	if err != nil {
 		return fmt.Errorf("close store %q: %w", s.opts.Dir, err)
 	}
 	return nil

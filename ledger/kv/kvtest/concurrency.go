@@ -132,9 +132,6 @@ func testClosed(t *testing.T, h Harness) {
 
 func testDurable(t *testing.T, h Harness) {
 	t.Helper()
-	if h.Reopen == nil {
-		t.Skip("this store keeps nothing over Close")
-	}
 	s := h.Open(t)
 	want := []string{}
 	for i := range 300 {
