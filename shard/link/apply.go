@@ -1,0 +1,147 @@
+package link
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// Handler is what the rules of a chain do with messages. c is of the block, with
+// an overlay of its own as State; a handler may send.
+type Handler interface {
+	// Execute does what m says, or refuses with a RuleError whose code is not
+	// CodeOK; then whatever it changed is undone and m goes back with the code. Any
+	// other error is a bug and panics.
+	Execute(c *Context, m *Message) error
+	// Return takes back a message that failed: m is its bounce. It cannot fail, and
+	// undoes for m.Recipient what sending took.
+	Return(c *Context, m *Message)
+}
+
+// Result is what became of a leaf.
+type Result uint8
+
+// The results.
+const (
+	Executed Result = 1 // the message did what it says
+	Bounced  Result = 2 // its handler refused it, and it goes back
+	Expired  Result = 3 // it came too late, and goes back
+	Returned Result = 4 // it was a bounce, and its sender has back what it sent
+	Acked    Result = 5 // messages before Seq are acknowledged
+)
+
+// String returns the result's name: "executed".
+func (r Result) String() string {
+	switch r {
+	case Executed:
+		return "executed"
+	case Bounced:
+		return "bounced"
+	case Expired:
+		return "expired"
+	case Returned:
+		return "returned"
+	case Acked:
+		return "acked"
+	default:
+		return "unknown"
+	}
+}
+
+// Receipt says what became of a leaf of an import.
+type Receipt struct {
+	Link     Link
+	Seq      uint64
+	OriginTx ledger.Hash
+	Result   Result
+	Code     chain.Code // why it goes or came back; CodeOK otherwise
+}
+
+// Apply checks an import and does what it says. It refuses as Check does, and then
+// has changed nothing. The receipts are in the order of the leaves; old
+// acknowledgements have none.
+func (c *Context) Apply(in *Import, known Anchors, h Handler) ([]Receipt, error) {
+	if err := c.Check(in, known); err != nil {
+		return nil, err
+	}
+	a, _ := known.Anchored(in.Shard, in.Height)
+	var receipts []Receipt
+	for _, l := range in.Leaves {
+		if l.Ack == nil {
+			receipts = append(receipts, c.take(l.Message, max(a.Newest, a.Clock), h))
+		} else if r, ok := c.settle(l.Ack); ok {
+			receipts = append(receipts, r)
+		}
+	}
+	return receipts, nil
+}
+
+// settle drops the messages that a acknowledges.
+func (c *Context) settle(a *Ack) (Receipt, bool) {
+	out := OutboundAt(c.State, a.Link)
+	if a.Next <= out.Acked {
+		return Receipt{}, false
+	}
+	for ; out.Acked < a.Next; out.Acked++ {
+		k := MessageKey(a.Link, out.Acked)
+		out.Bytes -= uint64(len(c.State.Get(k)))
+		c.State.Delete(k)
+	}
+	out.Bounced, out.BouncedBytes, out.Progress = a.Bounced, a.BouncedBytes, c.Height
+	c.State.Set(OutboundKey(a.Link), out.Encode())
+	return Receipt{Link: a.Link, Seq: a.Next, Result: Acked}, true
+}
+
+// take consumes the next message of its link.
+func (c *Context) take(m *Message, seen uint64, h Handler) Receipt {
+	in := InboundAt(c.State, m.Link)
+	in.Next, in.Seen, in.Listed = in.Next+1, max(in.Seen, seen), c.Height
+	r := Receipt{Link: m.Link, Seq: m.Seq, OriginTx: m.OriginTx}
+	switch {
+	case m.IsBounce():
+		c.takeBack(m, h)
+		r.Result, r.Code = Returned, m.Code
+	case in.Seen > m.Expiry:
+		r.Result, r.Code = Expired, chain.CodeMessageExpired
+	default:
+		r.Code = c.execute(m, h)
+		r.Result = Executed
+		if r.Code != chain.CodeOK {
+			r.Result = Bounced
+		}
+	}
+	if r.Result == Bounced || r.Result == Expired {
+		b := m.bounce(r.Code)
+		out := OutboundAt(c.State, b.Link)
+		c.push(&b, &out)
+		in.Bounced++
+		in.BouncedBytes += uint64(m.Size())
+	}
+	c.State.Set(InboundKey(m.Link), in.Encode())
+	return r
+}
+
+func (c *Context) takeBack(m *Message, h Handler) {
+	way := m.Link.Reverse()
+	out := OutboundAt(c.State, way)
+	out.Returned++
+	out.ReturnedBytes += uint64(m.Size())
+	c.State.Set(OutboundKey(way), out.Encode())
+	h.Return(c, m)
+}
+
+func (c *Context) execute(m *Message, h Handler) chain.Code {
+	sub := *c
+	sub.State = chain.NewOverlay(c.State)
+	err := h.Execute(&sub, m)
+	if err == nil {
+		c.State.Merge(sub.State)
+		return chain.CodeOK
+	}
+	code, ok := chain.CodeOf(err)
+	if !ok || code == chain.CodeOK {
+		panic(fmt.Errorf("message %d of link %s: the handler must refuse with a code: %w", m.Seq, m.Link, err))
+	}
+	return code
+}
