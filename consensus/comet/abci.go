@@ -2,20 +2,20 @@ package comet
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"strings"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/types"
 )
 
 // codeInternal is the code of a refusal whose error carries none, and of a
-// panic in Check.
-const codeInternal = 1
+// panic in Check. No rule has a code that large.
+const codeInternal = 1 << 16
 
 // adapter is an Application as CometBFT wants it. It never panics and never
 // returns an error where CometBFT would take the process down for it.
@@ -25,7 +25,14 @@ type adapter struct {
 	gate   *gate
 	head   *head
 	halt   *halt
-	logger *slog.Logger
+	rounds *voteRounds
+	retain func(uint64) int64 // see Chain.retain
+
+	progress  *progress
+	syncing   *syncGuard // set before the chain starts
+	offers    *offers    // set before a start that looks for snapshots, else nil
+	restoring restoring  // owned by OfferSnapshot and ApplySnapshotChunk
+	logger    *slog.Logger
 }
 
 // contain runs f and turns a panic into an error.
@@ -64,7 +71,7 @@ func (a *adapter) call(ctx context.Context, step string, height int64, f func() 
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	a.logger.ErrorContext(ctx, "chain halted by the application", attrs...)
-	return a.leave(a.halt.set(uint64(height), step+": "+err.Error()))
+	return a.leave(a.halt.set(uint64(height), HaltApplication, step+": "+err.Error()))
 }
 
 // leave returns err if CometBFT's caller contains it: consensus stops this
@@ -72,17 +79,10 @@ func (a *adapter) call(ctx context.Context, step string, height int64, f func() 
 // process down, so its goroutine ends here instead; what CometBFT deferred
 // still runs.
 func (a *adapter) leave(err error) error {
-	pcs := make([]uintptr, 64)
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
-	for {
-		f, more := frames.Next()
-		if strings.HasSuffix(f.Function, "blocksync.(*Reactor).poolRoutine") {
-			runtime.Goexit()
-		}
-		if !more {
-			return err
-		}
+	if inBlockSync() {
+		runtime.Goexit()
 	}
+	return err
 }
 
 func (a *adapter) Info(ctx context.Context, _ *abci.RequestInfo) (*abci.ResponseInfo, error) {
@@ -164,7 +164,7 @@ func fitting(txs [][]byte, maxBytes int64) int {
 func (a *adapter) ProcessProposal(ctx context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
 	res := &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}
 	err := a.call(ctx, "accept", req.Height, func() error {
-		if err := a.app.Accept(uint64(req.Height), req.Txs); err != nil {
+		if err := a.app.Accept(blockOf(req, req.ProposedLastCommit)); err != nil {
 			a.logger.WarnContext(ctx, "proposal refused", slog.Int64("height", req.Height), slog.Any("err", err))
 			res.Status = abci.ResponseProcessProposal_REJECT
 		}
@@ -173,21 +173,58 @@ func (a *adapter) ProcessProposal(ctx context.Context, req *abci.RequestProcessP
 	return res, err
 }
 
+// ExtendVote never costs the vote: what fails in the application leaves it
+// without an extension.
+func (a *adapter) ExtendVote(ctx context.Context, req *abci.RequestExtendVote) (*abci.ResponseExtendVote, error) {
+	res := &abci.ResponseExtendVote{}
+	err := a.call(ctx, "extend", req.Height, func() error {
+		var extension []byte
+		err := contain(func() (err error) {
+			b := blockOf(req, req.ProposedLastCommit)
+			var known bool
+			if b.Round, known = a.rounds.extend(req.Height); !known {
+				return nil
+			}
+			extension, err = a.app.Extend(b)
+			return err
+		})
+		if err == nil && len(extension) > MaxExtension {
+			err = fmt.Errorf("extension of %d bytes, at most %d", len(extension), MaxExtension)
+		}
+		if err != nil {
+			a.logger.WarnContext(ctx, "vote without extension", slog.Int64("height", req.Height), slog.Any("err", err))
+			return nil
+		}
+		res.VoteExtension = extension
+		return nil
+	})
+	return res, err
+}
+
+// VerifyVoteExtension refuses a vote for the size of its extension only.
+func (a *adapter) VerifyVoteExtension(ctx context.Context, req *abci.RequestVerifyVoteExtension) (*abci.ResponseVerifyVoteExtension, error) {
+	res := &abci.ResponseVerifyVoteExtension{Status: abci.ResponseVerifyVoteExtension_ACCEPT}
+	if len(req.VoteExtension) > MaxExtension {
+		a.logger.WarnContext(ctx, "vote refused: its extension is too large", slog.Int64("height", req.Height),
+			slog.String("validator", hex.EncodeToString(req.ValidatorAddress)), slog.Int("bytes", len(req.VoteExtension)))
+		res.Status = abci.ResponseVerifyVoteExtension_REJECT
+	}
+	return res, nil
+}
+
 func (a *adapter) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	res := &abci.ResponseFinalizeBlock{}
 	err := a.call(ctx, "finalize", req.Height, func() error {
-		out, err := a.app.Finalize(Block{
-			Height:   uint64(req.Height),
-			Time:     req.Time,
-			Proposer: req.ProposerAddress,
-			Txs:      req.Txs,
-			Hash:     req.Hash,
-		})
+		a.syncing.applying()
+		out, err := a.app.Finalize(blockOf(req, req.DecidedLastCommit))
 		if err != nil {
 			return err
 		}
 		if len(out.Results) != len(req.Txs) {
 			return fmt.Errorf("%d results for %d transactions", len(out.Results), len(req.Txs))
+		}
+		if res.ValidatorUpdates, err = validatorUpdates(out.Updates); err != nil {
+			return err
 		}
 		res.AppHash = out.AppHash
 		res.TxResults = make([]*abci.ExecTxResult, len(out.Results))
@@ -203,8 +240,9 @@ func (a *adapter) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBl
 func (a *adapter) Commit(ctx context.Context, _ *abci.RequestCommit) (*abci.ResponseCommit, error) {
 	res := &abci.ResponseCommit{}
 	err := a.call(ctx, "commit", a.head.pendingHeight(), func() error {
+		a.syncing.applying()
 		retain, err := a.app.Commit()
-		res.RetainHeight = int64(retain)
+		res.RetainHeight = a.retain(retain)
 		return err
 	})
 	if err == nil {

@@ -18,7 +18,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("transaction refused with code %d: %s", e.code, e.Reason)
 }
 
-// Code is what the error of Check carried, 1 if it carried none.
+// Code is what the error of Check carried, 65,536 if it carried none.
 func (e *RefusedError) Code() uint32 { return e.code }
 
 // Broadcast checks tx and puts it into the mempool, from which it spreads to

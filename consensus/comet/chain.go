@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +28,7 @@ import (
 )
 
 // Chain is one chain's agreement on this node. Its methods are safe for
-// concurrent use; Start and Stop are called once each.
+// concurrent use; Start is called once.
 type Chain struct {
 	cfg     Config
 	genesis *types.GenesisDoc
@@ -37,11 +39,22 @@ type Chain struct {
 	metrics prometheus.Registerer
 
 	dbGate, appGate *gate
+	blocks          *blockFiles
+	sweeping        atomic.Bool // the record of swept heights exists
+	sweepRecord     sync.Mutex  // guards its making, and its change by backfill
+	progress        *progress
+	source          int  // the source of headers that answered last; owned by backfill
+	stateSyncing    bool // this start began without blocks and looks for a snapshot
 	adapter         *adapter
 	head            *head
 	halt            *halt
 	round           atomic.Int64
 	loops           sync.WaitGroup
+
+	giveUp   func()        // closes stopping; may be called more than once
+	stopping chan struct{} // closed when a start that is under way has to end
+	started  chan struct{} // closed when Start is over
+	stopped  chan struct{} // closed when Stop is, or a start that failed
 
 	state atomic.Int32 // stateNew and so on; the fields below are set before stateRunning
 
@@ -52,6 +65,7 @@ type Chain struct {
 	dialer   *dialer
 	presence *presence
 	valset   validatorCache
+	late     lateVotes
 }
 
 // States of a Chain.
@@ -91,10 +105,18 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		cfg: c, genesis: genesis, signer: signer, nodeKey: nodeKey,
 		store: store, logger: logger, metrics: metrics,
 		dbGate: newGate(), appGate: newGate(),
-		head: &head{emptyBlocks: c.EmptyBlocks},
-		halt: newHalt(),
+		blocks: newBlockFiles(filepath.Join(c.Dir, "blocks")),
+		head:   &head{emptyBlocks: c.EmptyBlocks},
+		halt:   newHalt(),
+
+		progress: &progress{},
+		stopping: make(chan struct{}), started: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	ch.adapter = &adapter{app: app, gate: ch.appGate, head: ch.head, halt: ch.halt, logger: logger}
+	ch.giveUp = sync.OnceFunc(func() { close(ch.stopping) })
+	ch.adapter = &adapter{
+		app: app, gate: ch.appGate, head: ch.head, halt: ch.halt, rounds: &voteRounds{}, retain: ch.retain,
+		progress: ch.progress, logger: logger,
+	}
 	return ch, nil
 }
 
@@ -136,17 +158,19 @@ func (c *Chain) PeerAddr() string {
 	return c.nodeKey.ID() + "@" + addr
 }
 
-// Start brings the application up to the block store, which may mean to apply
-// all its blocks again, and joins the network. It returns when that has begun;
-// ctx bounds it, not the life of the chain. A start that fails releases what it
+// Start waits for a remote signer to connect, brings the application up to the
+// block store, which may mean to apply all its blocks again, and joins the network.
+// It returns when that has begun; ctx bounds it, not the life of the chain. A start that fails releases what it
 // took. If the application failed, the error is [ErrHalted]; if the sign state
 // was lost, [ErrSignStateBehind].
 func (c *Chain) Start(ctx context.Context) error {
 	if !c.state.CompareAndSwap(stateNew, stateStarting) {
 		return fmt.Errorf("start chain %q: started or stopped before", c.ID())
 	}
+	defer close(c.started)
 	if err := c.start(ctx); err != nil {
 		c.state.Store(stateStopped)
+		close(c.stopped)
 		return fmt.Errorf("start chain %q: %w", c.ID(), err)
 	}
 	c.state.Store(stateRunning)
@@ -154,6 +178,9 @@ func (c *Chain) Start(ctx context.Context) error {
 }
 
 func (c *Chain) start(ctx context.Context) error {
+	if err := c.awaitSigner(ctx); err != nil {
+		return err
+	}
 	if err := c.signer.claim(); err != nil {
 		return err
 	}
@@ -168,6 +195,9 @@ func (c *Chain) start(ctx context.Context) error {
 		case <-ctx.Done():
 			c.abandon()
 			return ctx.Err()
+		case <-c.stopping:
+			c.abandon()
+			return ErrNotRunning
 		}
 	}
 	if err := contain(c.engine.Start); err != nil {
@@ -175,10 +205,33 @@ func (c *Chain) start(ctx context.Context) error {
 		return err
 	}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	c.dialer = &dialer{own: c.nodeKey.key.ID(), switcher: c.engine.Switch(), wg: &c.loops}
+	c.loops.Go(func() { c.collectVotes(c.ctx) })
+	c.dialer = &dialer{own: c.nodeKey.key.ID(), switcher: c.engine.Switch(), logger: c.logger, wg: &c.loops}
 	c.dialer.set(c.ctx, c.cfg.Peers)
 	c.loops.Go(func() { c.watch(c.ctx) })
+	c.loops.Go(func() { c.sweep(c.ctx) })
+	c.loops.Go(func() { c.follow(c.ctx) })
 	return nil
+}
+
+// awaitSigner waits until the consensus key is known.
+func (c *Chain) awaitSigner(ctx context.Context) error {
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-c.stopping:
+			cancel()
+		case <-wait.Done():
+		}
+	}()
+	err := c.signer.Await(wait)
+	select {
+	case <-c.stopping:
+		return ErrNotRunning
+	default:
+		return err
+	}
 }
 
 // assemble makes the CometBFT node, which replays blocks the application has
@@ -191,18 +244,25 @@ func (c *Chain) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.openBlocks(); err != nil {
+		return err
+	}
+	engineConfig, options, err := c.prepareStateSync(ctx)
+	if err != nil {
+		return err
+	}
 	if err := c.checkApplication(); err != nil {
 		return err
 	}
-	if c.presence, err = newPresence(c.ID(), c.nodeKey.key.ID(), c.signer); err != nil {
+	if c.presence, err = newPresence(c.ID(), c.nodeKey.key.ID(), c.signer, attester{c.adapter}); err != nil {
 		return err
 	}
 	err = contain(func() error {
 		var err error
-		c.engine, err = node.NewNodeWithContext(ctx, c.cfg.engine(), votes{c.signer}, &c.nodeKey.key, creator{c},
+		c.engine, err = node.NewNodeWithContext(ctx, engineConfig, votes{c.signer, c.adapter.rounds}, &c.nodeKey.key, creator{c},
 			func() (*types.GenesisDoc, error) { return c.genesis, nil },
 			c.database, provider, c.engineLogger(),
-			node.CustomReactors(map[string]p2p.Reactor{presenceReactor: c.presence}))
+			append(options, c.adapter.guardSync, node.CustomReactors(map[string]p2p.Reactor{presenceReactor: c.presence}))...)
 		return err
 	})
 	if halted := c.halt.err(); halted != nil {
@@ -241,23 +301,41 @@ func (c *Chain) database(ctx *cfg.DBContext) (dbm.DB, error) { return c.view(ctx
 
 // view is one of CometBFT's stores.
 func (c *Chain) view(id string) *database {
-	return newDatabase(kv.Prefixed(c.store, []byte(id+"/")), c.dbGate)
+	d := newDatabase(kv.Prefixed(c.store, []byte(id+"/")), c.dbGate)
+	if id == blockDB {
+		d.blocks = c.blocks
+	}
+	return d
 }
 
 // engineLogger watches CometBFT's log for failures it reports nowhere else.
 func (c *Chain) engineLogger() cmtlog.Logger {
 	return newLogger(c.logger.Handler(), func(msg string, keyvals []any) {
-		height, _, _, _, _ := c.head.snapshot()
-		switch msg {
-		case msgConsensusFailure:
-			_ = c.halt.set(uint64(height)+1, fmt.Sprintf("consensus failure: %v", keyval(keyvals, "err")))
-		case msgSyncValidation:
-			// The block is signed by two thirds, so it is our state that differs.
-			if reason := fmt.Sprint(keyval(keyvals, "err")); containsWrongAppHash(reason) {
-				_ = c.halt.set(uint64(height)+1, "state differs from the network's: "+reason)
-			}
+		cause, reason, halts := engineFailure(msg, fmt.Sprint(keyval(keyvals, "err")))
+		if halts {
+			height, _, _, _, _ := c.head.snapshot()
+			_ = c.halt.set(uint64(height)+1, cause, reason)
 		}
 	})
+}
+
+// engineFailure reports whether a line of level error in CometBFT's log means
+// that the chain is halted, and why. CometBFT says so in words only.
+func engineFailure(msg, text string) (cause HaltCause, reason string, halts bool) {
+	// The block is signed by two thirds in both cases, so it is our state that
+	// differs.
+	differs := strings.Contains(text, wrongAppHash)
+	switch {
+	case msg == msgConsensusFailure && differs:
+		return HaltAppHash, "consensus failure: " + text, true
+	case msg == msgConsensusFailure:
+		return HaltConsensus, "consensus failure: " + text, true
+	case msg == msgStateSyncFailed:
+		return HaltConsensus, "state sync failed: " + text, true
+	case msg == msgSyncValidation && differs:
+		return HaltAppHash, "state differs from the network's: " + text, true
+	}
+	return 0, "", false
 }
 
 // abandon undoes a start that failed.
@@ -267,6 +345,7 @@ func (c *Chain) abandon() {
 	defer cancel()
 	_ = c.appGate.close(ctx)
 	_ = c.dbGate.close(ctx)
+	c.blocks.close()
 	c.signer.release()
 }
 
@@ -299,12 +378,37 @@ func (c *Chain) stopEngine() {
 // Stop leaves the network and stops the chain. When it returns nil, neither the
 // stores nor the application are used any more, and both may be closed. If ctx
 // ends first it returns an error; the stores are cut off even so, and a
-// consensus still running on this chain ends at its next access to them. A
-// second Stop does nothing.
+// consensus still running on this chain ends at its next access to them. During a
+// start it waits for that, and a second Stop waits for the first.
 func (c *Chain) Stop(ctx context.Context) error {
-	if c.state.CompareAndSwap(stateNew, stateStopped) || !c.state.CompareAndSwap(stateRunning, stateStopped) {
+	if c.state.CompareAndSwap(stateNew, stateStopped) {
+		close(c.started)
+		close(c.stopped)
 		return nil
 	}
+	c.giveUp()
+	select {
+	case <-c.started:
+	case <-ctx.Done():
+		return fmt.Errorf("stop chain %q, which is starting: %w", c.ID(), ctx.Err())
+	}
+	if c.state.CompareAndSwap(stateRunning, stateStopped) {
+		defer close(c.stopped)
+		return c.stop(ctx)
+	}
+	select {
+	case <-c.stopped:
+	case <-ctx.Done():
+		return fmt.Errorf("stop chain %q, which is stopping: %w", c.ID(), ctx.Err())
+	}
+	if err := errors.Join(c.appGate.close(ctx), c.dbGate.close(ctx)); err != nil { // the first gave up
+		return fmt.Errorf("stop chain %q: %w", c.ID(), err)
+	}
+	return nil
+}
+
+// stop stops what start started.
+func (c *Chain) stop(ctx context.Context) error {
 	c.cancel()
 	done := make(chan struct{})
 	go func() {
@@ -328,6 +432,7 @@ func (c *Chain) Stop(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	err = errors.Join(err, c.appGate.close(ctx), c.dbGate.close(ctx))
+	c.blocks.close()
 	c.signer.release()
 	if err != nil {
 		return fmt.Errorf("stop chain %q: %w", c.ID(), err)

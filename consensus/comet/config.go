@@ -63,12 +63,13 @@ type Config struct {
 	// DoubleSignCheckHeight is how many blocks back the first signature after a
 	// start looks for votes of the same key that this node did not make.
 	// CometBFT's own setting of that name stays off: it takes down every
-	// validator that restarts within so many blocks.
+	// validator that restarts within so many blocks. Negative: do not look.
 	DoubleSignCheckHeight int
 
 	// SendRate and RecvRate bound each connection, in bytes per second.
 	SendRate, RecvRate int64
-	// MaxInbound bounds accepted connections of nodes not in Peers.
+	// MaxInbound bounds accepted connections of nodes not in Peers. Negative:
+	// accept none.
 	MaxInbound int
 
 	// MempoolTxs and MempoolBytes bound the transactions waiting on this node;
@@ -80,6 +81,10 @@ type Config struct {
 	// SkipRecheck leaves transactions in the mempool unchecked after a block.
 	// Only for an application whose transactions stay valid.
 	SkipRecheck bool
+
+	// StateSync, if set, lets a node without blocks join from a snapshot, which
+	// its Application must be able to restore; see Snapshotter.
+	StateSync *StateSync
 }
 
 // withDefaults fills in the defaults.
@@ -146,6 +151,11 @@ func (c Config) Validate() error {
 	if c.MaxTxBytes < 0 || int64(c.MaxTxBytes) > c.MempoolBytes {
 		return fmt.Errorf("consensus config: max_tx_bytes %d exceeds mempool_bytes %d", c.MaxTxBytes, c.MempoolBytes)
 	}
+	if c.StateSync != nil {
+		if err := c.StateSync.validate(); err != nil {
+			return fmt.Errorf("consensus config: %w", err)
+		}
+	}
 	return c.engine().ValidateBasic()
 }
 
@@ -179,7 +189,7 @@ func (c Config) engine() *cfg.Config {
 	k.P2P.PexReactor = false
 	k.P2P.PersistentPeers = "" // we dial, see dialer
 	k.P2P.UnconditionalPeerIDs = peerIDs(c.Peers)
-	k.P2P.MaxNumInboundPeers = c.MaxInbound
+	k.P2P.MaxNumInboundPeers = max(c.MaxInbound, 0)
 	k.P2P.SendRate, k.P2P.RecvRate = c.SendRate, c.RecvRate
 	k.P2P.MaxPacketMsgPayloadSize = packetPayload
 

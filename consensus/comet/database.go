@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	dbm "github.com/cometbft/cometbft-db"
+	cmtstore "github.com/cometbft/cometbft/proto/tendermint/store"
 
 	"github.com/tributary-network/tributary/ledger/kv"
 )
@@ -14,6 +15,10 @@ const (
 	blockDB = "blockstore"
 	stateDB = "state"
 )
+
+// blockRecordKey is where CometBFT's block store keeps the lowest and the highest
+// height it has.
+const blockRecordKey = "blockStore"
 
 var (
 	errKeyEmpty    = errors.New("key cannot be empty")
@@ -25,10 +30,12 @@ var (
 // database is a kv store as CometBFT wants it. Batches are atomic and the Sync
 // variants durable. Close does nothing: CometBFT reads its stores for seconds
 // after closing them and panics if it cannot. Once the gate is closed, reads
-// find nothing, which CometBFT takes for pruned, and writes fail.
+// find nothing, which CometBFT takes for pruned, and writes fail. The parts of
+// blocks go to files of their own; see blockFiles.
 type database struct {
-	store kv.Store
-	gate  *gate
+	store  kv.Store
+	gate   *gate
+	blocks *blockFiles // of the block store; nil for the others
 }
 
 func newDatabase(store kv.Store, g *gate) *database { return &database{store: store, gate: g} }
@@ -44,7 +51,13 @@ func (d *database) Get(key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	defer d.gate.leave()
-	return d.store.Get(key)
+	v, err := d.store.Get(key)
+	if d.blocks != nil && err == nil && isBlockPlace(v) {
+		if height, ok := partHeight(key); ok {
+			return d.blocks.get(height, v)
+		}
+	}
+	return v, err
 }
 
 // Has implements dbm.DB.
@@ -115,7 +128,9 @@ func (d *database) iterate(start, end []byte, reverse bool) (dbm.Iterator, error
 func (d *database) Close() error { return nil }
 
 // NewBatch implements dbm.DB.
-func (d *database) NewBatch() dbm.Batch { return &batch{gate: d.gate, inner: d.store.NewBatch()} }
+func (d *database) NewBatch() dbm.Batch {
+	return &batch{gate: d.gate, inner: d.store.NewBatch(), blocks: d.blocks}
+}
 
 // Print implements dbm.DB and does nothing.
 func (d *database) Print() error { return nil }
@@ -128,8 +143,10 @@ func (d *database) Compact(_, _ []byte) error { return nil }
 
 // batch collects writes; nothing is seen of them before Write.
 type batch struct {
-	gate  *gate
-	inner kv.Batch // nil once written or closed
+	gate   *gate
+	inner  kv.Batch // nil once written or closed
+	blocks *blockFiles
+	base   int64 // the lowest height kept once the batch is written; 0 if it does not say
 }
 
 // Set implements dbm.Batch.
@@ -142,7 +159,34 @@ func (b *batch) Set(key, value []byte) error {
 	case b.inner == nil:
 		return errBatchClosed
 	}
+	if b.blocks != nil {
+		var err error
+		if value, err = b.setBlock(key, value); err != nil {
+			return err
+		}
+	}
 	return b.inner.Set(key, value)
+}
+
+// setBlock puts the part of a block into its file and returns its place, and
+// notes the lowest height kept. Other values it returns as they are.
+func (b *batch) setBlock(key, value []byte) ([]byte, error) {
+	if string(key) == blockRecordKey {
+		var record cmtstore.BlockStoreState
+		if err := record.Unmarshal(value); err == nil {
+			b.base = record.Base
+		}
+		return value, nil
+	}
+	height, ok := partHeight(key)
+	if !ok || len(value) < blockFileMin {
+		return value, nil
+	}
+	if !b.gate.enter() {
+		return nil, errDetached
+	}
+	defer b.gate.leave()
+	return b.blocks.add(height, value)
 }
 
 // Delete implements dbm.Batch.
@@ -172,7 +216,16 @@ func (b *batch) commit(sync bool) error {
 	defer b.gate.leave()
 	inner := b.inner
 	b.inner = nil
-	return inner.Commit(sync)
+	if b.blocks != nil && sync {
+		if err := b.blocks.sync(); err != nil {
+			inner.Discard()
+			return err
+		}
+	}
+	if err := inner.Commit(sync); err != nil || b.blocks == nil || !sync || b.base == 0 {
+		return err
+	}
+	return b.blocks.drop(b.base)
 }
 
 // Close implements dbm.Batch.

@@ -2,7 +2,12 @@ package comet
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,8 +16,8 @@ import (
 
 const (
 	// dialFirst and dialLast bound the pause between two attempts to reach a
-	// peer; it doubles from one to the other, and the attempts never end. CometBFT's own redialling
-	// pauses for 5 to 8 s, later for hours, and gives up.
+	// peer; it doubles from one to the other, and the attempts never end.
+	// CometBFT's own redialling pauses for 5 to 8 s, later for hours, and gives up.
 	dialFirst = 250 * time.Millisecond
 	dialLast  = time.Second
 	// dialYield is how long the node with the larger id leaves dialling to the
@@ -20,17 +25,21 @@ const (
 	dialYield = 1500 * time.Millisecond
 	// dialPoll is how often a connected peer is looked at.
 	dialPoll = 250 * time.Millisecond
+	// dialNotice is how often a peer that cannot be one is complained about.
+	dialNotice = time.Minute
 )
 
 // dialer keeps peers connected.
 type dialer struct {
 	own      p2p.ID
 	switcher p2p.PeerManager
+	logger   *slog.Logger
 	wg       *sync.WaitGroup // counts the loops
 
 	mu    sync.Mutex
 	stop  context.CancelFunc // ends the current loops
 	peers []string
+	wrong map[p2p.ID]error // why a peer that answers cannot be one, as of the last attempt
 }
 
 // set replaces the peers. ctx ends the loops for good.
@@ -41,7 +50,7 @@ func (d *dialer) set(ctx context.Context, peers []string) {
 		d.stop()
 	}
 	ctx, d.stop = context.WithCancel(ctx)
-	d.peers = peers
+	d.peers, d.wrong = peers, map[p2p.ID]error{}
 	for _, peer := range peers {
 		id, _, ok := cutPeer(peer)
 		if !ok || id == d.own {
@@ -64,16 +73,21 @@ func (d *dialer) keep(ctx context.Context, id p2p.ID, addr string) {
 	if d.own > id {
 		yield = dialYield
 	}
-	pause, missed := dialFirst, time.Duration(0)
+	pause, missed, noticed := dialFirst, time.Duration(0), time.Time{}
 	for {
 		wait := dialPoll
 		switch {
 		case d.connected(id):
 			pause, missed = dialFirst, 0
+			d.note(id, nil)
 		case missed < yield:
 			missed += dialPoll
 		default:
-			d.dial(addr)
+			err := d.dial(addr)
+			if d.note(id, err) && time.Since(noticed) >= dialNotice {
+				noticed = time.Now()
+				d.logger.WarnContext(ctx, "a peer cannot be connected", slog.String("peer", addr), slog.Any("err", err))
+			}
 			wait = pause + rand.N(pause/4)
 			pause = min(2*pause, dialLast)
 		}
@@ -90,11 +104,38 @@ func (d *dialer) connected(id p2p.ID) bool {
 }
 
 // dial tries once. Names are resolved each time, since a peer may come back
-// with another address. CometBFT logs why an attempt failed.
-func (d *dialer) dial(addr string) {
+// with another address.
+func (d *dialer) dial(addr string) error {
 	netAddr, err := p2p.NewNetAddressString(addr)
 	if err != nil {
-		return
+		return err
 	}
-	_ = d.switcher.DialPeerWithAddress(netAddr)
+	return d.switcher.DialPeerWithAddress(netAddr)
+}
+
+// note keeps why an attempt failed if the peer was there, and whoever waits for it
+// waits in vain: it is another node, or one of another network. It reports whether
+// that is so.
+func (d *dialer) note(id p2p.ID, err error) bool {
+	var rejected p2p.ErrRejected
+	wrong := errors.As(err, &rejected) && (rejected.IsIncompatible() || rejected.IsAuthFailure() || rejected.IsNodeInfoInvalid())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if wrong {
+		d.wrong[id] = err
+	} else {
+		delete(d.wrong, id)
+	}
+	return wrong
+}
+
+// problem says why one of the peers cannot be connected, "" if nothing is known to
+// be wrong.
+func (d *dialer) problem() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(d.wrong)) {
+		return fmt.Sprintf("peer %s: %v", id, d.wrong[id])
+	}
+	return ""
 }

@@ -18,6 +18,18 @@
 //     shows within seconds even on an idle chain (see [Status.Health]).
 //   - Keys that fail safe: a vote leaves only after its sign state is on disk,
 //     file and directory; a node whose sign state was lost refuses to vote.
+//   - Extensions that go with votes, kept with the block and collected while
+//     votes come late (see [Chain.Extensions]). None that is missing, wrong or
+//     failing costs a vote or stops the chain; one above [MaxExtension] is
+//     refused with its vote.
+//   - Block parts in files of their own, dropped by unlinking them when the
+//     application lets go of their heights, and headers when no evidence can be
+//     about them any more.
+//   - Joining from a snapshot of the application's state, by headers that are
+//     verified from a trusted one on (see [StateSync]), with its progress shown.
+//   - Block sync that survives its peers. CometBFT v0.40 dereferences nil when a
+//     peer leaves, or takes back what it said, while a block of it is verified;
+//     such events wait here until the block is applied.
 //   - Peers redialled within a second or two, for as long as the chain runs.
 //   - A Stop after which the stores are no longer touched, although some of
 //     CometBFT's goroutines outlive it by a few seconds.

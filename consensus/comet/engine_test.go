@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	cmtlog "github.com/cometbft/cometbft/libs/log"
@@ -47,23 +49,63 @@ func TestLogger(t *testing.T) {
 	cs.Error("CONSENSUS FAILURE!!!", "err", "boom")
 	log.With("module", "p2p").Error("Stopping peer for error", "err", "EOF")
 	log.With("module", "mempool").Error("timed out")
+	log.With("module", "evidence").Error("Evidence has not been added")
+	log.Error("Not stopping State service -- has not been started yet")
 	log.With("module", "consensus").With("round", int32(1)).Error("other", "state", strings.Repeat("x", 10_000))
+	log.With("peer", "a", "module", "p2p").With("module", "mconn").Info("Receive", "msg", "vote", "time", 5, "level", 1, "peer", "b", "chain_id", "c")
 
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	want := []string{
-		`level=DEBUG msg=block module=consensus height=5 hash=ab v=text err=boom nil=<nil>`,
-		`level=WARN msg=slow module=consensus d=1s`,
-		`level=ERROR msg="CONSENSUS FAILURE!!!" module=consensus err=boom`,
-		`level=DEBUG msg="Stopping peer for error" module=p2p err=EOF`,
-		`level=WARN msg="timed out" module=mempool`,
-		`level=ERROR msg=other module=consensus round=1 state=` + strings.Repeat("x", 4096) + `...`,
+		`level=DEBUG msg=block engine_module=consensus height=5 hash=ab v=text err=boom nil=<nil>`,
+		`level=WARN msg=slow engine_module=consensus d=1s`,
+		`level=ERROR msg="CONSENSUS FAILURE!!!" engine_module=consensus err=boom`,
+		`level=DEBUG msg="Stopping peer for error" engine_module=p2p err=EOF`,
+		`level=WARN msg="timed out" engine_module=mempool`,
+		`level=WARN msg="Evidence has not been added" engine_module=evidence`,
+		`level=DEBUG msg="Not stopping State service -- has not been started yet"`,
+		`level=ERROR msg=other engine_module=consensus round=1 state=` + strings.Repeat("x", 4096) + `...`,
+		`level=DEBUG msg=Receive peer=b engine_module=mconn engine_msg=vote engine_time=5 engine_level=1 engine_chain_id=c`,
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("log lines (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"CONSENSUS FAILURE!!!", "Stopping peer for error", "timed out", "other"}, errs); diff != "" {
+	if diff := cmp.Diff([]string{"CONSENSUS FAILURE!!!", "Stopping peer for error", "timed out", "Evidence has not been added", "Not stopping State service -- has not been started yet", "other"}, errs); diff != "" {
 		t.Errorf("errors seen (-want +got):\n%s", diff)
 	}
+}
+
+// TestLoggerRepeats writes what CometBFT says of every vote that it cannot sign.
+func TestLoggerRepeats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		seen := 0
+		log := comet.NewLogger(slog.NewTextHandler(&out, nil), func(string, []any) { seen++ })
+		lines := func() int { return strings.Count(out.String(), "\n") }
+		fail := func(height int, text string) {
+			log.With("height", height).Error("failed signing vote", "err", fmt.Errorf(text, height))
+		}
+		for h := range 50 {
+			fail(h, "sign state is behind the chain: this key voted at height %d; not signing")
+		}
+		if lines() != 1 {
+			t.Errorf("%d lines of one failure:\n%s", lines(), out.String())
+		}
+		fail(50, "sign state could not be saved at height %d")
+		if lines() != 2 {
+			t.Errorf("another failure is not written:\n%s", out.String())
+		}
+		<-time.After(time.Minute) // of the bubble's clock
+		fail(51, "sign state is behind the chain: this key voted at height %d; not signing")
+		if lines() != 3 || !strings.Contains(out.String(), "height=51") || !strings.HasSuffix(out.String(), "repeated=49\n") {
+			t.Errorf("after a minute:\n%s", out.String())
+		}
+		log.Error("CONSENSUS FAILURE!!!")
+		log.Error("CONSENSUS FAILURE!!!")
+		if lines() != 5 || seen != 54 {
+			t.Errorf("%d lines, %d seen:\n%s", lines(), seen, out.String())
+		}
+	})
 }
 
 type stringer func() string

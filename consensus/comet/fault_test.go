@@ -38,7 +38,7 @@ func TestApplicationFailureHaltsOneChain(t *testing.T) {
 	}
 	eventually(t, 5*time.Second, "member 0 halted", func() bool { return n.members[0].chain.Status().Halt != nil })
 	halt := n.members[0].chain.Status().Halt
-	if halt.Reason != "finalize: panic: first line" || halt.Height != 2 {
+	if halt.Reason != "finalize: panic: first line" || halt.Cause != comet.HaltApplication || halt.Height != 2 {
 		t.Errorf("halt = %+v", halt)
 	}
 	if ok, reason := n.healthy(0); ok || !strings.Contains(reason, "first line") {
@@ -92,6 +92,55 @@ func TestApplicationFailureHaltsOneChain(t *testing.T) {
 	}
 	for i := range 4 {
 		n.members[i].app.waitFor(t, 15*time.Second, func(txs int, _ uint64) bool { return txs == 3 })
+	}
+}
+
+// TestDifferingStateHalts lets one application come to another state than the
+// others: in the round in which they vote, and when it fetches old blocks.
+func TestDifferingStateHalts(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "differs", 4)
+	n.members[3].app.light = true // it hashes but the beginning of transactions
+	n.startAll(t)
+	for i := range 3 {
+		n.broadcast(t, 0, append(make([]byte, 8), byte(i)))
+		n.members[0].app.waitFor(t, 10*time.Second, func(txs int, _ uint64) bool { return txs == i+1 })
+	}
+	for _, when := range []string{"voting", "fetching blocks"} {
+		eventually(t, 10*time.Second, "halted", func() bool { return n.members[3].chain.Status().Halt != nil })
+		halt := n.members[3].chain.Status().Halt
+		t.Log(halt)
+		if halt.Cause != comet.HaltAppHash {
+			t.Errorf("%s: halt %+v, want cause %d", when, halt, comet.HaltAppHash)
+		}
+		if when == "voting" {
+			n.stop(t, 3)
+			n.members[3].store, n.members[3].app = newStore(t), newMemApp()
+			n.members[3].app.light = true
+			n.restart(t, 3)
+		}
+	}
+}
+
+func TestEngineFailures(t *testing.T) {
+	t.Parallel()
+	const other = "wrong Block.Header.AppHash.  Expected AB, got CD"
+	for _, test := range []struct {
+		name, msg, text string
+		cause           comet.HaltCause
+		reason          string
+		halts           bool
+	}{
+		{"other state when voting", "CONSENSUS FAILURE!!!", "+2/3 committed an invalid block: " + other, comet.HaltAppHash, "consensus failure: +2/3 committed an invalid block: " + other, true},
+		{"other failure", "CONSENSUS FAILURE!!!", "AppHash of nothing", comet.HaltConsensus, "consensus failure: AppHash of nothing", true},
+		{"other state when fetching", "Error in validation", other, comet.HaltAppHash, "state differs from the network's: " + other, true},
+		{"a bad block of a peer", "Error in validation", "wrong signature", 0, "", false},
+		{"anything", "Stopping peer for error", other, 0, "", false},
+	} {
+		cause, reason, halts := comet.EngineFailure(test.msg, test.text)
+		if cause != test.cause || reason != test.reason || halts != test.halts {
+			t.Errorf("%s: %d, %q, %v, want %d, %q, %v", test.name, cause, reason, halts, test.cause, test.reason, test.halts)
+		}
 	}
 }
 
@@ -332,6 +381,24 @@ func TestProposalTooLarge(t *testing.T) {
 	}
 }
 
+// A transaction as large as the payload fits a block beside what the application
+// adds and the votes of the largest committee.
+func TestBlockOverhead(t *testing.T) {
+	t.Parallel()
+	const payload = 1 << 20
+	for _, validators := range []int{1, 4, 100, 1000} {
+		txs := [][]byte{make([]byte, 64), make([]byte, payload)}
+		size := payload + comet.BlockOverhead(validators)
+		if kept := comet.Kept(txs, size, validators); kept != len(txs) {
+			t.Errorf("%d validators, block of %d: %d of %d transactions kept", validators, size, kept, len(txs))
+		}
+		txs[1] = make([]byte, size)
+		if kept := comet.Kept(txs, size, validators); kept != 1 {
+			t.Errorf("%d validators: a transaction as large as the block is kept", validators)
+		}
+	}
+}
+
 func TestMempoolLimits(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, "mempool", 2)
@@ -363,13 +430,13 @@ func TestMempoolLimits(t *testing.T) {
 	n.members[0].app.onCheck = func([]byte) error { panic("in check") }
 	n.members[0].app.mu.Unlock()
 	var refused *comet.RefusedError
-	if err := chain.Broadcast(tx(10)); !errors.As(err, &refused) || refused.Code() != 1 {
+	if err := chain.Broadcast(tx(10)); !errors.As(err, &refused) || refused.Code() != 1<<16 {
 		t.Errorf("Broadcast of what Check panics on = %v", err)
 	}
 	if s := chain.Status(); s.Halt != nil {
 		t.Errorf("a panic in Check halted the chain: %v", s.Halt)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), hangs)
 	defer cancel()
 	if err := errors.Join(chain.Stop(ctx), chain.Stop(ctx)); err != nil {
 		t.Error(err)
@@ -383,4 +450,18 @@ func TestMempoolLimits(t *testing.T) {
 	if err := chain.Start(ctx); err == nil {
 		t.Error("a stopped chain started again")
 	}
+}
+
+// A peer of another network is named, in the reason why the chain is not healthy.
+func TestPeerOfAnotherNetwork(t *testing.T) {
+	t.Parallel()
+	others := newNetwork(t, "others", 1)
+	others.startAll(t)
+	n := newNetwork(t, "lost", 2)
+	n.config = func(c *comet.Config) { c.Peers = []string{others.members[0].chain.PeerAddr()} }
+	n.start(t, 0)
+	eventually(t, hangs, "the peer is known to be wrong", func() bool {
+		_, reason := n.healthy(0)
+		return strings.Contains(reason, "different network") && strings.Contains(reason, others.members[0].nodeKey.ID())
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cometbft/cometbft/crypto/ed25519"
@@ -15,11 +16,14 @@ const (
 	// DefaultBlockMaxBytes bounds a block: what every validator can send and
 	// store well within the propose timeout.
 	DefaultBlockMaxBytes = 4 << 20
-	// minBlockMaxBytes leaves room for the votes of a hundred validators and a
-	// bundle beside the header.
+	// minBlockMaxBytes is the smallest block, most of which BlockOverhead of a
+	// few validators takes.
 	minBlockMaxBytes = 128 << 10
 	// maxEvidenceBytes bounds the evidence in a block.
 	maxEvidenceBytes = 64 << 10
+	// frameBytes is what a block has room for beside its payload: CometBFT frames
+	// each transaction by 2 to 6 bytes, and the application may add a short one.
+	frameBytes = 16 << 10
 	// maxChainID is CometBFT's limit on the length of a chain id.
 	maxChainID = types.MaxChainIDLen
 	// maxPower keeps the total voting power within CometBFT's limit.
@@ -28,11 +32,18 @@ const (
 
 // Genesis is what all nodes of a chain must have alike.
 type Genesis struct {
-	ChainID       string    // 1 to 50 bytes
-	Time          time.Time // not the zero time; a chain does not start before it
-	Validators    []GenesisValidator
-	BlockMaxBytes int64  // 128 KiB to 100 MiB; 0: DefaultBlockMaxBytes
-	AppState      []byte // handed to InitChain
+	ChainID    string    // 1 to 50 bytes
+	Time       time.Time // not the zero time; a chain does not start before it
+	Validators []GenesisValidator
+	// BlockMaxBytes is the size of the largest block as a whole: 128 KiB to 100 MiB
+	// and more than BlockOverhead of the validators; 0: DefaultBlockMaxBytes.
+	BlockMaxBytes int64
+	// EvidenceMaxBlocks and EvidenceMaxAge: misbehaviour that is more blocks and
+	// longer ago than both is no longer punished. 0: CometBFT's defaults of
+	// 100,000 blocks and 48 hours.
+	EvidenceMaxBlocks uint64
+	EvidenceMaxAge    time.Duration
+	AppState          []byte // handed to InitChain
 }
 
 // GenesisValidator is a validator of the first block.
@@ -40,6 +51,14 @@ type GenesisValidator struct {
 	PubKey []byte // Ed25519, 32 bytes
 	Power  int64  // at least 1
 	Name   string
+}
+
+// BlockOverhead returns how many bytes of a block may not be payload where so many
+// validators vote: header, their signatures (which CometBFT counts as if each were
+// of its largest kind), evidence and frames. What a chain's committee can grow to
+// must be counted, since consensus fails where its votes do not fit a block.
+func BlockOverhead(validators int) int64 {
+	return types.MaxOverheadForBlock + types.MaxHeaderBytes + types.MaxCommitBytes(validators) + maxEvidenceBytes + frameBytes
 }
 
 // Validate reports what is wrong with g, if anything.
@@ -62,11 +81,21 @@ func (g Genesis) doc() (*types.GenesisDoc, error) {
 	params := types.DefaultConsensusParams()
 	params.Block.MaxBytes = g.BlockMaxBytes
 	def(&params.Block.MaxBytes, DefaultBlockMaxBytes)
-	if params.Block.MaxBytes < minBlockMaxBytes {
-		return nil, fmt.Errorf("genesis: blocks of %d bytes, want at least %d", params.Block.MaxBytes, minBlockMaxBytes)
+	if least := max(minBlockMaxBytes, BlockOverhead(len(g.Validators))); params.Block.MaxBytes < least {
+		return nil, fmt.Errorf("genesis: blocks of %d bytes, want at least %d for %d validators", params.Block.MaxBytes, least, len(g.Validators))
 	}
 	params.Block.MaxGas = -1
 	params.Evidence.MaxBytes = min(maxEvidenceBytes, params.Block.MaxBytes)
+	if g.EvidenceMaxBlocks > math.MaxInt64 || g.EvidenceMaxAge < 0 {
+		return nil, fmt.Errorf("genesis: evidence is kept %d blocks and %v, which is out of range", g.EvidenceMaxBlocks, g.EvidenceMaxAge)
+	}
+	if g.EvidenceMaxBlocks > 0 {
+		params.Evidence.MaxAgeNumBlocks = int64(g.EvidenceMaxBlocks)
+	}
+	if g.EvidenceMaxAge > 0 {
+		params.Evidence.MaxAgeDuration = g.EvidenceMaxAge
+	}
+	params.ABCI.VoteExtensionsEnableHeight = 1
 
 	// CometBFT keeps the state as raw JSON; ours is bytes, so it travels as a
 	// JSON string.

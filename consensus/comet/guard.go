@@ -18,6 +18,9 @@ func (c *Chain) checkApplication() error {
 	return contain(func() error {
 		applied, _ := c.adapter.app.Head()
 		stored := store.NewBlockStore(c.view(blockDB)).Height()
+		if state, err := c.stateStore().Load(); err == nil {
+			stored = max(stored, state.LastBlockHeight) // no blocks yet after a snapshot
+		}
 		if applied > uint64(stored) {
 			return fmt.Errorf("%w: it is at height %d, the blocks end at %d; restore or wipe both together",
 				ErrApplicationAhead, applied, stored)
@@ -35,9 +38,15 @@ func (c *Chain) checkApplication() error {
 func (c *Chain) checkSignState() error {
 	blocks := c.engine.BlockStore()
 	since, height := int64(c.signer.Height()), blocks.Height()
+	if c.signer.fresh {
+		since = height // what was signed before this node was asked is for the remote signer to know
+	}
 	if at := c.ownVote(c.engine, max(since+1, height-maxSignStateScan+1), height); at > 0 {
 		return fmt.Errorf("%w: it ends at height %d, but this key voted at height %d of %d; "+
 			"another process may hold the key, or %s was lost or restored", ErrSignStateBehind, since, at, height, signStateFile)
+	}
+	if c.cfg.DoubleSignCheckHeight < 0 {
+		return nil
 	}
 	engine := c.engine
 	c.signer.arm(func(since int64) error {

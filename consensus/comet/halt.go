@@ -29,9 +29,24 @@ var (
 	ErrNotFound = errors.New("block not found")
 )
 
+// HaltCause says what kind of failure halted a chain.
+type HaltCause uint8
+
+// The kinds of failures.
+const (
+	// HaltApplication means that the application failed or panicked.
+	HaltApplication HaltCause = iota
+	// HaltConsensus means that CometBFT failed.
+	HaltConsensus
+	// HaltAppHash means that the network agreed on another state than this
+	// node's: a block that two thirds signed holds another application hash.
+	HaltAppHash
+)
+
 // HaltError says why a chain stopped for good on this node. It is ErrHalted.
 type HaltError struct {
-	Height uint64    // of the block being made or applied; 0 before the first
+	Height uint64 // of the block being made or applied; 0 before the first
+	Cause  HaltCause
 	Reason string    // one line
 	At     time.Time // by this node's clock
 }
@@ -66,11 +81,11 @@ type halt struct {
 func newHalt() *halt { return &halt{ch: make(chan struct{})} }
 
 // set records a reason unless there is one, and returns the one that counts.
-func (h *halt) set(height uint64, reason string) error {
+func (h *halt) set(height uint64, cause HaltCause, reason string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.first == nil {
-		h.first = &HaltError{Height: height, Reason: firstLine(reason), At: time.Now()}
+		h.first = &HaltError{Height: height, Cause: cause, Reason: firstLine(reason), At: time.Now()}
 		close(h.ch)
 	}
 	return h.first

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	cmtlog "github.com/cometbft/cometbft/libs/log"
@@ -20,21 +21,30 @@ const (
 
 	msgConsensusFailure = "CONSENSUS FAILURE!!!"
 	msgSyncValidation   = "Error in validation"
+	msgStateSyncFailed  = "State sync failed"
 	wrongAppHash        = "wrong Block.Header.AppHash"
+
+	// enginePrefix goes before CometBFT's keys that a line has already.
+	enginePrefix = "engine_"
 )
 
 // logger is a slog.Handler as CometBFT wants it. CometBFT's info lines come
 // several to a block and become debug lines here. Attributes are formatted only
-// when a line is written, since With is called on hot paths.
+// when a line is written, since With is called on hot paths. No line has a key
+// twice: CometBFT's module is engine_module and so on, and of values for one key
+// the last counts. A warning or an error that comes again and again, as with each
+// vote that cannot be signed, is written once a minute, and at once when it says
+// something else.
 type logger struct {
 	handler slog.Handler
+	repeats *repeats // shared by all that With made
 	module  string
 	keyvals []any
 	onError func(msg string, keyvals []any) // sees every line of level error
 }
 
 func newLogger(h slog.Handler, onError func(msg string, keyvals []any)) cmtlog.Logger {
-	return &logger{handler: h, onError: onError}
+	return &logger{handler: h, onError: onError, repeats: &repeats{lines: make(map[string]repeated)}}
 }
 
 func (l *logger) Debug(msg string, keyvals ...any) { l.log(levelTrace, msg, keyvals) }
@@ -46,14 +56,63 @@ func (l *logger) Error(msg string, keyvals ...any) {
 	l.log(l.errorLevel(msg), msg, keyvals)
 }
 
+const (
+	// repeatInterval is how often a line that repeats itself is written.
+	repeatInterval = time.Minute
+	// maxRepeats bounds the lines that are remembered for that.
+	maxRepeats = 256
+)
+
+// repeats remembers which lines were written lately. It is safe for concurrent use.
+type repeats struct {
+	mu    sync.Mutex
+	lines map[string]repeated
+}
+
+type repeated struct {
+	written time.Time
+	left    int // out since
+}
+
+// admit reports whether a line may be written now, and how many like it were left
+// out since the last one.
+func (r *repeats) admit(line string, now time.Time) (left int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, known := r.lines[line]
+	if known && now.Sub(last.written) < repeatInterval {
+		last.left++
+		r.lines[line] = last
+		return 0, false
+	}
+	if !known && len(r.lines) >= maxRepeats {
+		clear(r.lines)
+	}
+	r.lines[line] = repeated{written: now}
+	return last.left, true
+}
+
+// shape is an error's text without what differs from one time to the next: words
+// with digits, as heights and hashes are.
+func shape(text string) string {
+	words := strings.Fields(text)
+	for i, w := range words {
+		if strings.ContainsAny(w, "0123456789") {
+			words[i] = "#"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // errorLevel lowers what CometBFT calls errors and any network does all day.
 func (l *logger) errorLevel(msg string) slog.Level {
 	switch {
 	case msg == msgConsensusFailure:
 		return slog.LevelError
-	case l.module == "p2p", l.module == "pex", strings.HasPrefix(msg, "Stopped accept routine"):
+	case l.module == "p2p", l.module == "pex", strings.HasPrefix(msg, "Stopped accept routine"),
+		strings.HasSuffix(msg, "has not been started yet"), msg == "Error stopping consensus state": // a stop while catching up
 		return slog.LevelDebug
-	case l.module == "mempool", l.module == "blocksync":
+	case l.module == "mempool", l.module == "blocksync", l.module == "evidence":
 		return slog.LevelWarn
 	}
 	return slog.LevelError
@@ -75,13 +134,45 @@ func (l *logger) log(level slog.Level, msg string, keyvals []any) {
 	if !l.handler.Enabled(ctx, level) {
 		return
 	}
-	r := slog.NewRecord(time.Now(), level, msg, 0)
-	for _, kv := range [][]any{l.keyvals, keyvals} {
-		for i := 0; i+1 < len(kv); i += 2 {
-			r.AddAttrs(slog.Attr{Key: fmt.Sprint(kv[i]), Value: logValue(kv[i+1])})
+	now := time.Now()
+	r := slog.NewRecord(now, level, msg, 0)
+	r.AddAttrs(attrs(l.keyvals, keyvals)...)
+	if level >= slog.LevelWarn && msg != msgConsensusFailure {
+		left, ok := l.repeats.admit(msg+" "+shape(fmt.Sprint(keyval(keyvals, "err"))), now)
+		if !ok {
+			return
+		}
+		if left > 0 {
+			r.AddAttrs(slog.Int("repeated", left))
 		}
 	}
 	_ = l.handler.Handle(ctx, r) // nowhere left to report it
+}
+
+// attrs joins lists of alternating keys and values.
+func attrs(lists ...[]any) []slog.Attr {
+	var out []slog.Attr
+	for _, kv := range lists {
+		for i := 0; i+1 < len(kv); i += 2 {
+			a := slog.Attr{Key: logKey(kv[i]), Value: logValue(kv[i+1])}
+			if at := slices.IndexFunc(out, func(b slog.Attr) bool { return b.Key == a.Key }); at >= 0 {
+				out[at] = a
+			} else {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// logKey is the key that CometBFT passes, unless every line has it already.
+func logKey(k any) string {
+	key := fmt.Sprint(k)
+	switch key {
+	case slog.TimeKey, slog.LevelKey, slog.MessageKey, "module", "chain_id":
+		return enginePrefix + key
+	}
+	return key
 }
 
 // logValue formats what CometBFT passes, some of it lazily.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/cometbft/cometbft/node"
@@ -173,13 +172,7 @@ func loadCommit(n *node.Node, height int64) *types.Commit {
 	return n.BlockStore().LoadBlockCommit(height)
 }
 
-// contacts returns what is known of the connected peers.
-func (c *Chain) contacts() []contactView {
-	var views []contactView
-	c.eachPeer(func(_ p2p.Peer, v contactView) { views = append(views, v) })
-	return views
-}
-
+// eachPeer calls f with every connected peer and what is known of it.
 func (c *Chain) eachPeer(f func(p2p.Peer, contactView)) {
 	n, running := c.running()
 	if !running {
@@ -246,8 +239,12 @@ func (c *Chain) restoreHead() {
 	if meta := store.LoadBlockMeta(height); meta != nil {
 		headerHash, blockTime = meta.Header.AppHash, meta.Header.Time
 	}
-	_, appHash := c.adapter.app.Head()
+	applied, appHash := c.adapter.app.Head()
+	if int64(applied) > height { // from a snapshot, without blocks yet
+		height, headerHash = int64(applied), appHash
+	}
 	c.head.restore(height, blockTime, appHash, headerHash)
 }
 
-func containsWrongAppHash(s string) bool { return strings.Contains(s, wrongAppHash) }
+// BlockBytes returns the size of the files with blocks, as far as it can be told.
+func (c *Chain) BlockBytes() uint64 { return c.blocks.size() }

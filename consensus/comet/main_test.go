@@ -1,8 +1,11 @@
 package comet_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -11,8 +14,28 @@ import (
 
 // TestMain checks that stopped chains leave no goroutine behind but those of
 // CometBFT that cannot be reached from outside: for each consensus log opened,
-// the two of its file.
+// the two of its file. It is the process of a remote signer, too, and that of the
+// pruner that is killed.
 func TestMain(m *testing.M) {
+	if os.Getenv(signerNodeVar) != "" {
+		if err := runSigner(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if dir := os.Getenv(prunerEnv); dir != "" {
+		if err := runPruner(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	flag.Parse()
+	// Networks wait more than they compute.
+	if err := flag.Set("test.parallel", strconv.Itoa(parallel())); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	known := []goleak.Option{
 		goleak.IgnoreAnyFunction("github.com/cometbft/cometbft/libs/autofile.(*AutoFile).closeFileRoutine"),
@@ -34,4 +57,16 @@ func TestMain(m *testing.M) {
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// parallel is how many tests run at a time: what -parallel says, or two for each
+// core.
+func parallel() (n int) {
+	n = 2 * runtime.GOMAXPROCS(0)
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "test.parallel" {
+			n = f.Value.(flag.Getter).Get().(int) //nolint:errcheck,forcetypeassert // it is a number
+		}
+	})
+	return n
 }

@@ -37,6 +37,14 @@ type memApp struct {
 	onCheck func(tx []byte) error
 	propose func(mempool [][]byte) [][]byte
 	commit  func() error
+	retain  func(height uint64) uint64
+	snaps   *memSnapshots // nil: makes and takes none
+
+	extend func(comet.Block) ([]byte, error)
+	update func(comet.Block) []comet.ValidatorUpdate
+
+	attest   func(msg []byte) []byte
+	attested func(consensusKey, msg, proof []byte) (known, ok bool)
 }
 
 type memStaged struct {
@@ -87,13 +95,37 @@ func (a *memApp) Propose(_ uint64, _ int64, mempool [][]byte) [][]byte {
 	return mempool
 }
 
-func (a *memApp) Accept(_ uint64, txs [][]byte) error {
-	for _, tx := range txs {
+func (a *memApp) Accept(b comet.Block) error {
+	for _, tx := range b.Txs {
 		if len(tx) == 0 || tx[0] == 0xff {
 			return badTxError(77)
 		}
 	}
 	return nil
+}
+
+func (a *memApp) Extend(b comet.Block) ([]byte, error) {
+	a.mu.Lock()
+	f := a.extend
+	a.mu.Unlock()
+	if f == nil {
+		return nil, nil
+	}
+	return f(b)
+}
+
+func (a *memApp) Attest(msg []byte) []byte {
+	if a.attest == nil {
+		return nil
+	}
+	return a.attest(msg)
+}
+
+func (a *memApp) Attested(consensusKey, msg, proof []byte) (known, ok bool) {
+	if a.attested == nil {
+		return false, false
+	}
+	return a.attested(consensusKey, msg, proof)
 }
 
 func (a *memApp) Finalize(b comet.Block) (comet.Outcome, error) {
@@ -116,7 +148,11 @@ func (a *memApp) Finalize(b comet.Block) (comet.Outcome, error) {
 		hash = sha256.Sum256(append(hash[:], sum[:]...))
 	}
 	a.staged = memStaged{b.Height, hash, len(b.Txs)}
-	return comet.Outcome{AppHash: hash[:], Results: make([]comet.TxResult, len(b.Txs))}, nil
+	out := comet.Outcome{AppHash: hash[:], Results: make([]comet.TxResult, len(b.Txs))}
+	if a.update != nil {
+		out.Updates = a.update(b)
+	}
+	return out, nil
 }
 
 func (a *memApp) Commit() (uint64, error) {
@@ -131,6 +167,10 @@ func (a *memApp) Commit() (uint64, error) {
 	a.txs += a.staged.txs
 	close(a.changed)
 	a.changed = make(chan struct{})
+	a.snaps.make(a)
+	if a.retain != nil {
+		return a.retain(a.height), nil
+	}
 	return 0, nil
 }
 
@@ -148,11 +188,17 @@ func (a *memApp) count() (txs int, height uint64) {
 	return a.txs, a.height
 }
 
+// hangs is how long a wait lasts at least before it is taken for a hang, whatever
+// its limit, which is for a machine with nothing else to do.
+const hangs = 2 * time.Minute
+
 // waitFor blocks until ok holds after some commit.
 func (a *memApp) waitFor(tb testing.TB, limit time.Duration, ok func(txs int, height uint64) bool) {
 	tb.Helper()
-	timer := time.NewTimer(limit)
+	limit = max(limit, hangs)
+	timer, end := time.NewTimer(limit), time.NewTimer(4*limit)
 	defer timer.Stop()
+	defer end.Stop()
 	for {
 		a.mu.Lock()
 		changed, txs, height := a.changed, a.txs, a.height
@@ -161,9 +207,12 @@ func (a *memApp) waitFor(tb testing.TB, limit time.Duration, ok func(txs int, he
 			return
 		}
 		select {
-		case <-changed:
+		case <-changed: // a chain that makes blocks does not hang
+			timer.Reset(limit)
 		case <-timer.C:
-			tb.Fatalf("after %v: %d transactions at height %d", limit, txs, height)
+			tb.Fatalf("no block for %v: %d transactions at height %d", limit, txs, height)
+		case <-end.C:
+			tb.Fatalf("after %v: %d transactions at height %d", 4*limit, txs, height)
 		}
 	}
 }
@@ -291,7 +340,7 @@ func (n *network) stop(tb testing.TB, i int) {
 	if m.chain == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), hangs)
 	defer cancel()
 	if err := m.chain.Stop(ctx); err != nil {
 		tb.Errorf("stop %d: %v", i, err)
@@ -331,6 +380,7 @@ func (n *network) startAll(tb testing.TB) {
 // eventually polls for what has no event to wait for.
 func eventually(tb testing.TB, limit time.Duration, what string, ok func() bool) {
 	tb.Helper()
+	limit = max(limit, hangs)
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -355,6 +405,23 @@ func (n *network) waitReady(tb testing.TB, i int) {
 		ok, _ := n.healthy(i)
 		return ok && n.members[i].chain.Status().Height > 0
 	})
+}
+
+// quick does what must take at most limit up to ten times, until it does. Load on
+// the machine only makes it slower, so one time is enough; what waits for a timer
+// is slow every time.
+func quick(tb testing.TB, limit time.Duration, what string, do func()) {
+	tb.Helper()
+	var took time.Duration
+	for range 10 {
+		begin := time.Now()
+		do()
+		if took = time.Since(begin); took <= limit {
+			tb.Logf("%s took %v", what, took)
+			return
+		}
+	}
+	tb.Errorf("%s took %v the last of ten times, and more than %v each time", what, took, limit)
 }
 
 func (n *network) broadcast(tb testing.TB, i int, tx []byte) {

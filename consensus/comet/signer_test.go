@@ -123,7 +123,7 @@ func TestSignerRefusesFiles(t *testing.T) {
 			if err := os.Remove(filepath.Join(dir, stateFile)); err != nil {
 				t.Fatal(err)
 			}
-		}, "no such file"},
+		}, "no such file or directory; it says what the key beside it signed last"},
 		{"key missing", func(t *testing.T, dir string) {
 			t.Helper()
 			if err := os.Remove(filepath.Join(dir, keyFile)); err != nil {
@@ -251,6 +251,7 @@ func TestGenesisRefused(t *testing.T) {
 		"negative block":    func(g *comet.Genesis) { g.BlockMaxBytes = -2 },
 		"unlimited block":   func(g *comet.Genesis) { g.BlockMaxBytes = -1 },
 		"block without txs": func(g *comet.Genesis) { g.BlockMaxBytes = 100 },
+		"no room for votes": func(g *comet.Genesis) { g.BlockMaxBytes = comet.BlockOverhead(len(g.Validators)) - 1 },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -293,5 +294,58 @@ func TestConfigRefused(t *testing.T) {
 				t.Error("accepted")
 			}
 		})
+	}
+}
+
+// A signature whose sign state may be gone after a power loss does not leave.
+func TestSignStateIsDurable(t *testing.T) {
+	t.Parallel()
+	signer, err := comet.GenerateSigner(filepath.Join(t.TempDir(), "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pv := comet.PrivValidator(signer)
+	if err := pv.SignVote("c", vote(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	comet.FailSync(signer, errBoom)
+	v := vote(2, 1)
+	if err := pv.SignVote("c", v); !errors.Is(err, comet.ErrSignerBroken) || !errors.Is(err, errBoom) || len(v.Signature) != 0 {
+		t.Errorf("SignVote = %v, signature %x", err, v.Signature)
+	}
+	if !errors.Is(signer.Err(), comet.ErrSignerBroken) {
+		t.Errorf("Err = %v", signer.Err())
+	}
+}
+
+// A sign state far above the chain excludes every vote: that shows, and goes away
+// with the first vote that is possible again. A single refusal is no fault.
+func TestSignerRefuses(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "config")
+	if _, err := comet.GenerateSigner(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, stateFile), []byte(`{"height":"9000","round":0,"step":0}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := comet.LoadSigner(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pv := comet.PrivValidator(signer)
+	for i := range int64(3) {
+		if err := signer.Err(); err != nil {
+			t.Errorf("after %d refusals: %v", i, err)
+		}
+		if err := pv.SignVote("c", vote(5+i, 1)); err == nil {
+			t.Fatal("signed below the sign state")
+		}
+	}
+	if err := signer.Err(); !errors.Is(err, comet.ErrSignerRefuses) {
+		t.Errorf("Err = %v", err)
+	}
+	if err := pv.SignVote("c", vote(9001, 1)); err != nil || signer.Err() != nil {
+		t.Errorf("SignVote = %v, Err = %v", err, signer.Err())
 	}
 }

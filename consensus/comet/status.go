@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cometbft/cometbft/p2p"
 	sm "github.com/cometbft/cometbft/state"
 )
 
@@ -19,9 +20,10 @@ type Status struct {
 	LastBlockTime time.Time // from its header; zero before the first
 	LastCommit    time.Time // when this node committed it; zero if before the start
 	Round         int32     // of the height being agreed on; above 0 something is slow
-	NetworkHeight uint64    // highest height that this node or a peer has
+	NetworkHeight uint64    // highest height that this node has or a peer it trusts says; see ClockSkew
 
 	CatchingUp bool       // fetching blocks, not voting yet
+	Sync       SyncStatus // how far it is; as of up to a second ago
 	Halt       *HaltError // nil unless halted
 	Signer     error      // why this node does not sign, or nil
 
@@ -30,6 +32,9 @@ type Status struct {
 	TotalPower     int64 // of the current validator set
 	Peers          int   // connected
 	WantedPeers    int   // configured
+	// PeerProblem says why a configured peer that answers cannot be connected: it is of
+	// another network, or another node than it should be. Empty if there is no such.
+	PeerProblem string
 
 	MempoolTxs   int
 	MempoolBytes int64
@@ -40,8 +45,16 @@ type Status struct {
 
 	// ClockSkew is the median of the peers' clocks minus this node's, as far as
 	// heartbeats tell (they may be late, so it errs towards the past); 0 without
-	// peers. Blocks are refused at Config.BlockTimeTolerance.
+	// peers. Of peers only those count that proved to be of a present validator,
+	// or that this node dialled: anyone may connect and say anything. Blocks are refused at Config.BlockTimeTolerance.
 	ClockSkew time.Duration
+}
+
+// Halt stops the chain for good on this node, for an application that found out
+// between two blocks that it cannot go on. Of several reasons the first counts.
+func (c *Chain) Halt(reason error) {
+	height, _, _, _, _ := c.head.snapshot()
+	_ = c.halt.set(uint64(height), HaltApplication, reason.Error())
 }
 
 // HealthLimits says what [Status.Health] tolerates. The zero value means the
@@ -70,20 +83,32 @@ func (s Status) Health(now time.Time, limits HealthLimits) (ok bool, reason stri
 	switch {
 	case s.Halt != nil:
 		return false, s.Halt.Error()
+	case !s.Running && s.Signer != nil:
+		return false, fmt.Sprintf("%v: %v", ErrNotRunning, s.Signer)
 	case !s.Running:
 		return false, ErrNotRunning.Error()
 	case s.Validator && s.Signer != nil:
 		return false, s.Signer.Error()
+	case s.CatchingUp && s.NetworkHeight <= s.Height:
+		return false, fmt.Sprintf("catching up: at height %d, and no peer of %d has told of a higher one", s.Height, s.Peers)
 	case s.CatchingUp:
-		return false, fmt.Sprintf("catching up: height %d of %d", s.Height, s.NetworkHeight)
+		return false, fmt.Sprintf("catching up: height %d of %d", s.Height, s.NetworkHeight) + s.peerProblem()
 	case !limits.IgnoreQuorum && !s.quorum():
-		return false, fmt.Sprintf("quorum unreachable: voting power %d of %d connected", s.ConnectedPower, s.TotalPower)
+		return false, fmt.Sprintf("quorum unreachable: voting power %d of %d connected", s.ConnectedPower, s.TotalPower) + s.peerProblem()
 	case s.ClockSkew > limits.ClockSkew || s.ClockSkew < -limits.ClockSkew:
 		return false, fmt.Sprintf("clock differs from the peers' by %v", s.ClockSkew.Round(time.Millisecond))
 	case !s.PendingSince.IsZero() && now.Sub(s.PendingSince) > limits.Stall:
 		return false, fmt.Sprintf("no block for %v although work is pending", now.Sub(s.PendingSince).Round(time.Millisecond))
 	}
 	return true, ""
+}
+
+// peerProblem is what a reason ends with that may come of a peer that is none.
+func (s Status) peerProblem() string {
+	if s.PeerProblem == "" {
+		return ""
+	}
+	return "; " + s.PeerProblem
 }
 
 // quorum reports whether the connected power exceeds two thirds.
@@ -111,10 +136,11 @@ func (c *Chain) Status() Status {
 		return s
 	}
 	s.Running = true
+	s.Sync = c.progress.get()
 	s.CatchingUp = engine.ConsensusReactor().WaitSync()
 	s.MempoolTxs = engine.Mempool().Size()
 	s.MempoolBytes = engine.Mempool().SizeBytes()
-	s.WantedPeers = c.dialer.count()
+	s.WantedPeers, s.PeerProblem = c.dialer.count(), c.dialer.problem()
 	c.reach(&s, c.validators(height, nextVals))
 	return s
 }
@@ -127,18 +153,24 @@ func (c *Chain) reach(s *Status, vals []Validator) {
 	if s.Halt == nil && !s.CatchingUp && s.Signer == nil {
 		voting[own] = true
 	}
+	current := make(map[string]bool, len(vals))
+	for _, v := range vals {
+		current[string(v.PubKey)] = true
+	}
 	var skews []time.Duration
-	for _, v := range c.contacts() {
+	c.eachPeer(func(peer p2p.Peer, v contactView) {
 		s.Peers++
 		if !v.alive || !v.heard {
-			continue
+			return
 		}
-		skews = append(skews, v.skew)
-		s.NetworkHeight = max(s.NetworkHeight, v.height)
+		if current[string(v.validator)] || peer.IsOutbound() {
+			skews = append(skews, v.skew)
+			s.NetworkHeight = max(s.NetworkHeight, v.height)
+		}
 		if v.voting {
 			voting[string(v.validator)] = true
 		}
-	}
+	})
 	for _, v := range vals {
 		s.TotalPower += v.Power
 		if voting[string(v.PubKey)] {

@@ -2,7 +2,6 @@ package comet_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +32,7 @@ func TestHealth(t *testing.T) {
 		{"huge powers", func(s *comet.Status) { s.ConnectedPower, s.TotalPower = 1<<60, 1<<60 }, comet.HealthLimits{}, ""},
 		{"halted", func(s *comet.Status) { s.Halt = &comet.HaltError{Height: 8, Reason: "finalize: boom"} }, comet.HealthLimits{}, "height 8: finalize: boom"},
 		{"stopped", func(s *comet.Status) { s.Running = false }, comet.HealthLimits{}, "not running"},
+		{"catching up with nobody", func(s *comet.Status) { s.CatchingUp, s.NetworkHeight, s.Peers = true, 7, 0 }, comet.HealthLimits{}, "at height 7, and no peer of 0 has told of a higher one"},
 		{"catching up", func(s *comet.Status) { s.CatchingUp, s.NetworkHeight = true, 90 }, comet.HealthLimits{}, "height 7 of 90"},
 		{"validator that does not sign", func(s *comet.Status) { s.Signer = comet.ErrSignerBroken }, comet.HealthLimits{}, "sign state"},
 		{"observer with a broken signer", func(s *comet.Status) { s.Validator, s.Signer = false, comet.ErrSignerBroken }, comet.HealthLimits{}, ""},
@@ -105,8 +105,9 @@ func TestContact(t *testing.T) {
 
 func FuzzBeat(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(append([]byte{1, 3}, make([]byte, comet.PresenceSize-2)...))
-	f.Add(append([]byte{2, 0}, make([]byte, comet.PresenceSize-2)...))
+	f.Add(beat(0, 0))
+	f.Add(beat(1, 64))
+	f.Add(beat(2, 48))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		again, err := comet.RecodeBeat(data)
 		if err == nil && string(again) != string(data) {
@@ -115,21 +116,70 @@ func FuzzBeat(f *testing.F) {
 	})
 }
 
+// beat is a heartbeat with a kind of proof and so many bytes of it.
+func beat(kind byte, proof int) []byte {
+	b := append([]byte{2, 3}, make([]byte, comet.PresenceHead-2+proof)...)
+	b[18] = kind
+	return b
+}
+
 func TestBeatRefused(t *testing.T) {
 	t.Parallel()
-	good := append([]byte{1, 3}, make([]byte, comet.PresenceSize-2)...)
-	if _, err := comet.RecodeBeat(good); err != nil {
-		t.Fatal(err)
+	for _, good := range [][]byte{beat(0, 0), beat(1, 64), beat(2, 1), beat(2, 48), beat(2, 96)} {
+		if _, err := comet.RecodeBeat(good); err != nil {
+			t.Fatal(err)
+		}
 	}
+	good := beat(1, 64)
+	claimed := beat(0, 0)
+	claimed[30] = 1
 	for name, data := range map[string][]byte{
-		"empty":        nil,
-		"short":        good[1:],
-		"long":         append(slices.Clip(good), 0),
-		"version":      append([]byte{2}, good[1:]...),
-		"unknown flag": append([]byte{1, 4}, good[2:]...),
+		"empty":                 nil,
+		"short":                 good[:comet.PresenceHead-1],
+		"long":                  beat(2, comet.PresenceMax-comet.PresenceHead+1),
+		"version":               append([]byte{1}, good[1:]...),
+		"later version":         append([]byte{3}, good[1:]...),
+		"unknown flag":          append([]byte{2, 4}, good[2:]...),
+		"unknown kind":          beat(3, 64),
+		"key without a kind":    claimed,
+		"proof without a kind":  beat(0, 64),
+		"no proof":              beat(2, 0),
+		"short signature":       beat(1, 63),
+		"signature and a byte":  beat(1, 65),
+		"no signature of a key": beat(1, 0),
 	} {
 		if _, err := comet.RecodeBeat(data); err == nil {
 			t.Error(fmt.Sprint(name, ": accepted"))
 		}
 	}
+}
+
+// TestStrangersAreNotBelieved has a node that nobody asked for tell a wrong
+// height and time.
+func TestStrangersAreNotBelieved(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "strangers", 2)
+	n.genesis.Validators = n.genesis.Validators[:1]
+	n.members[0].passive = true
+	n.start(t, 0)
+	n.waitReady(t, 0)
+	n.start(t, 1)
+	const height = 1 << 40
+	eventually(t, 20*time.Second, "the stranger is heard", func() bool {
+		comet.Boast(n.members[1].chain, height, time.Now().Add(time.Hour))
+		peers := n.members[0].chain.Peers()
+		return len(peers) == 1 && peers[0].Height == height
+	})
+	s := n.members[0].chain.Status()
+	if s.NetworkHeight != s.Height || s.ClockSkew != 0 {
+		t.Errorf("a stranger says: network height %d of %d, clock skew %v", s.NetworkHeight, s.Height, s.ClockSkew)
+	}
+	if ok, reason := n.healthy(0); !ok {
+		t.Errorf("a stranger makes the chain unhealthy: %s", reason)
+	}
+	comet.Boast(n.members[0].chain, height, time.Now().Add(time.Hour))
+	eventually(t, 20*time.Second, "the validator, which the stranger dialled, is believed", func() bool {
+		comet.Boast(n.members[0].chain, height, time.Now().Add(time.Hour))
+		return n.members[1].chain.Status().NetworkHeight == height
+	})
 }

@@ -1,0 +1,208 @@
+package comet
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"sync"
+
+	"github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/p2p"
+	ssproto "github.com/cometbft/cometbft/proto/tendermint/statesync"
+	"github.com/cometbft/cometbft/statesync"
+)
+
+const (
+	stateSyncReactor = "STATESYNC"
+	// maxStrikes is how many snapshots a peer may offer that lead to nothing: an
+	// honest peer's may lack a header yet, or be dropped while it is fetched.
+	maxStrikes = 3
+	// maxOffers is how many snapshots a peer may offer in all.
+	maxOffers = 64
+)
+
+// offers stands before CometBFT's reactor for snapshots and remembers who offered
+// what. CometBFT rejects a snapshot that leads to nothing, and takes the next of the
+// same peer: without end, if the peer makes them up. It also takes chunks from
+// anybody. Here a peer that offered a false snapshot, or too many that came to
+// nothing, is heard no more.
+type offers struct {
+	*statesync.Reactor
+
+	mu       sync.Mutex
+	peers    map[p2p.ID]*offerer
+	current  offerKey // the snapshot that is being taken
+	taking   bool
+	complete bool
+}
+
+// offerKey is the hash of a snapshot's fields, and its height.
+type offerKey struct {
+	height uint64
+	sum    [32]byte
+}
+
+// offerer is a peer that offered snapshots.
+type offerer struct {
+	offered map[offerKey]bool
+	strikes int
+	banned  bool
+}
+
+func newOffers() *offers { return &offers{peers: make(map[p2p.ID]*offerer)} }
+
+// install puts o before the reactor of a node.
+func (o *offers) install(n *node.Node) {
+	reactor, _ := n.Switch().Reactor(stateSyncReactor)
+	inner, ok := reactor.(*statesync.Reactor)
+	if !ok {
+		return
+	}
+	n.Switch().RemoveReactor(stateSyncReactor, inner)
+	o.Reactor = inner
+	n.Switch().AddReactor(stateSyncReactor, o)
+}
+
+// Receive implements p2p.Reactor.
+func (o *offers) Receive(e p2p.Envelope) {
+	switch msg := e.Message.(type) {
+	case *ssproto.SnapshotsResponse:
+		if !o.offer(e.Src.ID(), keyOf(msg.Height, msg.Format, msg.Chunks, msg.Hash, msg.Metadata)) {
+			return
+		}
+	case *ssproto.ChunkResponse:
+		if !o.mayGive(e.Src.ID()) {
+			return
+		}
+	}
+	o.Reactor.Receive(e)
+}
+
+func keyOf(height uint64, format, chunks uint32, hash, metadata []byte) offerKey {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%d/%d/%d/%d/", height, format, chunks, len(hash))
+	_, _ = h.Write(hash)
+	_, _ = h.Write(metadata)
+	return offerKey{height: height, sum: [32]byte(h.Sum(nil))}
+}
+
+// offer notes that a peer offers a snapshot and reports whether to look at it.
+func (o *offers) offer(id p2p.ID, key offerKey) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.peers[id]
+	if p == nil {
+		p = &offerer{offered: make(map[offerKey]bool)}
+		o.peers[id] = p
+	}
+	if p.banned || !p.offered[key] && len(p.offered) >= maxOffers {
+		return false
+	}
+	p.offered[key] = true
+	return true
+}
+
+// mayGive reports whether a peer's chunks are those of the snapshot that is being
+// taken.
+func (o *offers) mayGive(id p2p.ID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.peers[id]
+	return p != nil && !p.banned && o.taking && p.offered[o.current]
+}
+
+// begin notes that the snapshot is tried, and that the one before it led to
+// nothing, and reports whether there is anybody to get it from.
+func (o *offers) begin(key offerKey) bool {
+	if o == nil {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.taking && !o.complete && o.current != key {
+		o.strike(func(p *offerer) bool { return p.offered[o.current] })
+	}
+	o.current, o.taking, o.complete = key, true, false
+	for _, p := range o.peers {
+		if p.offered[key] && !p.banned {
+			return true
+		}
+	}
+	return false
+}
+
+// end notes that the snapshot is taken.
+func (o *offers) end() {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.complete = true
+}
+
+func (o *offers) strike(guilty func(*offerer) bool) {
+	for _, p := range o.peers {
+		if guilty(p) {
+			p.strikes++
+			p.banned = p.banned || p.strikes >= maxStrikes
+		}
+	}
+}
+
+// unknown notes that nothing is known of the chain at a height.
+func (o *offers) unknown(height uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.strike(func(p *offerer) bool { return p.offers(height) })
+}
+
+// any reports whether somebody who may be believed offers a snapshot of a height.
+func (o *offers) any(height uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.peers {
+		if !p.banned && p.offers(height) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *offerer) offers(height uint64) bool {
+	for key := range p.offered {
+		if key.height == height {
+			return true
+		}
+	}
+	return false
+}
+
+// refuse bans everybody who offered the snapshot that is being taken, which is
+// false, and returns them.
+func (o *offers) refuse() (liars []string) {
+	if o == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.complete = true
+	for id, p := range o.peers {
+		if p.offered[o.current] {
+			p.banned = true
+			liars = append(liars, string(id))
+		}
+	}
+	return liars
+}
+
+// ban ends what a peer has to say.
+func (o *offers) ban(id string) {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p := o.peers[p2p.ID(id)]; p != nil {
+		p.banned = true
+	}
+}
