@@ -16,22 +16,41 @@ const (
 
 	bundleRecords byte = 0xB1
 	bundleTick    byte = 0xB2
+	bundleSeal    byte = 0xB3
 	recordFrame        = 4
 	bundleFrame        = 3
 )
 
-// Bundle is what consensus agrees on: some records, in order, or a tick.
+// Bundle is what consensus agrees on: some records, in order, a tick or a seal.
 //
 //	0xB1 | count u16 | count x (length u32 | record)
 //	0xB2 | height u64
+//	0xB3 | height u64 | signature 48
 //
 // A tick has no records. It asks for the block at Height, so that the
 // settlement clock runs towards a deadline while nobody sends transactions. All
 // validators make the same tick, byte for byte.
+//
+// A seal is the first thing in a block and makes it the proposer's: see Seal.
 type Bundle struct {
-	Records [][]byte // raw transactions; nil for a tick
+	Records [][]byte // raw transactions; nil unless records
 	Tick    uint64   // the height asked for; 0 unless a tick
+	Seal    *Seal    // nil unless a seal
 }
+
+// Seal is the BLS signature by which a block's proposer contributes to the seed of
+// a coming epoch. The proposer cannot choose it: there is one valid signature for
+// a key and a height (consensus/beacon has what is signed).
+type Seal struct {
+	Height    uint64 // of the block, at least 1
+	Signature [SealSize]byte
+}
+
+// SealSize is the length of a seal's signature in bytes.
+const SealSize = 48
+
+// SealBundleSize is the length of an encoded seal in bytes.
+const SealBundleSize = 1 + 8 + SealSize
 
 // EncodeRecords returns the bundle of records, of which there must be 1 to
 // BundleRecords.
@@ -54,6 +73,15 @@ func EncodeTick(height uint64) []byte {
 	w := codec.NewWriter(9)
 	w.Uint8(bundleTick)
 	w.Uint64(height)
+	return w.Bytes()
+}
+
+// Encode returns the seal as a bundle of SealBundleSize bytes.
+func (s *Seal) Encode() []byte {
+	w := codec.NewWriter(SealBundleSize)
+	w.Uint8(bundleSeal)
+	w.Uint64(s.Height)
+	w.Fixed(s.Signature[:])
 	return w.Bytes()
 }
 
@@ -80,6 +108,13 @@ func DecodeBundle(raw []byte) (Bundle, error) {
 			return Bundle{}, Refuse(CodeMalformed, "tick for height %d: %v", height, err)
 		}
 		return Bundle{Tick: height}, nil
+	case bundleSeal:
+		seal := &Seal{Height: r.Uint64()}
+		r.Into(seal.Signature[:])
+		if err := r.Done(); err != nil || seal.Height == 0 {
+			return Bundle{}, Refuse(CodeMalformed, "seal of height %d: %v", seal.Height, err)
+		}
+		return Bundle{Seal: seal}, nil
 	case bundleRecords:
 		return decodeRecords(r, len(raw))
 	default:

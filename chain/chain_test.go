@@ -140,8 +140,26 @@ func TestBundleRoundTrip(t *testing.T) {
 		}
 	})
 	b, err := chain.DecodeBundle(chain.EncodeTick(77))
-	if err != nil || b.Tick != 77 || b.Records != nil {
+	if err != nil || b.Tick != 77 || b.Records != nil || b.Seal != nil {
 		t.Errorf("tick: %+v, %v", b, err)
+	}
+}
+
+func TestSealRoundTrip(t *testing.T) {
+	t.Parallel()
+	seal := chain.Seal{Height: 0x0102030405060708}
+	for i := range seal.Signature {
+		seal.Signature[i] = byte(i)
+	}
+	raw := seal.Encode()
+	const want = "b30102030405060708" +
+		"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f"
+	if got := hex.EncodeToString(raw); got != want || len(raw) != chain.SealBundleSize {
+		t.Errorf("a seal is %s, want %s", got, want)
+	}
+	b, err := chain.DecodeBundle(raw)
+	if err != nil || b.Seal == nil || *b.Seal != seal || b.Records != nil || b.Tick != 0 {
+		t.Errorf("decoded %+v, %v", b, err)
 	}
 }
 
@@ -163,6 +181,9 @@ func TestDecodeBundleRefuses(t *testing.T) {
 		{"several records above the target", chain.EncodeRecords([][]byte{big, {1}}), chain.CodeTooLarge},
 		{"above all limits", make([]byte, chain.MaxBundleSize+1), chain.CodeTooLarge},
 		{"tick for height zero", chain.EncodeTick(0), chain.CodeMalformed},
+		{"seal of height zero", (&chain.Seal{}).Encode(), chain.CodeMalformed},
+		{"seal with a trailing byte", append((&chain.Seal{Height: 1}).Encode(), 0), chain.CodeMalformed},
+		{"seal that is cut", (&chain.Seal{Height: 1}).Encode()[:chain.SealBundleSize-1], chain.CodeMalformed},
 		{"tick with a trailing byte", append(chain.EncodeTick(1), 0), chain.CodeMalformed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -199,13 +220,19 @@ func FuzzDecodeTx(f *testing.F) {
 func FuzzDecodeBundle(f *testing.F) {
 	f.Add(chain.EncodeRecords([][]byte{{1, 2, 3}, {}}))
 	f.Add(chain.EncodeTick(5))
+	f.Add((&chain.Seal{Height: 9}).Encode())
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, err := chain.DecodeBundle(raw)
 		if err != nil {
 			return
 		}
-		again := chain.EncodeTick(b.Tick)
-		if b.Tick == 0 {
+		var again []byte
+		switch {
+		case b.Seal != nil:
+			again = b.Seal.Encode()
+		case b.Tick != 0:
+			again = chain.EncodeTick(b.Tick)
+		default:
 			again = chain.EncodeRecords(b.Records)
 		}
 		if !bytes.Equal(raw, again) {

@@ -55,6 +55,60 @@ const (
 	CodeBatchAborted     Code = 54 // an ATOMIC batch had an entry that did not apply
 	CodeFinalOutOfRange  Code = 55 // cooperative close below redeemed or above deposit
 	CodeChannelMismatch  Code = 56 // index and channel id name different channels
+
+	// CodeValidatorNotFound and those after it are refused by the state of
+	// validators and delegations.
+	CodeValidatorNotFound   Code = 70
+	CodeValidatorJailed     Code = 71
+	CodeTombstoned          Code = 72 // the validator double-signed and is out for ever
+	CodeNotOperator         Code = 73
+	CodeKeyUsed             Code = 74 // a consensus or BLS key that was registered before, by whomever
+	CodeOperatorUsed        Code = 75 // the operator has a validator already
+	CodeBadProof            Code = 76 // the proof of possession of the BLS key does not hold for this operator, consensus key and network
+	CodeSelfStakeTooSmall   Code = 77
+	CodeCommissionTooHigh   Code = 78 // above the validator's own maximum
+	CodeCommissionJump      Code = 79 // changed by too much, or twice in an epoch
+	CodeDelegationTooSmall  Code = 80
+	CodeDelegationNotFound  Code = 81
+	CodeMoreThanDelegated   Code = 82
+	CodeRedelegating        Code = 83 // stake that is still answerable for its last validator cannot move on
+	CodeTooManyEntries      Code = 84 // unbondings or redelegations under way
+	CodeNotJailed           Code = 85
+	CodeJailNotOver         Code = 86
+	CodeNothingToClaim      Code = 87
+	CodeSameValidator       Code = 88 // a redelegation to where the stake is
+	CodeValidatorWorthless  Code = 89 // slashed so far that its shares are worth too little to issue more
+	CodeEvidenceExpired     Code = 90
+	CodeEvidenceOfNoMember  Code = 91 // the accused was no member of the committee of that epoch
+	CodeEvidenceKnown       Code = 92 // the accused was punished for equivocation already
+	CodeEvidenceFromNowhere Code = 93 // of a height that does not exist yet, or of an unknown kind
+
+	// CodeLinkFull and those after it are refused by the state of links between
+	// places. Outside, 100 stands for CodeOK.
+	CodeLinkFull       Code = 101 // too many messages under way
+	CodeLinkBytes      Code = 102 // too many bytes under way
+	CodeForeignPlace   Code = 103 // a place that another chain owns, or owned
+	CodeLinkGap        Code = 104 // messages before the first one are missing
+	CodeLinkRepeat     Code = 105 // the first message was received already
+	CodeNotAnchored    Code = 106 // the outbox is not known to be anchored
+	CodeBadRange       Code = 107 // the proof does not lead from the messages to the outbox
+	CodeReturnsFull    Code = 108 // no room for messages to go back
+	CodeNeverSent      Code = 109 // acknowledged or bounced, but never sent
+	CodeNothingNew     Code = 110 // nothing that is not known already
+	CodeMessageExpired Code = 111 // came too late, and goes back
+	CodeNotDue         Code = 112 // asked for too soon
+	CodeLinkNotFound   Code = 113
+
+	// CodeUnknownShard and those after it are refused by the state of anchors.
+	CodeUnknownShard     Code = 120
+	CodeAnchorGap        Code = 121 // checkpoints before the first one are missing
+	CodeAnchorStale      Code = 122 // all of its heights are anchored
+	CodeAnchorEpoch      Code = 123 // of an epoch before the last one anchored
+	CodeUnknownCommittee Code = 124 // no committee is known for the epoch, or not any more
+	CodeBadCertificate   Code = 125 // the committee did not sign the checkpoints
+	CodeAnchorConflict   Code = 126 // the last height is anchored with another checkpoint
+	CodeShardEnded       Code = 127 // beyond the height at which the shard was to stop
+	CodeNoConflict       Code = 128 // nobody signed two checkpoints of one height
 )
 
 // RuleError says that a rule refuses something, and why.
@@ -204,6 +258,126 @@ func channelCodeName(c Code) (string, bool) {
 	case CodeChannelMismatch:
 		return "CHANNEL_MISMATCH", true
 	default:
-		return "", false
+		return stakingCodeName(c)
+	}
+}
+
+func stakingCodeName(c Code) (string, bool) {
+	switch c {
+	case CodeValidatorNotFound:
+		return "VALIDATOR_NOT_FOUND", true
+	case CodeValidatorJailed:
+		return "VALIDATOR_JAILED", true
+	case CodeTombstoned:
+		return "TOMBSTONED", true
+	case CodeNotOperator:
+		return "NOT_OPERATOR", true
+	case CodeKeyUsed:
+		return "KEY_USED", true
+	case CodeOperatorUsed:
+		return "OPERATOR_USED", true
+	case CodeBadProof:
+		return "BAD_PROOF", true
+	case CodeSelfStakeTooSmall:
+		return "SELF_STAKE_TOO_SMALL", true
+	case CodeCommissionTooHigh:
+		return "COMMISSION_TOO_HIGH", true
+	case CodeCommissionJump:
+		return "COMMISSION_JUMP", true
+	case CodeDelegationTooSmall:
+		return "DELEGATION_TOO_SMALL", true
+	case CodeDelegationNotFound:
+		return "DELEGATION_NOT_FOUND", true
+	case CodeMoreThanDelegated:
+		return "MORE_THAN_DELEGATED", true
+	case CodeRedelegating:
+		return "REDELEGATING", true
+	case CodeTooManyEntries:
+		return "TOO_MANY_ENTRIES", true
+	default:
+		return faultCodeName(c)
+	}
+}
+
+func faultCodeName(c Code) (string, bool) {
+	switch c {
+	case CodeNotJailed:
+		return "NOT_JAILED", true
+	case CodeJailNotOver:
+		return "JAIL_NOT_OVER", true
+	case CodeNothingToClaim:
+		return "NOTHING_TO_CLAIM", true
+	case CodeSameValidator:
+		return "SAME_VALIDATOR", true
+	case CodeValidatorWorthless:
+		return "VALIDATOR_WORTHLESS", true
+	case CodeEvidenceExpired:
+		return "EVIDENCE_EXPIRED", true
+	case CodeEvidenceOfNoMember:
+		return "EVIDENCE_OF_NO_MEMBER", true
+	case CodeEvidenceKnown:
+		return "EVIDENCE_KNOWN", true
+	case CodeEvidenceFromNowhere:
+		return "EVIDENCE_FROM_NOWHERE", true
+	default:
+		return linkCodeName(c)
+	}
+}
+
+func linkCodeName(c Code) (string, bool) {
+	switch c {
+	case CodeLinkFull:
+		return "LINK_FULL", true
+	case CodeLinkBytes:
+		return "LINK_BYTES", true
+	case CodeForeignPlace:
+		return "FOREIGN_PLACE", true
+	case CodeLinkGap:
+		return "LINK_GAP", true
+	case CodeLinkRepeat:
+		return "LINK_REPEAT", true
+	case CodeNotAnchored:
+		return "NOT_ANCHORED", true
+	case CodeBadRange:
+		return "BAD_RANGE", true
+	case CodeReturnsFull:
+		return "RETURNS_FULL", true
+	case CodeNeverSent:
+		return "NEVER_SENT", true
+	case CodeNothingNew:
+		return "NOTHING_NEW", true
+	case CodeMessageExpired:
+		return "MESSAGE_EXPIRED", true
+	case CodeNotDue:
+		return "NOT_DUE", true
+	case CodeLinkNotFound:
+		return "LINK_NOT_FOUND", true
+	default:
+		return anchorCodeName(c)
+	}
+}
+
+func anchorCodeName(c Code) (string, bool) {
+	switch c {
+	case CodeUnknownShard:
+		return "UNKNOWN_SHARD", true
+	case CodeAnchorGap:
+		return "ANCHOR_GAP", true
+	case CodeAnchorStale:
+		return "ANCHOR_STALE", true
+	case CodeAnchorEpoch:
+		return "ANCHOR_EPOCH", true
+	case CodeUnknownCommittee:
+		return "UNKNOWN_COMMITTEE", true
+	case CodeBadCertificate:
+		return "BAD_CERTIFICATE", true
+	case CodeAnchorConflict:
+		return "ANCHOR_CONFLICT", true
+	case CodeShardEnded:
+		return "SHARD_ENDED", true
+	case CodeNoConflict:
+		return "NO_CONFLICT", true
+	default:
+		return serviceCodeName(c)
 	}
 }

@@ -28,6 +28,7 @@ const (
 	TypeHashCommit     MessageType = 0x03
 	TypeCoopClose      MessageType = 0x04
 	TypeBatchCloseAuth MessageType = 0x05
+	TypePayeeReceipt   MessageType = 0x0A
 )
 
 // Domain is where a message is valid: one chain of one network.

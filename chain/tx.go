@@ -33,6 +33,24 @@ const (
 	KindSettle       Kind = 5
 	KindRequestClose Kind = 6
 	KindCoopClose    Kind = 7
+
+	KindRegisterValidator Kind = 16
+	KindEditValidator     Kind = 17
+	KindDelegate          Kind = 18
+	KindRedelegate        Kind = 19
+	KindUndelegate        Kind = 20
+	KindClaimRewards      Kind = 21
+	KindUnjail            Kind = 22
+
+	KindRegisterService Kind = 32
+	KindUpdateService   Kind = 33
+	KindServe           Kind = 34
+	KindReshard         Kind = 35
+)
+
+// The kinds of transactions of service chains, from 64 on.
+const (
+	KindBookUsage Kind = 64
 )
 
 // String returns the kind's name.
@@ -52,6 +70,37 @@ func (k Kind) String() string {
 		return "request-close"
 	case KindCoopClose:
 		return "coop-close"
+	case KindRegisterValidator:
+		return "register-validator"
+	case KindEditValidator:
+		return "edit-validator"
+	case KindDelegate:
+		return "delegate"
+	case KindRedelegate:
+		return "redelegate"
+	case KindUndelegate:
+		return "undelegate"
+	case KindClaimRewards:
+		return "claim-rewards"
+	case KindUnjail:
+		return "unjail"
+	case KindBookUsage:
+		return "book-usage"
+	default:
+		return k.registryName()
+	}
+}
+
+func (k Kind) registryName() string {
+	switch k {
+	case KindRegisterService:
+		return "register-service"
+	case KindUpdateService:
+		return "update-service"
+	case KindServe:
+		return "serve"
+	case KindReshard:
+		return "reshard"
 	default:
 		return "unknown"
 	}

@@ -65,6 +65,7 @@ func (t Table) Index(key []byte) (uint64, error) {
 type Overlay struct {
 	base   View
 	writes map[string][]byte // nil value: deleted
+	keys   *keySet           // of writes; nil until Range is called
 }
 
 // NewOverlay returns an empty overlay over base.
@@ -86,50 +87,61 @@ func (o *Overlay) Set(key, value []byte) {
 	if value == nil {
 		value = []byte{}
 	}
-	o.writes[string(key)] = value
+	o.write(string(key), value)
 }
 
 // Delete removes key.
-func (o *Overlay) Delete(key []byte) { o.writes[string(key)] = nil }
+func (o *Overlay) Delete(key []byte) { o.write(string(key), nil) }
 
-// Range yields base and pending keys merged, ascending. The overlay must not be
-// written to while the sequence is being read.
-func (o *Overlay) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func([]byte, []byte) bool) {
-		pending := o.pending(prefix)
-		i := 0
-		for k, v := range o.base.Range(prefix) {
-			for i < len(pending) && bytes.Compare(pending[i].Key, k) < 0 {
-				if c := pending[i]; c.Value != nil && !yield(c.Key, c.Value) {
-					return
-				}
-				i++
-			}
-			if i < len(pending) && bytes.Equal(pending[i].Key, k) {
-				v = pending[i].Value
-				i++
-			}
-			if v != nil && !yield(k, v) {
-				return
-			}
-		}
-		for ; i < len(pending); i++ {
-			if c := pending[i]; c.Value != nil && !yield(c.Key, c.Value) {
-				return
-			}
-		}
+func (o *Overlay) write(key string, value []byte) {
+	n := len(o.writes)
+	o.writes[key] = value
+	if o.keys != nil && len(o.writes) > n {
+		o.keys.note(key)
 	}
 }
 
-func (o *Overlay) pending(prefix []byte) Changes {
-	var c Changes
-	for k, v := range o.writes {
-		if len(k) >= len(prefix) && k[:len(prefix)] == string(prefix) {
-			c = append(c, Change{Key: []byte(k), Value: v})
+// Range yields base and pending keys merged, ascending. The overlay must not be
+// written to while the sequence is being read.
+//
+// The first call for a kind of keys, which is their first byte, looks at every
+// pending key and sorts those of the kind. After that one costs what the base's
+// costs, what it yields, deleted keys included, and the logarithm of the pending
+// keys of the kind, for itself and for each that is new.
+func (o *Overlay) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) { o.merge(prefix, yield) }
+}
+
+func (o *Overlay) merge(prefix []byte, yield func([]byte, []byte) bool) {
+	if o.keys == nil {
+		o.keys = new(keySet)
+	}
+	next := o.keys.from(string(prefix), o.writes)
+	key, more := next()
+	pass := func() bool { // yields key unless it is deleted, and goes to the next
+		k, v := key, o.writes[key]
+		key, more = next()
+		return v == nil || yield([]byte(k), v)
+	}
+	for k, v := range o.base.Range(prefix) {
+		for more && key < string(k) {
+			if !pass() {
+				return
+			}
+		}
+		if more && key == string(k) {
+			if !pass() {
+				return
+			}
+		} else if !yield(k, v) {
+			return
 		}
 	}
-	c.sort()
-	return c
+	for more {
+		if !pass() {
+			return
+		}
+	}
 }
 
 // Changes returns the pending writes, ascending by key. Values are shared with
@@ -144,7 +156,15 @@ func (o *Overlay) Changes() Changes {
 }
 
 // Merge applies the pending writes of child, an Overlay over o, to o.
-func (o *Overlay) Merge(child *Overlay) { maps.Copy(o.writes, child.writes) }
+func (o *Overlay) Merge(child *Overlay) {
+	if o.keys == nil {
+		maps.Copy(o.writes, child.writes)
+		return
+	}
+	for key, value := range child.writes {
+		o.write(key, value)
+	}
+}
 
 // Len returns the number of pending writes.
 func (o *Overlay) Len() int { return len(o.writes) }

@@ -23,7 +23,7 @@ import (
 //
 // A channel's lane 0 lives in its row. Row numbers are never used again.
 const (
-	prefixChannel   = 'C'
+	prefixChannel   = PrefixChannel
 	prefixLane      = 'L'
 	prefixDirectory = 'l'
 	prefixDeadline  = 'd'
@@ -33,6 +33,9 @@ const (
 	bitmapSize   = 1 << groupBits / 8
 	deadlineSize = 17
 )
+
+// PrefixChannel begins the keys under which the protocol holds money; see Held.
+const PrefixChannel = 'C'
 
 // Channels is the dense table of channels.
 func Channels() chain.Table { return chain.Table{Prefix: prefixChannel, RowSize: RowSize} }

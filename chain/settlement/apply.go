@@ -7,6 +7,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -15,10 +16,16 @@ const maxPositions = 64
 
 // ApplyBlock applies a block to the state in v and returns the changes and what
 // the block did. It never refuses a block: a transaction that may not execute
-// has a receipt that says why. The error means that value was not conserved, or
-// that p cannot be; the chain must then halt.
+// has a receipt that says why. The error means that value was not conserved,
+// that p cannot be, or that the seals of the epoch are not all there; the chain must
+// then halt.
 func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier) (chain.Changes, Result, error) {
 	run := begin(v, &p, d, b.Height)
+	if err := run.checkSeals(&b); err != nil {
+		return nil, Result{}, err
+	}
+	run.ticked = b.Tick && run.staking.On() && NeedsTick(v, &p, b.Height)
+	run.beginStaking(&b)
 	verdicts := run.verifyAll(b.Txs, verify)
 	run.verify = verify
 	res := Result{Height: b.Height, Clock: run.ctx.Clock, Receipts: make([]Receipt, len(b.Txs))}
@@ -28,6 +35,7 @@ func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier
 	finalised := run.ctx.Finalise()
 	res.Events = append(run.events, finalised...)
 	res.Finalised = len(finalised)
+	run.endStaking(&b, &res)
 	if len(b.Txs) > 0 || len(finalised) > 0 {
 		res.ResultsRoot = rootOf(ResultLeaves(res.Receipts, finalised))
 		results := Results{
@@ -54,6 +62,11 @@ type block struct {
 	ctx    channel.Context
 	verify Verifier
 	events []Event
+
+	staking       staking.Context
+	stakingEvents []staking.Event
+	ticked        bool // a tick made the block, and it had to be made
+
 	urgent int64 // bytes of transactions that moved money of urgent channels
 	// refusal is why the last transaction that was refused was; a receipt keeps
 	// no positions.
@@ -69,6 +82,7 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 		State: state, Bank: b.bank, Domain: d, Rules: &rules,
 		Height: height, Clock: Clock(v, height),
 	}
+	b.staking = staking.Context{State: state, Bank: b.bank, Rules: &p.Staking, Network: d.Network, Height: height}
 	return b
 }
 
@@ -252,7 +266,7 @@ func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row 
 
 // enter makes state and books the present ones.
 func (b *block) enter(state *chain.Overlay, bk books) {
-	b.state, b.ctx.State, b.bank.state = state, state, state
+	b.state, b.ctx.State, b.staking.State, b.bank.state = state, state, state, state
 	b.bank.books = bk
 }
 
@@ -291,6 +305,8 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 		}
 	case pl.batch != nil:
 		events, complete, err = b.settle(r, tx, pl.batch, v)
+	case pl.stake != nil:
+		err = b.stake(index, r, pl.stake, staking.Party(from))
 	}
 	if err != nil {
 		b.refuse(r, row, err)
@@ -311,10 +327,10 @@ func (b *block) reject(r *Receipt, err error) {
 
 // refuse makes r the receipt of a transaction that a rule refused: of its fee it
 // pays TxFee only, but a batch pays for all its entries, since their signatures
-// were verified.
+// were verified, and so does a registration whose proof does not hold.
 func (b *block) refuse(r *Receipt, row uint64, err error) {
 	b.refusal = r.refuse(err)
-	if r.Kind != chain.KindSettle && r.Fee > b.params.TxFee {
+	if r.Kind != chain.KindSettle && r.Code != chain.CodeBadProof && r.Fee > b.params.TxFee {
 		b.bank.repay(row, r.Fee-b.params.TxFee)
 		r.Fee = b.params.TxFee
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -20,13 +21,13 @@ func conserved(v chain.View, changes chain.Changes, before, after *books) error 
 	var was, is Totals
 	for i := range changes {
 		c := &changes[i]
-		if p := c.Key[0]; p != prefixAccount && p != channel.Channels().Prefix {
+		if !holds(c.Key) {
 			continue
 		}
 		if err := was.count(c.Key, v.Get(c.Key), before.supply); err != nil {
 			return err
 		}
-		if err := is.count(c.Key, c.Value, before.supply); err != nil {
+		if err := is.count(c.Key, c.Value, after.supply); err != nil {
 			return err
 		}
 	}
@@ -37,6 +38,8 @@ func conserved(v chain.View, changes chain.Changes, before, after *books) error 
 		{"accounts", was.Accounts, is.Accounts, before.Accounts, after.Accounts},
 		{"channels", was.Escrow, is.Escrow, before.Escrow, after.Escrow},
 		{"rents", was.Rent, is.Rent, before.Rent, after.Rent},
+		{"stake", was.Staked, is.Staked, before.Staked, after.Staked},
+		{"rewards", was.Rewards, is.Rewards, before.Rewards, after.Rewards},
 	} {
 		// Differences, which may be negative, are compared modulo 2^64.
 		if got, want := place.is-place.was, place.after-place.from; got != want {
@@ -46,11 +49,24 @@ func conserved(v chain.View, changes chain.Changes, before, after *books) error 
 	if after.Burned < before.Burned {
 		return fmt.Errorf("%w: burned fell from %d to %d drops", ErrNotConserved, uint64(before.Burned), uint64(after.Burned))
 	}
+	if minted := after.Minted - before.Minted; after.Minted < before.Minted || after.supply != before.supply+minted || after.supply > ledger.MaxAmount {
+		return fmt.Errorf("%w: minted went from %d to %d drops, the supply from %d to %d", ErrNotConserved,
+			uint64(before.Minted), uint64(after.Minted), uint64(before.supply), uint64(after.supply))
+	}
 	return after.check()
 }
 
-// count adds what the row of an account or a channel holds; a nil row holds
-// nothing.
+// holds reports whether the key is one of those under which money lies.
+func holds(key []byte) bool {
+	switch key[0] {
+	case prefixAccount, channel.PrefixChannel, staking.PrefixValidator, staking.PrefixPool:
+		return true
+	default:
+		return false
+	}
+}
+
+// count adds what a key under which money lies holds; a nil row holds nothing.
 func (t *Totals) count(key, row []byte, supply ledger.Amount) error {
 	if row == nil {
 		return nil
@@ -63,9 +79,14 @@ func (t *Totals) count(key, row []byte, supply ledger.Amount) error {
 		}
 		return nil
 	}
-	escrow, rent := channel.Held(row)
-	t.Escrow, t.Rent = t.Escrow+escrow, t.Rent+rent
-	if most := max(escrow, rent); most > supply {
+	var escrow, rent, staked, rewards ledger.Amount
+	if key[0] == channel.PrefixChannel {
+		escrow, rent = channel.Held(row)
+	} else {
+		staked, rewards = staking.Held(key, row)
+	}
+	t.Escrow, t.Rent, t.Staked, t.Rewards = t.Escrow+escrow, t.Rent+rent, t.Staked+staked, t.Rewards+rewards
+	if most := max(escrow, rent, staked, rewards); most > supply {
 		return exceeds(key, most, supply)
 	}
 	return nil
@@ -78,7 +99,7 @@ func exceeds(key []byte, amount, supply ledger.Amount) error {
 
 // check reports whether the books add up to the supply.
 func (b *books) check() error {
-	for _, a := range []ledger.Amount{b.Accounts, b.Escrow, b.Rent, b.Burned, b.Fees} {
+	for _, a := range []ledger.Amount{b.Accounts, b.Escrow, b.Rent, b.Burned, b.Fees, b.Staked, b.Rewards, b.Minted} {
 		if a > b.supply {
 			return fmt.Errorf("%w: a total of %d drops exceeds the supply of %d", ErrNotConserved, uint64(a), uint64(b.supply))
 		}
@@ -89,8 +110,8 @@ func (b *books) check() error {
 	return nil
 }
 
-// Audit recounts every account, channel and lane in v and compares the result
-// with the books. It takes time proportional to the state.
+// Audit recounts every account, channel and lane, every validator, delegation and
+// unbonding in v, and compares the result with the books. It takes time proportional to the state.
 func Audit(v chain.View) (Totals, error) {
 	b := readBooks(v)
 	var found Totals
@@ -113,7 +134,14 @@ func Audit(v chain.View) (Totals, error) {
 	if err != nil {
 		return Totals{}, err
 	}
-	found.Escrow, found.Rent, found.Burned, found.Fees = escrow, rent, b.Burned, b.Fees
+	params, err := ReadParams(v)
+	if err != nil {
+		return Totals{}, err
+	}
+	if found.Staked, found.Rewards, err = staking.Audit(v, &params.Staking); err != nil {
+		return Totals{}, err
+	}
+	found.Escrow, found.Rent, found.Burned, found.Fees, found.Minted = escrow, rent, b.Burned, b.Fees, b.Minted
 	if found != b.Totals || rows != b.rows {
 		return found, fmt.Errorf("%w: found %+v in %d accounts, the books say %+v in %d", ErrNotConserved, found, rows, b.Totals, b.rows)
 	}

@@ -81,8 +81,10 @@ func TestAuditFinds(t *testing.T) {
 		{"a miscount of channels", channel.CountersKey(), add64(16, 1)},
 		{"books with more burned", settlement.TotalsKey(), add64(24, 1)},
 		{"books with more fees", settlement.TotalsKey(), add64(32, 1)},
-		{"books with more supply", settlement.TotalsKey(), add64(40, 1)},
-		{"books with more accounts", settlement.TotalsKey(), add64(48, 1)},
+		{"books with more stake", settlement.TotalsKey(), add64(40, 1)},
+		{"books with more rewards", settlement.TotalsKey(), add64(48, 1)},
+		{"books with more supply", settlement.TotalsKey(), add64(64, 1)},
+		{"books with more accounts", settlement.TotalsKey(), add64(72, 1)},
 	} {
 		f := b.edit(c.key, c.change)
 		if totals, err := settlement.Audit(f.view); err == nil {
@@ -209,7 +211,7 @@ func TestUrgent(t *testing.T) {
 	} {
 		tx := b.checked(1, row.payload)
 		b.nonces[1]--
-		urgent, deadline := settlement.Urgent(b.view, b.params, b.height+1, &tx.Tx)
+		urgent, deadline := settlement.Urgent(b.view, b.height+1, &tx.Tx)
 		if urgent != row.urgent || urgent && deadline != c.ExpiresAt || !urgent && deadline != 0 {
 			t.Errorf("%s: urgent %v by %d, want %v by %d", row.name, urgent, deadline, row.urgent, c.ExpiresAt)
 		}
@@ -221,7 +223,7 @@ func TestUrgent(t *testing.T) {
 	b.block(requests...)
 	batch := b.batch(1, b.voucher(ending[1], 0, 10), b.voucher(ending[2], 0, 10), b.voucher(ending[3], 0, 10))
 	tx := b.checked(1, batch)
-	if urgent, deadline := settlement.Urgent(b.view, b.params, b.height+1, &tx.Tx); !urgent || deadline == 0 || deadline > b.clock()+4 {
+	if urgent, deadline := settlement.Urgent(b.view, b.height+1, &tx.Tx); !urgent || deadline == 0 || deadline > b.clock()+4 {
 		t.Errorf("closing channels: urgent %v by %d at %d", urgent, deadline, b.clock())
 	}
 	if malformed := (chain.Tx{Kind: chain.KindSettle, Payload: make([]byte, 30)}); settlement.Fee(b.params, &malformed) != b.params.TxFee {

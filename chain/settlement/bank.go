@@ -4,11 +4,12 @@ import (
 	"encoding/binary"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 )
 
 // bank moves money in a state and keeps the books of it. It implements
-// channel.Bank. Callers have checked that what they move is there; the check of
+// channel.Bank and staking.Bank. Callers have checked that what they move is there; the check of
 // conservation at the end of the block does not trust them.
 type bank struct {
 	state *chain.Overlay
@@ -50,6 +51,30 @@ func (b *bank) Refund(row uint64, deposit, rent ledger.Amount) {
 	b.books.Escrow -= deposit
 	b.books.Rent -= rent
 	b.give(row, deposit+rent)
+}
+
+// Bond moves amount from the account at row into the stake.
+func (b *bank) Bond(row uint64, amount ledger.Amount) {
+	b.take(row, amount)
+	b.books.Staked += amount
+}
+
+// PayOut moves stake and reward to the account at row.
+func (b *bank) PayOut(row uint64, stake, reward ledger.Amount) {
+	b.books.Staked -= stake
+	b.books.Rewards -= reward
+	b.give(row, stake+reward)
+}
+
+// Post moves what concerns no account.
+func (b *bank) Post(p staking.Posting) {
+	k := &b.books
+	k.Staked -= p.Burned
+	k.Burned += p.Burned
+	k.supply += p.Minted
+	k.Minted += p.Minted
+	k.Fees += p.Minted + p.Returned - p.Allotted
+	k.Rewards += p.Allotted - p.Returned
 }
 
 // charge moves fee from the account at row to the collected fees.

@@ -136,8 +136,8 @@ func BenchmarkAdmission(b *testing.B) {
 		})
 	}
 	run("Fee", func() { settlement.Fee(c.params, &tx.Tx) })
-	run("Urgent/waits", func() { settlement.Urgent(s, c.params, c.height+1, &tx.Tx) })
-	run("Urgent/urgent", func() { settlement.Urgent(s, c.params, 99_000, &tx.Tx) })
+	run("Urgent/waits", func() { settlement.Urgent(s, c.height+1, &tx.Tx) })
+	run("Urgent/urgent", func() { settlement.Urgent(s, 99_000, &tx.Tx) })
 	run("Claims", func() {
 		if needs, _, err := settlement.Claims(s, c.domain, &tx.Tx); err != nil || len(needs) != benchEntries+1 {
 			b.Fatal(len(needs), err)

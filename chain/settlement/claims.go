@@ -27,6 +27,7 @@ type payload struct {
 	batch    *channel.Batch
 	request  *channel.RequestClose
 	coop     *channel.CoopClose
+	stake    *stakeMessage
 }
 
 func decodePayload(tx *chain.Tx) (payload, error) {
@@ -53,7 +54,11 @@ func decodePayload(tx *chain.Tx) (payload, error) {
 		v, err := channel.DecodeCoopClose(tx.Payload)
 		return payload{coop: &v}, err
 	default:
-		return payload{}, chain.Refuse(chain.CodeUnknownKind, "kind %d", tx.Kind)
+		m, err := decodeStake(tx)
+		if m == nil {
+			err = chain.Refuse(chain.CodeUnknownKind, "kind %d", tx.Kind)
+		}
+		return payload{stake: m}, err
 	}
 }
 
@@ -72,19 +77,21 @@ func (pl *payload) fee(p *Params) ledger.Amount {
 		for i := range pl.batch.Entries {
 			fee += p.stepFee(&pl.batch.Entries[i])
 		}
+	case pl.stake != nil:
+		fee += pl.stake.fee(&p.Staking)
 	}
 	return fee
 }
 
-// stepsPerFee is how many steps of a hash lane one StepFee pays for.
-const stepsPerFee = 16
+// StepsPerFee is how many steps of a hash lane one StepFee pays for.
+const StepsPerFee = 16
 
 // stepFee returns what the hashes of the entry cost.
 func (p *Params) stepFee(e *channel.Entry) ledger.Amount {
 	if e.Claim != channel.ClaimHash {
 		return 0
 	}
-	return p.StepFee * ((ledger.Amount(e.Step) + stepsPerFee - 1) / stepsPerFee)
+	return p.StepFee * ((ledger.Amount(e.Step) + StepsPerFee - 1) / StepsPerFee)
 }
 
 // Fee returns the fee of tx, TxFee if its payload cannot be decoded. Of a batch
@@ -195,7 +202,7 @@ func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) 
 // height, and by which sigma it must be in: it settles, and nine of ten of its
 // entries would redeem money of channels that are closing or close to their
 // expiry. With more entries that can wait the whole transaction waits.
-func Urgent(v chain.View, _ Params, height uint64, tx *chain.Tx) (urgent bool, deadline uint64) {
+func Urgent(v chain.View, height uint64, tx *chain.Tx) (urgent bool, deadline uint64) {
 	if tx.Kind != chain.KindSettle {
 		return false, 0
 	}

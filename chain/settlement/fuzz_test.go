@@ -7,6 +7,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
 )
 
 // canonical checks that decode accepts nothing but what encode writes.
@@ -37,6 +38,8 @@ func FuzzDecodeParams(f *testing.F) {
 }
 
 func FuzzDecodeGenesis(f *testing.F) {
+	staked := stakedGenesis(stakeParams(), 2, 50_000, 40_000)
+	f.Add(staked.Encode())
 	canonical(f, goldenGenesis().Encode(), settlement.DecodeGenesis, func(g *settlement.Genesis) []byte { return g.Encode() })
 }
 
@@ -58,7 +61,8 @@ func FuzzDecodeResults(f *testing.F) {
 // FuzzApplyBlock: no payload makes the rules panic, lose money, or say another
 // thing in a block than in Claims and Admit.
 func FuzzApplyBlock(f *testing.F) {
-	base := newBench(f, smallParams(), 3)
+	base := newStaked(f, stakeParams(), 3, 50_000, 40_000)
+	base.ok(1, &staking.Delegate{Validator: 0, Amount: 5_000})
 	ref := base.open(0, 1, 1_000)
 	next := base.openParams(1, 500)
 	for _, p := range []encoder{
@@ -69,6 +73,13 @@ func FuzzApplyBlock(f *testing.F) {
 		base.batch(1, base.voucher(ref, 0, 10), closing(base.voucher(ref, 1, 10))),
 		&channel.RequestClose{Channel: ref},
 		base.coopClose(0, 1, ref, 10, &next),
+		registration(2, 5_000),
+		&staking.Edit{Profile: staking.Profile{Name: "x"}},
+		&staking.Delegate{Validator: 1, Amount: 10},
+		&staking.Redelegate{From: 0, To: 1},
+		&staking.Undelegate{Validator: 0, Amount: 7},
+		&staking.Claim{Validators: []uint64{0, 1}},
+		&staking.Unjail{Validator: 0},
 	} {
 		f.Add(uint8(kindOf(p)), uint8(1), p.Encode())
 	}
@@ -83,7 +94,7 @@ func FuzzApplyBlock(f *testing.F) {
 			return
 		}
 		settlement.Fee(b.params, &tx.Tx)
-		settlement.Urgent(b.view, b.params, b.height+1, &tx.Tx)
+		settlement.Urgent(b.view, b.height+1, &tx.Tx)
 		_, _, claims := settlement.Claims(b.view, b.domain, &tx.Tx)
 		receipt, _ := settlement.Admit(b.view, b.params, b.domain, b.height+1, &tx.Tx)
 		r := b.block(tx).Receipts[0]

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 )
@@ -16,7 +18,15 @@ type Genesis struct {
 	Time     int64  // Unix milliseconds
 	Params   Params
 	Accounts []GenesisAccount // in the order of their rows; each address once
+	// Validators are those of the first blocks, in the order of their rows, with
+	// stakes of their operators that are part of the supply. Without any the chain
+	// has no staking: its validators are fixed by whoever starts it, no epoch passes
+	// and nobody can register.
+	Validators []GenesisValidator
 }
+
+// GenesisValidator is a validator that exists from the start.
+type GenesisValidator = staking.GenesisValidator
 
 // GenesisAccount is an account that exists from the start.
 type GenesisAccount struct {
@@ -27,7 +37,9 @@ type GenesisAccount struct {
 const (
 	maxName            = 50
 	maxGenesisAccounts = 1 << 20
-	genesisAccountSize = ledger.AddressSize + 8
+	// MaxGenesisValidators is the largest number of validators of a genesis.
+	MaxGenesisValidators = 1000
+	genesisAccountSize   = ledger.AddressSize + 8
 )
 
 // Validate returns an error that names the first field that is wrong.
@@ -39,6 +51,8 @@ func (g Genesis) Validate() error {
 		return fmt.Errorf("time is %d ms, want a time after 1970", g.Time)
 	case len(g.Accounts) > maxGenesisAccounts:
 		return fmt.Errorf("accounts has %d entries, at most %d", len(g.Accounts), maxGenesisAccounts)
+	case len(g.Validators) > MaxGenesisValidators:
+		return fmt.Errorf("validators has %d entries, at most %d", len(g.Validators), MaxGenesisValidators)
 	}
 	if err := g.Params.Validate(); err != nil {
 		return fmt.Errorf("params: %w", err)
@@ -56,11 +70,13 @@ func (g Genesis) Validate() error {
 			return fmt.Errorf("accounts[%d]: balance is 0", i)
 		}
 	}
-	_, err := g.Supply()
-	return err
+	if _, err := g.Supply(); err != nil {
+		return err
+	}
+	return staking.ValidateGenesis(&g.Params.Staking, g.Validators)
 }
 
-// Supply returns the sum of all balances, which must be below 2^63.
+// Supply returns the sum of all balances and stakes, which must be below 2^63.
 func (g Genesis) Supply() (ledger.Amount, error) {
 	var supply ledger.Amount
 	for i, a := range g.Accounts {
@@ -70,7 +86,21 @@ func (g Genesis) Supply() (ledger.Amount, error) {
 		}
 		supply = sum
 	}
+	for i := range g.Validators {
+		sum, err := supply.Add(g.Validators[i].SelfStake)
+		if err != nil {
+			return 0, fmt.Errorf("validators[%d]: supply: %w", i, err)
+		}
+		supply = sum
+	}
 	return supply, nil
+}
+
+// Committee returns the committee of epoch 0, whose members and powers consensus
+// must begin with. It has no members if there is no staking. The genesis must be
+// valid.
+func (g Genesis) Committee() committee.Committee {
+	return staking.GenesisCommittee(&g.Params.Staking, g.Hash(), g.Validators)
 }
 
 // Hash returns the hash of the canonical encoding.
@@ -78,7 +108,9 @@ func (g Genesis) Hash() ledger.Hash { return ledger.HashOf("trib/genesis/1", g.E
 
 // Encode returns the canonical encoding:
 //
-//	name u16+bytes | time u64 | params u32+bytes | count u32 | count x (address 21 | balance u64)
+//	name u16+bytes | time u64 | params u32+bytes |
+//	count u32 | count x (address 21 | balance u64) |
+//	count u32 | count x (operator 21 | as the payload of a staking.Register)
 func (g Genesis) Encode() []byte {
 	w := codec.NewWriter(256 + len(g.Accounts)*genesisAccountSize)
 	w.String16(g.Name)
@@ -88,6 +120,10 @@ func (g Genesis) Encode() []byte {
 	for i := range g.Accounts {
 		w.Fixed(g.Accounts[i].Address[:])
 		w.Uint64(uint64(g.Accounts[i].Balance))
+	}
+	w.Uint32(uint32(len(g.Validators)))
+	for i := range g.Validators {
+		g.Validators[i].Append(w)
 	}
 	return w.Bytes()
 }
@@ -100,7 +136,7 @@ func DecodeGenesis(b []byte) (Genesis, error) {
 	g.Time = int64(r.Uint64())
 	params := r.Bytes32(1 << 16)
 	n := int(r.Uint32())
-	if r.Err() == nil && r.Remaining() != n*genesisAccountSize {
+	if r.Err() == nil && n > r.Remaining()/genesisAccountSize {
 		return Genesis{}, fmt.Errorf("decode genesis: %d accounts in %d bytes", n, r.Remaining())
 	}
 	if r.Err() == nil && n > 0 {
@@ -109,6 +145,16 @@ func DecodeGenesis(b []byte) (Genesis, error) {
 	for i := range g.Accounts {
 		r.Into(g.Accounts[i].Address[:])
 		g.Accounts[i].Balance = ledger.Amount(r.Uint64())
+	}
+	validators := int(r.Uint32())
+	if r.Err() == nil && validators > min(MaxGenesisValidators, r.Remaining()/ledger.PublicKeySize) {
+		return Genesis{}, fmt.Errorf("decode genesis: %d validators in %d bytes", validators, r.Remaining())
+	}
+	if r.Err() == nil && validators > 0 {
+		g.Validators = make([]GenesisValidator, validators)
+	}
+	for i := range g.Validators {
+		g.Validators[i].Read(r)
 	}
 	if err := r.Done(); err != nil {
 		return Genesis{}, fmt.Errorf("decode genesis: %w", err)
@@ -139,7 +185,10 @@ func (g Genesis) State() (chain.Changes, error) {
 		o.Set(AccountKey(row), a.Encode())
 		o.Set(AccountIndexKey(a.Address), binary.BigEndian.AppendUint64(nil, row))
 	}
-	b := books{Totals: Totals{Accounts: supply}, supply: supply, rows: uint64(len(g.Accounts))}
+	staked := staking.Start(o, &g.Params.Staking, g.Hash(), g.Validators)
+	b := books{
+		Totals: Totals{Accounts: supply - staked, Staked: staked}, supply: supply, rows: uint64(len(g.Accounts)),
+	}
 	o.Set(TotalsKey(), b.encode())
 	o.Set(ParamsKey(), g.Params.Encode())
 	if _, err := Audit(o); err != nil {

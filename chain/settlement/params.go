@@ -6,6 +6,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 )
@@ -14,7 +15,7 @@ import (
 // the state, and every node must use the same.
 type Params struct {
 	// Fees, in drops.
-	TxFee      ledger.Amount // for every transaction
+	TxFee      ledger.Amount // for every transaction; not 0, so that a receipt's Fee tells whether its nonce was used
 	PaymentFee ledger.Amount // for every payment of a transfer after the first, on top
 	OpenFee    ledger.Amount // for every channel opened, on top
 	EntryFee   ledger.Amount // for every entry of a batch, on top
@@ -41,6 +42,8 @@ type Params struct {
 	MaxStretch    uint32 // a window of n sigma lasts at most n*MaxStretch blocks
 
 	Services []uint32 // registered services a channel may name, ascending
+
+	Staking staking.Params
 }
 
 // DefaultParams are the parameters to start with: four hours of challenge at
@@ -54,6 +57,7 @@ func DefaultParams() Params {
 		BlockInterval: 3_000,
 		MaxBlockBytes: 4 << 20, ReservedBps: 3_000, MaxStretch: 4,
 		Services: []uint32{0},
+		Staking:  staking.DefaultParams(),
 	}
 }
 
@@ -64,6 +68,7 @@ func LocalParams() Params {
 	p.BlockInterval = 200
 	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 5, 20, 600
 	p.Services = []uint32{0, 1, 2, 3}
+	p.Staking = staking.LocalParams()
 	return p
 }
 
@@ -88,10 +93,14 @@ const (
 	maxLifetime                    = 1 << 40
 	maxBlockInterval               = 60_000 // ms
 	maxBlockBytes                  = 64 << 20
-	maxReserved                    = 9_000
-	maxStretch                     = 64
-	maxServices                    = 1_024
-	depositFees                    = 100 // a deposit is worth at least this many entry fees
+	// maxReserved is as much as urgent redemptions can always fill by nine tenths,
+	// whatever they weigh, before the block is full by weight: see weightPerByte. A
+	// larger lane could be full of work and not by bytes, and then the settlement
+	// clock would go on while urgent redemptions wait.
+	maxReserved = 3_000
+	maxStretch  = 64
+	maxServices = 1_024
+	depositFees = 100 // a deposit is worth at least this many entry fees
 )
 
 // Validate returns an error that names the first parameter out of its range.
@@ -113,6 +122,8 @@ func (p *Params) Validate() error {
 		}
 	}
 	switch {
+	case p.TxFee == 0:
+		return errors.New("tx_fee is 0 drops, at least 1: the fee in a receipt is what tells that the transaction used its nonce")
 	case p.MinDeposit == 0 || p.MinDeposit < depositFees*p.EntryFee:
 		return fmt.Errorf("min_deposit is %d drops, at least %d times entry_fee and not 0", uint64(p.MinDeposit), depositFees)
 	case p.BurnBps > ledger.BasisPoints:
@@ -130,7 +141,7 @@ func (p *Params) Validate() error {
 	case p.MaxBlockBytes < chain.MaxBundleSize || p.MaxBlockBytes > maxBlockBytes:
 		return fmt.Errorf("max_block_bytes is %d, want %d to %d", p.MaxBlockBytes, chain.MaxBundleSize, maxBlockBytes)
 	case p.ReservedBps > maxReserved:
-		return fmt.Errorf("reserved_bps is %d, at most %d", p.ReservedBps, maxReserved)
+		return fmt.Errorf("reserved_bps is %d, at most %d: urgent redemptions may be too heavy for a block before they fill a larger lane, so the settlement clock would not wait for them", p.ReservedBps, maxReserved)
 	case p.MaxStretch == 0 || p.MaxStretch > maxStretch:
 		return fmt.Errorf("max_stretch is %d, want 1 to %d", p.MaxStretch, maxStretch)
 	case len(p.Services) > maxServices:
@@ -140,6 +151,9 @@ func (p *Params) Validate() error {
 		if p.Services[i] <= p.Services[i-1] {
 			return fmt.Errorf("services[%d] is %d after %d, want strictly ascending", i, p.Services[i], p.Services[i-1])
 		}
+	}
+	if err := p.Staking.Validate(); err != nil {
+		return fmt.Errorf("staking: %w", err)
 	}
 	return nil
 }
@@ -161,6 +175,7 @@ func (p *Params) write(w *codec.Writer) {
 	for _, s := range p.Services {
 		w.Uint32(s)
 	}
+	p.Staking.Append(w)
 }
 
 func (p *Params) read(r *codec.Reader) {
@@ -179,12 +194,13 @@ func (p *Params) read(r *codec.Reader) {
 	for i := range p.Services {
 		p.Services[i] = r.Uint32()
 	}
+	p.Staking.Read(r)
 }
 
 // Encode returns the canonical encoding: the fields in their order, of fixed
-// width, with a two-byte number before the services.
+// width, with a two-byte number before the services, and those of staking last.
 func (p *Params) Encode() []byte {
-	w := codec.NewWriter(128)
+	w := codec.NewWriter(256)
 	p.write(w)
 	return w.Bytes()
 }

@@ -1,5 +1,6 @@
 // Package settlement is the rules of the main chain: accounts, transfers and
-// fees, the dispatch of channel transactions, what happens at the end of a block,
+// fees, the dispatch of channel and staking transactions, what happens at the
+// beginning and the end of a block,
 // and the conservation of value.
 //
 // ApplyBlock is the whole of it: a function from a view of the state, the
@@ -9,9 +10,10 @@
 // in, because verifying in batches wants entropy and processors; its answers are
 // determined by its arguments all the same.
 //
-// Money is in exactly one of five places, and their sum is the supply of the
-// genesis at every block: balances of accounts, deposits of channels not yet
-// paid out, rents held for channel records, burned, and fees collected.
+// Money is in exactly one of seven places, and their sum is the supply, that of
+// the genesis and what was minted since, at every block: balances of accounts,
+// deposits of channels not yet paid out, rents held for channel records, stake,
+// rewards not yet claimed, burned, and fees collected.
 //
 // It is row 2 of the dependency order.
 package settlement
@@ -19,6 +21,8 @@ package settlement
 import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -29,6 +33,20 @@ type Verifier func(claims []ledger.Claim) []int
 type Block struct {
 	Height uint64
 	Txs    []BlockTx
+	// Proposer is the consensus address of the block's proposer.
+	Proposer staking.Address
+	// Seals are those of all blocks of the epoch, one for each, this one's the last,
+	// if the block is the last of its epoch and there is staking; otherwise nil. A
+	// seal is the proposer's BLS signature over the epoch and the height, which the
+	// caller has verified, or of no bytes for a block without a valid one.
+	Seals [][]byte
+	// Votes are those for the block before, in the order of consensus.
+	Votes []staking.Vote
+	// Tick says that validators asked for the block although nobody sent a record. The
+	// rules look at that only where the chain has to go on; see NeedsTick.
+	Tick bool
+	// Evidence is what consensus has verified and agreed on in this block.
+	Evidence []staking.Evidence
 }
 
 // BlockTx is one record of a block.
@@ -74,4 +92,15 @@ type Result struct {
 	ResultsRoot ledger.Hash // over the receipts and finalisations
 	Totals      Totals
 	Finalised   int // channels closed by their deadline
+	// Staking is what happened to validators, delegations and epochs: first what
+	// the evidence did, then the transactions, then the votes and the end of the
+	// block.
+	Staking []staking.Event
+	// Updates tell consensus about the next committee: who joins, leaves or has
+	// another power, ascending by key. They take effect two blocks later.
+	Updates []staking.Update
+	// Election is that of the next committee, if the block held it, and Candidates
+	// all who could be elected, ascending by row.
+	Election   *committee.Record
+	Candidates []committee.Candidate
 }

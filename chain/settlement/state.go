@@ -5,6 +5,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 )
@@ -17,6 +18,8 @@ import (
 //	'p'              the parameters
 //	'r'              the results of the last block that had any
 //	's'              the settlement clock's stretches
+//
+// Those of chain/staking are listed there.
 const (
 	prefixAccount    = 'A'
 	prefixAccountRow = 'a'
@@ -28,7 +31,7 @@ const (
 
 // Tables returns the dense tables of the state.
 func Tables() []chain.Table {
-	return []chain.Table{accounts(), channel.Channels(), channel.LaneRows()}
+	return []chain.Table{accounts(), channel.Channels(), channel.LaneRows(), staking.Validators()}
 }
 
 // ChannelKey returns the state key of channel index.
@@ -54,11 +57,14 @@ type Totals struct {
 	Rent     ledger.Amount
 	Burned   ledger.Amount
 	Fees     ledger.Amount // collected, not yet distributed
+	Staked   ledger.Amount // bonded and unbonding
+	Rewards  ledger.Amount // given to validators and delegators, not claimed
+	Minted   ledger.Amount // ever; part of the supply, and of no place
 }
 
 // Sum returns the sum of the totals, which is the supply.
 func (t *Totals) Sum() ledger.Amount {
-	return t.Accounts + t.Escrow + t.Rent + t.Burned + t.Fees
+	return t.Accounts + t.Escrow + t.Rent + t.Burned + t.Fees + t.Staked + t.Rewards
 }
 
 // books is what the block rules count.
@@ -69,8 +75,8 @@ type books struct {
 }
 
 func (b *books) encode() []byte {
-	w := codec.NewWriter(7 * 8)
-	for _, a := range []ledger.Amount{b.Accounts, b.Escrow, b.Rent, b.Burned, b.Fees, b.supply} {
+	w := codec.NewWriter(10 * 8)
+	for _, a := range []ledger.Amount{b.Accounts, b.Escrow, b.Rent, b.Burned, b.Fees, b.Staked, b.Rewards, b.Minted, b.supply} {
 		w.Uint64(uint64(a))
 	}
 	w.Uint64(b.rows)
@@ -80,7 +86,7 @@ func (b *books) encode() []byte {
 func readBooks(v chain.View) books {
 	var b books
 	r := codec.NewReader(v.Get(TotalsKey()))
-	for _, a := range []*ledger.Amount{&b.Accounts, &b.Escrow, &b.Rent, &b.Burned, &b.Fees, &b.supply} {
+	for _, a := range []*ledger.Amount{&b.Accounts, &b.Escrow, &b.Rent, &b.Burned, &b.Fees, &b.Staked, &b.Rewards, &b.Minted, &b.supply} {
 		*a = ledger.Amount(r.Uint64())
 	}
 	b.rows = r.Uint64()
@@ -93,7 +99,8 @@ func readBooks(v chain.View) books {
 // ReadTotals returns the totals in v. It panics if they cannot be decoded.
 func ReadTotals(v chain.View) Totals { return readBooks(v).Totals }
 
-// Supply returns the supply of the genesis. It panics if it cannot be decoded.
+// Supply returns the supply: that of the genesis and what was minted since. It
+// panics if it cannot be decoded.
 func Supply(v chain.View) ledger.Amount { return readBooks(v).supply }
 
 // AccountCount returns the number of accounts.

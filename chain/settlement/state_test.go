@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -101,6 +103,12 @@ func digestOf(changes chain.Changes, res *settlement.Result) ledger.Hash {
 		writePart(h, settlement.FinalisedLeaf(&e))
 		writePart(h, []byte{byte(e.Kind), byte(e.TxIndex), byte(e.Deadline)})
 	}
+	for _, e := range res.Staking {
+		writePart(h, fmt.Appendf(nil, "%+v", e))
+	}
+	for _, u := range res.Updates {
+		writePart(h, fmt.Appendf(nil, "%+v", u))
+	}
 	writePart(h, res.ResultsRoot[:])
 	return ledger.Hash(h.Sum(nil))
 }
@@ -133,6 +141,8 @@ type bench struct {
 	view   *state
 	height uint64
 	by     int // signer of the last transaction
+
+	attach func(*settlement.Block) // what consensus adds to blocks; may be nil
 }
 
 const initialBalance = 1_000_000
@@ -173,8 +183,24 @@ func kindOf(p encoder) chain.Kind {
 		return chain.KindSettle
 	case *channel.RequestClose:
 		return chain.KindRequestClose
-	default:
+	case *channel.CoopClose:
 		return chain.KindCoopClose
+	case *staking.Register:
+		return chain.KindRegisterValidator
+	case *staking.Edit:
+		return chain.KindEditValidator
+	case *staking.Delegate:
+		return chain.KindDelegate
+	case *staking.Redelegate:
+		return chain.KindRedelegate
+	case *staking.Undelegate:
+		return chain.KindUndelegate
+	case *staking.Claim:
+		return chain.KindClaimRewards
+	case *staking.Unjail:
+		return chain.KindUnjail
+	default:
+		panic(fmt.Sprintf("a payload of no kind: %T", p))
 	}
 }
 
@@ -218,7 +244,10 @@ func (b *bench) decode(raw []byte) settlement.BlockTx {
 // try applies the next block without keeping it.
 func (b *bench) try(txs ...settlement.BlockTx) (chain.Changes, settlement.Result) {
 	b.t.Helper()
-	block := settlement.Block{Height: b.height + 1, Txs: txs}
+	block := settlement.Block{Height: b.height + 1, Txs: txs, Seals: b.sealsAt(b.height + 1)}
+	if b.attach != nil {
+		b.attach(&block)
+	}
 	changes, res, err := settlement.ApplyBlock(b.view, b.params, b.domain, block, verifySingly)
 	if err != nil {
 		b.t.Fatalf("block %d: %v", block.Height, err)

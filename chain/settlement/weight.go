@@ -3,6 +3,7 @@ package settlement
 import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -37,6 +38,18 @@ const (
 	eraseWeight    = leastWrite + (channel.Lanes-1)*laneWeight    // directory and rows of a closed channel
 	payeeWeight    = 2 * leastWrite                               // a new account: the row, the key that finds it
 	openedWeight   = 2 * leastWrite                               // found by id, by payee
+
+	// Of staking. Every transaction also says that the next election may differ.
+	validatorWeight = chain.RowKeySize + staking.RowSize + writeOverhead
+	// A delegation, the key that finds it, and what counts its fresh parts: two that are
+	// over and one that comes.
+	delegationWeight = 30 + staking.MaxDelegationSize + writeOverhead + 4*leastWrite
+	unbondingWeight  = 38 + staking.MaxDelegationSize + 2*writeOverhead + 30 + 8*staking.MaxEntries + leastWrite
+	movedWeight      = 2 * leastWrite
+	profileWeight    = 9 + staking.MaxProfileSize + writeOverhead
+	progressWeight   = leastWrite
+	registeredWeight = 3 * leastWrite // found by two keys and by its operator
+	proofWeight      = 256 << 10      // a proof of possession writes nothing and costs 2 ms: 60 fit a block of 4 MiB
 
 	maxVarint          = 10
 	receiptBytes       = 2*ledger.HashSize + ledger.AddressSize + 1 + 3 + 6*maxVarint + 3
@@ -89,8 +102,34 @@ func Weight(tx *chain.Tx) int64 {
 			weight += opensWeight([]channel.OpenParams{*c.Rollover})
 		}
 	default:
+		weight = stakeWeight(tx)
 	}
 	return weight + recordWeight + receiptKeyOverhead + min(receiptBytes+entries*receiptEntryBytes, largeValue)
+}
+
+// stakeWeight returns the weight of a staking transaction.
+func stakeWeight(tx *chain.Tx) int64 {
+	switch tx.Kind {
+	case chain.KindRegisterValidator:
+		return validatorWeight + delegationWeight + profileWeight + registeredWeight + progressWeight + proofWeight
+	case chain.KindEditValidator:
+		return validatorWeight + profileWeight + progressWeight
+	case chain.KindDelegate:
+		return validatorWeight + delegationWeight + progressWeight
+	case chain.KindRedelegate:
+		return 2*(validatorWeight+delegationWeight) + movedWeight + progressWeight
+	case chain.KindUndelegate:
+		return validatorWeight + delegationWeight + unbondingWeight + progressWeight
+	case chain.KindClaimRewards:
+		if len(tx.Payload) == 0 {
+			return 0
+		}
+		return int64(tx.Payload[0]) * (validatorWeight + delegationWeight)
+	case chain.KindUnjail:
+		return validatorWeight + progressWeight
+	default:
+		return 0
+	}
 }
 
 // batchWeight returns the weight of an encoded batch and the number of its

@@ -84,7 +84,7 @@ func newWorld(tb testing.TB, src source, signed bool) *world {
 	tb.Helper()
 	w := &world{t: tb, src: src, real: signed, params: smallParams(), ids: map[ledger.Hash]bool{}, codes: map[chain.Code]int{}}
 	w.params.BurnBps = []uint32{200, 0, 1, 3_333, 10_000}[src.intn(5)]
-	w.params.MaxBlockBytes, w.params.ReservedBps = 3_000, uint32(1_000*src.intn(6))
+	w.params.MaxBlockBytes, w.params.ReservedBps = 3_000, uint32(600*src.intn(6))
 	w.params.MaxStretch = uint32(1 + src.intn(4))
 	w.keys = worldKeys
 	for i, k := range w.keys {

@@ -1,0 +1,195 @@
+package registry
+
+import (
+	"encoding/binary"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
+)
+
+// DecodeService reads the payload of chain.KindRegisterService or
+// chain.KindUpdateService, which is the encoding of a zone.ServiceType: the whole
+// service as it shall be. A new one has version 1 and its signer as the owner.
+func DecodeService(payload []byte) (zone.ServiceType, error) {
+	s, err := zone.DecodeServiceType(payload)
+	if err != nil {
+		return zone.ServiceType{}, chain.Refuse(chain.CodeInvalidValue, "service: %v", err)
+	}
+	return s, nil
+}
+
+// Serve is the payload of chain.KindServe, sent by a validator's operator: from
+// the next draw on the validator serves a service, or no longer.
+//
+//	service u32 | on u8
+type Serve struct {
+	Service uint32
+	On      bool
+}
+
+// Encode returns the payload.
+func (m *Serve) Encode() []byte {
+	w := codec.NewWriter(5)
+	w.Uint32(m.Service)
+	w.Bool(m.On)
+	return w.Bytes()
+}
+
+// DecodeServe reads what Encode wrote.
+func DecodeServe(payload []byte) (Serve, error) {
+	r := codec.NewReader(payload)
+	m := Serve{Service: r.Uint32(), On: r.Bool()}
+	if err := r.Done(); err != nil {
+		return Serve{}, chain.Refuse(chain.CodeMalformed, "serve: %v", err)
+	}
+	return m, nil
+}
+
+// Reshard is the payload of chain.KindReshard, sent by the owner of a service:
+// that a shard of it splits, or merges with its sibling, which takes the same
+// request for that one in the same epoch. It counts at the epoch's end, and then
+// is forgotten.
+//
+//	kind u8 | shard u32
+type Reshard struct{ shard.Request }
+
+// Encode returns the payload.
+func (m *Reshard) Encode() []byte {
+	w := codec.NewWriter(5)
+	w.Uint8(uint8(m.Kind))
+	w.Uint32(uint32(m.Shard))
+	return w.Bytes()
+}
+
+// DecodeReshard reads what Encode wrote.
+func DecodeReshard(payload []byte) (Reshard, error) {
+	r := codec.NewReader(payload)
+	m := Reshard{shard.Request{Kind: shard.Kind(r.Uint8()), Shard: shard.ID(r.Uint32())}}
+	if err := r.Done(); err != nil {
+		return Reshard{}, chain.Refuse(chain.CodeMalformed, "reshard: %v", err)
+	}
+	if m.Kind != shard.Split && m.Kind != shard.Merge {
+		return Reshard{}, chain.Refuse(chain.CodeInvalidValue, "kind is %d, want %d to split or %d to merge", m.Kind, shard.Split, shard.Merge)
+	}
+	return m, nil
+}
+
+// Context is where and when things happen. The methods that take a payload each
+// either refuse with a RuleError and change nothing, or do all they say to State.
+type Context struct {
+	State  *chain.Overlay
+	Rules  *Params
+	Epochs *staking.Params // what an epoch is, and the cap of a member's power
+	Height uint64          // of the block, at least 1
+}
+
+// On reports whether the chain has a registry. One without staking has none:
+// no epoch passes there.
+func (c *Context) On() bool { return c.State.Get(MapKey()) != nil }
+
+func (c *Context) epoch() uint64 { return c.Epochs.Epoch(c.Height) }
+
+// Register adds a service. Its zones are announced for shard.Notice epochs later.
+func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
+	m, ok := ReadMap(c.State)
+	switch {
+	case !ok:
+		return chain.Refuse(chain.CodeUnknownKind, "this chain has no registry of services: its genesis has no validators")
+	case s.Owner != from:
+		return chain.Refuse(chain.CodeNotOwner, "owner is %s, want the signer %s", s.Owner, from)
+	case s.Version != 1:
+		return chain.Refuse(chain.CodeInvalidValue, "version is %d, a new service has 1", s.Version)
+	case Has(c.State, s.ID):
+		return chain.Refuse(chain.CodeServiceUsed, "service %d exists", s.ID)
+	case len(Services(c.State)) >= MaxServices:
+		return chain.Refuse(chain.CodeTooManyServices, "there are %d services, and no more than that", MaxServices)
+	}
+	if other, used := ServiceByName(c.State, s.Name); used {
+		return chain.Refuse(chain.CodeServiceUsed, "service %d has the name %q", other, s.Name)
+	}
+	return c.found(m, s)
+}
+
+// Update replaces a service by its next version.
+func (c *Context) Update(from ledger.Address, next *zone.ServiceType) error {
+	s, ok := ReadService(c.State, next.ID)
+	if !ok {
+		return chain.Refuse(chain.CodeUnknownService, "service %d is not registered", next.ID)
+	}
+	if s.Owner != from {
+		return chain.Refuse(chain.CodeNotOwner, "service %d is of %s", s.ID, s.Owner)
+	}
+	if err := s.CheckSuccessor(next); err != nil {
+		return chain.Refuse(chain.CodeInvalidValue, "%v", err)
+	}
+	if other, used := ServiceByName(c.State, next.Name); used && other != s.ID {
+		return chain.Refuse(chain.CodeServiceUsed, "service %d has the name %q", other, next.Name)
+	}
+	m, _ := ReadMap(c.State)
+	if err := c.found(m, next); err != nil {
+		return err
+	}
+	if next.Name != s.Name {
+		c.State.Delete(nameKey(s.Name))
+	}
+	return nil
+}
+
+// found stores a service and announces the zones it does not have yet.
+func (c *Context) found(m *shard.Map, s *zone.ServiceType) error {
+	if list := s.Foundings(m, m.Epoch()+shard.Notice); len(list) > 0 {
+		next, err := shard.Announce(m, list...)
+		if err != nil {
+			return chain.Refuse(chain.CodeReshardRefused, "%v", err)
+		}
+		c.State.Set(MapKey(), next.Encode())
+	}
+	c.State.Set(ServiceKey(s.ID), s.Encode())
+	c.State.Set(nameKey(s.Name), binary.BigEndian.AppendUint32(nil, s.ID))
+	return nil
+}
+
+// Serve makes the validator that from operates serve a service, or not.
+func (c *Context) Serve(from ledger.Address, m *Serve) error {
+	row, ok := staking.ValidatorByOperator(c.State, from)
+	switch {
+	case !ok:
+		return chain.Refuse(chain.CodeNotOperator, "%s operates no validator", from)
+	case !Has(c.State, m.Service):
+		return chain.Refuse(chain.CodeUnknownService, "service %d is not registered", m.Service)
+	case Serves(c.State, m.Service, row) == m.On:
+		return chain.Refuse(chain.CodeStale, "validator %d serves service %d already: %v", row, m.Service, m.On)
+	case m.On:
+		c.State.Set(servesKey(m.Service, row), []byte{1})
+	default:
+		c.State.Delete(servesKey(m.Service, row))
+	}
+	return nil
+}
+
+// Reshard notes a request for the end of the epoch.
+func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
+	shards, ok := ReadMap(c.State)
+	if !ok {
+		return chain.Refuse(chain.CodeUnknownKind, "this chain has no shards: its genesis has no validators")
+	}
+	at, ok := shards.Find(m.Shard)
+	if !ok {
+		return chain.Refuse(chain.CodeUnknownShard, "shard %d is not in the map of epoch %d", m.Shard, shards.Epoch())
+	}
+	if s, _ := ReadService(c.State, at.Service); s.Owner != from {
+		return chain.Refuse(chain.CodeNotOwner, "shard %d is of service %d, which is of %s", m.Shard, at.Service, s.Owner)
+	}
+	if err := shards.Check(m.Request); err != nil {
+		return chain.Refuse(chain.CodeReshardRefused, "%v", err)
+	}
+	if len(Requests(c.State)) >= MaxRequests {
+		return chain.Refuse(chain.CodeReshardRefused, "%d requests wait for the end of epoch %d", MaxRequests, shards.Epoch())
+	}
+	c.State.Set(requestKey(m.Shard), []byte{byte(m.Kind)})
+	return nil
+}

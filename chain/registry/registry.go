@@ -1,0 +1,263 @@
+// Package registry is what the main chain knows of services: which there are, in
+// which zones, who serves them, which shards they have, and who serves each shard
+// in which epoch.
+//
+// Anybody registers a service for a fee and owns it. Its zones get their shards
+// shard.Notice epochs later, as every change of the map of shards. Validators say
+// which services they serve. The last block but one of each epoch, which elects
+// the committee of the main chain, keeps for each service the pool of those who
+// serve it, as they stand before the next seed is known; the last block plans the
+// changes of the map, makes that of the next epoch, and draws by the seed that it
+// closes the committees of all shards for the epoch after that:
+//
+//	epoch e     a service is registered, a split is asked for
+//	its end     the change is announced for e+2; the map of e+1 holds;
+//	            the committees of e+2 are drawn for the map of e+2
+//
+// So everybody knows a whole epoch ahead what it will have to run. All of it can be
+// recomputed from public data (shard.Inputs.Check).
+//
+// Nothing calls it yet: the main chain takes none of its transactions. For that
+// chain/settlement begins its genesis with Start, gives each transaction of these
+// kinds to the method of its name, lets channels name what Has knows, and ends each
+// block with End after that of staking.
+//
+// Which blocks change the state is as in chain/staking: those with records, and the
+// last two of an epoch.
+//
+// It is row 1c of the dependency order: pure rules over values.
+package registry
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
+)
+
+const (
+	// MaxServices is the largest number of services.
+	MaxServices = 1_024
+	// MaxRequests is how many requests for splits and merges wait at most.
+	MaxRequests = 1_024
+	// maxFee is the largest fee, in drops.
+	maxFee ledger.Amount = 1_000_000_000_000
+)
+
+// Params are the consensus parameters of the registry: fees on top of that of
+// every transaction, in drops.
+type Params struct {
+	RegisterFee ledger.Amount // for a new service
+	ServiceFee  ledger.Amount // for every other transaction of the registry
+}
+
+// DefaultParams are the parameters to start with: a thousand coins for a service,
+// which every validator keeps for ever.
+func DefaultParams() Params {
+	return Params{RegisterFee: 1_000 * ledger.DropsPerCoin, ServiceFee: 1_000}
+}
+
+// LocalParams are DefaultParams for networks on one machine.
+func LocalParams() Params {
+	p := DefaultParams()
+	p.RegisterFee = 10 * ledger.DropsPerCoin
+	return p
+}
+
+// Validate returns an error that names the first parameter out of its range.
+func (p *Params) Validate() error {
+	if p.RegisterFee > maxFee {
+		return fmt.Errorf("register_service_fee is %d drops, at most %d", uint64(p.RegisterFee), uint64(maxFee))
+	}
+	if p.ServiceFee > maxFee {
+		return fmt.Errorf("service_fee is %d drops, at most %d", uint64(p.ServiceFee), uint64(maxFee))
+	}
+	return nil
+}
+
+// Append writes the parameters: the fees, 8 each.
+func (p *Params) Append(w *codec.Writer) {
+	w.Uint64(uint64(p.RegisterFee))
+	w.Uint64(uint64(p.ServiceFee))
+}
+
+// Read reads what Append wrote.
+func (p *Params) Read(r *codec.Reader) {
+	p.RegisterFee, p.ServiceFee = ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64())
+}
+
+// The state of the registry. Rows are those of validators.
+//
+//	'R' | service u32                  a zone.ServiceType
+//	'N' | name                         its service u32
+//	'Y' | service u32 | row u64        nothing: the validator serves the service
+//	'J' | shard u32                    kind u8: a request for a split or a merge
+//	'M'                                the shard.Map of the epoch
+//	'Q' | service u32                  the shard.Pool for the coming draw
+//	'H' | epoch u64 | shard u32        the shard.Assignment
+//
+// A chain without staking has none of these: see Context.On.
+const (
+	prefixService    = 'R'
+	prefixName       = 'N'
+	prefixServes     = 'Y'
+	prefixRequest    = 'J'
+	prefixMap        = 'M'
+	prefixPool       = 'Q'
+	prefixAssignment = 'H'
+)
+
+// ServiceKey returns the state key of a service.
+func ServiceKey(service uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixService}, service)
+}
+
+// MapKey returns the state key of the map of shards.
+func MapKey() []byte { return []byte{prefixMap} }
+
+// PoolKey returns the state key of the pool from which the coming committees of a
+// service's shards are drawn.
+func PoolKey(service uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixPool}, service)
+}
+
+// AssignmentKey returns the state key of who serves a shard in an epoch.
+func AssignmentKey(epoch uint64, id shard.ID) []byte {
+	return binary.BigEndian.AppendUint32(epochPrefix(epoch), uint32(id))
+}
+
+func epochPrefix(epoch uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixAssignment}, epoch)
+}
+
+func nameKey(name string) []byte { return append([]byte{prefixName}, name...) }
+
+func servesPrefix(service uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixServes}, service)
+}
+
+func servesKey(service uint32, row uint64) []byte {
+	return binary.BigEndian.AppendUint64(servesPrefix(service), row)
+}
+
+func requestKey(id shard.ID) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixRequest}, uint32(id))
+}
+
+// What follows reads the state. All of it panics if the state cannot be decoded:
+// a replica that cannot read its own state must stop.
+
+// ReadService returns a service, and ok=false if there is none with that id.
+func ReadService(v chain.View, service uint32) (s zone.ServiceType, ok bool) {
+	b := v.Get(ServiceKey(service))
+	if b == nil {
+		return zone.ServiceType{}, false
+	}
+	s, err := zone.DecodeServiceType(b)
+	mustRead("service", err)
+	return s, true
+}
+
+// ServiceByName returns the id of the service with that name.
+func ServiceByName(v chain.View, name string) (service uint32, ok bool) {
+	b := v.Get(nameKey(name))
+	if b == nil {
+		return 0, false
+	}
+	if len(b) != 4 {
+		mustRead("id of a service", fmt.Errorf("%d bytes, want 4", len(b)))
+	}
+	return binary.BigEndian.Uint32(b), true
+}
+
+// Has reports whether there is a service with that id.
+func Has(v chain.View, service uint32) bool { return v.Get(ServiceKey(service)) != nil }
+
+// Services returns all services, ascending by id.
+func Services(v chain.View) (list []zone.ServiceType) {
+	for _, b := range v.Range([]byte{prefixService}) {
+		s, err := zone.DecodeServiceType(b)
+		mustRead("service", err)
+		list = append(list, s)
+	}
+	return list
+}
+
+// Serves reports whether the validator at row serves a service.
+func Serves(v chain.View, service uint32, row uint64) bool {
+	return v.Get(servesKey(service, row)) != nil
+}
+
+// Servers returns the rows of the validators that serve a service, ascending.
+func Servers(v chain.View, service uint32) (rows []uint64) {
+	for k := range v.Range(servesPrefix(service)) {
+		rows = append(rows, binary.BigEndian.Uint64(k[len(k)-8:]))
+	}
+	return rows
+}
+
+// ReadMap returns the map of the epoch, and ok=false if the chain has none.
+func ReadMap(v chain.View) (m *shard.Map, ok bool) {
+	b := v.Get(MapKey())
+	if b == nil {
+		return nil, false
+	}
+	m, err := shard.Decode(b)
+	mustRead("map of shards", err)
+	return m, true
+}
+
+// ReadPool returns the pool for the coming draw of a service's committees, and
+// ok=false if there is none yet.
+func ReadPool(v chain.View, service uint32) (p shard.Pool, ok bool) {
+	b := v.Get(PoolKey(service))
+	if b == nil {
+		return shard.Pool{}, false
+	}
+	p, err := shard.DecodePool(b)
+	mustRead("pool of candidates", err)
+	return p, true
+}
+
+// ReadAssignment returns who serves a shard in an epoch, and ok=false if that is
+// not drawn yet, is forgotten, or the epoch has no such shard.
+func ReadAssignment(v chain.View, epoch uint64, id shard.ID) (a shard.Assignment, ok bool) {
+	b := v.Get(AssignmentKey(epoch, id))
+	if b == nil {
+		return shard.Assignment{}, false
+	}
+	a, err := shard.DecodeAssignment(b)
+	mustRead("assignment", err)
+	return a, true
+}
+
+// Assignments returns who serves which shard in an epoch, ascending by id.
+func Assignments(v chain.View, epoch uint64) (list []shard.Assignment) {
+	for _, b := range v.Range(epochPrefix(epoch)) {
+		a, err := shard.DecodeAssignment(b)
+		mustRead("assignment", err)
+		list = append(list, a)
+	}
+	return list
+}
+
+// Requests returns what was asked for in the epoch, ascending by shard.
+func Requests(v chain.View) (list []shard.Request) {
+	for k, b := range v.Range([]byte{prefixRequest}) {
+		if len(b) != 1 {
+			mustRead("request", fmt.Errorf("%d bytes, want 1", len(b)))
+		}
+		list = append(list, shard.Request{Kind: shard.Kind(b[0]), Shard: shard.ID(binary.BigEndian.Uint32(k[1:]))})
+	}
+	return list
+}
+
+func mustRead(what string, err error) {
+	if err != nil {
+		panic(fmt.Errorf("read %s: %w", what, err))
+	}
+}

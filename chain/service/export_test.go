@@ -1,0 +1,4 @@
+package service
+
+// Conserved checks a block as ApplyBlock does.
+var Conserved = conserved

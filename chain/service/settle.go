@@ -1,0 +1,193 @@
+package service
+
+import (
+	"bytes"
+	"container/heap"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// laneRef names a lane in the order of settlements: epoch, payee, index, lane.
+type laneRef struct {
+	bucket uint8
+	epoch  uint64 // 0 for pending lanes
+	payee  ledger.Address
+	index  uint64
+	lane   uint8
+}
+
+// parseRef reads what follows the table in a key of moved (with an epoch) or
+// pending lanes. It panics on a key that this package did not make.
+func parseRef(key []byte, epoch bool) laneRef {
+	ref, rest := laneRef{bucket: key[1]}, key[tableKeySize:]
+	if epoch && len(rest) >= 8 {
+		ref.epoch, rest = binary.BigEndian.Uint64(rest), rest[8:]
+	}
+	if len(rest) != laneRefSize {
+		panic(fmt.Errorf("key %x of a lane has %d bytes after its table, want %d", key, len(rest), laneRefSize))
+	}
+	copy(ref.payee[:], rest)
+	ref.index = binary.BigEndian.Uint64(rest[ledger.AddressSize:])
+	ref.lane = rest[laneRefSize-1]
+	return ref
+}
+
+// head is the next key of one bucket in a merge.
+type head struct {
+	key  []byte
+	next func() ([]byte, []byte, bool)
+}
+
+// heads is a heap of them, by what follows bucket and table.
+type heads []head
+
+func (h *heads) Len() int { return len(*h) }
+
+func (h *heads) Less(i, j int) bool {
+	return bytes.Compare((*h)[i].key[tableKeySize:], (*h)[j].key[tableKeySize:]) < 0
+}
+
+func (h *heads) Swap(i, j int) { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
+
+// Push is part of heap.Interface; nothing is ever pushed.
+func (h *heads) Push(any) { panic("heads only shrink") }
+
+// Pop removes the last head.
+func (h *heads) Pop() any {
+	last := len(*h) - 1
+	*h = (*h)[:last]
+	return nil
+}
+
+// merged yields the keys of a table over all buckets of the shard, ascending by
+// what follows the table. v must not be written to meanwhile.
+func merged(v chain.View, s *Shard, table byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		var h heads
+		for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
+			next, stop := iter.Pull2(v.Range(tableKey(uint8(bucket), table, 0)))
+			defer stop()
+			if key, _, ok := next(); ok {
+				h = append(h, head{key, next})
+			}
+		}
+		heap.Init(&h)
+		for len(h) > 0 {
+			if !yield(h[0].key) {
+				return
+			}
+			key, _, ok := h[0].next()
+			if !ok {
+				heap.Remove(&h, 0)
+				continue
+			}
+			h[0].key = key
+			heap.Fix(&h, 0)
+		}
+	}
+}
+
+// settle makes the settlements of lanes that moved in epochs that are over, as many
+// as one block may. It must run before anything else writes to the state.
+func (b *block) settle() []Settlement {
+	if !b.epoch.Settling {
+		return nil
+	}
+	limit, left := int(b.params.SettleEntries), false
+	refs := make([]laneRef, 0, min(limit, 1024))
+	for key := range merged(b.state, &b.shard, tableMoved) {
+		ref := parseRef(key, true)
+		if ref.epoch >= b.epoch.Number {
+			break
+		}
+		if len(refs) == limit {
+			left = true
+			break
+		}
+		refs = append(refs, ref)
+	}
+	b.epoch.Settling = left
+	out := batches(b.state, refs, int(b.params.BatchEntries))
+	for i := range refs {
+		b.settled(&refs[i])
+	}
+	return out
+}
+
+// settled marks a lane as settled up to its best voucher, until the main chain
+// says that it was paid.
+func (b *block) settled(ref *laneRef) {
+	c, _ := ChannelAt(b.state, ref.bucket, ref.index)
+	l := LaneOf(b.state, &c, ref.index, ref.lane)
+	l.Settled, l.Moved = l.Cumulative, 0
+	b.state.Delete(movedKey(ref.bucket, ref.epoch, &ref.payee, ref.index, ref.lane))
+	b.state.Set(pendingKey(ref.bucket, &ref.payee, ref.index, ref.lane), binary.BigEndian.AppendUint64(nil, ref.epoch))
+	setLane(b.state, &c, ref.index, ref.lane, &l)
+	b.state.Set(ChannelKey(ref.bucket, ref.index), c.Encode())
+}
+
+// batches makes batches of at most size entries of the lanes in refs, which are in
+// the order of settlements, with their best vouchers.
+func batches(v chain.View, refs []laneRef, size int) []Settlement {
+	var out []Settlement
+	for i := range refs {
+		ref := &refs[i]
+		c, ok := ChannelAt(v, ref.bucket, ref.index)
+		if !ok {
+			panic(fmt.Errorf("lane %d of channel %d is to be settled, and the channel is not there", ref.lane, ref.index))
+		}
+		last := len(out) - 1
+		if i == 0 || ref.payee != refs[i-1].payee || ref.epoch != refs[i-1].epoch || len(out[last].Batch.Entries) == size {
+			out = append(out, Settlement{Epoch: ref.epoch, Batch: channel.Batch{Payee: ref.payee, Mode: channel.BestEffort}})
+			last++
+		}
+		l := LaneOf(v, &c, ref.index, ref.lane)
+		out[last].Batch.Entries = append(out[last].Batch.Entries, channel.Entry{
+			Index: ref.index, Lane: ref.lane, Claim: channel.ClaimVoucher,
+			Cumulative: l.Cumulative, Units: l.Units, UsageRoot: l.UsageRoot, Signature: l.Signature,
+		})
+	}
+	return out
+}
+
+// Outstanding returns settlements of lanes that were settled and not paid, with the
+// best vouchers of now, at most limit entries in all: what a relay that was away
+// sends to the main chain. Those of one payee follow each other; Epoch is 0. They
+// are in the order of payees, which after begins with: the zero address for all.
+func Outstanding(v chain.View, after ledger.Address, limit int) []Settlement {
+	s, p := ReadShard(v), must(ReadParams(v))
+	var refs []laneRef
+	for key := range merged(v, &s, tablePending) {
+		ref := parseRef(key, false)
+		if ref.payee.Compare(after) < 0 {
+			continue
+		}
+		if len(refs) == limit {
+			break
+		}
+		refs = append(refs, ref)
+	}
+	return batches(v, refs, int(p.BatchEntries))
+}
+
+// OutstandingOf is Outstanding for one payee.
+func OutstandingOf(v chain.View, payee ledger.Address) []Settlement {
+	s, p := ReadShard(v), must(ReadParams(v))
+	var refs []laneRef
+	for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
+		for key := range v.Range(append(tableKey(uint8(bucket), tablePending, ledger.AddressSize), payee[:]...)) {
+			refs = append(refs, parseRef(key, false))
+		}
+	}
+	slices.SortFunc(refs, func(a, b laneRef) int {
+		x, y := channel.LaneTotal{Index: a.index, Lane: a.lane}, channel.LaneTotal{Index: b.index, Lane: b.lane}
+		return x.Compare(&y)
+	})
+	return batches(v, refs, int(p.BatchEntries))
+}

@@ -1,0 +1,187 @@
+package staking
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// SlashTouches is how many redelegations away from a validator lose their part in
+// the block of its slash. What is beyond them loses it when it is touched next,
+// and no later than when it stops being answerable.
+const SlashTouches = 1000
+
+// Punish judges one piece of evidence against the committee of its own epoch. A
+// member that equivocated is slashed and out for ever. The faults that one mistake
+// with a key leads to are punished once: all of them together cost what the worst
+// of them costs alone. So a second piece of evidence against a member takes only
+// what it would have cost more than those before, which is nothing if it is the
+// same, and an old fault with little stake, brought forward first, shields no new
+// one with much.
+func (c *Context) Punish(ev *Evidence) []Event {
+	fault := Fault(ev.Kind)
+	row, known := rowAt(c.State, addressKey(ev.Validator))
+	ignored := func(code chain.Code) []Event {
+		return []Event{{Kind: EventEvidenceIgnored, TxIndex: -1, Validator: row, Height: ev.Height, Fault: fault, Code: code}}
+	}
+	points, ok := c.Rules.fraction(ev.Kind)
+	if !ok || ev.Height == 0 || ev.Height > c.Height {
+		return ignored(chain.CodeEvidenceFromNowhere)
+	}
+	epoch := c.Rules.Epoch(ev.Height)
+	if epoch+uint64(c.Rules.EvidenceEpochs) < c.epoch() {
+		return ignored(chain.CodeEvidenceExpired)
+	}
+	stake, member := c.stakeOf(row, epoch)
+	if !known || !member {
+		return ignored(chain.CodeEvidenceOfNoMember)
+	}
+	v := mustValidator(c.State, row)
+	penalty, before := bps(stake, points), v.Punished
+	if v.Tombstoned && penalty <= before {
+		return ignored(chain.CodeEvidenceKnown)
+	}
+	known = v.Tombstoned
+	v.Tombstoned, v.Punished = true, penalty
+	burned := c.slash(row, &v, epoch, penalty-before, points)
+	events := []Event{{Kind: EventSlashed, TxIndex: -1, Validator: row, Amount: burned, Height: ev.Height, Fault: fault}}
+	if !known {
+		c.forget(row)
+		c.touch()
+		events = append(events, Event{Kind: EventTombstoned, TxIndex: -1, Validator: row, Height: ev.Height, Fault: fault})
+	}
+	return append(events, c.Noted()...)
+}
+
+// fraction returns what a fault costs, in basis points, and ok=false for a kind
+// that does not exist.
+func (p *Params) fraction(kind EvidenceKind) (points uint32, ok bool) {
+	switch kind {
+	case DuplicateVote:
+		return p.DuplicateVoteBps, true
+	case LightClientAttack:
+		return p.LightAttackBps, true
+	default:
+		return 0, false
+	}
+}
+
+// stakeOf returns what the validator at row had staked when the committee of the
+// epoch was elected, and ok=false if it is no member of it.
+func (c *Context) stakeOf(row, epoch uint64) (ledger.Amount, bool) {
+	rec, ok := electionAt(c.State, epoch)
+	if !ok {
+		return 0, false
+	}
+	i, ok := rec.Committee.FindValidator(row)
+	if !ok {
+		return 0, false
+	}
+	return stakesAt(c.State, epoch)[i], true
+}
+
+// slash burns up to left, which is points of what the validator at row had when
+// the committee of epoch was elected, or what remains of that, and stores v. Stake
+// that left after that election loses points of itself first, what has moved to
+// other validators next, and what is still bonded bears the rest, but no more than
+// points of itself. So at most left is burned, and of nobody's part more than
+// points. All is rounded down.
+//
+// It costs a look-up for each epoch since, and some work for each redelegation
+// up to SlashTouches, however many have delegated. It returns what was burned of
+// what is bonded and unbonding; what redelegations lost now is noted.
+func (c *Context) slash(row uint64, v *Validator, epoch uint64, left ledger.Amount, points uint32) (burned ledger.Amount) {
+	var moved ledger.Amount
+	first := epoch + uint64(c.Rules.UnbondingEpochs)
+	for due := first; due <= c.due(); due++ {
+		p := poolAt(c.State, row, due)
+		if cut := min(bps(p.Tokens, points), left); cut > 0 {
+			p.Tokens -= cut
+			burned, left = burned+cut, left-cut
+			c.putPool(row, due, &p)
+		}
+		moved += movedAt(c.State, due, row)
+	}
+	part := min(bps(moved, points), left)
+	left -= part
+	if part > 0 {
+		s := slash{Epoch: epoch, Part: uint64(part), Whole: uint64(moved)}
+		c.State.Set(slashKey(row, v.Slashes), s.encode())
+		v.Slashes++
+	}
+	cut := min(bps(v.Tokens, points), left)
+	v.Tokens -= cut
+	burned += cut
+	c.Bank.Post(Posting{Burned: burned})
+	c.put(row, v)
+	if part > 0 {
+		c.chase(row, first)
+	}
+	return burned
+}
+
+// chase settles the first SlashTouches redelegations away from the validator at
+// row that are over with the epoch first or later.
+func (c *Context) chase(row, first uint64) {
+	left := SlashTouches
+	for due := first; due <= c.due() && left > 0; due++ {
+		for _, m := range c.moves(due, row, left) {
+			c.revisit(m.to, m.delegator)
+			left--
+		}
+	}
+}
+
+// move is a redelegation.
+type move struct {
+	due, from uint64
+	delegator ledger.Address
+	to        uint64
+}
+
+func (m *move) key() []byte { return moveKey(m.due, m.from, m.delegator, m.to) }
+
+func splitMoveKey(key []byte) (m move) {
+	if len(key) != 17+ledger.AddressSize+8 {
+		mustRead("redelegation", fmt.Errorf("key %x", key))
+	}
+	m.due, m.from = binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])
+	copy(m.delegator[:], key[17:])
+	m.to = binary.BigEndian.Uint64(key[17+ledger.AddressSize:])
+	return m
+}
+
+// moves lists redelegations away from the validator at row that are over with
+// the epoch due, as many as limit.
+func (c *Context) moves(due, row uint64, limit int) (list []move) {
+	if c.State.Get(movedKey(due, row)) == nil {
+		return nil
+	}
+	for key := range c.State.Range(numbered(prefixMove, due, row)) {
+		if len(list) == limit {
+			break
+		}
+		list = append(list, splitMoveKey(key))
+	}
+	return list
+}
+
+// revisit settles somebody's delegation to the validator at row if it answers
+// for another one. Its rewards are paid out with that, as if they were claimed. What
+// it lost and was paid is noted.
+func (c *Context) revisit(row uint64, a ledger.Address) {
+	d, ok := c.delegation(row, a)
+	if !ok || len(d.Liabilities) == 0 {
+		return
+	}
+	v := mustValidator(c.State, row)
+	s := c.settle(row, &v, &d, a)
+	c.pay(row, Party{a, c.Bank.Row(a)}, s)
+	c.putDelegation(row, a, &d, true)
+	c.put(row, &v)
+	if s.reward > 0 {
+		c.note(Event{Kind: EventClaimed, Validator: row, Delegator: a, Reward: s.reward})
+	}
+}

@@ -1,0 +1,138 @@
+package staking
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+)
+
+// Validator is what the chain knows of a validator. Its record is never deleted,
+// and its keys are never registered again.
+type Validator struct {
+	Operator     ledger.Address // whose transactions run it; one validator each
+	ConsensusKey ledger.PublicKey
+	BLSKey       bls.PublicKey // possession was proved at the registration
+
+	Pool                     // what is bonded to it
+	SelfShares uint64        // those of the operator
+	MinSelf    ledger.Amount // the operator's own promise, at least Params.MinSelfStake; never falls
+
+	Index       Index         // rewards for each share
+	Outstanding ledger.Amount // given to delegators and not claimed
+	Earned      ledger.Amount // commission not claimed
+
+	// Commission is the operator's part of the rewards, in basis points. It is
+	// at most MaxCommission and changes by at most MaxChange in an epoch; both
+	// are fixed at the registration.
+	Commission    uint32
+	MaxCommission uint32
+	MaxChange     uint32
+	// Changed is the epoch after that of the last change of the commission; 0 if
+	// it never changed.
+	Changed uint64
+
+	Registered  uint64 // height of the registration; 0 in the genesis
+	JailedUntil uint64 // epoch from which on it may be unjailed; valid if Jailed
+	Jailed      bool
+	Tombstoned  bool   // it equivocated, and is out for ever
+	Slashes     uint32 // recorded for stake that moved on
+	// Punished is what the worst of its equivocations costs, of what was staked when
+	// it happened; 0 unless Tombstoned.
+	Punished ledger.Amount
+}
+
+// RowSize is the length of an encoded Validator in bytes.
+const RowSize = 272
+
+const (
+	flagJailed     = 1 << 0
+	flagTombstoned = 1 << 1
+)
+
+// Encode returns the row of the validator, RowSize bytes: the fields in the
+// order below, the flags as one byte, and zeros.
+func (v *Validator) Encode() []byte {
+	w := codec.NewWriter(RowSize)
+	w.Uint64(uint64(v.Tokens))
+	w.Uint64(uint64(v.Outstanding))
+	w.Uint64(uint64(v.Earned))
+	w.Uint64(v.Shares)
+	w.Uint64(v.SelfShares)
+	w.Uint64(uint64(v.MinSelf))
+	v.Index.append(w)
+	w.Fixed(v.Operator[:])
+	w.Fixed(v.ConsensusKey[:])
+	w.Fixed(v.BLSKey[:])
+	w.Uint32(v.Commission)
+	w.Uint32(v.MaxCommission)
+	w.Uint32(v.MaxChange)
+	w.Uint64(v.Changed)
+	w.Uint64(v.Registered)
+	w.Uint64(v.JailedUntil)
+	w.Uint32(v.Slashes)
+	var flags uint8
+	if v.Jailed {
+		flags |= flagJailed
+	}
+	if v.Tombstoned {
+		flags |= flagTombstoned
+	}
+	w.Uint8(flags)
+	w.Uint64(uint64(v.Punished))
+	w.Fixed(make([]byte, RowSize-w.Len()))
+	return w.Bytes()
+}
+
+// DecodeValidator reads a row written by Encode.
+func DecodeValidator(row []byte) (Validator, error) {
+	var v Validator
+	r := codec.NewReader(row)
+	v.Tokens, v.Outstanding, v.Earned = ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64())
+	v.Shares, v.SelfShares, v.MinSelf = r.Uint64(), r.Uint64(), ledger.Amount(r.Uint64())
+	v.Index = readIndex(r)
+	r.Into(v.Operator[:])
+	r.Into(v.ConsensusKey[:])
+	r.Into(v.BLSKey[:])
+	v.Commission, v.MaxCommission, v.MaxChange = r.Uint32(), r.Uint32(), r.Uint32()
+	v.Changed, v.Registered, v.JailedUntil = r.Uint64(), r.Uint64(), r.Uint64()
+	v.Slashes = r.Uint32()
+	flags := r.Uint8()
+	v.Punished = ledger.Amount(r.Uint64())
+	v.Jailed, v.Tombstoned = flags&flagJailed != 0, flags&flagTombstoned != 0
+	if flags&^uint8(flagJailed|flagTombstoned) != 0 {
+		return Validator{}, fmt.Errorf("decode validator: flags %#02x", flags)
+	}
+	for _, b := range r.Fixed(RowSize - r.Offset()) {
+		if b != 0 {
+			return Validator{}, errors.New("decode validator: padding is not zero")
+		}
+	}
+	if err := r.Done(); err != nil {
+		return Validator{}, fmt.Errorf("decode validator: %w", err)
+	}
+	return v, nil
+}
+
+// Address returns the validator's consensus address.
+func (v *Validator) Address() Address { return AddressOf(v.ConsensusKey) }
+
+// AddressOf returns the consensus address of a consensus key.
+func AddressOf(key ledger.PublicKey) Address {
+	sum := sha256.Sum256(key[:])
+	return Address(sum[:AddressSize])
+}
+
+// Self returns what the operator's own delegation is worth.
+func (v *Validator) Self() ledger.Amount { return v.Worth(v.SelfShares) }
+
+// leastSelf returns the self-stake below which the validator is no candidate.
+func (v *Validator) leastSelf(p *Params) ledger.Amount { return max(v.MinSelf, p.MinSelfStake) }
+
+// Electable reports whether the validator is a candidate of an election.
+func (v *Validator) Electable(p *Params) bool {
+	return !v.Jailed && !v.Tombstoned && v.Tokens >= p.MinStake && v.Self() >= v.leastSelf(p)
+}
