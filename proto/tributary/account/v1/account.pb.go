@@ -362,8 +362,9 @@ type TransferRequest struct {
 	//	*TransferRequest_Transfer
 	//	*TransferRequest_SignedTx
 	Transaction isTransferRequest_Transaction `protobuf_oneof:"transaction"`
-	// Return only when this stage is reached, at the latest shortly before the
-	// deadline; then the answer is OK with the present stage. Default CHECKED.
+	// Return only when this stage is reached, or STAGE_DROPPED or STAGE_REFUSED, at
+	// the latest shortly before the deadline; then the answer is OK with the
+	// present stage. Default CHECKED.
 	WaitFor v1.Stage `protobuf:"varint,4,opt,name=wait_for,json=waitFor,proto3,enum=tributary.chain.v1.Stage" json:"wait_for,omitempty"`
 	// Check everything, signatures included, and submit nothing.
 	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`

@@ -221,8 +221,8 @@ func (x *StateProof) GetHeader() *Header {
 	return nil
 }
 
-// Totals is where the money is, in drops. The sum of all five is the supply and
-// never changes.
+// Totals is where the money is, in drops. The sum of all but minted is the
+// supply: that of the genesis and minted.
 type Totals struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Accounts uint64                 `protobuf:"varint,1,opt,name=accounts,proto3" json:"accounts,omitempty"`
@@ -231,8 +231,14 @@ type Totals struct {
 	// Held for the records of open channels, refunded when they close.
 	Rent   uint64 `protobuf:"varint,3,opt,name=rent,proto3" json:"rent,omitempty"`
 	Burned uint64 `protobuf:"varint,4,opt,name=burned,proto3" json:"burned,omitempty"`
-	// Collected fees.
-	Fees          uint64 `protobuf:"varint,5,opt,name=fees,proto3" json:"fees,omitempty"`
+	// Collected fees, not yet distributed.
+	Fees uint64 `protobuf:"varint,5,opt,name=fees,proto3" json:"fees,omitempty"`
+	// Bonded to validators, and unbonding.
+	Staked uint64 `protobuf:"varint,6,opt,name=staked,proto3" json:"staked,omitempty"`
+	// Given to validators and delegators, not yet claimed.
+	Rewards uint64 `protobuf:"varint,7,opt,name=rewards,proto3" json:"rewards,omitempty"`
+	// Ever minted as rewards.
+	Minted        uint64 `protobuf:"varint,8,opt,name=minted,proto3" json:"minted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +308,27 @@ func (x *Totals) GetFees() uint64 {
 	return 0
 }
 
+func (x *Totals) GetStaked() uint64 {
+	if x != nil {
+		return x.Staked
+	}
+	return 0
+}
+
+func (x *Totals) GetRewards() uint64 {
+	if x != nil {
+		return x.Rewards
+	}
+	return 0
+}
+
+func (x *Totals) GetMinted() uint64 {
+	if x != nil {
+		return x.Minted
+	}
+	return 0
+}
+
 var File_tributary_chain_v1_block_proto protoreflect.FileDescriptor
 
 const file_tributary_chain_v1_block_proto_rawDesc = "" +
@@ -323,13 +350,16 @@ const file_tributary_chain_v1_block_proto_rawDesc = "" +
 	"\x05proof\x18\x04 \x01(\fR\x05proof\x12\x16\n" +
 	"\x06height\x18\x05 \x01(\x04R\x06height\x12\x19\n" +
 	"\bapp_hash\x18\x06 \x01(\fR\aappHash\x122\n" +
-	"\x06header\x18\a \x01(\v2\x1a.tributary.chain.v1.HeaderR\x06header\"|\n" +
+	"\x06header\x18\a \x01(\v2\x1a.tributary.chain.v1.HeaderR\x06header\"\xc6\x01\n" +
 	"\x06Totals\x12\x1a\n" +
 	"\baccounts\x18\x01 \x01(\x04R\baccounts\x12\x16\n" +
 	"\x06escrow\x18\x02 \x01(\x04R\x06escrow\x12\x12\n" +
 	"\x04rent\x18\x03 \x01(\x04R\x04rent\x12\x16\n" +
 	"\x06burned\x18\x04 \x01(\x04R\x06burned\x12\x12\n" +
-	"\x04fees\x18\x05 \x01(\x04R\x04feesB\xd7\x01\n" +
+	"\x04fees\x18\x05 \x01(\x04R\x04fees\x12\x16\n" +
+	"\x06staked\x18\x06 \x01(\x04R\x06staked\x12\x18\n" +
+	"\arewards\x18\a \x01(\x04R\arewards\x12\x16\n" +
+	"\x06minted\x18\b \x01(\x04R\x06mintedB\xd7\x01\n" +
 	"\x16com.tributary.chain.v1B\n" +
 	"BlockProtoP\x01ZGgithub.com/tributary-network/tributary/proto/tributary/chain/v1;chainv1\xa2\x02\x03TCX\xaa\x02\x12Tributary.Chain.V1\xca\x02\x12Tributary\\Chain\\V1\xe2\x02\x1eTributary\\Chain\\V1\\GPBMetadata\xea\x02\x14Tributary::Chain::V1b\x06proto3"
 

@@ -39,37 +39,75 @@ const (
 type Kind int32
 
 const (
-	Kind_KIND_UNSPECIFIED   Kind = 0
-	Kind_KIND_TRANSFER      Kind = 1
-	Kind_KIND_OPEN_CHANNELS Kind = 2
-	Kind_KIND_TOP_UP        Kind = 3
-	Kind_KIND_EXTEND        Kind = 4
-	Kind_KIND_SETTLE        Kind = 5
-	Kind_KIND_REQUEST_CLOSE Kind = 6
-	Kind_KIND_COOP_CLOSE    Kind = 7
+	Kind_KIND_UNSPECIFIED        Kind = 0
+	Kind_KIND_TRANSFER           Kind = 1
+	Kind_KIND_OPEN_CHANNELS      Kind = 2
+	Kind_KIND_TOP_UP             Kind = 3
+	Kind_KIND_EXTEND             Kind = 4
+	Kind_KIND_SETTLE             Kind = 5
+	Kind_KIND_REQUEST_CLOSE      Kind = 6
+	Kind_KIND_COOP_CLOSE         Kind = 7
+	Kind_KIND_REGISTER_VALIDATOR Kind = 16
+	Kind_KIND_EDIT_VALIDATOR     Kind = 17
+	Kind_KIND_DELEGATE           Kind = 18
+	Kind_KIND_REDELEGATE         Kind = 19
+	Kind_KIND_UNDELEGATE         Kind = 20
+	Kind_KIND_CLAIM_REWARDS      Kind = 21
+	Kind_KIND_UNJAIL             Kind = 22
+	// Of services and their shards.
+	Kind_KIND_REGISTER_SERVICE Kind = 32
+	Kind_KIND_UPDATE_SERVICE   Kind = 33
+	Kind_KIND_SERVE            Kind = 34
+	Kind_KIND_RESHARD          Kind = 35
+	// On service chains.
+	Kind_KIND_BOOK_USAGE Kind = 64
 )
 
 // Enum value maps for Kind.
 var (
 	Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_TRANSFER",
-		2: "KIND_OPEN_CHANNELS",
-		3: "KIND_TOP_UP",
-		4: "KIND_EXTEND",
-		5: "KIND_SETTLE",
-		6: "KIND_REQUEST_CLOSE",
-		7: "KIND_COOP_CLOSE",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_TRANSFER",
+		2:  "KIND_OPEN_CHANNELS",
+		3:  "KIND_TOP_UP",
+		4:  "KIND_EXTEND",
+		5:  "KIND_SETTLE",
+		6:  "KIND_REQUEST_CLOSE",
+		7:  "KIND_COOP_CLOSE",
+		16: "KIND_REGISTER_VALIDATOR",
+		17: "KIND_EDIT_VALIDATOR",
+		18: "KIND_DELEGATE",
+		19: "KIND_REDELEGATE",
+		20: "KIND_UNDELEGATE",
+		21: "KIND_CLAIM_REWARDS",
+		22: "KIND_UNJAIL",
+		32: "KIND_REGISTER_SERVICE",
+		33: "KIND_UPDATE_SERVICE",
+		34: "KIND_SERVE",
+		35: "KIND_RESHARD",
+		64: "KIND_BOOK_USAGE",
 	}
 	Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED":   0,
-		"KIND_TRANSFER":      1,
-		"KIND_OPEN_CHANNELS": 2,
-		"KIND_TOP_UP":        3,
-		"KIND_EXTEND":        4,
-		"KIND_SETTLE":        5,
-		"KIND_REQUEST_CLOSE": 6,
-		"KIND_COOP_CLOSE":    7,
+		"KIND_UNSPECIFIED":        0,
+		"KIND_TRANSFER":           1,
+		"KIND_OPEN_CHANNELS":      2,
+		"KIND_TOP_UP":             3,
+		"KIND_EXTEND":             4,
+		"KIND_SETTLE":             5,
+		"KIND_REQUEST_CLOSE":      6,
+		"KIND_COOP_CLOSE":         7,
+		"KIND_REGISTER_VALIDATOR": 16,
+		"KIND_EDIT_VALIDATOR":     17,
+		"KIND_DELEGATE":           18,
+		"KIND_REDELEGATE":         19,
+		"KIND_UNDELEGATE":         20,
+		"KIND_CLAIM_REWARDS":      21,
+		"KIND_UNJAIL":             22,
+		"KIND_REGISTER_SERVICE":   32,
+		"KIND_UPDATE_SERVICE":     33,
+		"KIND_SERVE":              34,
+		"KIND_RESHARD":            35,
+		"KIND_BOOK_USAGE":         64,
 	}
 )
 
@@ -118,6 +156,13 @@ const (
 	// no block took it in time. It may be sent again. If another node still holds
 	// it and a block includes it after all, that replaces this stage.
 	Stage_STAGE_DROPPED Stage = 5
+	// A durable block contained it and it had no effect: no fee was paid, no nonce
+	// used, and the reason (code) may pass. This node does not pursue it, but the
+	// same bytes may still execute in a later block, whoever sends them, and what
+	// then becomes of them replaces this stage. So it is no outcome. It becomes
+	// one, STAGE_FINAL with the same code, once block valid_until is past or
+	// another transaction has used the nonce.
+	Stage_STAGE_REFUSED Stage = 6
 )
 
 // Enum value maps for Stage.
@@ -129,6 +174,7 @@ var (
 		3: "STAGE_INCLUDED",
 		4: "STAGE_FINAL",
 		5: "STAGE_DROPPED",
+		6: "STAGE_REFUSED",
 	}
 	Stage_value = map[string]int32{
 		"STAGE_UNSPECIFIED": 0,
@@ -137,6 +183,7 @@ var (
 		"STAGE_INCLUDED":    3,
 		"STAGE_FINAL":       4,
 		"STAGE_DROPPED":     5,
+		"STAGE_REFUSED":     6,
 	}
 )
 
@@ -211,8 +258,109 @@ const (
 	Code_CODE_BATCH_ABORTED          Code = 54
 	Code_CODE_FINAL_OUT_OF_RANGE     Code = 55
 	Code_CODE_CHANNEL_MISMATCH       Code = 56
+	Code_CODE_VALIDATOR_NOT_FOUND    Code = 70
+	Code_CODE_VALIDATOR_JAILED       Code = 71
+	// The validator double-signed and is out for ever.
+	Code_CODE_TOMBSTONED   Code = 72
+	Code_CODE_NOT_OPERATOR Code = 73
+	// A consensus or BLS key that was registered before, by whomever.
+	Code_CODE_KEY_USED Code = 74
+	// The operator has a validator already.
+	Code_CODE_OPERATOR_USED Code = 75
+	// The proof of possession of the BLS key does not hold for this operator,
+	// consensus key and network.
+	Code_CODE_BAD_PROOF            Code = 76
+	Code_CODE_SELF_STAKE_TOO_SMALL Code = 77
+	// Above the validator's own maximum.
+	Code_CODE_COMMISSION_TOO_HIGH Code = 78
+	// Changed by too much, or twice in an epoch.
+	Code_CODE_COMMISSION_JUMP      Code = 79
+	Code_CODE_DELEGATION_TOO_SMALL Code = 80
+	Code_CODE_DELEGATION_NOT_FOUND Code = 81
+	Code_CODE_MORE_THAN_DELEGATED  Code = 82
+	// Stake that still answers for its last validator cannot move on.
+	Code_CODE_REDELEGATING Code = 83
+	// Unbondings or redelegations under way.
+	Code_CODE_TOO_MANY_ENTRIES Code = 84
+	Code_CODE_NOT_JAILED       Code = 85
+	Code_CODE_JAIL_NOT_OVER    Code = 86
+	Code_CODE_NOTHING_TO_CLAIM Code = 87
+	// A redelegation to where the stake is.
+	Code_CODE_SAME_VALIDATOR Code = 88
+	// Slashed so far that its shares are worth too little to issue more.
+	Code_CODE_VALIDATOR_WORTHLESS Code = 89
+	Code_CODE_EVIDENCE_EXPIRED    Code = 90
+	// The accused was no member of the committee of that epoch.
+	Code_CODE_EVIDENCE_OF_NO_MEMBER Code = 91
+	// The accused was punished for double-signing already.
+	Code_CODE_EVIDENCE_KNOWN Code = 92
+	// Of a height that does not exist yet, or of an unknown kind.
+	Code_CODE_EVIDENCE_FROM_NOWHERE Code = 93
 	// Applied.
 	Code_CODE_OK Code = 100
+	// Too many messages under way.
+	Code_CODE_LINK_FULL Code = 101
+	// Too many bytes under way.
+	Code_CODE_LINK_BYTES Code = 102
+	// A place that another chain owns, or owned.
+	Code_CODE_FOREIGN_PLACE Code = 103
+	// Messages before the first one are missing.
+	Code_CODE_LINK_GAP Code = 104
+	// The first message was received already.
+	Code_CODE_LINK_REPEAT Code = 105
+	// The outbox is not known to be anchored.
+	Code_CODE_NOT_ANCHORED Code = 106
+	// The proof does not lead from the messages to the outbox.
+	Code_CODE_BAD_RANGE Code = 107
+	// No room for messages to go back.
+	Code_CODE_RETURNS_FULL Code = 108
+	// Acknowledged or bounced, but never sent.
+	Code_CODE_NEVER_SENT Code = 109
+	// Nothing that is not known already.
+	Code_CODE_NOTHING_NEW Code = 110
+	// Came too late, and goes back.
+	Code_CODE_MESSAGE_EXPIRED Code = 111
+	// Asked for too soon.
+	Code_CODE_NOT_DUE        Code = 112
+	Code_CODE_LINK_NOT_FOUND Code = 113
+	Code_CODE_UNKNOWN_SHARD  Code = 120
+	// Checkpoints before the first one are missing.
+	Code_CODE_ANCHOR_GAP Code = 121
+	// All of its heights are anchored.
+	Code_CODE_ANCHOR_STALE Code = 122
+	// Of an epoch before the last one anchored.
+	Code_CODE_ANCHOR_EPOCH Code = 123
+	// No committee is known for the epoch, or not any more.
+	Code_CODE_UNKNOWN_COMMITTEE Code = 124
+	// The committee did not sign the checkpoints.
+	Code_CODE_BAD_CERTIFICATE Code = 125
+	// The last height is anchored with another checkpoint.
+	Code_CODE_ANCHOR_CONFLICT Code = 126
+	// Beyond the height at which the shard was to stop.
+	Code_CODE_SHARD_ENDED Code = 127
+	// Nobody signed two checkpoints of one height.
+	Code_CODE_NO_CONFLICT Code = 128
+	// The home is another shard; the refusal carries its zone and bucket.
+	Code_CODE_WRONG_SHARD Code = 140
+	// Of another service than this chain's.
+	Code_CODE_WRONG_SERVICE Code = 141
+	// The main chain has not announced the channel here, or has closed it.
+	Code_CODE_CHANNEL_UNKNOWN Code = 142
+	// All lanes together would exceed the deposit known here.
+	Code_CODE_ABOVE_DEPOSIT Code = 143
+	// More money for fewer units than an earlier voucher.
+	Code_CODE_UNITS_FELL Code = 144
+	// Less on top of the last booking than one is worth.
+	Code_CODE_ADVANCE_TOO_SMALL Code = 145
+	// A message from a place that may not send its kind.
+	Code_CODE_WRONG_SOURCE Code = 146
+	// The id or the name of a service that exists.
+	Code_CODE_SERVICE_USED Code = 180
+	// Somebody else owns the service.
+	Code_CODE_NOT_OWNER         Code = 181
+	Code_CODE_TOO_MANY_SERVICES Code = 182
+	// The map of shards does not allow the change.
+	Code_CODE_RESHARD_REFUSED Code = 183
 )
 
 // Enum value maps for Code.
@@ -254,7 +402,64 @@ var (
 		54:  "CODE_BATCH_ABORTED",
 		55:  "CODE_FINAL_OUT_OF_RANGE",
 		56:  "CODE_CHANNEL_MISMATCH",
+		70:  "CODE_VALIDATOR_NOT_FOUND",
+		71:  "CODE_VALIDATOR_JAILED",
+		72:  "CODE_TOMBSTONED",
+		73:  "CODE_NOT_OPERATOR",
+		74:  "CODE_KEY_USED",
+		75:  "CODE_OPERATOR_USED",
+		76:  "CODE_BAD_PROOF",
+		77:  "CODE_SELF_STAKE_TOO_SMALL",
+		78:  "CODE_COMMISSION_TOO_HIGH",
+		79:  "CODE_COMMISSION_JUMP",
+		80:  "CODE_DELEGATION_TOO_SMALL",
+		81:  "CODE_DELEGATION_NOT_FOUND",
+		82:  "CODE_MORE_THAN_DELEGATED",
+		83:  "CODE_REDELEGATING",
+		84:  "CODE_TOO_MANY_ENTRIES",
+		85:  "CODE_NOT_JAILED",
+		86:  "CODE_JAIL_NOT_OVER",
+		87:  "CODE_NOTHING_TO_CLAIM",
+		88:  "CODE_SAME_VALIDATOR",
+		89:  "CODE_VALIDATOR_WORTHLESS",
+		90:  "CODE_EVIDENCE_EXPIRED",
+		91:  "CODE_EVIDENCE_OF_NO_MEMBER",
+		92:  "CODE_EVIDENCE_KNOWN",
+		93:  "CODE_EVIDENCE_FROM_NOWHERE",
 		100: "CODE_OK",
+		101: "CODE_LINK_FULL",
+		102: "CODE_LINK_BYTES",
+		103: "CODE_FOREIGN_PLACE",
+		104: "CODE_LINK_GAP",
+		105: "CODE_LINK_REPEAT",
+		106: "CODE_NOT_ANCHORED",
+		107: "CODE_BAD_RANGE",
+		108: "CODE_RETURNS_FULL",
+		109: "CODE_NEVER_SENT",
+		110: "CODE_NOTHING_NEW",
+		111: "CODE_MESSAGE_EXPIRED",
+		112: "CODE_NOT_DUE",
+		113: "CODE_LINK_NOT_FOUND",
+		120: "CODE_UNKNOWN_SHARD",
+		121: "CODE_ANCHOR_GAP",
+		122: "CODE_ANCHOR_STALE",
+		123: "CODE_ANCHOR_EPOCH",
+		124: "CODE_UNKNOWN_COMMITTEE",
+		125: "CODE_BAD_CERTIFICATE",
+		126: "CODE_ANCHOR_CONFLICT",
+		127: "CODE_SHARD_ENDED",
+		128: "CODE_NO_CONFLICT",
+		140: "CODE_WRONG_SHARD",
+		141: "CODE_WRONG_SERVICE",
+		142: "CODE_CHANNEL_UNKNOWN",
+		143: "CODE_ABOVE_DEPOSIT",
+		144: "CODE_UNITS_FELL",
+		145: "CODE_ADVANCE_TOO_SMALL",
+		146: "CODE_WRONG_SOURCE",
+		180: "CODE_SERVICE_USED",
+		181: "CODE_NOT_OWNER",
+		182: "CODE_TOO_MANY_SERVICES",
+		183: "CODE_RESHARD_REFUSED",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":            0,
@@ -293,7 +498,64 @@ var (
 		"CODE_BATCH_ABORTED":          54,
 		"CODE_FINAL_OUT_OF_RANGE":     55,
 		"CODE_CHANNEL_MISMATCH":       56,
+		"CODE_VALIDATOR_NOT_FOUND":    70,
+		"CODE_VALIDATOR_JAILED":       71,
+		"CODE_TOMBSTONED":             72,
+		"CODE_NOT_OPERATOR":           73,
+		"CODE_KEY_USED":               74,
+		"CODE_OPERATOR_USED":          75,
+		"CODE_BAD_PROOF":              76,
+		"CODE_SELF_STAKE_TOO_SMALL":   77,
+		"CODE_COMMISSION_TOO_HIGH":    78,
+		"CODE_COMMISSION_JUMP":        79,
+		"CODE_DELEGATION_TOO_SMALL":   80,
+		"CODE_DELEGATION_NOT_FOUND":   81,
+		"CODE_MORE_THAN_DELEGATED":    82,
+		"CODE_REDELEGATING":           83,
+		"CODE_TOO_MANY_ENTRIES":       84,
+		"CODE_NOT_JAILED":             85,
+		"CODE_JAIL_NOT_OVER":          86,
+		"CODE_NOTHING_TO_CLAIM":       87,
+		"CODE_SAME_VALIDATOR":         88,
+		"CODE_VALIDATOR_WORTHLESS":    89,
+		"CODE_EVIDENCE_EXPIRED":       90,
+		"CODE_EVIDENCE_OF_NO_MEMBER":  91,
+		"CODE_EVIDENCE_KNOWN":         92,
+		"CODE_EVIDENCE_FROM_NOWHERE":  93,
 		"CODE_OK":                     100,
+		"CODE_LINK_FULL":              101,
+		"CODE_LINK_BYTES":             102,
+		"CODE_FOREIGN_PLACE":          103,
+		"CODE_LINK_GAP":               104,
+		"CODE_LINK_REPEAT":            105,
+		"CODE_NOT_ANCHORED":           106,
+		"CODE_BAD_RANGE":              107,
+		"CODE_RETURNS_FULL":           108,
+		"CODE_NEVER_SENT":             109,
+		"CODE_NOTHING_NEW":            110,
+		"CODE_MESSAGE_EXPIRED":        111,
+		"CODE_NOT_DUE":                112,
+		"CODE_LINK_NOT_FOUND":         113,
+		"CODE_UNKNOWN_SHARD":          120,
+		"CODE_ANCHOR_GAP":             121,
+		"CODE_ANCHOR_STALE":           122,
+		"CODE_ANCHOR_EPOCH":           123,
+		"CODE_UNKNOWN_COMMITTEE":      124,
+		"CODE_BAD_CERTIFICATE":        125,
+		"CODE_ANCHOR_CONFLICT":        126,
+		"CODE_SHARD_ENDED":            127,
+		"CODE_NO_CONFLICT":            128,
+		"CODE_WRONG_SHARD":            140,
+		"CODE_WRONG_SERVICE":          141,
+		"CODE_CHANNEL_UNKNOWN":        142,
+		"CODE_ABOVE_DEPOSIT":          143,
+		"CODE_UNITS_FELL":             144,
+		"CODE_ADVANCE_TOO_SMALL":      145,
+		"CODE_WRONG_SOURCE":           146,
+		"CODE_SERVICE_USED":           180,
+		"CODE_NOT_OWNER":              181,
+		"CODE_TOO_MANY_SERVICES":      182,
+		"CODE_RESHARD_REFUSED":        183,
 	}
 )
 
@@ -433,7 +695,8 @@ type Transaction struct {
 	Code  Code   `protobuf:"varint,9,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
 	// Charged, in drops; 0 if the nonce was not consumed.
 	Fee uint64 `protobuf:"varint,10,opt,name=fee,proto3" json:"fee,omitempty"`
-	// Moved to recipients, net of burn.
+	// Moved to recipients, net of burn; of a staking transaction the rewards that
+	// its signer got with it.
 	Paid   uint64 `protobuf:"varint,11,opt,name=paid,proto3" json:"paid,omitempty"`
 	Burned uint64 `protobuf:"varint,12,opt,name=burned,proto3" json:"burned,omitempty"`
 	// Time of the block.
@@ -443,8 +706,11 @@ type Transaction struct {
 	// Channels this transaction opened: their rows begin at first_channel_index.
 	ChannelsOpened    uint32 `protobuf:"varint,15,opt,name=channels_opened,json=channelsOpened,proto3" json:"channels_opened,omitempty"`
 	FirstChannelIndex uint64 `protobuf:"varint,16,opt,name=first_channel_index,json=firstChannelIndex,proto3" json:"first_channel_index,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The last block that may still execute it, 0 if there is no last one; set at
+	// STAGE_REFUSED.
+	ValidUntil    uint64 `protobuf:"varint,17,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Transaction) Reset() {
@@ -589,6 +855,13 @@ func (x *Transaction) GetFirstChannelIndex() uint64 {
 	return 0
 }
 
+func (x *Transaction) GetValidUntil() uint64 {
+	if x != nil {
+		return x.ValidUntil
+	}
+	return 0
+}
+
 var File_tributary_chain_v1_transaction_proto protoreflect.FileDescriptor
 
 const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
@@ -602,7 +875,7 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\amax_fee\x18\x04 \x01(\x04R\x06maxFee\x12\x1f\n" +
 	"\vvalid_until\x18\x05 \x01(\x04R\n" +
 	"validUntil\x12\x1c\n" +
-	"\tsignature\x18\x06 \x01(\fR\tsignature\"\x91\x04\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\"\xb2\x04\n" +
 	"\vTransaction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12,\n" +
@@ -622,7 +895,9 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\vdrop_reason\x18\x0e \x01(\tR\n" +
 	"dropReason\x12'\n" +
 	"\x0fchannels_opened\x18\x0f \x01(\rR\x0echannelsOpened\x12.\n" +
-	"\x13first_channel_index\x18\x10 \x01(\x04R\x11firstChannelIndex*\xa7\x01\n" +
+	"\x13first_channel_index\x18\x10 \x01(\x04R\x11firstChannelIndex\x12\x1f\n" +
+	"\vvalid_until\x18\x11 \x01(\x04R\n" +
+	"validUntil*\xae\x03\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_TRANSFER\x10\x01\x12\x16\n" +
@@ -631,14 +906,28 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\vKIND_EXTEND\x10\x04\x12\x0f\n" +
 	"\vKIND_SETTLE\x10\x05\x12\x16\n" +
 	"\x12KIND_REQUEST_CLOSE\x10\x06\x12\x13\n" +
-	"\x0fKIND_COOP_CLOSE\x10\a*}\n" +
+	"\x0fKIND_COOP_CLOSE\x10\a\x12\x1b\n" +
+	"\x17KIND_REGISTER_VALIDATOR\x10\x10\x12\x17\n" +
+	"\x13KIND_EDIT_VALIDATOR\x10\x11\x12\x11\n" +
+	"\rKIND_DELEGATE\x10\x12\x12\x13\n" +
+	"\x0fKIND_REDELEGATE\x10\x13\x12\x13\n" +
+	"\x0fKIND_UNDELEGATE\x10\x14\x12\x16\n" +
+	"\x12KIND_CLAIM_REWARDS\x10\x15\x12\x0f\n" +
+	"\vKIND_UNJAIL\x10\x16\x12\x19\n" +
+	"\x15KIND_REGISTER_SERVICE\x10 \x12\x17\n" +
+	"\x13KIND_UPDATE_SERVICE\x10!\x12\x0e\n" +
+	"\n" +
+	"KIND_SERVE\x10\"\x12\x10\n" +
+	"\fKIND_RESHARD\x10#\x12\x13\n" +
+	"\x0fKIND_BOOK_USAGE\x10@*\x90\x01\n" +
 	"\x05Stage\x12\x15\n" +
 	"\x11STAGE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTAGE_RECEIVED\x10\x01\x12\x11\n" +
 	"\rSTAGE_CHECKED\x10\x02\x12\x12\n" +
 	"\x0eSTAGE_INCLUDED\x10\x03\x12\x0f\n" +
 	"\vSTAGE_FINAL\x10\x04\x12\x11\n" +
-	"\rSTAGE_DROPPED\x10\x05*\xff\x06\n" +
+	"\rSTAGE_DROPPED\x10\x05\x12\x11\n" +
+	"\rSTAGE_REFUSED\x10\x06*\x83\x12\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCODE_MALFORMED\x10\x01\x12\x12\n" +
@@ -676,8 +965,65 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x14CODE_UNKNOWN_SERVICE\x105\x12\x16\n" +
 	"\x12CODE_BATCH_ABORTED\x106\x12\x1b\n" +
 	"\x17CODE_FINAL_OUT_OF_RANGE\x107\x12\x19\n" +
-	"\x15CODE_CHANNEL_MISMATCH\x108\x12\v\n" +
-	"\aCODE_OK\x10dB\xdd\x01\n" +
+	"\x15CODE_CHANNEL_MISMATCH\x108\x12\x1c\n" +
+	"\x18CODE_VALIDATOR_NOT_FOUND\x10F\x12\x19\n" +
+	"\x15CODE_VALIDATOR_JAILED\x10G\x12\x13\n" +
+	"\x0fCODE_TOMBSTONED\x10H\x12\x15\n" +
+	"\x11CODE_NOT_OPERATOR\x10I\x12\x11\n" +
+	"\rCODE_KEY_USED\x10J\x12\x16\n" +
+	"\x12CODE_OPERATOR_USED\x10K\x12\x12\n" +
+	"\x0eCODE_BAD_PROOF\x10L\x12\x1d\n" +
+	"\x19CODE_SELF_STAKE_TOO_SMALL\x10M\x12\x1c\n" +
+	"\x18CODE_COMMISSION_TOO_HIGH\x10N\x12\x18\n" +
+	"\x14CODE_COMMISSION_JUMP\x10O\x12\x1d\n" +
+	"\x19CODE_DELEGATION_TOO_SMALL\x10P\x12\x1d\n" +
+	"\x19CODE_DELEGATION_NOT_FOUND\x10Q\x12\x1c\n" +
+	"\x18CODE_MORE_THAN_DELEGATED\x10R\x12\x15\n" +
+	"\x11CODE_REDELEGATING\x10S\x12\x19\n" +
+	"\x15CODE_TOO_MANY_ENTRIES\x10T\x12\x13\n" +
+	"\x0fCODE_NOT_JAILED\x10U\x12\x16\n" +
+	"\x12CODE_JAIL_NOT_OVER\x10V\x12\x19\n" +
+	"\x15CODE_NOTHING_TO_CLAIM\x10W\x12\x17\n" +
+	"\x13CODE_SAME_VALIDATOR\x10X\x12\x1c\n" +
+	"\x18CODE_VALIDATOR_WORTHLESS\x10Y\x12\x19\n" +
+	"\x15CODE_EVIDENCE_EXPIRED\x10Z\x12\x1e\n" +
+	"\x1aCODE_EVIDENCE_OF_NO_MEMBER\x10[\x12\x17\n" +
+	"\x13CODE_EVIDENCE_KNOWN\x10\\\x12\x1e\n" +
+	"\x1aCODE_EVIDENCE_FROM_NOWHERE\x10]\x12\v\n" +
+	"\aCODE_OK\x10d\x12\x12\n" +
+	"\x0eCODE_LINK_FULL\x10e\x12\x13\n" +
+	"\x0fCODE_LINK_BYTES\x10f\x12\x16\n" +
+	"\x12CODE_FOREIGN_PLACE\x10g\x12\x11\n" +
+	"\rCODE_LINK_GAP\x10h\x12\x14\n" +
+	"\x10CODE_LINK_REPEAT\x10i\x12\x15\n" +
+	"\x11CODE_NOT_ANCHORED\x10j\x12\x12\n" +
+	"\x0eCODE_BAD_RANGE\x10k\x12\x15\n" +
+	"\x11CODE_RETURNS_FULL\x10l\x12\x13\n" +
+	"\x0fCODE_NEVER_SENT\x10m\x12\x14\n" +
+	"\x10CODE_NOTHING_NEW\x10n\x12\x18\n" +
+	"\x14CODE_MESSAGE_EXPIRED\x10o\x12\x10\n" +
+	"\fCODE_NOT_DUE\x10p\x12\x17\n" +
+	"\x13CODE_LINK_NOT_FOUND\x10q\x12\x16\n" +
+	"\x12CODE_UNKNOWN_SHARD\x10x\x12\x13\n" +
+	"\x0fCODE_ANCHOR_GAP\x10y\x12\x15\n" +
+	"\x11CODE_ANCHOR_STALE\x10z\x12\x15\n" +
+	"\x11CODE_ANCHOR_EPOCH\x10{\x12\x1a\n" +
+	"\x16CODE_UNKNOWN_COMMITTEE\x10|\x12\x18\n" +
+	"\x14CODE_BAD_CERTIFICATE\x10}\x12\x18\n" +
+	"\x14CODE_ANCHOR_CONFLICT\x10~\x12\x14\n" +
+	"\x10CODE_SHARD_ENDED\x10\x7f\x12\x15\n" +
+	"\x10CODE_NO_CONFLICT\x10\x80\x01\x12\x15\n" +
+	"\x10CODE_WRONG_SHARD\x10\x8c\x01\x12\x17\n" +
+	"\x12CODE_WRONG_SERVICE\x10\x8d\x01\x12\x19\n" +
+	"\x14CODE_CHANNEL_UNKNOWN\x10\x8e\x01\x12\x17\n" +
+	"\x12CODE_ABOVE_DEPOSIT\x10\x8f\x01\x12\x14\n" +
+	"\x0fCODE_UNITS_FELL\x10\x90\x01\x12\x1b\n" +
+	"\x16CODE_ADVANCE_TOO_SMALL\x10\x91\x01\x12\x16\n" +
+	"\x11CODE_WRONG_SOURCE\x10\x92\x01\x12\x16\n" +
+	"\x11CODE_SERVICE_USED\x10\xb4\x01\x12\x13\n" +
+	"\x0eCODE_NOT_OWNER\x10\xb5\x01\x12\x1b\n" +
+	"\x16CODE_TOO_MANY_SERVICES\x10\xb6\x01\x12\x19\n" +
+	"\x14CODE_RESHARD_REFUSED\x10\xb7\x01B\xdd\x01\n" +
 	"\x16com.tributary.chain.v1B\x10TransactionProtoP\x01ZGgithub.com/tributary-network/tributary/proto/tributary/chain/v1;chainv1\xa2\x02\x03TCX\xaa\x02\x12Tributary.Chain.V1\xca\x02\x12Tributary\\Chain\\V1\xe2\x02\x1eTributary\\Chain\\V1\\GPBMetadata\xea\x02\x14Tributary::Chain::V1b\x06proto3"
 
 var (

@@ -10,8 +10,10 @@ package nodev1
 
 import (
 	v1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
+	v11 "github.com/tributary-network/tributary/proto/tributary/staking/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -24,6 +26,58 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// SyncPhase is what a node that catches up is doing.
+type SyncPhase int32
+
+const (
+	SyncPhase_SYNC_PHASE_UNSPECIFIED SyncPhase = 0
+	// Looking for a snapshot of the state, or restoring one.
+	SyncPhase_SYNC_PHASE_SNAPSHOT SyncPhase = 1
+	// Fetching and executing blocks.
+	SyncPhase_SYNC_PHASE_BLOCKS SyncPhase = 2
+)
+
+// Enum value maps for SyncPhase.
+var (
+	SyncPhase_name = map[int32]string{
+		0: "SYNC_PHASE_UNSPECIFIED",
+		1: "SYNC_PHASE_SNAPSHOT",
+		2: "SYNC_PHASE_BLOCKS",
+	}
+	SyncPhase_value = map[string]int32{
+		"SYNC_PHASE_UNSPECIFIED": 0,
+		"SYNC_PHASE_SNAPSHOT":    1,
+		"SYNC_PHASE_BLOCKS":      2,
+	}
+)
+
+func (x SyncPhase) Enum() *SyncPhase {
+	p := new(SyncPhase)
+	*p = x
+	return p
+}
+
+func (x SyncPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SyncPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_tributary_node_v1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (SyncPhase) Type() protoreflect.EnumType {
+	return &file_tributary_node_v1_node_proto_enumTypes[0]
+}
+
+func (x SyncPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SyncPhase.Descriptor instead.
+func (SyncPhase) EnumDescriptor() ([]byte, []int) {
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{0}
+}
 
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -164,10 +218,12 @@ type ChainStatus struct {
 	Validator bool   `protobuf:"varint,12,opt,name=validator,proto3" json:"validator,omitempty"`
 	Peers     uint32 `protobuf:"varint,13,opt,name=peers,proto3" json:"peers,omitempty"`
 	// Transactions that wait on this node, and their bytes.
-	PendingTxs    uint64     `protobuf:"varint,14,opt,name=pending_txs,json=pendingTxs,proto3" json:"pending_txs,omitempty"`
-	PendingBytes  uint64     `protobuf:"varint,15,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"`
-	ChannelsEver  uint64     `protobuf:"varint,16,opt,name=channels_ever,json=channelsEver,proto3" json:"channels_ever,omitempty"`
-	Totals        *v1.Totals `protobuf:"bytes,17,opt,name=totals,proto3" json:"totals,omitempty"`
+	PendingTxs   uint64     `protobuf:"varint,14,opt,name=pending_txs,json=pendingTxs,proto3" json:"pending_txs,omitempty"`
+	PendingBytes uint64     `protobuf:"varint,15,opt,name=pending_bytes,json=pendingBytes,proto3" json:"pending_bytes,omitempty"`
+	ChannelsEver uint64     `protobuf:"varint,16,opt,name=channels_ever,json=channelsEver,proto3" json:"channels_ever,omitempty"`
+	Totals       *v1.Totals `protobuf:"bytes,17,opt,name=totals,proto3" json:"totals,omitempty"`
+	// How far a node that catches up is; unset for one that has caught up.
+	Sync          *SyncProgress `protobuf:"bytes,18,opt,name=sync,proto3" json:"sync,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -321,6 +377,129 @@ func (x *ChainStatus) GetTotals() *v1.Totals {
 	return nil
 }
 
+func (x *ChainStatus) GetSync() *SyncProgress {
+	if x != nil {
+		return x.Sync
+	}
+	return nil
+}
+
+// SyncProgress is how far a node that catches up is, as of up to a second ago.
+type SyncProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Phase SyncPhase              `protobuf:"varint,1,opt,name=phase,proto3,enum=tributary.node.v1.SyncPhase" json:"phase,omitempty"`
+	// Last block executed, or block of the snapshot.
+	Height uint64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	// Highest block that a peer has; 0 if that is not known.
+	Target uint64 `protobuf:"varint,3,opt,name=target,proto3" json:"target,omitempty"`
+	// Pieces of the snapshot taken, and all of them; 0 before there is one.
+	Chunks      uint32 `protobuf:"varint,4,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	TotalChunks uint32 `protobuf:"varint,5,opt,name=total_chunks,json=totalChunks,proto3" json:"total_chunks,omitempty"`
+	// Over the last half minute.
+	BlocksPerSecond float64 `protobuf:"fixed64,6,opt,name=blocks_per_second,json=blocksPerSecond,proto3" json:"blocks_per_second,omitempty"`
+	// Unset if it cannot be told.
+	TimeLeft *durationpb.Duration `protobuf:"bytes,7,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
+	// Since a block or a piece was taken.
+	Idle *durationpb.Duration `protobuf:"bytes,8,opt,name=idle,proto3" json:"idle,omitempty"`
+	// Idle for too long to go on by itself, in all likelihood.
+	Stalled       bool `protobuf:"varint,9,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncProgress) Reset() {
+	*x = SyncProgress{}
+	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncProgress) ProtoMessage() {}
+
+func (x *SyncProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncProgress.ProtoReflect.Descriptor instead.
+func (*SyncProgress) Descriptor() ([]byte, []int) {
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SyncProgress) GetPhase() SyncPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return SyncPhase_SYNC_PHASE_UNSPECIFIED
+}
+
+func (x *SyncProgress) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *SyncProgress) GetTarget() uint64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *SyncProgress) GetChunks() uint32 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+func (x *SyncProgress) GetTotalChunks() uint32 {
+	if x != nil {
+		return x.TotalChunks
+	}
+	return 0
+}
+
+func (x *SyncProgress) GetBlocksPerSecond() float64 {
+	if x != nil {
+		return x.BlocksPerSecond
+	}
+	return 0
+}
+
+func (x *SyncProgress) GetTimeLeft() *durationpb.Duration {
+	if x != nil {
+		return x.TimeLeft
+	}
+	return nil
+}
+
+func (x *SyncProgress) GetIdle() *durationpb.Duration {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
+func (x *SyncProgress) GetStalled() bool {
+	if x != nil {
+		return x.Stalled
+	}
+	return false
+}
+
 type GetNetworkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -329,7 +508,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +520,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +533,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 type GetNetworkResponse struct {
@@ -378,7 +557,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +569,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +582,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetNetworkResponse) GetNetworkId() []byte {
@@ -501,14 +680,15 @@ type Params struct {
 	// Drops, of each payment of a transfer after the first, on top of tx_fee.
 	PaymentFee uint64 `protobuf:"varint,21,opt,name=payment_fee,json=paymentFee,proto3" json:"payment_fee,omitempty"`
 	// Least time between two blocks, in milliseconds.
-	BlockIntervalMs uint32 `protobuf:"varint,22,opt,name=block_interval_ms,json=blockIntervalMs,proto3" json:"block_interval_ms,omitempty"`
+	BlockIntervalMs uint32             `protobuf:"varint,22,opt,name=block_interval_ms,json=blockIntervalMs,proto3" json:"block_interval_ms,omitempty"`
+	Staking         *v11.StakingParams `protobuf:"bytes,23,opt,name=staking,proto3" json:"staking,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Params) Reset() {
 	*x = Params{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +700,7 @@ func (x *Params) String() string {
 func (*Params) ProtoMessage() {}
 
 func (x *Params) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +713,7 @@ func (x *Params) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Params.ProtoReflect.Descriptor instead.
 func (*Params) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Params) GetTxFee() uint64 {
@@ -690,6 +870,13 @@ func (x *Params) GetBlockIntervalMs() uint32 {
 	return 0
 }
 
+func (x *Params) GetStaking() *v11.StakingParams {
+	if x != nil {
+		return x.Staking
+	}
+	return nil
+}
+
 // Block is a block and what it did.
 type Block struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -712,7 +899,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +911,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +924,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Block) GetName() string {
@@ -806,7 +993,7 @@ type GetBlockRequest struct {
 
 func (x *GetBlockRequest) Reset() {
 	*x = GetBlockRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +1005,7 @@ func (x *GetBlockRequest) String() string {
 func (*GetBlockRequest) ProtoMessage() {}
 
 func (x *GetBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +1018,7 @@ func (x *GetBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockRequest.ProtoReflect.Descriptor instead.
 func (*GetBlockRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetBlockRequest) GetName() string {
@@ -852,7 +1039,7 @@ type GetBlockResponse struct {
 
 func (x *GetBlockResponse) Reset() {
 	*x = GetBlockResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +1051,7 @@ func (x *GetBlockResponse) String() string {
 func (*GetBlockResponse) ProtoMessage() {}
 
 func (x *GetBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1064,7 @@ func (x *GetBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockResponse.ProtoReflect.Descriptor instead.
 func (*GetBlockResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetBlockResponse) GetBlock() *Block {
@@ -906,7 +1093,7 @@ type ListBlocksRequest struct {
 
 func (x *ListBlocksRequest) Reset() {
 	*x = ListBlocksRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1105,7 @@ func (x *ListBlocksRequest) String() string {
 func (*ListBlocksRequest) ProtoMessage() {}
 
 func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1118,7 @@ func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksRequest.ProtoReflect.Descriptor instead.
 func (*ListBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListBlocksRequest) GetPageSize() int32 {
@@ -960,7 +1147,7 @@ type ListBlocksResponse struct {
 
 func (x *ListBlocksResponse) Reset() {
 	*x = ListBlocksResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1159,7 @@ func (x *ListBlocksResponse) String() string {
 func (*ListBlocksResponse) ProtoMessage() {}
 
 func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1172,7 @@ func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksResponse.ProtoReflect.Descriptor instead.
 func (*ListBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListBlocksResponse) GetBlocks() []*Block {
@@ -1012,7 +1199,7 @@ type GetTransactionRequest struct {
 
 func (x *GetTransactionRequest) Reset() {
 	*x = GetTransactionRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1211,7 @@ func (x *GetTransactionRequest) String() string {
 func (*GetTransactionRequest) ProtoMessage() {}
 
 func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1224,7 @@ func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionRequest.ProtoReflect.Descriptor instead.
 func (*GetTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetTransactionRequest) GetName() string {
@@ -1056,7 +1243,7 @@ type GetTransactionResponse struct {
 
 func (x *GetTransactionResponse) Reset() {
 	*x = GetTransactionResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1255,7 @@ func (x *GetTransactionResponse) String() string {
 func (*GetTransactionResponse) ProtoMessage() {}
 
 func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1268,7 @@ func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionResponse.ProtoReflect.Descriptor instead.
 func (*GetTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetTransactionResponse) GetTransaction() *v1.Transaction {
@@ -1105,7 +1292,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1304,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1317,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListTransactionsRequest) GetSigner() string {
@@ -1166,7 +1353,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1365,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1378,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*v1.Transaction {
@@ -1215,8 +1402,9 @@ type SubmitTransactionRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The whole signed transaction in its binary encoding.
 	SignedTx []byte `protobuf:"bytes,2,opt,name=signed_tx,json=signedTx,proto3" json:"signed_tx,omitempty"`
-	// Return only when this stage is reached, at the latest shortly before the
-	// deadline; then the answer is OK with the present stage. Default CHECKED.
+	// Return only when this stage is reached, or STAGE_DROPPED or STAGE_REFUSED, at
+	// the latest shortly before the deadline; then the answer is OK with the
+	// present stage. Default CHECKED.
 	WaitFor v1.Stage `protobuf:"varint,3,opt,name=wait_for,json=waitFor,proto3,enum=tributary.chain.v1.Stage" json:"wait_for,omitempty"`
 	// Check everything, signatures included, and submit nothing.
 	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
@@ -1226,7 +1414,7 @@ type SubmitTransactionRequest struct {
 
 func (x *SubmitTransactionRequest) Reset() {
 	*x = SubmitTransactionRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1426,7 @@ func (x *SubmitTransactionRequest) String() string {
 func (*SubmitTransactionRequest) ProtoMessage() {}
 
 func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1439,7 @@ func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SubmitTransactionRequest) GetRequestId() string {
@@ -1291,7 +1479,7 @@ type SubmitTransactionResponse struct {
 
 func (x *SubmitTransactionResponse) Reset() {
 	*x = SubmitTransactionResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1491,7 @@ func (x *SubmitTransactionResponse) String() string {
 func (*SubmitTransactionResponse) ProtoMessage() {}
 
 func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1504,7 @@ func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SubmitTransactionResponse) GetTransaction() *v1.Transaction {
@@ -1330,7 +1518,7 @@ var File_tributary_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x1ctributary/node/v1/node.proto\x12\x11tributary.node.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\x12\n" +
+	"\x1ctributary/node/v1/node.proto\x12\x11tributary.node.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\x1a\"tributary/staking/v1/staking.proto\"\x12\n" +
 	"\x10GetStatusRequest\"\xd3\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
@@ -1338,7 +1526,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x129\n" +
 	"\n" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x126\n" +
-	"\x06chains\x18\x05 \x03(\v2\x1e.tributary.node.v1.ChainStatusR\x06chains\"\xc2\x04\n" +
+	"\x06chains\x18\x05 \x03(\v2\x1e.tributary.node.v1.ChainStatusR\x06chains\"\xf7\x04\n" +
 	"\vChainStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bchain_id\x18\x02 \x01(\rR\achainId\x12\x16\n" +
@@ -1361,7 +1549,18 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"pendingTxs\x12#\n" +
 	"\rpending_bytes\x18\x0f \x01(\x04R\fpendingBytes\x12#\n" +
 	"\rchannels_ever\x18\x10 \x01(\x04R\fchannelsEver\x122\n" +
-	"\x06totals\x18\x11 \x01(\v2\x1a.tributary.chain.v1.TotalsR\x06totals\"\x13\n" +
+	"\x06totals\x18\x11 \x01(\v2\x1a.tributary.chain.v1.TotalsR\x06totals\x123\n" +
+	"\x04sync\x18\x12 \x01(\v2\x1f.tributary.node.v1.SyncProgressR\x04sync\"\xda\x02\n" +
+	"\fSyncProgress\x122\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x1c.tributary.node.v1.SyncPhaseR\x05phase\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\x04R\x06target\x12\x16\n" +
+	"\x06chunks\x18\x04 \x01(\rR\x06chunks\x12!\n" +
+	"\ftotal_chunks\x18\x05 \x01(\rR\vtotalChunks\x12*\n" +
+	"\x11blocks_per_second\x18\x06 \x01(\x01R\x0fblocksPerSecond\x126\n" +
+	"\ttime_left\x18\a \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12-\n" +
+	"\x04idle\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04idle\x12\x18\n" +
+	"\astalled\x18\t \x01(\bR\astalled\"\x13\n" +
 	"\x11GetNetworkRequest\"\xad\x02\n" +
 	"\x12GetNetworkResponse\x12\x1d\n" +
 	"\n" +
@@ -1372,7 +1571,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\x06params\x18\x05 \x01(\v2\x19.tributary.node.v1.ParamsR\x06params\x12\x16\n" +
 	"\x06height\x18\x06 \x01(\x04R\x06height\x12)\n" +
 	"\x10settlement_clock\x18\a \x01(\x04R\x0fsettlementClock\x12\x14\n" +
-	"\x05local\x18\b \x01(\bR\x05local\"\xd7\x05\n" +
+	"\x05local\x18\b \x01(\bR\x05local\"\x96\x06\n" +
 	"\x06Params\x12\x15\n" +
 	"\x06tx_fee\x18\x01 \x01(\x04R\x05txFee\x12\x19\n" +
 	"\bopen_fee\x18\x02 \x01(\x04R\aopenFee\x12\x1b\n" +
@@ -1401,7 +1600,8 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\fmax_payments\x18\x14 \x01(\rR\vmaxPayments\x12\x1f\n" +
 	"\vpayment_fee\x18\x15 \x01(\x04R\n" +
 	"paymentFee\x12*\n" +
-	"\x11block_interval_ms\x18\x16 \x01(\rR\x0fblockIntervalMs\"\xa7\x02\n" +
+	"\x11block_interval_ms\x18\x16 \x01(\rR\x0fblockIntervalMs\x12=\n" +
+	"\astaking\x18\x17 \x01(\v2#.tributary.staking.v1.StakingParamsR\astaking\"\xa7\x02\n" +
 	"\x05Block\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06header\x18\x02 \x01(\v2\x1a.tributary.chain.v1.HeaderR\x06header\x12)\n" +
@@ -1442,7 +1642,11 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\bwait_for\x18\x03 \x01(\x0e2\x19.tributary.chain.v1.StageR\awaitFor\x12#\n" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"^\n" +
 	"\x19SubmitTransactionResponse\x12A\n" +
-	"\vtransaction\x18\x01 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction2\xb4\x05\n" +
+	"\vtransaction\x18\x01 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction*W\n" +
+	"\tSyncPhase\x12\x1a\n" +
+	"\x16SYNC_PHASE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13SYNC_PHASE_SNAPSHOT\x10\x01\x12\x15\n" +
+	"\x11SYNC_PHASE_BLOCKS\x10\x022\xb4\x05\n" +
 	"\vNodeService\x12V\n" +
 	"\tGetStatus\x12#.tributary.node.v1.GetStatusRequest\x1a$.tributary.node.v1.GetStatusResponse\x12Y\n" +
 	"\n" +
@@ -1467,65 +1671,75 @@ func file_tributary_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_tributary_node_v1_node_proto_rawDescData
 }
 
-var file_tributary_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_tributary_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_tributary_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_tributary_node_v1_node_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),          // 0: tributary.node.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 1: tributary.node.v1.GetStatusResponse
-	(*ChainStatus)(nil),               // 2: tributary.node.v1.ChainStatus
-	(*GetNetworkRequest)(nil),         // 3: tributary.node.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),        // 4: tributary.node.v1.GetNetworkResponse
-	(*Params)(nil),                    // 5: tributary.node.v1.Params
-	(*Block)(nil),                     // 6: tributary.node.v1.Block
-	(*GetBlockRequest)(nil),           // 7: tributary.node.v1.GetBlockRequest
-	(*GetBlockResponse)(nil),          // 8: tributary.node.v1.GetBlockResponse
-	(*ListBlocksRequest)(nil),         // 9: tributary.node.v1.ListBlocksRequest
-	(*ListBlocksResponse)(nil),        // 10: tributary.node.v1.ListBlocksResponse
-	(*GetTransactionRequest)(nil),     // 11: tributary.node.v1.GetTransactionRequest
-	(*GetTransactionResponse)(nil),    // 12: tributary.node.v1.GetTransactionResponse
-	(*ListTransactionsRequest)(nil),   // 13: tributary.node.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),  // 14: tributary.node.v1.ListTransactionsResponse
-	(*SubmitTransactionRequest)(nil),  // 15: tributary.node.v1.SubmitTransactionRequest
-	(*SubmitTransactionResponse)(nil), // 16: tributary.node.v1.SubmitTransactionResponse
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
-	(*v1.Totals)(nil),                 // 18: tributary.chain.v1.Totals
-	(*v1.Header)(nil),                 // 19: tributary.chain.v1.Header
-	(*v1.Transaction)(nil),            // 20: tributary.chain.v1.Transaction
-	(v1.Stage)(0),                     // 21: tributary.chain.v1.Stage
+	(SyncPhase)(0),                    // 0: tributary.node.v1.SyncPhase
+	(*GetStatusRequest)(nil),          // 1: tributary.node.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 2: tributary.node.v1.GetStatusResponse
+	(*ChainStatus)(nil),               // 3: tributary.node.v1.ChainStatus
+	(*SyncProgress)(nil),              // 4: tributary.node.v1.SyncProgress
+	(*GetNetworkRequest)(nil),         // 5: tributary.node.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),        // 6: tributary.node.v1.GetNetworkResponse
+	(*Params)(nil),                    // 7: tributary.node.v1.Params
+	(*Block)(nil),                     // 8: tributary.node.v1.Block
+	(*GetBlockRequest)(nil),           // 9: tributary.node.v1.GetBlockRequest
+	(*GetBlockResponse)(nil),          // 10: tributary.node.v1.GetBlockResponse
+	(*ListBlocksRequest)(nil),         // 11: tributary.node.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),        // 12: tributary.node.v1.ListBlocksResponse
+	(*GetTransactionRequest)(nil),     // 13: tributary.node.v1.GetTransactionRequest
+	(*GetTransactionResponse)(nil),    // 14: tributary.node.v1.GetTransactionResponse
+	(*ListTransactionsRequest)(nil),   // 15: tributary.node.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),  // 16: tributary.node.v1.ListTransactionsResponse
+	(*SubmitTransactionRequest)(nil),  // 17: tributary.node.v1.SubmitTransactionRequest
+	(*SubmitTransactionResponse)(nil), // 18: tributary.node.v1.SubmitTransactionResponse
+	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(*v1.Totals)(nil),                 // 20: tributary.chain.v1.Totals
+	(*durationpb.Duration)(nil),       // 21: google.protobuf.Duration
+	(*v11.StakingParams)(nil),         // 22: tributary.staking.v1.StakingParams
+	(*v1.Header)(nil),                 // 23: tributary.chain.v1.Header
+	(*v1.Transaction)(nil),            // 24: tributary.chain.v1.Transaction
+	(v1.Stage)(0),                     // 25: tributary.chain.v1.Stage
 }
 var file_tributary_node_v1_node_proto_depIdxs = []int32{
-	17, // 0: tributary.node.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
-	2,  // 1: tributary.node.v1.GetStatusResponse.chains:type_name -> tributary.node.v1.ChainStatus
-	17, // 2: tributary.node.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
-	18, // 3: tributary.node.v1.ChainStatus.totals:type_name -> tributary.chain.v1.Totals
-	17, // 4: tributary.node.v1.GetNetworkResponse.genesis_time:type_name -> google.protobuf.Timestamp
-	5,  // 5: tributary.node.v1.GetNetworkResponse.params:type_name -> tributary.node.v1.Params
-	19, // 6: tributary.node.v1.Block.header:type_name -> tributary.chain.v1.Header
-	18, // 7: tributary.node.v1.Block.totals:type_name -> tributary.chain.v1.Totals
-	6,  // 8: tributary.node.v1.GetBlockResponse.block:type_name -> tributary.node.v1.Block
-	6,  // 9: tributary.node.v1.ListBlocksResponse.blocks:type_name -> tributary.node.v1.Block
-	20, // 10: tributary.node.v1.GetTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	20, // 11: tributary.node.v1.ListTransactionsResponse.transactions:type_name -> tributary.chain.v1.Transaction
-	21, // 12: tributary.node.v1.SubmitTransactionRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	20, // 13: tributary.node.v1.SubmitTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	0,  // 14: tributary.node.v1.NodeService.GetStatus:input_type -> tributary.node.v1.GetStatusRequest
-	3,  // 15: tributary.node.v1.NodeService.GetNetwork:input_type -> tributary.node.v1.GetNetworkRequest
-	7,  // 16: tributary.node.v1.NodeService.GetBlock:input_type -> tributary.node.v1.GetBlockRequest
-	9,  // 17: tributary.node.v1.NodeService.ListBlocks:input_type -> tributary.node.v1.ListBlocksRequest
-	11, // 18: tributary.node.v1.NodeService.GetTransaction:input_type -> tributary.node.v1.GetTransactionRequest
-	13, // 19: tributary.node.v1.NodeService.ListTransactions:input_type -> tributary.node.v1.ListTransactionsRequest
-	15, // 20: tributary.node.v1.NodeService.SubmitTransaction:input_type -> tributary.node.v1.SubmitTransactionRequest
-	1,  // 21: tributary.node.v1.NodeService.GetStatus:output_type -> tributary.node.v1.GetStatusResponse
-	4,  // 22: tributary.node.v1.NodeService.GetNetwork:output_type -> tributary.node.v1.GetNetworkResponse
-	8,  // 23: tributary.node.v1.NodeService.GetBlock:output_type -> tributary.node.v1.GetBlockResponse
-	10, // 24: tributary.node.v1.NodeService.ListBlocks:output_type -> tributary.node.v1.ListBlocksResponse
-	12, // 25: tributary.node.v1.NodeService.GetTransaction:output_type -> tributary.node.v1.GetTransactionResponse
-	14, // 26: tributary.node.v1.NodeService.ListTransactions:output_type -> tributary.node.v1.ListTransactionsResponse
-	16, // 27: tributary.node.v1.NodeService.SubmitTransaction:output_type -> tributary.node.v1.SubmitTransactionResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	19, // 0: tributary.node.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	3,  // 1: tributary.node.v1.GetStatusResponse.chains:type_name -> tributary.node.v1.ChainStatus
+	19, // 2: tributary.node.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
+	20, // 3: tributary.node.v1.ChainStatus.totals:type_name -> tributary.chain.v1.Totals
+	4,  // 4: tributary.node.v1.ChainStatus.sync:type_name -> tributary.node.v1.SyncProgress
+	0,  // 5: tributary.node.v1.SyncProgress.phase:type_name -> tributary.node.v1.SyncPhase
+	21, // 6: tributary.node.v1.SyncProgress.time_left:type_name -> google.protobuf.Duration
+	21, // 7: tributary.node.v1.SyncProgress.idle:type_name -> google.protobuf.Duration
+	19, // 8: tributary.node.v1.GetNetworkResponse.genesis_time:type_name -> google.protobuf.Timestamp
+	7,  // 9: tributary.node.v1.GetNetworkResponse.params:type_name -> tributary.node.v1.Params
+	22, // 10: tributary.node.v1.Params.staking:type_name -> tributary.staking.v1.StakingParams
+	23, // 11: tributary.node.v1.Block.header:type_name -> tributary.chain.v1.Header
+	20, // 12: tributary.node.v1.Block.totals:type_name -> tributary.chain.v1.Totals
+	8,  // 13: tributary.node.v1.GetBlockResponse.block:type_name -> tributary.node.v1.Block
+	8,  // 14: tributary.node.v1.ListBlocksResponse.blocks:type_name -> tributary.node.v1.Block
+	24, // 15: tributary.node.v1.GetTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	24, // 16: tributary.node.v1.ListTransactionsResponse.transactions:type_name -> tributary.chain.v1.Transaction
+	25, // 17: tributary.node.v1.SubmitTransactionRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	24, // 18: tributary.node.v1.SubmitTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	1,  // 19: tributary.node.v1.NodeService.GetStatus:input_type -> tributary.node.v1.GetStatusRequest
+	5,  // 20: tributary.node.v1.NodeService.GetNetwork:input_type -> tributary.node.v1.GetNetworkRequest
+	9,  // 21: tributary.node.v1.NodeService.GetBlock:input_type -> tributary.node.v1.GetBlockRequest
+	11, // 22: tributary.node.v1.NodeService.ListBlocks:input_type -> tributary.node.v1.ListBlocksRequest
+	13, // 23: tributary.node.v1.NodeService.GetTransaction:input_type -> tributary.node.v1.GetTransactionRequest
+	15, // 24: tributary.node.v1.NodeService.ListTransactions:input_type -> tributary.node.v1.ListTransactionsRequest
+	17, // 25: tributary.node.v1.NodeService.SubmitTransaction:input_type -> tributary.node.v1.SubmitTransactionRequest
+	2,  // 26: tributary.node.v1.NodeService.GetStatus:output_type -> tributary.node.v1.GetStatusResponse
+	6,  // 27: tributary.node.v1.NodeService.GetNetwork:output_type -> tributary.node.v1.GetNetworkResponse
+	10, // 28: tributary.node.v1.NodeService.GetBlock:output_type -> tributary.node.v1.GetBlockResponse
+	12, // 29: tributary.node.v1.NodeService.ListBlocks:output_type -> tributary.node.v1.ListBlocksResponse
+	14, // 30: tributary.node.v1.NodeService.GetTransaction:output_type -> tributary.node.v1.GetTransactionResponse
+	16, // 31: tributary.node.v1.NodeService.ListTransactions:output_type -> tributary.node.v1.ListTransactionsResponse
+	18, // 32: tributary.node.v1.NodeService.SubmitTransaction:output_type -> tributary.node.v1.SubmitTransactionResponse
+	26, // [26:33] is the sub-list for method output_type
+	19, // [19:26] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tributary_node_v1_node_proto_init() }
@@ -1538,13 +1752,14 @@ func file_tributary_node_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_node_v1_node_proto_rawDesc), len(file_tributary_node_v1_node_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   17,
+			NumEnums:      1,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_tributary_node_v1_node_proto_goTypes,
 		DependencyIndexes: file_tributary_node_v1_node_proto_depIdxs,
+		EnumInfos:         file_tributary_node_v1_node_proto_enumTypes,
 		MessageInfos:      file_tributary_node_v1_node_proto_msgTypes,
 	}.Build()
 	File_tributary_node_v1_node_proto = out.File

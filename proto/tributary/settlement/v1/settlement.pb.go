@@ -645,7 +645,7 @@ type Settlement struct {
 	Name        string          `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Transaction *v1.Transaction `protobuf:"bytes,2,opt,name=transaction,proto3" json:"transaction,omitempty"`
 	// Entries whose code is not CODE_OK; all of them if full_results was asked
-	// for. Set from STAGE_INCLUDED on.
+	// for. Set at STAGE_INCLUDED and STAGE_FINAL.
 	Results []*EntryResult `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
 	Entries uint32         `protobuf:"varint,4,opt,name=entries,proto3" json:"entries,omitempty"`
 	// Entries that paid something: CODE_OK and CODE_PARTIAL_UNDERFUNDED.
@@ -754,8 +754,9 @@ type SubmitSettlementRequest struct {
 	//	*SubmitSettlementRequest_Batch
 	//	*SubmitSettlementRequest_SignedTx
 	Transaction isSubmitSettlementRequest_Transaction `protobuf_oneof:"transaction"`
-	// Return only when this stage is reached, at the latest shortly before the
-	// deadline; then the answer is OK with the present stage. Default CHECKED.
+	// Return only when this stage is reached, or STAGE_DROPPED or STAGE_REFUSED, at
+	// the latest shortly before the deadline; then the answer is OK with the
+	// present stage. Default CHECKED.
 	WaitFor v1.Stage `protobuf:"varint,4,opt,name=wait_for,json=waitFor,proto3,enum=tributary.chain.v1.Stage" json:"wait_for,omitempty"`
 	// Check everything, signatures included, and submit nothing. The answer says
 	// what would happen at the head of the chain.
@@ -2083,7 +2084,8 @@ func (x *StreamSettlementsResponse_Window) GetRetryAfterMs() uint32 {
 }
 
 // Update tells a new stage of an item: CHECKED (with no more than the name),
-// then FINAL with its outcome, or DROPPED. Stages may be skipped.
+// then FINAL with its outcome, or DROPPED, or REFUSED with its code, which are
+// no outcomes; it is told no more about the item then. Stages may be skipped.
 type StreamSettlementsResponse_Update struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ClientSeq     uint64                 `protobuf:"varint,1,opt,name=client_seq,json=clientSeq,proto3" json:"client_seq,omitempty"`
