@@ -82,7 +82,7 @@ func benchmark(b *testing.B, channels, batch, blockEntries int) {
 		height := n.height() + 1
 		lap(&propose, func() { txs = n.exec.Propose(height, unlimited, txs) })
 		lap(&accept, func() {
-			if err := n.exec.Accept(height, txs); err != nil {
+			if err := n.exec.Accept(exec.Block{Height: height, Txs: txs}); err != nil {
 				b.Fatal(err)
 			}
 		})

@@ -190,11 +190,11 @@ func (l *lane) send(b *bundler, broadcast func([]byte) error) (sent bool) {
 
 // again reports whether a broadcast that returned err should be tried again: all
 // but those that Check refused by a rule. Consensus gives errors without a code,
-// such as failures of the store, code 1.
+// such as failures of the store, one above codeRetry.
 func again(err error) bool {
 	var coded interface{ Code() uint32 }
 	if errors.As(err, &coded) {
-		return coded.Code() <= 1 || coded.Code() >= codeRetry
+		return coded.Code() >= codeRetry
 	}
 	return err != nil
 }

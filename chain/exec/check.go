@@ -92,6 +92,9 @@ func (e *Executor) examine(raw []byte) (b *bundle, err error) {
 	if err != nil {
 		return nil, refused(err)
 	}
+	if b.seal != nil {
+		return nil, refused(chain.Refuse(chain.CodeInvalidValue, "a seal is put into its block by the proposer, and cannot be sent"))
+	}
 	for i, r := range b.records {
 		if r.refused != nil {
 			return nil, refused(inRecord(i, len(b.records), r.refused))
@@ -136,14 +139,14 @@ func (e *Executor) examine(raw []byte) (b *bundle, err error) {
 	return b, nil
 }
 
-// checkTick wants a tick for one of the next blocks, and a deadline nearby.
+// checkTick wants a tick for one of the next blocks, and something that needs it.
 func (e *Executor) checkTick(v chain.View, tick, height uint64) error {
 	const ahead = 2 // how much a peer may be further than this node
 	if tick < height || tick > height+ahead {
 		return refused(chain.Refuse(chain.CodeExpired, "tick for block %d, the next is %d", tick, height))
 	}
-	if !e.deadlineNear(v, height) {
-		return refused(chain.Refuse(chain.CodeInvalidValue, "tick for block %d, no deadline is near", tick))
+	if !e.needsTick(v, height) {
+		return refused(chain.Refuse(chain.CodeInvalidValue, "tick for block %d, nothing is due", tick))
 	}
 	return nil
 }
@@ -227,14 +230,34 @@ func inRecord(i, of int, rule *chain.RuleError) *chain.RuleError {
 
 // Accept says whether this node votes for a proposed block. It refuses bundles
 // and records that cannot be decoded, blocks above Params.MaxBlockBytes or
-// Params.MaxBlockWeight, a bundle that comes twice, ticks for another block, and transactions whose
-// signer's signature does not verify. All of these are facts about the bytes,
-// so that honest nodes agree; whether a record is out of date is decided by
-// executing it.
-func (e *Executor) Accept(height uint64, txs [][]byte) (err error) {
+// Params.MaxBlockWeight, a bundle that comes twice, ticks for another block,
+// transactions whose signer's signature does not verify, and a block that does not
+// begin with the seal of its proposer although that is in the epoch's committee.
+// All of these are facts about the bytes, so that honest nodes agree; whether a
+// record is out of date is decided by executing it. That begins at once, in the
+// background, so that it may be over when the block is agreed on; b is kept until
+// then.
+func (e *Executor) Accept(b Block) (err error) {
 	defer contain("accept", &err)
-	bundles, size, err := e.decodeBlock(txs)
+	if err := e.accept(&b); err != nil {
+		return err
+	}
+	if b.Height == e.head.Load().height+1 {
+		e.ahead.want(b)
+	}
+	return nil
+}
+
+func (e *Executor) accept(block *Block) error {
+	bundles, size, err := e.decodeBlock(block.Txs)
 	if err != nil {
+		return err
+	}
+	el, err := e.electorateOf(block.Height)
+	if err != nil {
+		return err
+	}
+	if _, err := e.checkSeal(el, block, bundles); err != nil {
 		return err
 	}
 	if size > e.params.MaxBlockBytes {
@@ -249,7 +272,7 @@ func (e *Executor) Accept(height uint64, txs [][]byte) (err error) {
 			return chain.Refuse(chain.CodeDuplicate, "bundle %d repeats bundle %d", i, j)
 		}
 		met[key] = i
-		if b.tick != 0 && b.tick != height {
+		if b.tick != 0 && b.tick != block.Height {
 			return chain.Refuse(chain.CodeInvalidValue, "bundle %d is a tick for block %d", i, b.tick)
 		}
 		for j, r := range b.records {
@@ -295,12 +318,11 @@ func unchecked(bundles []*bundle) []*record {
 }
 
 // decodeBlock returns the bundles of a block, decoded once for Accept and
-// Finalize if they are not in the pool, and their size in bytes. The error names
-// the first that cannot be decoded; its place is nil.
+// Finalize if they are not in the pool, and their size in bytes, seals not counted.
+// The error names the first that cannot be decoded; its place is nil.
 func (e *Executor) decodeBlock(txs [][]byte) (bundles []*bundle, size int64, err error) {
 	bundles = make([]*bundle, len(txs))
 	for i, raw := range txs {
-		size += int64(len(raw))
 		b := e.pool.find(raw)
 		if b == nil {
 			b = e.proposed.get(raw)
@@ -315,6 +337,9 @@ func (e *Executor) decodeBlock(txs [][]byte) (bundles []*bundle, size int64, err
 			}
 			b = decoded
 			e.proposed.put(b)
+		}
+		if b.seal == nil {
+			size += int64(len(raw))
 		}
 		bundles[i] = b
 	}

@@ -6,7 +6,9 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/layer"
 )
 
 // Defaults of Config.
@@ -14,8 +16,8 @@ const (
 	DefaultBundleDelay       = 5 * time.Millisecond
 	DefaultCollectDelay      = 2 * time.Millisecond
 	DefaultTickInterval      = time.Second
-	DefaultPoolBytes         = 60 << 20
-	DefaultPoolBundles       = 4_500
+	DefaultMempoolTxs        = 5_000
+	DefaultMempoolBytes      = 64 << 20
 	DefaultPoolRecords       = 1 << 17
 	DefaultPendingBytes      = 32 << 20
 	DefaultPendingRecords    = 1 << 16
@@ -29,7 +31,22 @@ const (
 	DefaultAuditInterval     = 1_000
 	DefaultRecentBlocks      = 1_024
 	DefaultRecentItems       = 100_000
+	DefaultKeepBlocks        = 10_000
+	DefaultKeepReceipts      = 100_000
+	DefaultSnapshotStride    = 1_000
 )
+
+// The smallest mempool that works: three quarters of the pool, which ordinary
+// bundles may fill, hold some, and the largest.
+const (
+	MinMempoolTxs   = 16
+	MinMempoolBytes = 4 << 20
+)
+
+// poolShare is how much of the mempool of consensus the pool may fill, in per
+// cent. The rest is for ticks, and for bundles that have left the pool and not
+// yet the mempool.
+const poolShare = 90
 
 // Config is the operator's part, but for Network: it never enters a hash. The
 // zero value of a field means its default.
@@ -45,6 +62,18 @@ type Config struct {
 	// for concurrent use.
 	Synced func() bool
 
+	// BLS is the validator's key for seals and certificates. nil is for a node that
+	// does not validate: it signs neither.
+	BLS *bls.SecretKey
+
+	// Extensions returns what went with the votes, of one round, for the block at height that this
+	// node has seen, and the block's hash: those it committed the block with and
+	// those that came later. From them certificates are assembled, CertifyDelay
+	// apart while they do not suffice. nil means that this node makes none. It must
+	// be safe for concurrent use.
+	Extensions   func(height uint64) (blockHash []byte, extensions []VoteExtension, err error)
+	CertifyDelay time.Duration
+
 	// Workers is how many signature batches are verified at a time; the
 	// default is GOMAXPROCS.
 	Workers int
@@ -56,14 +85,18 @@ type Config struct {
 	BundleDelay time.Duration
 
 	// TickInterval is how long the chain may stand still while a deadline is
-	// less than WakeWindow sigma away. WakeWindow's default is the longest
-	// challenge that the parameters allow.
+	// less than WakeWindow sigma away, or staking waits for an epoch to end.
+	// WakeWindow's default is the longest challenge that the parameters allow.
 	TickInterval time.Duration
 	WakeWindow   uint64
 
+	// MempoolTxs and MempoolBytes are the bounds of consensus's own mempool, which
+	// knows no reserve: MinMempoolTxs and MinMempoolBytes at least.
+	MempoolTxs   int
+	MempoolBytes int64
 	// PoolBytes, PoolBundles and PoolRecords bound what has passed Check and is
-	// not committed; a quarter of each is kept for urgent bundles. They must be
-	// below the bounds of CometBFT's mempool, which knows no reserve.
+	// not committed; a quarter of each is kept for urgent bundles. The default of
+	// the first two is nine tenths of the mempool, and they must be below it.
 	PoolBytes   int64
 	PoolBundles int
 	PoolRecords int
@@ -95,16 +128,33 @@ type Config struct {
 	// kept in memory for subscribers; older blocks come from the index.
 	RecentBlocks int
 	RecentItems  int
+
+	// KeepBlocks is how many blocks consensus keeps to serve nodes that catch up,
+	// KeepReceipts of how many the index keeps receipts, events and closed
+	// channels, and certificates are kept. KeepAll keeps everything.
+	KeepBlocks   uint64
+	KeepReceipts uint64
+
+	// Snapshots takes the snapshots of the state that are made at the ends of
+	// epochs, and gives them to nodes that join. nil makes none. Blocks that come
+	// after the oldest are kept whatever KeepBlocks says.
+	Snapshots *layer.Snapshots
+	// SnapshotStride is how many blocks lie between two snapshots at least, so that
+	// one stays long enough to be fetched where epochs are short.
+	SnapshotStride uint64
 }
 
 // withDefaults fills in the defaults.
 func (c Config) withDefaults() Config {
 	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
+	c.CertifyDelay = cmp.Or(c.CertifyDelay, DefaultCertifyDelay)
 	c.CollectDelay = cmp.Or(c.CollectDelay, DefaultCollectDelay)
 	c.BundleDelay = cmp.Or(c.BundleDelay, DefaultBundleDelay)
 	c.TickInterval = cmp.Or(c.TickInterval, DefaultTickInterval)
-	c.PoolBytes = cmp.Or(c.PoolBytes, DefaultPoolBytes)
-	c.PoolBundles = cmp.Or(c.PoolBundles, DefaultPoolBundles)
+	c.MempoolTxs = cmp.Or(c.MempoolTxs, DefaultMempoolTxs)
+	c.MempoolBytes = cmp.Or(c.MempoolBytes, DefaultMempoolBytes)
+	c.PoolBytes = cmp.Or(c.PoolBytes, c.MempoolBytes/100*poolShare)
+	c.PoolBundles = cmp.Or(c.PoolBundles, c.MempoolTxs*poolShare/100)
 	c.PoolRecords = cmp.Or(c.PoolRecords, DefaultPoolRecords)
 	c.PendingBytes = cmp.Or(c.PendingBytes, DefaultPendingBytes)
 	c.PendingRecords = cmp.Or(c.PendingRecords, DefaultPendingRecords)
@@ -118,6 +168,9 @@ func (c Config) withDefaults() Config {
 	c.AuditInterval = cmp.Or(c.AuditInterval, DefaultAuditInterval)
 	c.RecentBlocks = cmp.Or(c.RecentBlocks, DefaultRecentBlocks)
 	c.RecentItems = cmp.Or(c.RecentItems, DefaultRecentItems)
+	c.KeepBlocks = cmp.Or(c.KeepBlocks, DefaultKeepBlocks)
+	c.KeepReceipts = cmp.Or(c.KeepReceipts, DefaultKeepReceipts)
+	c.SnapshotStride = cmp.Or(c.SnapshotStride, DefaultSnapshotStride)
 	return c
 }
 
@@ -129,6 +182,7 @@ func (c Config) Validate() error {
 		value int64
 	}{
 		{"workers", int64(c.Workers)},
+		{"certify delay", int64(c.CertifyDelay)},
 		{"collect delay", int64(c.CollectDelay)},
 		{"bundle delay", int64(c.BundleDelay)},
 		{"tick interval", int64(c.TickInterval)},
@@ -148,6 +202,16 @@ func (c Config) Validate() error {
 		if f.value < 0 {
 			return fmt.Errorf("execution config: %s is negative", f.name)
 		}
+	}
+	switch {
+	case c.MempoolTxs < MinMempoolTxs:
+		return fmt.Errorf("execution config: mempool txs is %d, at least %d", c.MempoolTxs, MinMempoolTxs)
+	case c.MempoolBytes < MinMempoolBytes:
+		return fmt.Errorf("execution config: mempool bytes is %d, at least %d", c.MempoolBytes, MinMempoolBytes)
+	case c.PoolBundles >= c.MempoolTxs:
+		return fmt.Errorf("execution config: pool bundles is %d, the mempool has room for %d and needs some for others", c.PoolBundles, c.MempoolTxs)
+	case c.PoolBytes >= c.MempoolBytes:
+		return fmt.Errorf("execution config: pool bytes is %d, the mempool has room for %d and needs some for others", c.PoolBytes, c.MempoolBytes)
 	}
 	return nil
 }

@@ -18,6 +18,19 @@
 // the rules or of the store becomes an error at the block boundary, and the
 // chain halts.
 //
+// An accepted block is executed while the validators vote on it. Finalize takes
+// that result if it is the block they agree on, and executes theirs otherwise;
+// nothing shows before. What fails in a block halts the chain only if the block is
+// agreed on.
+//
+// On a chain with staking a block begins with the seal of its proposer. All seals of
+// an epoch make the seed it leaves; they are in the index until its last block, whose
+// rules fold them (sealrecord.go), because an empty block must not change the
+// state. Each vote carries its validator's signature of the checkpoint of the state
+// after the block, which is why a node waits for the execution of a block before it
+// votes for it. Beside the commits, signatures that hold are put together to
+// certificates. A wrong or missing one costs a certificate at most: see certifier.
+//
 // Commit makes one atomic, synced write: the state, height and application
 // hash, and with them the index that answers what became of a transaction. The
 // index is not part of consensus.

@@ -10,8 +10,8 @@ import (
 
 // Errors of the Executor that are not refusals by a rule.
 var (
-	// ErrNotSynced means that this node is behind its peers and cannot check
-	// records against the present state.
+	// ErrNotSynced means that this node is behind its peers, or has no state yet,
+	// and cannot check records against the present one.
 	ErrNotSynced = errors.New("this node is not synced")
 	// ErrNotRunning means that Run has not begun or has ended.
 	ErrNotRunning = errors.New("the chain is not running on this node")

@@ -13,6 +13,8 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/layer"
+	"github.com/tributary-network/tributary/ledger/stateproof"
+	"github.com/tributary-network/tributary/ledger/statetree"
 )
 
 // Executor runs one settlement chain. Its methods are safe for concurrent use,
@@ -39,20 +41,37 @@ type Executor struct {
 	staged   *bundleCache // made by the bundler, on the way to Check
 	proposed *bundleCache // decoded by Accept or Finalize
 	recent   *recent
+	trees    *resultsTrees
 	flights  flights
 	inFlight atomic.Int64 // Submits under way
 	begun    atomic.Bool  // Run has begun and not ended
 	running  atomic.Bool  // its goroutines serve
 	head     atomic.Pointer[head]
-	moved    chan struct{} // capacity 1: the head did
-	auditDue chan struct{} // capacity 1: Run should count all money
-	stats    counters
+	// headProof proves the results of the last block that had any, once it is
+	// committed. The next commit writes it to the index.
+	headProof atomic.Pointer[stateproof.Statement]
+	moved     chan struct{} // capacity 1: the head did
+	auditDue  chan struct{} // capacity 1: Run should count all money
+	stats     counters
 
 	inFlightBytes atomic.Int64 // of the records they submit
 
 	haltOnce sync.Once
 	halted   chan struct{} // closed when the chain halts
 	haltErr  error         // set before halted is closed
+
+	ahead *ahead
+
+	electorates electorates
+	seals       *seen // that hold
+
+	certificates certificates
+	certifier    *certifier
+	patience     patience
+
+	retention   retention
+	restoring   restoreState
+	snapshotDue chan *statetree.Snapshot // capacity 1
 
 	// Owned by Finalize and Commit.
 	prepared *prepared
@@ -85,14 +104,21 @@ func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog
 		pool:     newPool(cfg),
 		tracker:  newTracker(cfg),
 		staged:   newBundleCache(4 * chain.MaxBundleSize),
+		seals:    newSeen(rememberedSeals),
 		proposed: newBundleCache(4 * max(genesis.Params.MaxBlockBytes, chain.MaxBundleSize)),
 		recent:   newRecent(cfg),
+		trees:    newResultsTrees(),
 		moved:    make(chan struct{}, 1),
 		auditDue: make(chan struct{}, 1),
 		halted:   make(chan struct{}),
+
+		snapshotDue: make(chan *statetree.Snapshot, 1),
 	}
 	e.queue = newQueue(e.verifier, cfg.CollectDelay)
+	e.certificates = certificates{l.View("certificates")}
+	e.certifier = newCertifier()
 	e.bundler = newBundler(e)
+	e.ahead = newAhead(e.execute)
 	if err := e.load(); err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
@@ -119,6 +145,12 @@ func (e *Executor) Head() (height uint64, appHash []byte) {
 func (e *Executor) Read(f func(v chain.View, height uint64) error) (err error) {
 	defer contain("read the state", &err)
 	return e.layer.Read(func(v chain.View) error { return f(v, e.layer.Height()) })
+}
+
+// ReadHead is Read with the application hash of the state.
+func (e *Executor) ReadHead(f func(v chain.View, height uint64, appHash ledger.Hash) error) (err error) {
+	defer contain("read the state", &err)
+	return e.layer.Read(func(v chain.View) error { return f(v, e.layer.Height(), e.layer.AppHash()) })
 }
 
 // halt stops the chain on err, once, with one line.
@@ -161,10 +193,14 @@ type counters struct {
 	submitted, refused, remembered  atomic.Uint64
 	bundles, retries, rebroadcast   atomic.Uint64
 	dropped, ticks, blocks, records atomic.Uint64
+	ahead                           atomic.Uint64
 	finalizeNanos, commitNanos      atomic.Int64
 	applyNanos, prepareNanos        atomic.Int64
 	audits, checks, checksRefused   atomic.Uint64
 	entries, indexBytes             atomic.Uint64
+	certificates, uncertified       atomic.Uint64
+	extensionsEmpty                 atomic.Uint64
+	extensionsWrong                 atomic.Uint64
 }
 
 // Stats are counters since Open, and present sizes. Durations are in
@@ -183,12 +219,20 @@ type Stats struct {
 	BundlesSent, BroadcastRetries, Rebroadcast, Ticks uint64
 	Checks, ChecksRefused                             uint64 // bundles that Check had to examine
 
-	Blocks, Records, Entries  uint64 // finalized
-	FinalizeNanos             int64  // of which
-	ApplyNanos, PrepareNanos  int64
-	CommitNanos               int64
-	Audits                    uint64
-	IndexBytes                uint64 // keys and values written to the index
+	Blocks, Records, Entries uint64 // finalized
+	Ahead                    uint64 // of the blocks, whose execution began before they were agreed on
+	FinalizeNanos            int64  // that consensus waited for Finalize
+	ApplyNanos, PrepareNanos int64  // of executions, ahead or not, agreed on or not
+	CommitNanos              int64
+	Audits                   uint64
+	IndexBytes               uint64 // keys and values written to the index
+
+	Certificates      uint64 // made here
+	Uncertified       uint64 // blocks of which none was made
+	CertificateHeight uint64 // of the newest certificate, 0 if there is none; it lags the head for a moment
+	ExtensionsEmpty   uint64 // votes for certified or given up blocks that carried no signature
+	ExtensionsWrong   uint64 // such votes that carried a wrong one
+
 	PoolBundles, PoolRecords  int
 	PoolBytes                 int64
 	PendingRecords, Queued    int
@@ -212,10 +256,12 @@ func (e *Executor) Stats() Stats {
 		Blocks: c.blocks.Load(), Records: c.records.Load(), Entries: c.entries.Load(),
 		FinalizeNanos: c.finalizeNanos.Load(), ApplyNanos: c.applyNanos.Load(),
 		PrepareNanos: c.prepareNanos.Load(), CommitNanos: c.commitNanos.Load(),
-		IndexBytes: c.indexBytes.Load(),
-		Audits:     c.audits.Load(), Dropped: c.dropped.Load(),
+		IndexBytes: c.indexBytes.Load(), Ahead: c.ahead.Load(),
+		Audits: c.audits.Load(), Dropped: c.dropped.Load(),
 		Queued: e.bundler.waiting(), RememberedRecords: e.records.len(), Recent: e.recent.len(),
 	}
+	s.Certificates, s.Uncertified, s.CertificateHeight = c.certificates.Load(), c.uncertified.Load(), e.certifier.latest.Load()
+	s.ExtensionsEmpty, s.ExtensionsWrong = c.extensionsEmpty.Load(), c.extensionsWrong.Load()
 	s.PoolBundles, s.PoolRecords, s.PoolBytes = e.pool.usage()
 	s.PendingRecords, s.PendingBytes = e.tracker.usage()
 	return s
@@ -226,7 +272,14 @@ func (e *Executor) load() error {
 	e.index = e.layer.Index()
 	e.head.Store(&head{height: e.layer.Height(), appHash: e.layer.AppHash()})
 	if e.layer.Height() == 0 {
-		return nil // InitChain compares the state
+		return e.loadRetention() // InitChain compares the state
+	}
+	if begun, err := e.indexBegun(); err != nil {
+		return err
+	} else if !begun { // restored from a snapshot, just before a crash
+		if err := e.reindex(); err != nil {
+			return err
+		}
 	}
 	network, err := e.index.Get([]byte{idxNetwork})
 	if err != nil {
@@ -234,6 +287,15 @@ func (e *Executor) load() error {
 	}
 	if !bytes.Equal(network, e.domain.Network[:]) {
 		return fmt.Errorf("the state belongs to network %x, the genesis is of %s", network, e.domain.Network)
+	}
+	if err := e.checkSealRecord(); err != nil {
+		return err
+	}
+	if err := e.loadCertifier(); err != nil {
+		return err
+	}
+	if err := e.loadRetention(); err != nil {
+		return err
 	}
 	return e.proveHead()
 }

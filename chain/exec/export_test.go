@@ -2,11 +2,18 @@ package exec
 
 import (
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
 )
 
 // NewKeys is newKeyCache.
 func NewKeys(places int) ledger.Keys { return newKeyCache(places) }
+
+// LimitProofs forgets what proofs of receipts remember, and bounds it from now on.
+func (e *Executor) LimitProofs(leaves int64, blocks int) {
+	e.trees = newResultsTrees()
+	e.trees.maxBytes, e.trees.maxBlocks = leaves*leafCost, blocks
+}
 
 // For the fuzz targets of the index's decoders.
 
@@ -22,4 +29,47 @@ func DecodeIndex(b []byte) {
 	_, _ = decodeClosed(1, b)
 	_, _ = decodeStatement(1, b)
 	_ = readPositions(b)
+}
+
+// WaitAhead waits until b, which was accepted, is executed, and reports whether
+// it is at all.
+func (e *Executor) WaitAhead(b Block) bool {
+	e.ahead.mu.Lock()
+	x := e.ahead.next
+	if !x.is(&b) {
+		x = e.ahead.last
+	}
+	e.ahead.mu.Unlock()
+	if !x.is(&b) {
+		return false
+	}
+	<-x.done
+	return true
+}
+
+// PoolBounds returns how many bundles, and bytes of them, the pool of c takes.
+func PoolBounds(c Config) (bundles int, size int64) {
+	p := newPool(c.withDefaults())
+	return p.maxBundles, p.maxBytes
+}
+
+// PruneIndex takes one step of removing old blocks from the index.
+func (e *Executor) PruneIndex() (more bool, err error) { return e.pruneStep() }
+
+// Uncertified is how many blocks wait for their certificate.
+func (e *Executor) Uncertified() int { return e.certifier.len() }
+
+// MaxUncertified is maxUncertified.
+const MaxUncertified = maxUncertified
+
+// NothingAhead ends executing ahead.
+func (e *Executor) NothingAhead() { e.ahead.setOpen(false) }
+
+// KeptKeys returns the decoded keys of an epoch's committee by member, if it is kept.
+func (e *Executor) KeptKeys(epoch uint64) []*bls.Key {
+	el, _ := e.electorates.get(epoch)
+	if el == nil {
+		return nil
+	}
+	return el.keys
 }

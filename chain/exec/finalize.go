@@ -9,22 +9,29 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 )
 
-// Block is an agreed block, as consensus hands it over.
+// Block is a proposed or agreed block, as consensus hands it over.
 type Block struct {
 	Height   uint64
 	Time     time.Time // strictly increasing
-	Proposer []byte
-	Txs      [][]byte // bundles
-	Hash     []byte
+	Proposer []byte    // consensus address, 20 bytes
+	Txs      [][]byte  // bundles
+	Hash     []byte    // of the header, 32 bytes; it stands for all of the block
+	Round    uint32    // of the vote, for Extend; others do not look at it
+
+	LastVotes []staking.Vote     // on the block before, in the order of consensus
+	Evidence  []staking.Evidence // that consensus has verified
 }
 
 // Outcome is what a block did, as consensus wants it.
 type Outcome struct {
 	AppHash []byte
-	Results []TxResult // one for each bundle
+	Results []TxResult       // one for each bundle
+	Updates []staking.Update // validators of the block two above this one
 }
 
 // TxResult is what consensus hashes of a bundle: 0, or the code of why it could
@@ -34,12 +41,18 @@ type TxResult struct {
 	Data []byte
 }
 
-// prepared is a block between Finalize and Commit.
+// prepared is a block that was executed and is not committed.
 type prepared struct {
 	block   Block
+	results []TxResult // one for each bundle
 	records []*record
+	seal    *BlockSeal // nil if the block has none that holds
+	tick    bool       // validators asked for the block
+	sealed  bool       // the chain has a committee, so that its blocks have seals
 	result  settlement.Result
 	root    ledger.Hash
+
+	checkpoint *cert.Checkpoint // what the committee signs; nil if there is none
 }
 
 // InitChain starts from the genesis that Open was given and returns the hash of
@@ -62,10 +75,10 @@ func (e *Executor) InitChain(appState []byte) (appHash []byte, err error) {
 	return root[:], nil
 }
 
-// Finalize executes an agreed block: it decodes the bundles, verifies what was
-// never verified, applies the rules and prepares the new state, whose hash it
-// returns. Nothing is durable yet. An error, or a violation of the conservation
-// of value, halts the chain.
+// Finalize executes an agreed block, unless it was executed ahead: it decodes the
+// bundles, verifies what was never verified, applies the rules and prepares the new
+// state, whose hash it returns. Nothing is durable yet. An error, or a violation of
+// the conservation of value, halts the chain.
 func (e *Executor) Finalize(b Block) (out Outcome, err error) {
 	if e.isHalted() {
 		return Outcome{}, e.haltError()
@@ -80,35 +93,66 @@ func (e *Executor) Finalize(b Block) (out Outcome, err error) {
 	if want := e.head.Load().height + 1; b.Height != want {
 		return Outcome{}, fmt.Errorf("finalize block %d, the next is %d", b.Height, want)
 	}
-	p := &prepared{block: b}
-	bundles, _, _ := e.decodeBlock(b.Txs)
-	out.Results = make([]TxResult, len(b.Txs))
-	for i, bundle := range bundles {
-		if bundle == nil {
-			out.Results[i].Code = uint32(chain.CodeMalformed)
-			continue
-		}
-		p.records = append(p.records, bundle.records...)
-	}
-	changes, err := e.apply(p)
+	p, early, err := e.ahead.finish(b)
 	if err != nil {
 		return Outcome{}, err
 	}
-	prepare := e.verifier.clock()
-	if p.root, err = e.layer.Prepare(b.Height, changes); err != nil {
-		return Outcome{}, fmt.Errorf("prepare block %d: %w", b.Height, err)
+	if early {
+		e.stats.ahead.Add(1)
 	}
 	e.prepared = p
 	e.tracker.finalized(p.statuses())
-	e.since(&e.stats.prepareNanos, prepare)
+	e.stats.blocks.Add(1)
+	e.stats.records.Add(uint64(len(p.records)))
+	for i := range p.result.Receipts {
+		e.stats.entries.Add(uint64(len(p.result.Receipts[i].Entries)))
+	}
 	e.since(&e.stats.finalizeNanos, start)
-	out.AppHash = p.root[:]
-	return out, nil
+	return Outcome{AppHash: p.root[:], Results: p.results, Updates: p.result.Updates}, nil
+}
+
+// execute does what a block does but for showing it to anybody.
+func (e *Executor) execute(b Block) (p *prepared, err error) {
+	defer contain("execute block", &err)
+	p = &prepared{block: b, results: make([]TxResult, len(b.Txs))}
+	bundles, _, _ := e.decodeBlock(b.Txs)
+	el, err := e.electorateOf(b.Height)
+	if err != nil {
+		return nil, err
+	}
+	p.seal, _ = e.checkSeal(el, &p.block, bundles) // a wrong one is none
+	p.sealed = el != nil
+	for i, bundle := range bundles {
+		if bundle == nil {
+			p.results[i].Code = uint32(chain.CodeMalformed)
+			continue
+		}
+		p.records = append(p.records, bundle.records...)
+		p.tick = p.tick || bundle.tick == b.Height
+	}
+	changes, err := e.apply(p)
+	if err != nil {
+		return nil, err
+	}
+	prepare := e.verifier.clock()
+	if p.root, err = e.layer.Prepare(b.Height, changes); err != nil {
+		return nil, fmt.Errorf("prepare block %d: %w", b.Height, err)
+	}
+	e.since(&e.stats.prepareNanos, prepare)
+	p.checkpoint = e.checkpoint(el, p)
+	return p, nil
 }
 
 // apply runs the rules over the state at the head.
 func (e *Executor) apply(p *prepared) (changes chain.Changes, err error) {
-	block := settlement.Block{Height: p.block.Height, Txs: make([]settlement.BlockTx, len(p.records))}
+	block := settlement.Block{
+		Height: p.block.Height, Txs: make([]settlement.BlockTx, len(p.records)),
+		Votes: p.block.LastVotes, Tick: p.tick, Evidence: p.block.Evidence,
+	}
+	copy(block.Proposer[:], p.block.Proposer)
+	if block.Seals, err = e.epochSeals(p); err != nil {
+		return nil, err
+	}
 	if err := e.checkedBlock(p.records, block.Txs); err != nil {
 		return nil, err
 	}
@@ -121,11 +165,6 @@ func (e *Executor) apply(p *prepared) (changes chain.Changes, err error) {
 		}
 		return nil
 	})
-	e.stats.blocks.Add(1)
-	e.stats.records.Add(uint64(len(p.records)))
-	for i := range p.result.Receipts {
-		e.stats.entries.Add(uint64(len(p.result.Receipts[i].Entries)))
-	}
 	return changes, err
 }
 
@@ -200,7 +239,8 @@ func aboutRecord(r *record, receipt *settlement.Receipt) bool {
 }
 
 // Commit makes the finalized block durable, with the index of its records, in
-// one atomic synced write. Then its records are FINAL. All blocks are kept.
+// one atomic synced write. Then its records are FINAL. Blocks below
+// retainHeight are not needed any more; see Config.KeepBlocks.
 func (e *Executor) Commit() (retainHeight uint64, err error) {
 	if e.isHalted() {
 		return 0, e.haltError()
@@ -216,24 +256,18 @@ func (e *Executor) Commit() (retainHeight uint64, err error) {
 	}()
 	defer contain("commit block", &err)
 	start := e.verifier.clock()
-	pairs, err := e.indexBlock(p)
-	if err != nil {
-		return 0, fmt.Errorf("index block %d: %w", p.block.Height, err)
-	}
-	for i := range pairs {
-		e.stats.indexBytes.Add(uint64(len(pairs[i].Key) + len(pairs[i].Value)))
-	}
-	if err := e.layer.Commit(pairs); err != nil {
-		return 0, fmt.Errorf("commit block %d: %w", p.block.Height, err)
+	if err := e.commitIndexed(p); err != nil {
+		return 0, err
 	}
 	e.prepared = nil
+	e.ahead.forget()
 	e.head.Store(&head{height: p.block.Height, appHash: p.root})
 	if err := e.proveHead(); err != nil {
 		return 0, fmt.Errorf("prove the results of block %d: %w", p.block.Height, err)
 	}
 	e.committed(p)
 	e.since(&e.stats.commitNanos, start)
-	return 0, nil
+	return e.retain(p.block.Height)
 }
 
 // committed tells everybody about the new head.
@@ -266,6 +300,7 @@ func (e *Executor) committed(p *prepared) {
 	}
 	e.stats.dropped.Add(uint64(dropped))
 	e.recent.add(p.blockResult())
+	e.uncertifiedBlock(p)
 	if height%e.cfg.AuditInterval == 0 {
 		signal(e.auditDue)
 	}

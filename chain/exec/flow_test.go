@@ -125,8 +125,8 @@ func TestTheIndexKeepsWhatBlocksDid(t *testing.T) {
 	}
 	for i, want := range statuses {
 		want.Receipt.Detail = ""
-		got, ok := reopened.exec.Status(want.Hash)
-		if diff := cmp.Diff(want, got); !ok || diff != "" {
+		got, err := reopened.exec.Status(want.Hash)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("status %d (-live +index):\n%s", i, diff)
 		}
 	}
@@ -249,8 +249,8 @@ func TestARepeatedRecordKeepsItsFirstOutcome(t *testing.T) {
 	if want := []chain.Code{chain.CodeOK, chain.CodeNonceUsed, chain.CodeOK, chain.CodeNonceUsed}; !slices.Equal(codes, want) {
 		t.Errorf("codes %v, want %v", codes, want)
 	}
-	s, ok := n.exec.Status(hashOf(t, d, raw))
-	if !ok || s.Height != 1 || s.TxIndex != 0 || s.Receipt.Code != chain.CodeOK {
+	s, err := n.exec.Status(hashOf(t, d, raw))
+	if err != nil || s.Height != 1 || s.TxIndex != 0 || s.Receipt.Code != chain.CodeOK {
 		t.Errorf("status %+v, want that of the first execution", s)
 	}
 }

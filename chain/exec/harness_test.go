@@ -196,7 +196,7 @@ func (n *node) await() {
 		}
 		select {
 		case <-n.arrived:
-		case <-time.After(10 * time.Second):
+		case <-time.After(hangs):
 			n.t.Fatal("nothing came into the mempool")
 		}
 	}
@@ -225,7 +225,7 @@ func (net *network) apply(tb testing.TB, txs [][]byte) exec.Outcome {
 	var first exec.Outcome
 	for i, n := range net.nodes {
 		height, _ := n.exec.Head()
-		if err := n.exec.Accept(height+1, txs); err != nil {
+		if err := n.exec.Accept(blockAt(&n.gen, height+1, txs)); err != nil {
 			tb.Fatalf("node %d: Accept(%d): %v", i, height+1, err)
 		}
 		out := n.force(txs)
@@ -240,7 +240,15 @@ func (net *network) apply(tb testing.TB, txs [][]byte) exec.Outcome {
 
 // blockAt is the block of these bundles at height.
 func blockAt(gen *settlement.Genesis, height uint64, txs [][]byte) exec.Block {
-	return exec.Block{Height: height, Time: time.UnixMilli(gen.Time + int64(height)*1000), Txs: txs}
+	hash := sha256.New()
+	hash.Write(binary.BigEndian.AppendUint64(nil, height))
+	for _, tx := range txs {
+		sum := sha256.Sum256(tx)
+		hash.Write(sum[:])
+	}
+	return exec.Block{
+		Height: height, Time: time.UnixMilli(gen.Time + int64(height)*1000), Txs: txs, Hash: hash.Sum(nil),
+	}
 }
 
 // force finalizes and commits a block without asking for a vote.
@@ -300,8 +308,8 @@ func (n *node) settleAll(records ...[]byte) []exec.Status {
 	}
 	for i := range statuses {
 		for range 1_000 {
-			s, ok := n.exec.Status(statuses[i].Hash)
-			if !ok {
+			s, err := n.exec.Status(statuses[i].Hash)
+			if err != nil {
 				n.t.Fatalf("record %d is unknown", i)
 			}
 			if statuses[i] = s; s.Stage >= exec.StageFinal {

@@ -15,9 +15,10 @@ import (
 // Heights and rows are u64, positions in a block u32, both big-endian, so that
 // keys are in order of time.
 //
-//	'b' | height               block: time, clock, totals, events
+//	'b' | height               block: time, clock, totals, events; results root if it has one
 //	'r' | height | position    receipt
-//	't' | hash                 height and position of the record's receipt
+//	't' | hash                 height and position of the record's receipt; if that
+//	                           had no effect, the record's valid_until
 //	's' | signer | height      positions of the signer's records
 //	'y' | payee | height       positions of records that pay somebody
 //	'i' | channel id           row of the channel
@@ -25,7 +26,13 @@ import (
 //	'g' | payee | row          a channel
 //	'x' | row                  what remains of a closed channel
 //	'p' | height               proof of the block's results in the state
+//	'q' | height               payees in 'y' of that height, 21 bytes each
 //	'n'                        hash of the genesis
+//	'l'                        height and position (u32) of the first receipt that
+//	                           was not removed yet
+//	'k'                        checkpoint of the head, to be certified
+//
+// What it keeps of staking is in stakingindex.go.
 const (
 	idxBlock   = 'b'
 	idxReceipt = 'r'
@@ -37,7 +44,11 @@ const (
 	idxPayee   = 'g'
 	idxClosed  = 'x'
 	idxProof   = 'p'
+	idxPayees  = 'q'
 	idxNetwork = 'n'
+	idxKept    = 'l'
+
+	idxCheckpoint = 'k'
 )
 
 // receiptWire is the size in bytes of most receipts without entries.
@@ -90,6 +101,9 @@ func (e *Executor) indexBlock(p *prepared) (chain.Changes, error) {
 		w := codec.NewWriter(8)
 		w.Uvarint(x.height)
 		w.Uvarint(uint64(i))
+		if !consumed(receipt) {
+			w.Uvarint(p.records[i].tx.ValidUntil)
+		}
 		x.add(keyOf(idxHash, receipt.Hash[:]), w.Bytes())
 		x.list(keyOf(idxSigner, receipt.Signer[:], x.height), uint32(i))
 		for _, payee := range payeesOf(&p.records[i].tx) {
@@ -98,7 +112,11 @@ func (e *Executor) indexBlock(p *prepared) (chain.Changes, error) {
 			}
 		}
 	}
+	var payees []byte
 	for _, key := range x.order {
+		if key[0] == idxPaid {
+			payees = append(payees, key[1:1+ledger.AddressSize]...)
+		}
 		w := codec.NewWriter(2 * len(x.lists[key]))
 		last := uint32(0)
 		for _, position := range x.lists[key] {
@@ -107,7 +125,12 @@ func (e *Executor) indexBlock(p *prepared) (chain.Changes, error) {
 		}
 		x.add([]byte(key), w.Bytes())
 	}
+	if payees != nil {
+		x.add(keyOf(idxPayees, nil, x.height), payees)
+	}
 	x.channels(p.result.Events)
+	x.pairs = append(x.pairs, e.indexStaking(p)...)
+	x.pairs = append(x.pairs, indexCheckpoint(p)...)
 	return x.pairs, nil
 }
 
@@ -269,8 +292,8 @@ func encodeBlock(p *prepared) []byte {
 	w.Uvarint(uint64(len(p.result.Receipts)))
 	w.Uvarint(uint64(p.size()))
 	t := &p.result.Totals
-	for _, a := range []ledger.Amount{t.Accounts, t.Escrow, t.Rent, t.Burned, t.Fees} {
-		w.Uvarint(uint64(a))
+	for _, a := range totalsFields(t) {
+		w.Uvarint(uint64(*a))
 	}
 	w.Uvarint(uint64(len(events)))
 	last := uint64(0)
@@ -283,6 +306,9 @@ func encodeBlock(p *prepared) []byte {
 		for _, n := range []uint64{uint64(ev.Deposit), uint64(ev.Redeemed), uint64(ev.Refunded), ev.Deadline} {
 			w.Uvarint(n)
 		}
+	}
+	if !p.result.ResultsRoot.IsZero() {
+		w.Fixed(p.result.ResultsRoot[:])
 	}
 	return w.Bytes()
 }

@@ -32,10 +32,17 @@ func TestRememberedKeysChangeNothing(t *testing.T) {
 			}
 		}
 	}
-	keys := exec.NewKeys(1 << 12)
-	ledger.VerifyBatchWith(rand.Reader, claims[100:], keys)
-	var d ledger.DecodedKey
-	if key := claims[200].Key; !keys.Load(&key, &d) || d.Key() != key {
-		t.Error("a key is forgotten at once")
+	remembers := func() bool {
+		keys := exec.NewKeys(1 << 12)
+		ledger.VerifyBatchWith(rand.Reader, claims[100:], keys)
+		var d ledger.DecodedKey
+		key := claims[200].Key
+		return keys.Load(&key, &d) && d.Key() == key
+	}
+	// Which keys share a place is a matter of chance; here one time in fifty.
+	for attempt := 0; !remembers(); attempt++ {
+		if attempt == 4 {
+			t.Fatal("a key is forgotten at once")
+		}
 	}
 }

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -25,37 +26,108 @@ type Cursor struct {
 	Position uint32 // in the block
 }
 
-// indexed returns the status of an executed record.
-func (e *Executor) indexed(hash ledger.Hash) (Status, bool) {
-	at, ok := e.locate(hash)
-	if !ok {
-		return Status{}, false
+// indexPlace is where the index has the receipt of a record.
+type indexPlace struct {
+	Cursor
+
+	validUntil uint64 // of a record without effect: the last block that may execute it; 0 if there is none
+}
+
+// maxPlaces is how often a record is looked up whose place changes meanwhile. It
+// does so once when a later block executes it, and once when it is pruned.
+const maxPlaces = 4
+
+// indexed returns the status of an executed record, and ok=false if the index
+// does not have it.
+func (e *Executor) indexed(hash ledger.Hash) (s Status, ok bool, err error) {
+	for range maxPlaces {
+		at, ok, err := e.locate(hash)
+		if err != nil || !ok {
+			return Status{}, false, err
+		}
+		receipt, err := e.receipt(at.Cursor)
+		pruned := errors.Is(err, ErrPruned)
+		if err != nil && !pruned {
+			return Status{}, false, err
+		}
+		if !pruned {
+			s = e.executed(at, &receipt)
+			if s.Stage == StageRefused || consumed(&receipt) {
+				return s, true, nil
+			}
+		}
+		still, err := e.stillAt(hash, at)
+		if err != nil {
+			return Status{}, false, err
+		}
+		if still {
+			return s, !pruned, nil
+		}
 	}
-	receipt, err := e.receipt(at)
-	if err != nil {
-		return Status{}, false
-	}
-	return Status{Hash: hash, Stage: StageFinal, Height: at.Height, TxIndex: at.Position, Receipt: &receipt}, true
+	return Status{}, false, fmt.Errorf("look up %s: its place in the index changes all the time", hash)
 }
 
 // locate returns where the record named hash was executed.
-func (e *Executor) locate(hash ledger.Hash) (Cursor, bool) {
+func (e *Executor) locate(hash ledger.Hash) (at indexPlace, ok bool, err error) {
 	b, err := e.index.Get(keyOf(idxHash, hash[:]))
-	if err != nil || b == nil {
-		return Cursor{}, false
+	if err != nil {
+		return indexPlace{}, false, fmt.Errorf("look up %s: %w", hash, err)
+	}
+	if b == nil {
+		return indexPlace{}, false, nil
 	}
 	r := codec.NewReader(b)
-	at := Cursor{Height: r.Uvarint(1<<64 - 1), Position: uint32(r.Uvarint(1<<32 - 1))}
-	return at, r.Done() == nil
+	at.Cursor = Cursor{Height: r.Uvarint(1<<64 - 1), Position: uint32(r.Uvarint(1<<32 - 1))}
+	if r.Remaining() > 0 {
+		at.validUntil = r.Uvarint(1<<64 - 1)
+	}
+	if err := r.Done(); err != nil {
+		return indexPlace{}, false, fmt.Errorf("look up %s: %w", hash, err)
+	}
+	return at, true, nil
+}
+
+// stillAt reports whether the record named hash has that place.
+func (e *Executor) stillAt(hash ledger.Hash, place indexPlace) (bool, error) {
+	at, ok, err := e.locate(hash)
+	return ok && at == place, err
+}
+
+// listed returns the status of a record that a list has at a place. One that had
+// no effect there and was executed by a later block is REFUSED there.
+func (e *Executor) listed(at Cursor, receipt *settlement.Receipt) (Status, error) {
+	s := Status{Hash: receipt.Hash, Stage: StageFinal, Height: at.Height, TxIndex: at.Position, Receipt: receipt}
+	if !passing(receipt) {
+		return s, nil
+	}
+	named, ok, err := e.locate(receipt.Hash)
+	if err != nil {
+		return Status{}, err
+	}
+	if ok && named.Cursor == at {
+		s = e.executed(named, receipt)
+		if s.Stage == StageRefused {
+			return s, nil
+		}
+		still, err := e.stillAt(receipt.Hash, named)
+		if err != nil || still {
+			return s, err
+		}
+	}
+	s.Stage = StageRefused
+	return s, nil
 }
 
 func (e *Executor) receipt(at Cursor) (settlement.Receipt, error) {
+	if at.Height < e.KeptFrom() {
+		return settlement.Receipt{}, e.pruned("receipt %d of block %d", at.Position, at.Height)
+	}
 	b, err := e.index.Get(receiptKey(at.Height, at.Position))
 	if err != nil {
 		return settlement.Receipt{}, fmt.Errorf("read receipt: %w", err)
 	}
 	if b == nil {
-		return settlement.Receipt{}, fmt.Errorf("receipt %d of block %d: %w", at.Position, at.Height, ErrPruned)
+		return settlement.Receipt{}, e.pruned("receipt %d of block %d", at.Position, at.Height)
 	}
 	return decodeReceipt(b)
 }
@@ -67,12 +139,15 @@ func (e *Executor) BlockResult(height uint64) (b *BlockResult, err error) {
 	if recent, _, _ := e.recent.get(height); recent != nil {
 		return recent, nil
 	}
+	if height < e.KeptFrom() {
+		return nil, e.pruned("block %d", height)
+	}
 	raw, err := e.index.Get(keyOf(idxBlock, nil, height))
 	if err != nil {
 		return nil, fmt.Errorf("read block %d: %w", height, err)
 	}
 	if raw == nil {
-		return nil, fmt.Errorf("block %d: %w", height, ErrPruned)
+		return nil, e.pruned("block %d", height)
 	}
 	b, receipts, err := decodeBlock(height, raw)
 	if err != nil {
@@ -83,6 +158,9 @@ func (e *Executor) BlockResult(height uint64) (b *BlockResult, err error) {
 		if b.Receipts[i], err = e.receipt(Cursor{height, uint32(i)}); err != nil {
 			return nil, err
 		}
+	}
+	if b.Staking, err = e.stakingOf(height); err != nil {
+		return nil, err
 	}
 	err = e.Read(func(v chain.View, _ uint64) error { return e.nameChannels(v, b.Events) })
 	return b, err
@@ -95,8 +173,9 @@ func decodeBlock(height uint64, raw []byte) (*BlockResult, uint32, error) {
 	b.Time, b.Clock = int64(r.Uvarint(limit)), r.Uvarint(limit)
 	receipts := uint32(r.Uvarint(1<<32 - 1))
 	b.Size = int64(r.Uvarint(limit))
-	t := &b.Totals
-	t.Accounts, t.Escrow, t.Rent, t.Burned, t.Fees = amount(r), amount(r), amount(r), amount(r), amount(r)
+	for _, a := range totalsFields(&b.Totals) {
+		*a = amount(r)
+	}
 	n := r.Uvarint(limit)
 	if n > uint64(r.Remaining()) {
 		return nil, 0, fmt.Errorf("decode block %d: %d events in %d bytes", height, n, r.Remaining())
@@ -114,6 +193,9 @@ func decodeBlock(height uint64, raw []byte) (*BlockResult, uint32, error) {
 		ev.Deposit, ev.Redeemed, ev.Refunded = amount(r), amount(r), amount(r)
 		ev.Deadline = r.Uvarint(limit)
 	}
+	if r.Remaining() > 0 {
+		r.Into(b.ResultsRoot[:])
+	}
 	if err := r.Done(); err != nil {
 		return nil, 0, fmt.Errorf("decode block %d: %w", height, err)
 	}
@@ -129,7 +211,7 @@ func (e *Executor) nameChannels(v chain.View, events []settlement.Event) error {
 			return err
 		}
 		if !ok {
-			return fmt.Errorf("channel %d of an event: %w", ev.Index, ErrPruned)
+			return e.pruned("channel %d of an event", ev.Index)
 		}
 		ev.ID, ev.Payer, ev.Payee = info.ID, info.Payer, info.Payee
 	}
@@ -297,7 +379,8 @@ type TxFilter struct {
 
 // ListTxs returns up to limit executed records, newest first, older than before
 // (all, if before is nil), and the cursor to go on from, nil if there are no
-// more.
+// more. Those below KeptFrom are left out. One that was REFUSED and executed later
+// is listed at both places. It must not be called from within Read.
 func (e *Executor) ListTxs(f TxFilter, before *Cursor, limit int) (page []Status, next *Cursor, err error) {
 	limit = max(1, min(limit, MaxPage))
 	kind := byte(idxSigner)
@@ -305,12 +388,13 @@ func (e *Executor) ListTxs(f TxFilter, before *Cursor, limit int) (page []Status
 		kind = idxPaid
 	}
 	prefix := keyOf(kind, f.Account[:])
+	from := keyOf(kind, f.Account[:], e.KeptFrom())
 	to := kv.PrefixEnd(prefix)
 	if before != nil {
 		to = keyOf(kind, f.Account[:], before.Height+1)
 	}
 	var found []Cursor
-	err = walk(e.index.Iterate(prefix, to, true), func(key, value []byte) bool {
+	err = walk(e.index.Iterate(from, to, true), func(key, value []byte) bool {
 		height := binary.BigEndian.Uint64(key[len(prefix):])
 		for _, position := range slices.Backward(readPositions(value)) {
 			if before == nil || height < before.Height || position < before.Position {
@@ -332,7 +416,11 @@ func (e *Executor) ListTxs(f TxFilter, before *Cursor, limit int) (page []Status
 		if err != nil {
 			return nil, nil, err
 		}
-		page = append(page, Status{Hash: receipt.Hash, Stage: StageFinal, Height: at.Height, TxIndex: at.Position, Receipt: &receipt})
+		s, err := e.listed(at, &receipt)
+		if err != nil {
+			return nil, nil, err
+		}
+		page = append(page, s)
 	}
 	return page, next, nil
 }
@@ -346,14 +434,4 @@ func readPositions(b []byte) []uint32 {
 		positions = append(positions, uint32(last))
 	}
 	return positions
-}
-
-// firstIndexed returns the first indexed block at height or above.
-func (e *Executor) firstIndexed(height uint64) (first uint64, ok bool) {
-	prefix := []byte{idxBlock}
-	err := e.scan(keyOf(idxBlock, nil, height), prefix, func(key, _ []byte) bool {
-		first, ok = binary.BigEndian.Uint64(key[1:]), true
-		return false
-	})
-	return first, ok && err == nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv/memkv"
 )
 
 // bundleOf bundles some records and lets n check them.
@@ -78,7 +79,7 @@ func TestProposeTakesWhatOnlyTheMempoolKnows(t *testing.T) {
 	if want := [][]byte{known, unknown}; !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Errorf("proposed %v of known, unknown", names(got, want))
 	}
-	if err := n.exec.Accept(1, got); err != nil {
+	if err := n.exec.Accept(exec.Block{Height: 1, Txs: got}); err != nil {
 		t.Errorf("Accept of the own proposal: %v", err)
 	}
 }
@@ -197,7 +198,7 @@ func TestAcceptRefuses(t *testing.T) {
 		{"a signer's bad signature", [][]byte{chain.EncodeRecords([][]byte{flip(accountOf(0).txAt(d, 0, chain.KindTransfer, transfer(addrOf(1), 2)), -1)})}, chain.CodeBadSignature},
 		{"too many bytes", huge, chain.CodeTooLarge},
 	} {
-		if code, ok := chain.CodeOf(n.exec.Accept(1, c.txs)); !ok || code != c.want {
+		if code, ok := chain.CodeOf(n.exec.Accept(exec.Block{Height: 1, Txs: c.txs})); !ok || code != c.want {
 			t.Errorf("%s: %v, want %v", c.name, code, c.want)
 		}
 	}
@@ -276,25 +277,54 @@ func TestRecordsAreDroppedWithAReason(t *testing.T) {
 	}
 }
 
+// broadcastError is an error of consensus with the code of a refusal.
+type broadcastError uint32
+
+func (broadcastError) Error() string  { return "refused" }
+func (b broadcastError) Code() uint32 { return uint32(b) }
+
 func TestAFailedBroadcastIsRepeated(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, &network{}, genesisOf(2, settlement.LocalParams()), exec.Config{}, false)
-	failures := 3
-	n.fail = func([]byte) error {
-		if failures--; failures >= 0 {
-			return errors.New("mempool is full")
-		}
-		return nil
-	}
-	n.run()
-	s := n.submit(accountOf(0).transfer(n.exec.Domain(), addrOf(1), 1))
-	n.await()
-	n.step()
-	if s, _ := n.exec.Status(s.Hash); s.Stage != exec.StageFinal {
-		t.Errorf("the record is %v", s.Stage)
-	}
-	if got := n.exec.Stats().BroadcastRetries; got != 3 {
-		t.Errorf("%d retries, want 3", got)
+	const failures = 3
+	for _, row := range []struct {
+		name    string
+		err     error
+		retries uint64
+	}{
+		{"no room in consensus", errors.New("mempool is full"), failures},
+		{"no room here", &exec.BusyError{Reason: exec.ErrPoolFull}, failures},
+		{"refused for no reason with a code", broadcastError(1 << 16), failures},
+		{"refused by a rule", broadcastError(chain.CodeNonceUsed), 0},
+		{"refused by the first of the rules", broadcastError(chain.CodeMalformed), 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, &network{}, genesisOf(2, settlement.LocalParams()), exec.Config{RebroadcastBlocks: 1}, false)
+			failed, left := make(chan struct{}, failures), failures
+			n.fail = func([]byte) error {
+				if left--; left >= 0 {
+					failed <- struct{}{}
+					return row.err
+				}
+				return nil
+			}
+			n.run()
+			s := n.submit(accountOf(0).transfer(n.exec.Domain(), addrOf(1), 1))
+			for range failures {
+				<-failed
+				if row.retries == 0 {
+					n.force(nil) // after which the record is sent again
+				}
+			}
+			n.await()
+			n.step()
+			if s, _ := n.exec.Status(s.Hash); s.Stage != exec.StageFinal {
+				t.Errorf("the record is %v", s.Stage)
+			}
+			if got := n.exec.Stats().BroadcastRetries; got != row.retries {
+				t.Errorf("%d retries, want %d", got, row.retries)
+			}
+		})
 	}
 }
 
@@ -403,6 +433,25 @@ func TestSubmitNeedsASyncedRunningNode(t *testing.T) {
 	n.submit(raw)
 }
 
+func TestSubmitNeedsAState(t *testing.T) {
+	t.Parallel()
+	gen := genesisOf(2, settlement.LocalParams())
+	n := &node{t: t, net: new(network), store: memkv.New(), gen: gen, arrived: make(chan struct{}, 1)}
+	n.open(exec.Config{})
+	n.run()
+	raw := accountOf(0).transfer(n.exec.Domain(), addrOf(1), 1)
+	if _, err := n.exec.Submit(t.Context(), raw); !errors.Is(err, exec.ErrNotSynced) {
+		t.Errorf("Submit before InitChain: %v", err)
+	}
+	if _, err := n.exec.Simulate(t.Context(), raw); !errors.Is(err, exec.ErrNotSynced) {
+		t.Errorf("Simulate before InitChain: %v", err)
+	}
+	if _, err := n.exec.InitChain(gen.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	n.submit(raw)
+}
+
 func FuzzCheck(f *testing.F) {
 	n := newNode(f, &network{}, genesisOf(2, settlement.LocalParams()), exec.Config{}, false)
 	good := chain.EncodeRecords([][]byte{accountOf(0).transfer(n.exec.Domain(), addrOf(1), 1)})
@@ -413,7 +462,7 @@ func FuzzCheck(f *testing.F) {
 		if err == nil && !bytes.Equal(bundle, good) {
 			t.Errorf("Check takes %x", bundle)
 		}
-		_ = n.exec.Accept(1, [][]byte{bundle})
+		_ = n.exec.Accept(exec.Block{Height: 1, Txs: [][]byte{bundle}})
 	})
 }
 

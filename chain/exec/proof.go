@@ -7,7 +7,6 @@ import (
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
-	"github.com/tributary-network/tributary/ledger/merkle"
 	"github.com/tributary-network/tributary/ledger/stateproof"
 )
 
@@ -22,30 +21,31 @@ type TxProof struct {
 	Leaves  uint64
 	Path    []ledger.Hash // lowest first
 	Results settlement.Results
-	State   *stateproof.Statement
+	State   *stateproof.Statement // shared, not to be modified
+	Read    uint64                // leaves that were read to make this proof; 0 if they were remembered
 }
 
 // Proof returns the proof of an executed record. It fails with ErrUnknown, or
-// wraps ErrPruned.
+// wraps ErrPruned. The first proof of a block reads all its receipts, the others
+// while the block is remembered only their own.
 func (e *Executor) Proof(hash ledger.Hash) (p *TxProof, err error) {
 	defer contain("prove a receipt", &err)
-	at, ok := e.locate(hash)
-	if !ok {
-		return nil, ErrUnknown
-	}
-	b, err := e.BlockResult(at.Height)
+	at, ok, err := e.locate(hash)
 	if err != nil {
 		return nil, err
 	}
-	if int(at.Position) >= len(b.Receipts) {
-		return nil, fmt.Errorf("receipt %d of block %d: %w", at.Position, at.Height, ErrPruned)
+	if !ok {
+		return nil, ErrUnknown
 	}
-	p = &TxProof{Height: at.Height, TxIndex: at.Position, Receipt: b.Receipts[at.Position]}
-	tree, err := merkle.New(settlement.ResultLeaves(b.Receipts, b.Events))
+	p = &TxProof{Height: at.Height, TxIndex: at.Position}
+	if p.Receipt, err = e.receipt(at.Cursor); err != nil {
+		return nil, err
+	}
+	tree, read, err := e.resultsTree(at.Height)
 	if err != nil {
-		return nil, fmt.Errorf("results of block %d: %w", at.Height, err)
+		return nil, err
 	}
-	p.Leaves = tree.Size()
+	p.Leaves, p.Read = tree.Size(), read
 	if p.Path, err = tree.Path(uint64(at.Position)); err != nil {
 		return nil, fmt.Errorf("results of block %d: %w", at.Height, err)
 	}
@@ -67,7 +67,10 @@ func (e *Executor) resultsProof(height uint64) (*stateproof.Statement, error) {
 	if raw != nil {
 		return decodeStatement(height, raw)
 	}
-	s, err := e.layer.Prove(settlement.ResultsKey())
+	if s := e.headProof.Load(); s != nil && s.Height == height {
+		return s, nil
+	}
+	s, err := e.layer.Prove(settlement.ResultsKey()) // which waits for the writer of the state
 	switch {
 	case err != nil:
 		return nil, err
@@ -78,14 +81,18 @@ func (e *Executor) resultsProof(height uint64) (*stateproof.Statement, error) {
 			return decodeStatement(height, raw)
 		}
 	}
-	return nil, fmt.Errorf("proof of block %d: %w", height, ErrPruned)
+	return nil, e.pruned("proof of block %d", height)
 }
 
 // proveHead makes the index entry of the proof of the head's results, if the
 // block at the head had any. The next commit writes it: the proof exists only
-// once the state is committed.
+// once the state is committed. A committee that the head's state hands over to is
+// proved as well.
 func (e *Executor) proveHead() error {
 	e.proof = nil
+	if err := e.proveElection(e.layer.Height()); err != nil {
+		return err
+	}
 	s, err := e.layer.Prove(settlement.ResultsKey())
 	if err != nil || s.Value == nil {
 		return err
@@ -98,6 +105,7 @@ func (e *Executor) proveHead() error {
 	if err != nil {
 		return err
 	}
+	e.headProof.Store(s)
 	e.proof = &chain.Change{Key: keyOf(idxProof, nil, s.Height), Value: raw}
 	return nil
 }

@@ -14,17 +14,28 @@ const bundleOverhead = 6
 
 // Propose picks the bundles of the block at height, of at most maxBytes as
 // consensus counts them and at most Params.MaxBlockBytes and
-// Params.MaxBlockWeight: urgent ones first, by
-// deadline, until the share reserved for them is used up; then all by expected
-// fee for each byte, then by arrival. mempool is what consensus holds, oldest
-// first; what the pool does not know of it is checked and packed like the rest.
+// Params.MaxBlockWeight: urgent ones first, by deadline, until the share reserved
+// for them is used up; then all by expected fee for each byte, then by arrival.
+// mempool is what consensus holds, oldest first; what the pool does not know of it
+// is checked and packed like the rest.
 // Nothing is taken out of the pool. A bundle some of whose records were executed,
 // have expired, or count in another bundle is proposed without them, so that a
 // block has no record twice and none known to have no effect.
 //
 // Nonces may be used in any order within an account's window, and nothing beyond
 // the window passes Check, so the order of one signer's records does not matter.
+//
+// The first bundle is the seal of this node, if it is in the epoch's committee.
 func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]byte {
+	seal := e.seal(height)
+	if seal == nil {
+		return e.pick(height, maxBytes, mempool)
+	}
+	return append([][]byte{seal}, e.pick(height, maxBytes-int64(len(seal)+bundleOverhead), mempool)...)
+}
+
+// pick returns the bundles of a block but for its seal.
+func (e *Executor) pick(height uint64, maxBytes int64, mempool [][]byte) [][]byte {
 	var tick []byte
 	for _, raw := range mempool {
 		if e.pool.find(raw) != nil {
@@ -33,7 +44,7 @@ func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]
 		b, err := e.examine(bytes.Clone(raw))
 		switch {
 		case err != nil:
-			continue
+			continue // a seal, for instance
 		case b.tick == height:
 			tick = raw
 		case b.tick == 0:

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/ledger"
 )
 
 // BlockResult is a committed block and what it did.
@@ -17,19 +19,24 @@ type BlockResult struct {
 	Size     int64                // bytes of the bundles
 	Receipts []settlement.Receipt // shared, not to be modified
 	Events   []settlement.Event   // shared, not to be modified
+	Staking  []staking.Event      // likewise; what happened to validators, stake and epochs
 	Totals   settlement.Totals
+	// ResultsRoot is the root over receipts and channels that the chain closed, as
+	// the state has it; zero for a block without any.
+	ResultsRoot ledger.Hash
 }
 
 func (p *prepared) blockResult() *BlockResult {
 	return &BlockResult{
 		Height: p.block.Height, Time: p.block.Time.UnixMilli(), Clock: p.result.Clock, Size: p.size(),
-		Receipts: p.result.Receipts, Events: p.result.Events, Totals: p.result.Totals,
+		Receipts: p.result.Receipts, Events: p.result.Events, Staking: p.result.Staking, Totals: p.result.Totals,
+		ResultsRoot: p.result.ResultsRoot,
 	}
 }
 
 // items is the block's share of memory, counted in things of some 100 bytes.
 func (b *BlockResult) items() int {
-	n := 1 + len(b.Receipts) + len(b.Events)
+	n := 1 + len(b.Receipts) + len(b.Events) + len(b.Staking)
 	for i := range b.Receipts {
 		n += len(b.Receipts[i].Entries)
 	}
@@ -147,7 +154,7 @@ func (s *Subscription) catchUp() (*BlockResult, error) {
 	b, err := s.exec.BlockResult(s.next)
 	if errors.Is(err, ErrPruned) {
 		gap := &GapError{From: s.next, To: s.next}
-		if first, ok := s.exec.firstIndexed(s.next); ok {
+		if first := s.exec.KeptFrom(); first > s.next {
 			gap.To = first - 1
 		}
 		s.next = gap.To + 1

@@ -54,7 +54,8 @@ func (e *Executor) newRecord(raw []byte) *record {
 // others can see it, but for the fields that the pool owns.
 type bundle struct {
 	raw     []byte
-	tick    uint64 // the height asked for; 0 unless a tick
+	tick    uint64      // the height asked for; 0 unless a tick
+	seal    *chain.Seal // nil unless a seal
 	records []*record
 	weight  int64  // of records
 	slots   []slot // of records, filled in by summarise
@@ -82,7 +83,7 @@ func (e *Executor) decodeBundle(raw []byte) (*bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bundle{raw: raw, tick: decoded.Tick}
+	b := &bundle{raw: raw, tick: decoded.Tick, seal: decoded.Seal}
 	b.records = make([]*record, len(decoded.Records))
 	for i, r := range decoded.Records {
 		b.records[i] = e.newRecord(r)
@@ -138,7 +139,7 @@ func firstExpiry(records []*record, head uint64) uint64 {
 
 // classify sets what packing needs to know of a record, by the state in v.
 func (e *Executor) classify(v chain.View, height uint64, r *record) {
-	r.urgent, r.deadline = settlement.Urgent(v, e.params, height, &r.tx)
+	r.urgent, r.deadline = settlement.Urgent(v, height, &r.tx)
 	r.fee = settlement.Fee(e.params, &r.tx)
 }
 

@@ -7,9 +7,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Run verifies, bundles and sends what is submitted, keeps the clock running
-// towards deadlines and audits the state now and then until ctx ends; it then returns nil. The layer's own Run is
-// the business of whoever opened the layer.
+// Run verifies, bundles and sends what is submitted, executes accepted blocks
+// ahead, assembles certificates, keeps the clock running towards deadlines, audits
+// the state now and then and removes what is old from the index until ctx ends; it
+// then returns nil. The layer's own Run is the business of whoever opened the
+// layer.
 //
 // broadcast hands a bundle to consensus: nil means that consensus holds it (or
 // held it a short time ago), an error with a method Code() uint32 that Check
@@ -25,13 +27,18 @@ func (e *Executor) Run(ctx context.Context, broadcast func(bundle []byte) error)
 	}
 	defer e.begun.Store(false)
 	e.queue.setOpen(true)
+	e.ahead.setOpen(true)
 	e.running.Store(true)
 	defer e.running.Store(false)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.queue.run(ctx) })
+	group.Go(func() error { return e.ahead.run(ctx) })
 	group.Go(func() error { return e.bundler.run(ctx, broadcast) })
 	group.Go(func() error { return e.tick(ctx, broadcast) })
 	group.Go(func() error { return e.audit(ctx) })
+	group.Go(func() error { return e.pruneIndex(ctx) })
+	group.Go(func() error { return e.makeSnapshots(ctx) })
+	group.Go(func() error { return e.certify(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"math"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -11,8 +12,8 @@ import (
 // Stage is how far a record has come.
 type Stage uint8
 
-// The stages, in order. A record that was Dropped may still be executed if
-// another node holds it; what it becomes then replaces Dropped.
+// The stages, in order. Dropped and Refused are no outcomes: a record may still be
+// executed if anybody holds its bytes, and what it becomes then replaces them.
 const (
 	StageUnknown  Stage = 0
 	StageReceived Stage = 1 // being checked
@@ -20,6 +21,11 @@ const (
 	StageIncluded Stage = 3 // executed in an agreed block
 	StageFinal    Stage = 4 // that block is durable on this node
 	StageDropped  Stage = 5 // given up by this node
+	// StageRefused says that the record was in a durable block without any effect:
+	// its nonce was not used, nobody paid a fee, and the reason may pass. This node
+	// does not pursue it. It is over, and FINAL, once it cannot execute any more:
+	// when its last block is past, or another record has used its nonce.
+	StageRefused Stage = 6
 )
 
 // String returns the stage's name.
@@ -35,6 +41,8 @@ func (s Stage) String() string {
 		return "FINAL"
 	case StageDropped:
 		return "DROPPED"
+	case StageRefused:
+		return "REFUSED"
 	case StageUnknown:
 		fallthrough
 	default:
@@ -46,54 +54,88 @@ func (s Stage) String() string {
 type Status struct {
 	Hash       ledger.Hash
 	Stage      Stage
-	Height     uint64              // of the block; from INCLUDED on
-	TxIndex    uint32              // position in the block's records; from INCLUDED on
-	Receipt    *settlement.Receipt // from INCLUDED on; shared, not to be modified
+	Height     uint64              // of the block; at INCLUDED, FINAL and REFUSED
+	TxIndex    uint32              // position in the block's records; likewise
+	Receipt    *settlement.Receipt // likewise; shared, not to be modified
 	DropReason string              // of DROPPED
+	ValidUntil uint64              // of REFUSED: the last block that may execute it, 0 if there is no last one
 }
 
-// Settled reports whether the record was executed with an effect, so that
+// settled reports whether the record was executed with an effect, so that
 // sending it again cannot have one.
 func (s *Status) settled() bool {
 	return s.Stage >= StageIncluded && s.Receipt != nil && consumed(s.Receipt)
 }
 
 // Status returns what this node knows of the record named hash: in memory of
-// records pending here and in the pool, and in the index of executed ones.
-func (e *Executor) Status(hash ledger.Hash) (Status, bool) {
-	if s, ok := e.tracker.includedStatus(hash); ok {
-		return s, true
+// records pending here and in the pool, and in the index of executed ones. The
+// answer was true at one moment of the call. It fails with ErrUnknown, or because
+// the index cannot be read. It must not be called from within Read.
+func (e *Executor) Status(hash ledger.Hash) (Status, error) {
+	// What waits is asked first: by the time it does not wait any more because a
+	// block executed it, the index has it.
+	known := e.tracker.look(hash)
+	if known.isIncluded && consumed(known.included.Receipt) {
+		return known.included, nil
 	}
-	s, ok := e.indexed(hash)
-	if ok && consumed(s.Receipt) {
-		return s, true
+	waits := known.pending || e.pool.has(hash)
+	s, ok, err := e.indexed(hash)
+	switch {
+	case err != nil:
+		return Status{}, err
+	case ok && s.Stage == StageFinal:
+		return s, nil
+	case known.isIncluded && !ok && !passing(known.included.Receipt):
+		return known.included, nil
+	case waits:
+		return Status{Hash: hash, Stage: StageChecked}, nil
+	case ok:
+		return s, nil
+	case known.isDropped:
+		return Status{Hash: hash, Stage: StageDropped, DropReason: known.dropReason}, nil
 	}
-	if e.tracker.isPending(hash) || e.pool.has(hash) {
-		return Status{Hash: hash, Stage: StageChecked}, true
-	}
-	if ok {
-		return s, true
-	}
-	if reason, dropped := e.tracker.dropReason(hash); dropped {
-		return Status{Hash: hash, Stage: StageDropped, DropReason: reason}, true
-	}
-	return Status{}, false
+	return Status{}, ErrUnknown
 }
 
-// Wait returns the status of a record once it has reached stage or was dropped,
-// or its present one, without an error, when ctx ends. The errors are
-// ErrUnknown, a BusyError and ErrHalted.
+// executed is the status of a record that the index has at a place: FINAL, or
+// REFUSED if its receipt may not be the last word. FINAL is true only if the
+// place is still the record's afterwards.
+func (e *Executor) executed(at indexPlace, receipt *settlement.Receipt) Status {
+	s := Status{Hash: receipt.Hash, Stage: StageFinal, Height: at.Height, TxIndex: at.Position, Receipt: receipt}
+	if passing(receipt) && e.mayExecute(receipt, at.validUntil) {
+		s.Stage, s.ValidUntil = StageRefused, at.validUntil
+	}
+	return s
+}
+
+// mayExecute reports whether the record of a receipt that used no nonce may
+// execute in a block above the head. It does not know whether the reason for
+// which it did not has passed.
+func (e *Executor) mayExecute(r *settlement.Receipt, validUntil uint64) bool {
+	open := true // if the state cannot be read, nothing is said to be over
+	_ = e.Read(func(v chain.View, height uint64) error {
+		account, _, ok := settlement.AccountByAddress(v, r.Signer)
+		over := validUntil != 0 && validUntil <= height || ok && account.NonceUsed(r.Nonce)
+		open = !over
+		return nil
+	})
+	return open
+}
+
+// Wait returns the status of a record once it has reached stage or is DROPPED or
+// REFUSED, or its present one, without an error, when ctx ends. The errors are
+// those of Status, a BusyError and ErrHalted.
 func (e *Executor) Wait(ctx context.Context, hash ledger.Hash, stage Stage) (Status, error) {
 	for {
 		changed, leave, err := e.tracker.wait(hash)
 		if err != nil {
 			return Status{}, err
 		}
-		s, ok := e.Status(hash)
+		s, err := e.Status(hash)
 		switch {
-		case !ok:
+		case err != nil:
 			leave()
-			return Status{}, ErrUnknown
+			return Status{}, err
 		case s.Stage >= stage:
 			leave()
 			return s, nil
@@ -111,8 +153,25 @@ func (e *Executor) Wait(ctx context.Context, hash ledger.Hash, stage Stage) (Sta
 }
 
 // consumed reports whether the receipt's record used up its nonce, so that it
-// had whatever effect it will ever have. (Where transactions are free, a failed
-// one is not told from one without effect; sending it again is then refused.)
+// had whatever effect it will ever have: no transaction is free.
 func consumed(r *settlement.Receipt) bool {
 	return r.Code == chain.CodeOK || r.Fee > 0
+}
+
+// passing reports whether the receipt's record had no effect for a reason that
+// may pass, so that a later block may execute the same bytes. What is wrong with
+// the bytes, a fee above max_fee (fees never change), an expiry and a used nonce
+// do not pass.
+func passing(r *settlement.Receipt) bool {
+	if consumed(r) {
+		return false
+	}
+	switch r.Code {
+	case chain.CodeAccountNotFound, chain.CodeInsufficientBalance:
+		return true
+	case chain.CodeNonceTooHigh:
+		return r.Nonce != math.MaxUint64 // which no account can use
+	default:
+		return false
+	}
 }

@@ -266,8 +266,8 @@ func testInclusion(t *testing.T, rng *rand.Rand) {
 		block(rounds + i)
 	}
 	for i, raw := range gossip {
-		s, ok := net.nodes[0].exec.Status(chain.TxHash(raw))
-		if !ok || s.Stage != exec.StageFinal || s.Receipt.Code != chain.CodeOK {
+		s, err := net.nodes[0].exec.Status(chain.TxHash(raw))
+		if err != nil || s.Stage != exec.StageFinal || s.Receipt.Code != chain.CodeOK {
 			t.Fatalf("record %d of %d: %+v", i, len(gossip), s)
 		}
 	}

@@ -96,12 +96,17 @@ func (e *Executor) ready() error {
 		return ErrNotRunning
 	case e.cfg.Synced != nil && !e.cfg.Synced():
 		return ErrNotSynced
+	case e.layer.Empty(): // consensus has not called InitChain, so there is nothing to check against
+		return ErrNotSynced
 	}
 	return nil
 }
 
 func (e *Executor) submit(ctx context.Context, r *record) (Status, error) {
-	if s, ok := e.Status(r.tx.Hash); ok && (s.Stage == StageChecked || s.settled()) {
+	switch s, err := e.Status(r.tx.Hash); {
+	case err != nil && !errors.Is(err, ErrUnknown):
+		return Status{}, err
+	case err == nil && (s.Stage == StageChecked || s.settled()):
 		return s, nil
 	}
 	c, err := e.precheck(r)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
 )
 
 // deadlineNear reports whether the settlement clock has to run although nobody
@@ -23,8 +24,15 @@ func (e *Executor) deadlineNear(v chain.View, height uint64) bool {
 	return deadline <= sigma || deadline-sigma <= window
 }
 
-// tick asks for a block whenever the head is older than the tick interval and a
-// deadline is near, until ctx ends. All validators ask with the same bytes.
+// needsTick reports whether the chain has to go on to the block at height although
+// nobody sends transactions: a deadline is near, or something of staking waits for
+// an epoch to end.
+func (e *Executor) needsTick(v chain.View, height uint64) bool {
+	return e.deadlineNear(v, height) || staking.NeedsTick(v, e.params.Staking, height)
+}
+
+// tick asks for a block whenever the head is older than the tick interval and
+// needs one, until ctx ends. All validators ask with the same bytes.
 func (e *Executor) tick(ctx context.Context, broadcast func([]byte) error) error {
 	timer := time.NewTimer(e.cfg.TickInterval)
 	defer timer.Stop()
@@ -44,14 +52,14 @@ func (e *Executor) tick(ctx context.Context, broadcast func([]byte) error) error
 
 func (e *Executor) tickOnce(broadcast func([]byte) error) (err error) {
 	defer contain("tick", &err)
-	next, near := e.head.Load().height+1, false
+	next, needed := e.head.Load().height+1, false
 	if next == 1 {
 		return nil // the first block comes by itself
 	}
 	if err := e.layer.Read(func(v chain.View) error {
-		near = e.deadlineNear(v, next)
+		needed = e.needsTick(v, next)
 		return nil
-	}); err != nil || !near {
+	}); err != nil || !needed {
 		return err
 	}
 	e.stats.ticks.Add(1)

@@ -261,19 +261,23 @@ func (t *tracker) wait(hash ledger.Hash) (changed <-chan struct{}, leave func(),
 	return w.changed, leave, nil
 }
 
-// status returns what the tracker knows of hash, the stages that the index
-// cannot know: included ones first.
-func (t *tracker) includedStatus(hash ledger.Hash) (Status, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s, ok := t.included[hash]
-	return s, ok
+// known is what the tracker knows of a record at one moment.
+type known struct {
+	included   Status // by the block finalized and not committed; if isIncluded
+	isIncluded bool
+	pending    bool
+	dropReason string // if isDropped
+	isDropped  bool
 }
 
-func (t *tracker) dropReason(hash ledger.Hash) (string, bool) {
+// look returns what the tracker knows of hash.
+func (t *tracker) look(hash ledger.Hash) (k known) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.dropped.get(hash)
+	k.included, k.isIncluded = t.included[hash]
+	k.pending = t.pending[hash] != nil
+	k.dropReason, k.isDropped = t.dropped.get(hash)
+	return k
 }
 
 // usage returns how many records are pending, and their size in bytes.

@@ -37,7 +37,7 @@ func TestEachSignatureIsVerifiedOncePerNode(t *testing.T) {
 	apply := func(txs [][]byte) {
 		t.Helper()
 		net.apply(t, txs)
-		if err := deaf.exec.Accept(deaf.height()+1, txs); err != nil {
+		if err := deaf.exec.Accept(exec.Block{Height: deaf.height() + 1, Txs: txs}); err != nil {
 			t.Fatal(err)
 		}
 		deaf.force(txs)
@@ -179,7 +179,7 @@ func TestAForgedCopyDoesNotStandForTheRecord(t *testing.T) {
 	n.submit(good)
 	n.force([][]byte{chain.EncodeRecords([][]byte{forged})}) // a byzantine proposer's block
 	hash := hashOf(t, n.exec.Domain(), good)
-	if s, ok := n.exec.Status(hash); !ok || s.Stage != exec.StageChecked {
+	if s, err := n.exec.Status(hash); err != nil || s.Stage != exec.StageChecked {
 		t.Errorf("after the forged copy's block the record is %v, want CHECKED", s.Stage)
 	}
 	n.await()

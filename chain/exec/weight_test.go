@@ -396,7 +396,7 @@ func TestTheHeaviestBlocksFitOneBatch(t *testing.T) {
 	h.commit("a new lane each", txs)
 
 	txs, over = h.fill(1, claims(true, 0, 500))
-	if err := h.exec.Accept(h.height()+1, append(slices.Clip(txs), chain.EncodeRecords([][]byte{over}))); codeOf(t, err) != chain.CodeTooLarge {
+	if err := h.exec.Accept(exec.Block{Height: h.height() + 1, Txs: append(slices.Clip(txs), chain.EncodeRecords([][]byte{over}))}); codeOf(t, err) != chain.CodeTooLarge {
 		t.Errorf("Accept of a block that is too heavy: %v", err)
 	}
 	h.commit("closes", txs)
@@ -480,7 +480,7 @@ func TestWeightIsEnforcedEverywhere(t *testing.T) {
 	if err := n.exec.Check(together, false); codeOf(t, err) != chain.CodeTooLarge {
 		t.Errorf("Check of a bundle: %v", err)
 	}
-	if err := n.exec.Accept(n.height()+1, [][]byte{together}); codeOf(t, err) != chain.CodeTooLarge {
+	if err := n.exec.Accept(exec.Block{Height: n.height() + 1, Txs: [][]byte{together}}); codeOf(t, err) != chain.CodeTooLarge {
 		t.Errorf("Accept: %v", err)
 	}
 

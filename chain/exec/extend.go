@@ -1,0 +1,59 @@
+package exec
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// checkpoint is what the committee signs of a block that leads to root, but for the
+// round; nil without a committee, or without a hash of the block.
+func (e *Executor) checkpoint(el *electorate, p *prepared) *cert.Checkpoint {
+	if el == nil || len(p.block.Hash) != ledger.HashSize {
+		return nil
+	}
+	return &cert.Checkpoint{
+		Network: e.domain.Network, Chain: e.domain.Chain,
+		Height: p.block.Height, Epoch: el.committee.Epoch,
+		BlockHash: ledger.Hash(p.block.Hash), StateRoot: p.root, ResultsRoot: p.result.ResultsRoot,
+		CommitteeHash: el.hash,
+	}
+}
+
+// Extend returns what goes with this node's vote for b: its BLS signature of the
+// checkpoint of the state after b, which it waits for. It is nil if this node is
+// not in the committee, or has no key. An error is one of executing b; it halts
+// nothing before b is agreed on.
+//
+// What others send is not looked at before their votes count: a validator whose
+// state or software differs must show as a wrong signature, not as a silence that
+// could stop the chain. What an extension is worth is found out when a certificate
+// is assembled from it.
+func (e *Executor) Extend(b Block) (extension []byte, err error) {
+	defer contain("extend the vote", &err)
+	if e.cfg.BLS == nil || e.isHalted() {
+		return nil, nil
+	}
+	if want := e.head.Load().height + 1; b.Height != want {
+		return nil, fmt.Errorf("extend the vote for block %d, the next is %d", b.Height, want)
+	}
+	el, err := e.electorateOf(b.Height)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := el.holder(e.cfg.BLS); !ok {
+		return nil, nil
+	}
+	p, _, err := e.ahead.finish(b)
+	if err != nil {
+		return nil, err
+	}
+	if p.checkpoint == nil {
+		return nil, nil
+	}
+	checkpoint := *p.checkpoint
+	checkpoint.Round = b.Round
+	signature := e.cfg.BLS.Sign(checkpoint.Message())
+	return signature[:], nil
+}
