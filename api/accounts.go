@@ -21,7 +21,7 @@ type accounts struct {
 }
 
 // GetAccount implements AccountServiceServer.
-func (a *accounts) GetAccount(_ context.Context, req *accountv1.GetAccountRequest) (*accountv1.GetAccountResponse, error) {
+func (a *accounts) GetAccount(ctx context.Context, req *accountv1.GetAccountRequest) (*accountv1.GetAccountResponse, error) {
 	address, err := parseAccountName("name", req.GetName())
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (a *accounts) GetAccount(_ context.Context, req *accountv1.GetAccountReques
 		return nil, missing(chain.CodeAccountNotFound.String(), req.GetName(), "%s does not exist; it begins with the first money it receives", req.GetName())
 	}
 	if req.GetWithProof() {
-		st, err := a.Prover.Prove(settlement.AccountKey(row))
+		st, err := a.prove(ctx, settlement.AccountKey(row))
 		if err != nil {
 			return nil, err
 		}

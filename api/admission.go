@@ -14,8 +14,10 @@ import (
 
 	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
+	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
+	stakingv1 "github.com/tributary-network/tributary/proto/tributary/staking/v1"
 )
 
 // importance decides which calls are refused first when there are too many.
@@ -27,7 +29,7 @@ const (
 	// ordinary calls are refused at three quarters: opens, transfers, reads.
 	ordinary
 	// vital calls are refused when there is no room at all: settling and
-	// closing, by which money is saved.
+	// closing, by which money is saved. What they ask to be proved is optional.
 	vital
 )
 
@@ -48,7 +50,14 @@ func importanceOf(method string) importance {
 		channelv1.ChannelService_ListChannels_FullMethodName,
 		nodev1.NodeService_ListBlocks_FullMethodName,
 		nodev1.NodeService_ListTransactions_FullMethodName,
-		accountv1.AccountService_RequestFaucet_FullMethodName:
+		accountv1.AccountService_RequestFaucet_FullMethodName,
+		stakingv1.StakingService_ListValidators_FullMethodName,
+		stakingv1.StakingService_ListDelegations_FullMethodName,
+		stakingv1.StakingService_ListUnbondings_FullMethodName,
+		consensusv1.ConsensusService_GetCommittee_FullMethodName,
+		consensusv1.ConsensusService_GetHandover_FullMethodName,
+		consensusv1.ConsensusService_GetElection_FullMethodName,
+		consensusv1.ConsensusService_GetLightBlock_FullMethodName:
 		return optional
 	default:
 		return ordinary
@@ -64,7 +73,7 @@ type admission struct {
 
 	calls   *quota // unary
 	streams *quota // of StreamSettlements
-	watches *quota // of WatchChannels
+	watches *quota // of WatchChannels and WatchStaking
 	probes  *quota // health and reflection
 }
 
@@ -151,7 +160,8 @@ func (a *admission) quotaOf(method string) (q *quota, limit int, unary bool) {
 	switch {
 	case method == settlementv1.SettlementService_StreamSettlements_FullMethodName:
 		return a.streams, a.streams.total, false
-	case method == channelv1.ChannelService_WatchChannels_FullMethodName:
+	case method == channelv1.ChannelService_WatchChannels_FullMethodName,
+		method == stakingv1.StakingService_WatchStaking_FullMethodName:
 		return a.watches, a.watches.total, false
 	case probe(method) || strings.HasPrefix(method, "/grpc.reflection."):
 		return a.probes, a.probes.total, false
@@ -166,6 +176,10 @@ func (a *admission) quotaOf(method string) (q *quota, limit int, unary bool) {
 	}
 	return a.calls, max(limit, 1), true
 }
+
+// crowded reports whether what is optional is refused, asked by a call that has
+// begun.
+func (a *admission) crowded() bool { return a.calls.count() > max(a.calls.total/2, 1) }
 
 func (a *admission) rateLimited(wait time.Duration) *problem {
 	a.metrics.refused(ReasonRateLimited)

@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/stateproof"
 )
@@ -19,8 +22,9 @@ type Pool interface {
 	Submit(ctx context.Context, raw []byte) (exec.Status, error)
 	// Simulate returns the receipt that raw would have in the next block.
 	Simulate(ctx context.Context, raw []byte) (settlement.Receipt, error)
-	// Status returns what this node knows of a transaction.
-	Status(hash ledger.Hash) (exec.Status, bool)
+	// Status returns what this node knows of a transaction, or fails with
+	// exec.ErrUnknown.
+	Status(hash ledger.Hash) (exec.Status, error)
 	// Wait returns the status once it reaches stage, or the present one when
 	// ctx ends.
 	Wait(ctx context.Context, hash ledger.Hash, stage exec.Stage) (exec.Status, error)
@@ -38,6 +42,8 @@ type State interface {
 	Head() (height uint64, appHash []byte)
 	// Read calls f with the state at the head, which does not change meanwhile.
 	Read(f func(v chain.View, height uint64) error) error
+	// ReadHead is Read with the application hash of the state.
+	ReadHead(f func(v chain.View, height uint64, appHash ledger.Hash) error) error
 	// Subscribe returns a reader of committed blocks, from the block at height
 	// from on, or from the next one if from is 0.
 	Subscribe(from uint64) *exec.Subscription
@@ -64,6 +70,25 @@ type Index interface {
 	Proof(hash ledger.Hash) (*exec.TxProof, error)
 }
 
+// Agreement is what the validators agreed on. *exec.Executor is one. It must be
+// safe for concurrent use.
+type Agreement interface {
+	// Certificate returns the certificate of the block at height, or
+	// exec.ErrNoCertificate.
+	Certificate(height uint64) (cert.Certificate, error)
+	// LatestCertificate returns the certificate of the highest block that has one.
+	LatestCertificate() (cert.Certificate, error)
+	// Candidates returns who could be elected for the committee of an epoch, or an
+	// error wrapping exec.ErrPruned.
+	Candidates(epoch uint64) ([]committee.Candidate, error)
+	// Seals returns the seals of up to limit blocks of an epoch, ascending, from a
+	// height on, or an error wrapping exec.ErrPruned.
+	Seals(epoch, from uint64, limit int) ([]exec.BlockSeal, error)
+	// Handover proves the committee of an epoch by the one before, or fails with
+	// exec.ErrNoHandover.
+	Handover(epoch uint64) (*exec.Handover, error)
+}
+
 // Prover proves what the newest state holds. *layer.Settlement is one. It must
 // be safe for concurrent use.
 type Prover interface {
@@ -83,7 +108,17 @@ type Node interface {
 	// Header returns the header of the block at height; ok is false if this
 	// node does not have it.
 	Header(height uint64) (h Header, ok bool)
+	// LightBlock returns what a light client of consensus wants of the block at
+	// height; ok is false if this node does not have it, and then from is the lowest
+	// height of which it has that, 0 if that is not known.
+	LightBlock(height uint64) (b LightBlock, from uint64, ok bool)
+	// AddEvidence takes the proof of a fault in consensus's encoding. The error is
+	// ErrBadEvidence if it proves nothing.
+	AddEvidence(evidence []byte) error
 }
+
+// ErrBadEvidence means bytes that prove no fault of a validator.
+var ErrBadEvidence = errors.New("not evidence of a fault")
 
 // NodeInfo is who a node is.
 type NodeInfo struct {
@@ -100,6 +135,18 @@ type ChainInfo struct {
 	HaltReason string // one line for operators; empty unless halted
 	Validator  bool   // this node votes
 	Peers      int
+	Sync       *SyncProgress // nil if the node has caught up
+}
+
+// SyncProgress is how far a node that catches up is.
+type SyncProgress struct {
+	Snapshot            bool   // it restores a snapshot, or looks for one; otherwise it fetches blocks
+	Height, Target      uint64 // Target is 0 if it is not known
+	Chunks, TotalChunks uint32 // of the snapshot
+	BlocksPerSecond     float64
+	TimeLeft            time.Duration // 0 if it cannot be told
+	Idle                time.Duration
+	Stalled             bool
 }
 
 // Header is what the validators signed, as far as clients need it.
@@ -114,4 +161,11 @@ type Header struct {
 	// encoding; nil if the node does not hand them out.
 	Signed []byte
 	Commit []byte
+}
+
+// LightBlock is a header with the votes for it and the validators, in CometBFT's
+// protobuf encoding (types.SignedHeader, types.ValidatorSet).
+type LightBlock struct {
+	SignedHeader []byte
+	ValidatorSet []byte
 }

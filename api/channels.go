@@ -164,13 +164,13 @@ func (c *channels) CooperativeClose(ctx context.Context, req *channelv1.Cooperat
 }
 
 // GetChannel implements ChannelServiceServer.
-func (c *channels) GetChannel(_ context.Context, req *channelv1.GetChannelRequest) (*channelv1.GetChannelResponse, error) {
+func (c *channels) GetChannel(ctx context.Context, req *channelv1.GetChannelRequest) (*channelv1.GetChannelResponse, error) {
 	ref, err := c.channelRef("name", req.GetName())
 	if err != nil {
 		return nil, err
 	}
 	if req.GetWithProof() {
-		return c.proveChannel(ref, req.GetName())
+		return c.proveChannel(ctx, ref, req.GetName())
 	}
 	resp := &channelv1.GetChannelResponse{}
 	err = c.State.Read(func(v chain.View, height uint64) error {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/ledger"
 )
@@ -16,9 +17,10 @@ import (
 type update struct {
 	seq     uint64 // client_seq
 	hash    ledger.Hash
-	at      int64    // Unix seconds
-	refusal *refusal // of an item that was refused
-	reason  string   // of DROPPED
+	at      int64      // Unix seconds
+	refusal *refusal   // of an item that was refused
+	reason  string     // of DROPPED
+	code    chain.Code // of REFUSED
 	stage   exec.Stage
 }
 

@@ -59,9 +59,13 @@ func (c *clients) lookUp(hash ledger.Hash) {
 	if !waits {
 		return
 	}
-	s, ok := c.cfg.Pool.Status(hash)
-	if !ok {
+	s, err := c.cfg.Pool.Status(hash)
+	switch {
+	case errors.Is(err, exec.ErrUnknown):
 		s = exec.Status{Hash: hash, Stage: exec.StageDropped, DropReason: "forgotten by this node"}
+	case err != nil: // the sweep looks again
+		c.cfg.Log.LogAttrs(context.Background(), slog.LevelError, "transaction not looked up", slog.Any("err", err))
+		return
 	}
 	if s.Stage < exec.StageFinal {
 		return

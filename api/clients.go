@@ -320,7 +320,11 @@ func (c *clients) noteLocked(cl *client, seq uint64, s *exec.Status) (closed boo
 		}
 	}
 	cl.items[seq] = it
-	c.append(cl, update{seq: seq, hash: it.hash, stage: s.Stage, reason: s.DropReason})
+	u := update{seq: seq, hash: it.hash, stage: s.Stage, reason: s.DropReason}
+	if s.Stage == exec.StageRefused {
+		u.code = s.Receipt.Code
+	}
+	c.append(cl, u)
 	return closed
 }
 

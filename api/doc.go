@@ -1,13 +1,13 @@
-// Package api serves the main chain over gRPC: the settlement, channel, account
-// and node services of proto/tributary, grpc.health.v1 and, on local networks,
-// reflection.
+// Package api serves the main chain over gRPC: the settlement, channel, account,
+// staking, consensus and node services of proto/tributary, grpc.health.v1 and, on
+// local networks, reflection.
 //
 // A request is checked at the edge before anything else; what is wrong names
 // the field, the problem and the remedy. Every error carries an ErrorInfo whose
 // reason is one of this package's constants or the name of a code of package
 // chain, so programs go by the reason and people read the message. Internal
 // texts go to the log only. (Two errors come from gRPC itself, without one: a
-// message above the size limit is RESOURCE_EXHAUSTED, one that is no protobuf of
+// message above MaxRequestBytes is RESOURCE_EXHAUSTED, one that is no protobuf of
 // its type, or has far more parts than any request, INTERNAL.)
 //
 // A submission may come as fields or as signed bytes. Fields are encoded in the

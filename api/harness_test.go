@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -40,7 +42,7 @@ const (
 	zone    = 1
 	fortune = 1_000_000 * ledger.DropsPerCoin
 	richMen = 4 // accounts with a fortune
-	soon    = 20 * time.Second
+	soon    = 2 * time.Minute
 )
 
 // keyOf returns the i-th test key.
@@ -79,8 +81,9 @@ type world struct {
 
 	mu      sync.Mutex
 	mempool [][]byte
-	manual  bool          // blocks are made by step only
-	arrived chan struct{} // capacity 1
+	manual  bool              // blocks are made by step only
+	vote    func(*exec.Block) // nil: nobody votes, and there is no staking
+	arrived chan struct{}     // capacity 1
 }
 
 // fakeNode is the node around the chain.
@@ -115,6 +118,24 @@ func (n *fakeNode) Header(height uint64) (api.Header, bool) {
 	return h, ok
 }
 
+func (*fakeNode) AddEvidence(evidence []byte) error {
+	if string(evidence) != "proof" {
+		return fmt.Errorf("%w: %d bytes", api.ErrBadEvidence, len(evidence))
+	}
+	return nil
+}
+
+func (n *fakeNode) LightBlock(height uint64) (api.LightBlock, uint64, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	h, ok := n.headers[height]
+	from := uint64(math.MaxUint64)
+	for lowest := range n.headers {
+		from = min(from, lowest)
+	}
+	return api.LightBlock{SignedHeader: h.Hash, ValidatorSet: []byte{byte(height)}}, from, ok
+}
+
 func testParams() settlement.Params { return settlement.LocalParams() }
 
 // newWorld starts a server; change may alter its configuration. Blocks are made
@@ -122,16 +143,33 @@ func testParams() settlement.Params { return settlement.LocalParams() }
 func newWorld(tb testing.TB, change ...func(*api.Config)) *world {
 	tb.Helper()
 	w := newChain(tb)
+	w.open(change...)
+	return w
+}
+
+// open starts the server and connects to it.
+func (w *world) open(change ...func(*api.Config)) {
+	w.t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	w.dial = func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
 	w.serve(listener, change...)
 	w.conn = w.connect()
-	return w
 }
 
-// newChain starts the chain only.
-func newChain(tb testing.TB) *world {
+// newChain starts the chain only; change may alter its configuration.
+func newChain(tb testing.TB, change ...func(*exec.Config)) *world {
 	tb.Helper()
+	return newChainOf(tb, func(_ *world, cfg *exec.Config) {
+		for _, f := range change {
+			f(cfg)
+		}
+	})
+}
+
+// newChainOf is newChain; setup may alter the genesis as well.
+func newChainOf(tb testing.TB, setup func(*world, *exec.Config)) *world {
+	tb.Helper()
+	cfg := exec.Config{RecentBlocks: 2}
 	w := &world{
 		t: tb, store: memkv.New(), node: &fakeNode{headers: make(map[uint64]api.Header), ready: true},
 		payer: accountOf(0), payee: accountOf(1), other: accountOf(2),
@@ -141,12 +179,13 @@ func newChain(tb testing.TB) *world {
 	for i := range richMen {
 		w.gen.Accounts = append(w.gen.Accounts, settlement.GenesisAccount{Address: keyOf(i).Address(zone), Balance: fortune})
 	}
+	setup(w, &cfg)
 	l, err := layer.New(w.store, layer.Options{State: statetree.Options{Tables: settlement.Tables()}})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	if w.exec, err = exec.Open(exec.Config{RecentBlocks: 2}, l, w.gen, log); err != nil {
+	if w.exec, err = exec.Open(cfg, l, w.gen, log); err != nil {
 		tb.Fatal(err)
 	}
 	if _, err := w.exec.InitChain(w.gen.Encode()); err != nil {
@@ -155,7 +194,7 @@ func newChain(tb testing.TB) *world {
 	w.domain = w.exec.Domain()
 	w.cfg = api.Config{
 		Network: api.Network{Name: "test", Domain: w.domain, Params: w.exec.Params(), Local: true},
-		Pool:    w.exec, State: w.exec, Index: w.exec, Prover: l, Node: w.node,
+		Pool:    w.exec, State: w.exec, Index: w.exec, Prover: l, Agreement: w.exec, Node: w.node,
 		Limits:         api.Limits{SharePercent: 100}, // the test is the only client
 		HealthInterval: 10 * time.Millisecond, Heartbeat: time.Hour,
 		Now: time.Now, Log: log,
@@ -267,7 +306,11 @@ func (w *world) apply(txs [][]byte) {
 	w.node.mu.Lock()
 	w.node.headers[height+1] = api.Header{Height: height + 1, Time: at, Hash: make([]byte, 32), AppHash: bytes.Clone(appHash)}
 	w.node.mu.Unlock()
-	if _, err := w.exec.Finalize(exec.Block{Height: height + 1, Time: at, Txs: txs}); err != nil {
+	b := exec.Block{Height: height + 1, Time: at, Txs: txs}
+	if w.vote != nil {
+		w.vote(&b)
+	}
+	if _, err := w.exec.Finalize(b); err != nil {
 		w.t.Errorf("Finalize(%d): %v", height+1, err)
 		return
 	}

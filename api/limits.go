@@ -3,12 +3,29 @@ package api
 import (
 	"cmp"
 	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+)
+
+const (
+	// MaxRequestBytes is the size of the largest message that the server takes: as
+	// much as the largest legal request may need, a batch of chain.MaxTxSize that
+	// comes as fields. A message that is announced and never comes wholly may hold
+	// as much, so it is no setting.
+	MaxRequestBytes = chain.MaxTxSize + channel.MaxEntries*entrySlack + requestSlack
+	// entrySlack is the most that an entry takes more as fields than in the binary
+	// encoding: a hash lane, whose twelve fields have tags and lengths, and numbers
+	// that may be longer.
+	entrySlack = 28
+	// requestSlack is room for the same of the rest of a request, and for what is
+	// in no transaction: the request id, how to wait, the item's number.
+	requestSlack = 1 << 10
 )
 
 // Limits bound what clients can make the server do. The zero value of a field
 // means its default; the defaults suit a node on the open network.
 type Limits struct {
-	MaxRecvBytes   int    // of one message; default 4 MiB, four times the largest batch
 	MaxSendBytes   int    // of one message; default 8 MiB
 	MaxHeaderBytes uint32 // of a call's headers; default 16 KiB
 	StreamsPerConn uint32 // calls under way on one connection; default 128
@@ -72,7 +89,6 @@ type Limits struct {
 
 // withDefaults fills in the defaults.
 func (l Limits) withDefaults() Limits {
-	l.MaxRecvBytes = cmp.Or(l.MaxRecvBytes, 4<<20)
 	l.MaxSendBytes = cmp.Or(l.MaxSendBytes, 8<<20)
 	l.MaxHeaderBytes = cmp.Or(l.MaxHeaderBytes, 16<<10)
 	l.StreamsPerConn = cmp.Or(l.StreamsPerConn, 128)

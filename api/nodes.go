@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
 )
@@ -34,11 +37,14 @@ func (n *nodes) GetStatus(context.Context, *nodev1.GetStatusRequest) (*nodev1.Ge
 		CatchingUp: run.CatchingUp, Halted: run.Halted, HaltReason: run.HaltReason,
 		Validator: run.Validator, Peers: uint32(run.Peers),
 	}
+	if run.Sync != nil {
+		status.Sync = renderSync(run.Sync)
+	}
 	status.Ready, status.NotReadyReason = n.Node.Ready()
 	stats := n.Pool.Stats()
 	status.PendingTxs, status.PendingBytes = uint64(stats.PendingRecords), uint64(stats.PendingBytes)
-	err := n.State.Read(func(v chain.View, height uint64) error {
-		status.Height = height
+	err := n.State.ReadHead(func(v chain.View, height uint64, appHash ledger.Hash) error {
+		status.Height, status.AppHash = height, appHash[:]
 		if height == 0 {
 			return nil
 		}
@@ -50,7 +56,6 @@ func (n *nodes) GetStatus(context.Context, *nodev1.GetStatusRequest) (*nodev1.Ge
 	if err != nil {
 		return nil, err
 	}
-	_, status.AppHash = n.State.Head()
 	if h, ok := n.Node.Header(status.GetHeight()); ok {
 		status.BlockTime = renderStamp(h.Time)
 	}
@@ -58,6 +63,20 @@ func (n *nodes) GetStatus(context.Context, *nodev1.GetStatusRequest) (*nodev1.Ge
 		Version: info.Version, Moniker: info.Moniker, NodeId: info.ID, StartTime: renderStamp(info.Started),
 		Chains: []*nodev1.ChainStatus{status},
 	}, nil
+}
+
+func renderSync(s *SyncProgress) *nodev1.SyncProgress {
+	out := &nodev1.SyncProgress{
+		Phase: nodev1.SyncPhase_SYNC_PHASE_BLOCKS, Height: s.Height, Target: s.Target, Chunks: s.Chunks, TotalChunks: s.TotalChunks,
+		BlocksPerSecond: s.BlocksPerSecond, Idle: durationpb.New(s.Idle), Stalled: s.Stalled,
+	}
+	if s.Snapshot {
+		out.Phase = nodev1.SyncPhase_SYNC_PHASE_SNAPSHOT
+	}
+	if s.TimeLeft > 0 {
+		out.TimeLeft = durationpb.New(s.TimeLeft)
+	}
+	return out
 }
 
 // GetNetwork implements NodeServiceServer.
@@ -101,6 +120,7 @@ func (n *nodes) block(r *exec.BlockResult) *nodev1.Block {
 		Name: BlockName(r.Height), SettlementClock: r.Clock,
 		Header:       &chainv1.Header{Height: r.Height, Time: renderTime(r.Time)},
 		Transactions: uint32(len(r.Receipts)), Size: uint64(r.Size), Totals: renderTotals(&r.Totals),
+		ResultsRoot: optionalHash(r.ResultsRoot),
 	}
 	for i := range r.Events {
 		if r.Events[i].Kind == settlement.EventFinalised {
@@ -114,7 +134,9 @@ func (n *nodes) block(r *exec.BlockResult) *nodev1.Block {
 }
 
 // blockTokens is what it costs to read a block from the index.
-func blockTokens(r *exec.BlockResult) int { return 1 + rowTokens(len(r.Receipts)+len(r.Events)) }
+func blockTokens(r *exec.BlockResult) int {
+	return 1 + rowTokens(len(r.Receipts)+len(r.Events)+len(r.Staking))
+}
 
 // ListBlocks implements NodeServiceServer.
 func (n *nodes) ListBlocks(ctx context.Context, req *nodev1.ListBlocksRequest) (*nodev1.ListBlocksResponse, error) {
@@ -157,9 +179,9 @@ func (n *nodes) GetTransaction(_ context.Context, req *nodev1.GetTransactionRequ
 	if err != nil {
 		return nil, err
 	}
-	status, ok := n.Pool.Status(hash)
-	if !ok {
-		return nil, missing(ReasonTransactionNotFound, req.GetName(), "this node does not know %s; if it was submitted lately, submit it again", req.GetName())
+	status, err := n.look(hash, req.GetName())
+	if err != nil {
+		return nil, err
 	}
 	return &nodev1.GetTransactionResponse{Transaction: n.transaction(&status, nil)}, nil
 }

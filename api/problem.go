@@ -36,6 +36,14 @@ const (
 	ReasonProofUnavailable = "PROOF_UNAVAILABLE"
 	// ReasonPruned: this node no longer has it; an archive node may.
 	ReasonPruned = "PRUNED"
+	// ReasonNoCertificate: this node has no certificate of the block.
+	ReasonNoCertificate = "NO_CERTIFICATE"
+	// ReasonNoHandover: this node cannot prove the committee by the one before.
+	ReasonNoHandover = "NO_HANDOVER"
+	// ReasonBadEvidence: it proves no fault, or one that is too old to be punished.
+	ReasonBadEvidence = "BAD_EVIDENCE"
+	// ReasonCommitteeNotFound: the committee is not elected yet.
+	ReasonCommitteeNotFound = "COMMITTEE_NOT_FOUND"
 	// ReasonFaucetDisabled: this network has no faucet.
 	ReasonFaucetDisabled = "FAUCET_DISABLED"
 	// ReasonFaucetLimit: more was asked of the faucet than it gives.

@@ -26,6 +26,47 @@ func unproved(name, format string, args ...any) *problem {
 	}
 }
 
+const (
+	// proofTokens is what a proof of the state costs beyond its call: the pages of
+	// a row and the path to the root are read from the store.
+	proofTokens = 4 * callCost
+	// proofsAtOnce is how many proofs of the state may be under way: the chain's
+	// writer waits for them.
+	proofsAtOnce = 4
+	// maxProofReads is how often a state is proved that moves on meanwhile.
+	maxProofReads = 8
+)
+
+// prove returns what the newest state holds under key, with its proof. At half
+// load it is refused, whatever call asks for it.
+func (b *backend) prove(ctx context.Context, key []byte) (*stateproof.Statement, error) {
+	if b.calls.crowded() {
+		return nil, b.calls.refuse(b.calls.calls)
+	}
+	b.rates.charge(callerIP(ctx), proofTokens)
+	select {
+	case b.proving <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-b.proving }()
+	return b.Prover.Prove(key)
+}
+
+// proveNow is prove with the settlement clock of the state that is proved.
+func (b *backend) proveNow(ctx context.Context, key []byte) (st *stateproof.Statement, clock uint64, err error) {
+	for range maxProofReads {
+		if st, err = b.prove(ctx, key); err != nil {
+			return nil, 0, err
+		}
+		height, clock, err := b.now()
+		if err != nil || height == st.Height {
+			return st, clock, err
+		}
+	}
+	return nil, 0, b.calls.refuse(b.calls.calls)
+}
+
 // renderProof returns a statement about the state with the header that carries
 // its root.
 func (b *backend) renderProof(st *stateproof.Statement) (*chainv1.StateProof, error) {
@@ -33,10 +74,7 @@ func (b *backend) renderProof(st *stateproof.Statement) (*chainv1.StateProof, er
 	if err != nil {
 		return nil, err
 	}
-	out := &chainv1.StateProof{
-		Key: st.Key, Value: st.Value, Absent: st.Value == nil, Proof: proof,
-		Height: st.Height, AppHash: st.Root[:],
-	}
+	out := renderStatement(st, proof)
 	// The next header carries the root. While there is none, the block's own
 	// does if the block changed nothing, as the last one of an idle chain.
 	for _, height := range []uint64{st.Height + 1, st.Height} {
@@ -48,9 +86,17 @@ func (b *backend) renderProof(st *stateproof.Statement) (*chainv1.StateProof, er
 	return out, nil
 }
 
+// renderStatement returns a statement about the state with its encoded proof.
+func renderStatement(st *stateproof.Statement, proof []byte) *chainv1.StateProof {
+	return &chainv1.StateProof{
+		Key: st.Key, Value: st.Value, Absent: st.Value == nil, Proof: proof,
+		Height: st.Height, AppHash: st.Root[:],
+	}
+}
+
 // proveChannel returns a channel as its proved row has it.
-func (c *channels) proveChannel(ref channel.Ref, name string) (*channelv1.GetChannelResponse, error) {
-	st, err := c.Prover.Prove(settlement.ChannelKey(ref.Index))
+func (c *channels) proveChannel(ctx context.Context, ref channel.Ref, name string) (*channelv1.GetChannelResponse, error) {
+	st, clock, err := c.proveNow(ctx, settlement.ChannelKey(ref.Index))
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +108,6 @@ func (c *channels) proveChannel(ref channel.Ref, name string) (*channelv1.GetCha
 		return nil, err
 	}
 	proof, err := c.renderProof(st)
-	if err != nil {
-		return nil, err
-	}
-	_, clock, err := c.now()
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +129,7 @@ func (s *settlements) proveReceipt(ctx context.Context, name string, hash ledger
 	if err != nil {
 		return nil, err
 	}
-	s.rates.charge(callerIP(ctx), rowTokens(int(proof.Leaves)))
+	s.rates.charge(callerIP(ctx), rowTokens(int(proof.Read)+len(proof.Receipt.Entries)))
 	state, err := s.renderProof(proof.State)
 	if err != nil {
 		return nil, err

@@ -57,7 +57,8 @@ func renderStamp(t time.Time) *timestamppb.Timestamp {
 // is then not in the status stays empty. blockTime is in Unix milliseconds.
 func renderTransaction(s *exec.Status, tx *chain.Tx, blockTime int64) *chainv1.Transaction {
 	out := &chainv1.Transaction{
-		Name: TransactionName(s.Hash), Hash: s.Hash[:], Stage: renderStage(s.Stage), DropReason: s.DropReason,
+		Name: TransactionName(s.Hash), Hash: s.Hash[:], Stage: renderStage(s.Stage),
+		DropReason: s.DropReason, ValidUntil: s.ValidUntil,
 	}
 	if tx != nil {
 		out.Kind, out.Signer, out.Nonce = chainv1.Kind(tx.Kind), tx.Signer.String(), tx.Nonce
@@ -181,6 +182,7 @@ func renderTotals(t *settlement.Totals) *chainv1.Totals {
 	return &chainv1.Totals{
 		Accounts: uint64(t.Accounts), Escrow: uint64(t.Escrow), Rent: uint64(t.Rent),
 		Burned: uint64(t.Burned), Fees: uint64(t.Fees),
+		Staked: uint64(t.Staked), Rewards: uint64(t.Rewards), Minted: uint64(t.Minted),
 	}
 }
 
@@ -202,5 +204,6 @@ func renderParams(p *settlement.Params) *nodev1.Params {
 		MaxTxBytes: chain.MaxTxSize, NonceWindow: chain.NonceWindow,
 		MaxPayments: settlement.MaxPayments,
 		PaymentFee:  uint64(p.PaymentFee), BlockIntervalMs: p.BlockInterval,
+		Staking: renderStakingParams(&p.Staking),
 	}
 }

@@ -61,6 +61,73 @@ func ruleStatus(c chain.Code) (code codes.Code, fieldPath string) {
 		chain.CodeStale, chain.CodeUnderfunded, chain.CodePartial,
 		chain.CodeExpiryOutOfRange, chain.CodeBatchAborted, chain.CodeFinalOutOfRange:
 		return codes.FailedPrecondition, ""
+	default:
+		return stakingStatus(c)
+	}
+}
+
+// stakingStatus is the part of ruleStatus for the codes of staking.
+func stakingStatus(c chain.Code) (code codes.Code, fieldPath string) {
+	switch c {
+	case chain.CodeBadProof:
+		return codes.InvalidArgument, "bls_proof"
+	case chain.CodeCommissionTooHigh:
+		return codes.InvalidArgument, "commission_bps"
+	case chain.CodeDelegationTooSmall:
+		return codes.InvalidArgument, "amount"
+	case chain.CodeSameValidator:
+		return codes.InvalidArgument, "to_validator"
+	case chain.CodeValidatorNotFound, chain.CodeDelegationNotFound:
+		return codes.NotFound, ""
+	case chain.CodeNotOperator:
+		return codes.PermissionDenied, ""
+	case chain.CodeKeyUsed, chain.CodeOperatorUsed:
+		return codes.AlreadyExists, ""
+	case chain.CodeValidatorJailed, chain.CodeTombstoned, chain.CodeSelfStakeTooSmall,
+		chain.CodeCommissionJump, chain.CodeMoreThanDelegated, chain.CodeRedelegating,
+		chain.CodeTooManyEntries, chain.CodeNotJailed, chain.CodeJailNotOver,
+		chain.CodeNothingToClaim, chain.CodeValidatorWorthless,
+		chain.CodeEvidenceExpired, chain.CodeEvidenceOfNoMember, chain.CodeEvidenceKnown, chain.CodeEvidenceFromNowhere:
+		return codes.FailedPrecondition, ""
+	default:
+		return linkStatus(c)
+	}
+}
+
+// linkStatus is the part of ruleStatus for the codes of links and anchors.
+func linkStatus(c chain.Code) (code codes.Code, fieldPath string) {
+	switch c {
+	case chain.CodeBadRange, chain.CodeNeverSent, chain.CodeBadCertificate, chain.CodeNoConflict:
+		return codes.InvalidArgument, ""
+	case chain.CodeLinkNotFound, chain.CodeUnknownShard:
+		return codes.NotFound, ""
+	case chain.CodeLinkFull, chain.CodeLinkBytes, chain.CodeForeignPlace, chain.CodeLinkGap, chain.CodeLinkRepeat,
+		chain.CodeNotAnchored, chain.CodeReturnsFull, chain.CodeNothingNew, chain.CodeMessageExpired, chain.CodeNotDue,
+		chain.CodeAnchorGap, chain.CodeAnchorStale, chain.CodeAnchorEpoch, chain.CodeUnknownCommittee,
+		chain.CodeAnchorConflict, chain.CodeShardEnded:
+		return codes.FailedPrecondition, ""
+	default:
+		return serviceStatus(c)
+	}
+}
+
+// serviceStatus is the part of ruleStatus for the codes of service chains.
+func serviceStatus(c chain.Code) (code codes.Code, fieldPath string) {
+	switch c {
+	case chain.CodeWrongService:
+		return codes.InvalidArgument, "service_id"
+	case chain.CodeUnitsFell, chain.CodeAdvanceTooSmall:
+		return codes.InvalidArgument, "voucher"
+	case chain.CodeChannelUnknown:
+		return codes.NotFound, ""
+	case chain.CodeWrongSource:
+		return codes.PermissionDenied, ""
+	case chain.CodeServiceUsed:
+		return codes.AlreadyExists, ""
+	case chain.CodeNotOwner:
+		return codes.PermissionDenied, ""
+	case chain.CodeWrongShard, chain.CodeAboveDeposit, chain.CodeTooManyServices, chain.CodeReshardRefused:
+		return codes.FailedPrecondition, ""
 	default: // CodeOK is no refusal, and other numbers are none of the protocol's
 		return codes.Internal, ""
 	}
@@ -129,10 +196,7 @@ func problemOf(err error) (p *problem, known bool) {
 	case errors.Is(err, exec.ErrNotRunning):
 		return unavailable(ReasonShuttingDown, retrySoon, "the chain is not running on this node; ask another one, or later"), true
 	case errors.Is(err, exec.ErrPruned):
-		return &problem{
-			code: codes.DataLoss, reason: ReasonPruned,
-			message: "this node no longer has this; ask one that keeps everything",
-		}, true
+		return prunedProblem(err), true
 	case errors.Is(err, context.DeadlineExceeded):
 		return &problem{code: codes.DeadlineExceeded, reason: ReasonDeadline, message: "the deadline passed before there was an answer; the same request may be sent again"}, true
 	case errors.Is(err, context.Canceled):
@@ -146,7 +210,7 @@ func problemOf(err error) (p *problem, known bool) {
 func transportProblem(err error) (*problem, bool) {
 	switch status.Code(err) {
 	case codes.ResourceExhausted:
-		return exhausted(chain.CodeTooLarge.String(), 0, "the message exceeds the server's limit; send less at once"), true
+		return exhausted(chain.CodeTooLarge.String(), 0, "the message exceeds the server's limit, which is %d bytes for a request; send less at once", MaxRequestBytes), true
 	case codes.DeadlineExceeded:
 		return problemOf(context.DeadlineExceeded)
 	case codes.Canceled, codes.Unavailable:
@@ -155,6 +219,31 @@ func transportProblem(err error) (*problem, bool) {
 		return internalProblem(), false
 	}
 }
+
+// prunedProblem says that this node no longer has something, and what it still has.
+func prunedProblem(err error) *problem {
+	p := &problem{
+		code: codes.DataLoss, reason: ReasonPruned,
+		message: "this node no longer has this; ask one that keeps everything",
+	}
+	if pruned, ok := errors.AsType[*exec.PrunedError](err); ok {
+		p.message = fmt.Sprintf("this node does not have %s: kept from %s %d on; ask a node that keeps everything",
+			pruned.What, pruned.Unit(), pruned.KeptFrom)
+		key := keptFrom
+		if pruned.Epochs {
+			key = keptFromEpoch
+		}
+		p.setNumber(key, pruned.KeptFrom)
+	}
+	return p
+}
+
+// Metadata of PRUNED errors: the first height, or epoch, of which this node has what
+// was asked for.
+const (
+	keptFrom      = "kept_from"
+	keptFromEpoch = "kept_from_epoch"
+)
 
 func busyProblem(b *exec.BusyError) *problem {
 	retry := max(b.RetryAfter, time.Millisecond)

@@ -25,8 +25,10 @@ import (
 	"github.com/tributary-network/tributary/chain/settlement"
 	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
+	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
+	stakingv1 "github.com/tributary-network/tributary/proto/tributary/staking/v1"
 )
 
 const (
@@ -44,15 +46,17 @@ type Network struct {
 	Local bool
 }
 
-// Config is what a server is made of. Pool, State, Index, Prover, Node, Now and
-// Log must be set; the zero value of the others means what their comment says.
+// Config is what a server is made of. Pool, State, Index, Prover, Agreement, Node,
+// Now and Log must be set; the zero value of the others means what their comment says.
 type Config struct {
 	Network Network
 	Pool    Pool
 	State   State
 	Index   Index
 	Prover  Prover
-	Node    Node
+	// Agreement has certificates and committees.
+	Agreement Agreement
+	Node      Node
 
 	// Faucet gives play money away; nil means that there is no faucet.
 	Faucet *Faucet
@@ -95,8 +99,8 @@ type Server struct {
 
 // New returns a server for c.
 func New(c Config) (*Server, error) {
-	if c.Pool == nil || c.State == nil || c.Index == nil || c.Prover == nil || c.Node == nil || c.Now == nil || c.Log == nil {
-		return nil, errors.New("make the API server: Pool, State, Index, Prover, Node, Now and Log must be set")
+	if c.Pool == nil || c.State == nil || c.Index == nil || c.Prover == nil || c.Agreement == nil || c.Node == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("make the API server: Pool, State, Index, Prover, Agreement, Node, Now and Log must be set")
 	}
 	c.Limits = c.Limits.withDefaults()
 	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
@@ -121,15 +125,20 @@ func (s *Server) register() {
 	b := &backend{
 		Config:  s.cfg,
 		metrics: s.metrics, clients: s.clients, stopping: s.stopping,
-		rates: s.admission.rates,
-		pages: newPager(s.cfg.Network.Domain.Network),
-		ids:   newRequestIDs(s.cfg.Limits.RequestIDs, s.requestIDShare, s.cfg.Now),
+		calls: s.admission, rates: s.admission.rates,
+		proving: make(chan struct{}, proofsAtOnce),
+		pages:   newPager(s.cfg.Network.Domain.Network),
+		ids:     newRequestIDs(s.cfg.Limits.RequestIDs, s.requestIDShare, s.cfg.Now),
 	}
 	descs := []grpc.ServiceDesc{
 		settlementv1.SettlementService_ServiceDesc, channelv1.ChannelService_ServiceDesc,
 		accountv1.AccountService_ServiceDesc, nodev1.NodeService_ServiceDesc,
+		stakingv1.StakingService_ServiceDesc, consensusv1.ConsensusService_ServiceDesc,
 	}
-	impls := []any{&settlements{backend: b}, &channels{backend: b}, &accounts{backend: b}, &nodes{backend: b}}
+	impls := []any{
+		&settlements{backend: b}, &channels{backend: b}, &accounts{backend: b}, &nodes{backend: b},
+		&stakes{backend: b}, &agreements{backend: b},
+	}
 	out := &outcome{log: s.cfg.Log, metrics: s.metrics, now: s.cfg.Now, methods: make(map[string]bool)}
 	s.grpc = grpc.NewServer(s.options(out)...)
 	names := make([]string, len(descs))
@@ -167,7 +176,7 @@ func (s *Server) options(out *outcome) []grpc.ServerOption {
 	l := s.cfg.Limits
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(boundedCodec{encoding.GetCodecV2("proto")}),
-		grpc.MaxRecvMsgSize(l.MaxRecvBytes),
+		grpc.MaxRecvMsgSize(MaxRequestBytes),
 		grpc.MaxSendMsgSize(l.MaxSendBytes),
 		grpc.MaxHeaderListSize(l.MaxHeaderBytes),
 		grpc.MaxConcurrentStreams(l.StreamsPerConn),

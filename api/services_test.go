@@ -268,6 +268,10 @@ func TestProofs(t *testing.T) {
 	if err != nil || results.Height != proof.GetHeight() || !bytes.Equal(results.Root[:], proof.GetResultsRoot()) {
 		t.Errorf("results %+v, %v", results, err)
 	}
+	w.wantResults(proof.GetHeight(), proof.GetResultsRoot())
+	w.wantResults(1, nil)
+	w.steps(3) // so that the index answers
+	w.wantResults(proof.GetHeight(), proof.GetResultsRoot())
 	verifyState(t, &schema, proof.GetState())
 	if proof.GetState().GetHeader().GetHeight() != proof.GetHeight()+1 {
 		t.Errorf("the header is that of block %d, want %d", proof.GetState().GetHeader().GetHeight(), proof.GetHeight()+1)
@@ -293,6 +297,15 @@ func TestProofs(t *testing.T) {
 	}
 	_, err = w.settlements().GetSettlementProof(w.ctx(), &settlementv1.GetSettlementProofRequest{Name: api.SettlementName(ledger.Hash{1})})
 	wantProblem(t, err, codes.NotFound, api.ReasonTransactionNotFound)
+}
+
+// wantResults wants a block with that results root.
+func (w *world) wantResults(height uint64, root []byte) {
+	w.t.Helper()
+	b, err := w.nodes().GetBlock(w.ctx(), &nodev1.GetBlockRequest{Name: api.BlockName(height)})
+	if err != nil || !bytes.Equal(b.GetBlock().GetResultsRoot(), root) {
+		w.t.Errorf("block %d: results root %x, %v, want %x", height, b.GetBlock().GetResultsRoot(), err, root)
+	}
 }
 
 // verifyState checks a proof against its header's application hash.

@@ -101,9 +101,9 @@ func (s *settlements) find(name string) (exec.Status, error) {
 	if err != nil {
 		return exec.Status{}, err
 	}
-	status, ok := s.Pool.Status(hash)
-	if !ok {
-		return exec.Status{}, missing(ReasonTransactionNotFound, name, "this node does not know %s; if it was submitted lately, submit it again", name)
+	status, err := s.look(hash, name)
+	if err != nil {
+		return exec.Status{}, err
 	}
 	if status.Receipt != nil && status.Receipt.Kind != chain.KindSettle {
 		return exec.Status{}, missing(ReasonTransactionNotFound, name, "%s is a %s and no settlement; ask for %s", name, status.Receipt.Kind, TransactionName(hash))

@@ -139,6 +139,9 @@ func (s *settlements) StreamSettlements(server settlementv1.SettlementService_St
 	}
 	go func() {
 		workers.Wait()
+		if w.before != nil { // whoever takes over from this stream takes over from all before
+			<-w.before.idle
+		}
 		close(w.stream.idle)
 	}()
 	defer func() {
@@ -303,7 +306,7 @@ func (st *settlementStream) do(ctx context.Context, j *job, p *slot) (done bool)
 		}
 	}()
 	if j.track != nil {
-		st.doTrack(j, p)
+		st.doTrack(ctx, j, p)
 		return true
 	}
 	tx, err := st.batchTx(j.item.GetBatch(), j.item.GetSignedTx(), sealed)
@@ -350,12 +353,16 @@ func (st *settlementStream) submitPatiently(ctx context.Context, raw []byte) (ex
 	}
 }
 
-func (st *settlementStream) doTrack(j *job, p *slot) {
+func (st *settlementStream) doTrack(ctx context.Context, j *job, p *slot) {
 	hash := ledger.Hash(j.track)
-	present, ok := st.Pool.Status(hash)
-	if !ok {
+	present, err := st.Pool.Status(hash)
+	if errors.Is(err, exec.ErrUnknown) {
 		name := SettlementName(hash)
 		st.clients.refuse(p, j.seq, missing(ReasonTransactionNotFound, name, "this node does not know %s; send the item again", name), false)
+		return
+	}
+	if err != nil {
+		st.refuse(ctx, j, p, err, false)
 		return
 	}
 	fresh, err := st.clients.begin(p, j.seq, hash)
@@ -458,16 +465,17 @@ func (st *settlementStream) render(u *update) *settlementv1.StreamSettlementsRes
 		return &settlementv1.StreamSettlementsResponse{Message: &settlementv1.StreamSettlementsResponse_Error{Error: r.render(u.seq)}}
 	}
 	reached := exec.Status{Hash: u.hash, Stage: u.stage, DropReason: u.reason}
-	if u.stage == exec.StageFinal {
-		if s, ok := st.Pool.Status(u.hash); ok && s.Stage == exec.StageFinal {
+	if u.stage == exec.StageFinal || u.stage == exec.StageRefused {
+		if s, err := st.Pool.Status(u.hash); err == nil && (s.Stage == exec.StageFinal || s.Stage == u.stage) {
 			reached = s
 		}
 	}
+	told := renderSettlement(&reached, nil, st.blockTime(&reached), detailOf(st.full))
+	if reached.Stage == exec.StageRefused && reached.Receipt == nil { // it is under way again
+		told.Transaction.Code = renderCode(u.code)
+	}
 	return &settlementv1.StreamSettlementsResponse{Message: &settlementv1.StreamSettlementsResponse_Update_{
-		Update: &settlementv1.StreamSettlementsResponse_Update{
-			ClientSeq:  u.seq,
-			Settlement: renderSettlement(&reached, nil, st.blockTime(&reached), detailOf(st.full)),
-		},
+		Update: &settlementv1.StreamSettlementsResponse_Update{ClientSeq: u.seq, Settlement: told},
 	}}
 }
 

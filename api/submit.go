@@ -22,7 +22,9 @@ import (
 type backend struct {
 	Config
 	metrics  *metrics
+	calls    *admission
 	rates    *rateLimiter
+	proving  chan struct{} // a place for each proof of the state under way
 	clients  *clients
 	pages    *pager
 	ids      *requestIDs
@@ -164,13 +166,22 @@ func (b *backend) await(ctx context.Context, hash ledger.Hash, present exec.Stat
 	var busy *exec.BusyError
 	if errors.As(err, &busy) || errors.Is(err, exec.ErrHalted) {
 		// The transaction is under way: not being able to wait is no failure.
-		if now, ok := b.Pool.Status(hash); ok {
+		if now, err := b.Pool.Status(hash); err == nil {
 			return now, nil
 		}
 		return present, nil
 	}
 	if errors.Is(err, exec.ErrUnknown) { // a request id whose transaction was forgotten
 		return exec.Status{Hash: hash, Stage: exec.StageDropped, DropReason: "forgotten by this node; send it again"}, nil
+	}
+	return status, err
+}
+
+// look returns the status of the transaction of that name.
+func (b *backend) look(hash ledger.Hash, name string) (exec.Status, error) {
+	status, err := b.Pool.Status(hash)
+	if errors.Is(err, exec.ErrUnknown) {
+		return exec.Status{}, missing(ReasonTransactionNotFound, name, "this node does not know %s; if it was submitted lately, submit it again", name)
 	}
 	return status, err
 }
@@ -208,6 +219,7 @@ func (b *backend) explain(err error, tx *chain.Tx) error {
 		chain.CodeStale, chain.CodeUnderfunded, chain.CodeFinalOutOfRange, chain.CodeExpiryOutOfRange:
 		b.explainChannel(p, tx)
 	default:
+		b.explainStake(p, tx)
 	}
 	return p
 }

@@ -160,7 +160,7 @@ func TestWaitEndsBeforeTheDeadline(t *testing.T) {
 	w := newWorld(t)
 	l := w.openLot(1, 100_000, w.later())
 	resume := w.byHand()
-	ctx, cancel := context.WithTimeout(w.ctx(), time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx(), 3*time.Second)
 	defer cancel()
 	req := signed(l.settle(0, 1, 10))
 	req.WaitFor = chainv1.Stage_STAGE_FINAL

@@ -39,16 +39,26 @@ func LoadTLS(f TLSFiles, now func() time.Time) (*tls.Config, error) {
 	if f.ClientCA == "" {
 		return cfg, nil
 	}
-	pem, err := os.ReadFile(f.ClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("read client authority: %w", err)
-	}
-	cfg.ClientCAs = x509.NewCertPool()
-	if !cfg.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read client authority %q: no certificate in it", f.ClientCA)
+	var err error
+	if cfg.ClientCAs, err = LoadAuthority(f.ClientCA); err != nil {
+		return nil, err
 	}
 	cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	return cfg, nil
+}
+
+// LoadAuthority reads the certificates of an authority from a file in PEM, of
+// which there must be one at least.
+func LoadAuthority(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read certificate authority: %s holds no certificate", file)
+	}
+	return pool, nil
 }
 
 const certCheckInterval = time.Minute

@@ -59,6 +59,63 @@ func codesTable() map[chain.Code]codes.Code {
 		chain.CodeBatchAborted:        codes.FailedPrecondition,
 		chain.CodeFinalOutOfRange:     codes.FailedPrecondition,
 		chain.CodeChannelMismatch:     codes.InvalidArgument,
+		chain.CodeValidatorNotFound:   codes.NotFound,
+		chain.CodeValidatorJailed:     codes.FailedPrecondition,
+		chain.CodeTombstoned:          codes.FailedPrecondition,
+		chain.CodeNotOperator:         codes.PermissionDenied,
+		chain.CodeKeyUsed:             codes.AlreadyExists,
+		chain.CodeOperatorUsed:        codes.AlreadyExists,
+		chain.CodeBadProof:            codes.InvalidArgument,
+		chain.CodeSelfStakeTooSmall:   codes.FailedPrecondition,
+		chain.CodeCommissionTooHigh:   codes.InvalidArgument,
+		chain.CodeCommissionJump:      codes.FailedPrecondition,
+		chain.CodeDelegationTooSmall:  codes.InvalidArgument,
+		chain.CodeDelegationNotFound:  codes.NotFound,
+		chain.CodeMoreThanDelegated:   codes.FailedPrecondition,
+		chain.CodeRedelegating:        codes.FailedPrecondition,
+		chain.CodeTooManyEntries:      codes.FailedPrecondition,
+		chain.CodeNotJailed:           codes.FailedPrecondition,
+		chain.CodeJailNotOver:         codes.FailedPrecondition,
+		chain.CodeNothingToClaim:      codes.FailedPrecondition,
+		chain.CodeSameValidator:       codes.InvalidArgument,
+		chain.CodeValidatorWorthless:  codes.FailedPrecondition,
+		chain.CodeEvidenceExpired:     codes.FailedPrecondition,
+		chain.CodeEvidenceOfNoMember:  codes.FailedPrecondition,
+		chain.CodeEvidenceKnown:       codes.FailedPrecondition,
+		chain.CodeEvidenceFromNowhere: codes.FailedPrecondition,
+		chain.CodeLinkFull:            codes.FailedPrecondition,
+		chain.CodeLinkBytes:           codes.FailedPrecondition,
+		chain.CodeForeignPlace:        codes.FailedPrecondition,
+		chain.CodeLinkGap:             codes.FailedPrecondition,
+		chain.CodeLinkRepeat:          codes.FailedPrecondition,
+		chain.CodeNotAnchored:         codes.FailedPrecondition,
+		chain.CodeBadRange:            codes.InvalidArgument,
+		chain.CodeReturnsFull:         codes.FailedPrecondition,
+		chain.CodeNeverSent:           codes.InvalidArgument,
+		chain.CodeNothingNew:          codes.FailedPrecondition,
+		chain.CodeMessageExpired:      codes.FailedPrecondition,
+		chain.CodeNotDue:              codes.FailedPrecondition,
+		chain.CodeLinkNotFound:        codes.NotFound,
+		chain.CodeUnknownShard:        codes.NotFound,
+		chain.CodeAnchorGap:           codes.FailedPrecondition,
+		chain.CodeAnchorStale:         codes.FailedPrecondition,
+		chain.CodeAnchorEpoch:         codes.FailedPrecondition,
+		chain.CodeUnknownCommittee:    codes.FailedPrecondition,
+		chain.CodeBadCertificate:      codes.InvalidArgument,
+		chain.CodeAnchorConflict:      codes.FailedPrecondition,
+		chain.CodeShardEnded:          codes.FailedPrecondition,
+		chain.CodeNoConflict:          codes.InvalidArgument,
+		chain.CodeWrongShard:          codes.FailedPrecondition,
+		chain.CodeWrongService:        codes.InvalidArgument,
+		chain.CodeChannelUnknown:      codes.NotFound,
+		chain.CodeAboveDeposit:        codes.FailedPrecondition,
+		chain.CodeUnitsFell:           codes.InvalidArgument,
+		chain.CodeAdvanceTooSmall:     codes.InvalidArgument,
+		chain.CodeWrongSource:         codes.PermissionDenied,
+		chain.CodeServiceUsed:         codes.AlreadyExists,
+		chain.CodeNotOwner:            codes.PermissionDenied,
+		chain.CodeTooManyServices:     codes.FailedPrecondition,
+		chain.CodeReshardRefused:      codes.FailedPrecondition,
 	}
 }
 
@@ -118,6 +175,7 @@ func TestErrorsThatAreNoRules(t *testing.T) {
 		{"not running", exec.ErrNotRunning, codes.Unavailable, api.ReasonShuttingDown, true, true},
 		{"halted", fmt.Errorf("%w: %w", exec.ErrHalted, secret), codes.Unavailable, api.ReasonChainHalted, false, true},
 		{"pruned", fmt.Errorf("block 3: %w", exec.ErrPruned), codes.DataLoss, api.ReasonPruned, false, true},
+		{"pruned, with what is left", &exec.PrunedError{What: "block 3", KeptFrom: 7}, codes.DataLoss, api.ReasonPruned, false, true},
 		{"deadline", context.DeadlineExceeded, codes.DeadlineExceeded, api.ReasonDeadline, false, true},
 		{"cancelled", context.Canceled, codes.Canceled, api.ReasonCancelled, false, true},
 		{"a fault", secret, codes.Internal, api.ReasonInternal, false, false},
@@ -131,6 +189,20 @@ func TestErrorsThatAreNoRules(t *testing.T) {
 		if strings.Contains(s.String()+p.info.String(), "secret") {
 			t.Errorf("%s: internal text in %v", row.name, s)
 		}
+	}
+}
+
+func TestPrunedSaysWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	s, _ := api.StatusOf(fmt.Errorf("read: %w", &exec.PrunedError{What: "block 3", KeptFrom: 7}))
+	p := wantProblem(t, s.Err(), codes.DataLoss, api.ReasonPruned)
+	if p.info.GetMetadata()["kept_from"] != "7" || !strings.Contains(s.Message(), "block 3") || !strings.Contains(s.Message(), "from height 7") {
+		t.Errorf("%v", s)
+	}
+	s, _ = api.StatusOf(&exec.PrunedError{What: "seals of epoch 3", KeptFrom: 8, Epochs: true})
+	p = wantProblem(t, s.Err(), codes.DataLoss, api.ReasonPruned)
+	if p.info.GetMetadata()["kept_from_epoch"] != "8" || p.info.GetMetadata()["kept_from"] != "" || !strings.Contains(s.Message(), "from epoch 8") {
+		t.Errorf("%v", s)
 	}
 }
 

@@ -82,7 +82,7 @@ type watch struct {
 	at      place
 	within  uint64    // notice distance, settlement clock
 	noticed uint64    // notices up to this deadline were sent; 0: none yet
-	sent    time.Time // when the last message was
+	beat    time.Time // when the last heartbeat was
 }
 
 // tokenList binds resume tokens; they are good for every filter.
@@ -165,7 +165,7 @@ func (w *watch) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if w.Now().Sub(w.sent) >= w.Heartbeat { // catching up through blocks without matches
+		if w.Now().Sub(w.beat) >= w.Heartbeat { // there is always a block; events do not say how far the node is
 			if err := w.heartbeat(); err != nil {
 				return err
 			}
@@ -175,7 +175,7 @@ func (w *watch) follow(ctx context.Context) error {
 
 // next waits for the next block, at most until a heartbeat is due.
 func (w *watch) next(ctx context.Context) (*exec.BlockResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(0, w.Heartbeat-w.Now().Sub(w.sent)))
+	ctx, cancel := context.WithTimeout(ctx, max(0, w.Heartbeat-w.Now().Sub(w.beat)))
 	defer cancel()
 	return w.blocks.Next(ctx)
 }
@@ -344,6 +344,7 @@ func (w *watch) heartbeat() error {
 	if err != nil {
 		return err
 	}
+	w.beat = w.Now()
 	hb := &channelv1.WatchChannelsResponse_Heartbeat{Height: height, SettlementClock: clock}
 	if w.at.height <= height {
 		hb.LagBlocks = uint32(min(height+1-w.at.height, 1<<31))
@@ -353,6 +354,5 @@ func (w *watch) heartbeat() error {
 
 func (w *watch) send(m *channelv1.WatchChannelsResponse) error {
 	m.ResumeToken = w.token()
-	w.sent = w.Now()
 	return w.server.Send(m)
 }

@@ -2,9 +2,9 @@ package api_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
@@ -198,24 +199,17 @@ func TestWatchResumesAnywhere(t *testing.T) {
 
 func TestWatchTellsOfGaps(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	const kept = 4
+	w := newChain(t, func(c *exec.Config) { c.KeepReceipts = kept })
+	w.open()
 	l := w.openLot(1, 50_000, w.later())
-	missing := w.height()
 	w.steps(3) // out of memory
 	req := signed(l.settle(0, 1, 100))
 	req.WaitFor = chainv1.Stage_STAGE_FINAL
 	if _, err := w.settlements().SubmitSettlement(w.ctx(), req); err != nil {
 		t.Fatal(err)
 	}
-	prune := w.store.NewBatch()
-	for height := uint64(1); height <= missing; height++ {
-		if err := prune.Delete(binary.BigEndian.AppendUint64([]byte("i/b"), height)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := prune.Commit(true); err != nil {
-		t.Fatal(err)
-	}
+	missing := w.height() - kept
 	x := w.watch(&channelv1.WatchChannelsRequest{Payee: w.payee.addr.String(), FromHeight: 1})
 	if gap := x.next().GetGap(); gap.GetFromHeight() != 1 || gap.GetToHeight() != missing {
 		t.Errorf("gap %v, want 1 to %d", gap, missing)
@@ -328,6 +322,38 @@ func TestWatchHeartbeat(t *testing.T) {
 	}
 }
 
+// TestWatchHeartbeatAmongEvents: how far the node is comes every few seconds also if
+// there are events all the time, which do not say it.
+func TestWatchHeartbeatAmongEvents(t *testing.T) {
+	t.Parallel()
+	var passed atomic.Int64 // on the server's clock
+	begin := time.Now()
+	w := newWorld(t, func(c *api.Config) {
+		c.Heartbeat = 5 * time.Second
+		c.Now = func() time.Time { return begin.Add(time.Duration(passed.Load())) }
+	})
+	l := w.openLot(1, 1_000_000, w.later())
+	x := w.watch(&channelv1.WatchChannelsRequest{Payee: w.payee.addr.String()})
+	const rounds = 4
+	for range rounds {
+		passed.Add(int64(2 * time.Second))
+		req := signed(l.settle(0, 1, 1))
+		req.WaitFor = chainv1.Stage_STAGE_FINAL
+		if _, err := w.settlements().SubmitSettlement(w.ctx(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for events := 0; ; {
+		m := x.next()
+		if m.GetHeartbeat() != nil {
+			return
+		}
+		if events++; events == rounds {
+			t.Fatalf("%d events in %v, and no heartbeat", events, 2*rounds*time.Second)
+		}
+	}
+}
+
 func TestWatchRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -375,7 +401,7 @@ func TestWatchEndsWithTheServer(t *testing.T) {
 		}
 	}
 	for {
-		if _, err := st.s.Recv(); err != nil {
+		if _, err := st.recv(); err != nil {
 			if errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}

@@ -115,8 +115,12 @@ func (a *Account) CoopClose(ctx context.Context, agreed channel.CoopClose) (sett
 // Settle submits a settlement batch and returns its receipt, with the result of
 // every entry, when it is final. The account pays the fee; the money goes to the
 // batch's payee. Entries with the close flag need that payee to be this account,
-// or a close authority.
+// or a close authority. A batch that no transaction can hold is refused before
+// anything is sent, see pay.CheckBatch; pay.SplitBatch makes several of it.
 func (a *Account) Settle(ctx context.Context, batch channel.Batch) (settlement.Receipt, error) {
+	if err := pay.CheckBatch(&a.client.network.Params, &batch); err != nil {
+		return settlement.Receipt{}, fmt.Errorf("%s: %w", chain.KindSettle, err)
+	}
 	return a.apply(ctx, chain.KindSettle, batch.Encode())
 }
 
@@ -209,6 +213,8 @@ func (c *Client) Faucet(ctx context.Context, to ledger.Address, amount ledger.Am
 			return ledger.Amount(resp.GetAmount()), nil
 		case s.Stage == StageDropped:
 			return 0, fmt.Errorf("ask the faucet for %s: dropped: %s", to, s.DropReason)
+		case s.Stage == StageRefused:
+			return 0, fmt.Errorf("ask the faucet for %s: %w", to, refusedBy(&s))
 		}
 	}
 }

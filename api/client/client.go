@@ -47,8 +47,10 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
+	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
+	stakingv1 "github.com/tributary-network/tributary/proto/tributary/staking/v1"
 )
 
 const (
@@ -92,6 +94,8 @@ type endpoint struct {
 	accounts    accountv1.AccountServiceClient
 	channels    channelv1.ChannelServiceClient
 	settlements settlementv1.SettlementServiceClient
+	staking     stakingv1.StakingServiceClient
+	agreement   consensusv1.ConsensusServiceClient
 }
 
 type options struct {
@@ -194,6 +198,8 @@ func (c *Client) connect(target string) (*endpoint, error) {
 		accounts:    accountv1.NewAccountServiceClient(conn),
 		channels:    channelv1.NewChannelServiceClient(conn),
 		settlements: settlementv1.NewSettlementServiceClient(conn),
+		staking:     stakingv1.NewStakingServiceClient(conn),
+		agreement:   consensusv1.NewConsensusServiceClient(conn),
 	}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 
+	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain"
@@ -69,7 +70,7 @@ func TestTransfer(t *testing.T) {
 	if err != nil || s.Stage != client.StageFinal || s.Height == 0 || s.Time.IsZero() {
 		t.Errorf("transaction %+v, %v", s, err)
 	}
-	if diff := cmp.Diff(receipt, s.Receipt); diff != "" {
+	if diff := cmp.Diff(&receipt, s.Receipt); diff != "" {
 		t.Errorf("receipt looked up (-submitted +found):\n%s", diff)
 	}
 	var hashes []ledger.Hash
@@ -77,7 +78,7 @@ func TestTransfer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hashes = append(hashes, s.Receipt.Hash)
+		hashes = append(hashes, s.Hash)
 	}
 	if diff := cmp.Diff([]ledger.Hash{receipt.Hash}, hashes); diff != "" {
 		t.Errorf("transactions (-want +got):\n%s", diff)
@@ -102,6 +103,29 @@ func TestTransfer(t *testing.T) {
 	status, err := c.Status(within(t))
 	if err != nil || status.Moniker != "node0" || len(status.Chains) != 1 || status.Chains[0].Height != n.height() {
 		t.Errorf("status %+v, %v", status, err)
+	}
+}
+
+func TestStatusOfANodeThatCatchesUp(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	c := n.client(t)
+	for _, want := range []*client.SyncProgress{
+		nil,
+		{Snapshot: true, Height: 1_000, Target: 1_400, Chunks: 2, TotalChunks: 9, Idle: 31 * time.Second, Stalled: true},
+		{Height: 1_100, Target: 1_400, BlocksPerSecond: 12.5, TimeLeft: 24 * time.Second, Idle: time.Second},
+	} {
+		nd := n.nodes["node0"]
+		nd.mu.Lock()
+		nd.sync = (*api.SyncProgress)(want)
+		nd.mu.Unlock()
+		s, err := c.Status(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, s.Chains[0].Sync); diff != "" {
+			t.Errorf("progress (-want +got):\n%s", diff)
+		}
 	}
 }
 
@@ -346,7 +370,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	c := n.client(t)
 	resume := n.byHand()
 	defer resume()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := c.Account(identityOf(0)).Transfer(ctx, settlement.Payment{To: identityOf(9).Address, Amount: 5})
 	if !errors.Is(err, context.DeadlineExceeded) {

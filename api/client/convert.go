@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -78,6 +79,7 @@ func paramsOf(p *nodev1.Params) settlement.Params {
 		MaxLifetime: p.GetMaxLifetime(), MaxBlockBytes: int64(p.GetMaxBlockBytes()), ReservedBps: p.GetReservedBps(),
 		MaxStretch: p.GetMaxStretch(), Services: p.GetServices(),
 		PaymentFee: ledger.Amount(p.GetPaymentFee()), BlockInterval: p.GetBlockIntervalMs(),
+		Staking: stakingParamsOf(p.GetStaking()),
 	}
 }
 
@@ -91,6 +93,10 @@ const (
 	StageIncluded                  // in a block that the validators agreed on
 	StageFinal                     // and its effects are durable
 	StageDropped                   // given up by this node
+	// StageRefused is in a durable block that did not execute it, for a reason that
+	// may pass. It is no outcome: any node may still execute the same bytes, until
+	// Status.ValidUntil or until another transaction uses the nonce.
+	StageRefused
 )
 
 // String returns the stage's name: "final".
@@ -106,40 +112,68 @@ func (s Stage) String() string {
 		return "final"
 	case StageDropped:
 		return "dropped"
+	case StageRefused:
+		return "refused"
 	default:
 		return "unknown"
 	}
 }
 
-// Status is where a transaction is, and from StageIncluded on what it did.
+// Status is where a transaction is, and at StageIncluded and StageFinal what it
+// did.
 type Status struct {
+	Hash   ledger.Hash
+	Kind   chain.Kind // of one that no block has executed, this and what follows may be unknown
+	Signer ledger.Address
+	Nonce  uint64
+
 	Stage      Stage
-	Height     uint64    // of its block; 0 before StageIncluded
+	Height     uint64    // of its block; 0 before StageIncluded and at StageDropped
 	TxIndex    uint32    // position in the block
 	Time       time.Time // of the block
 	DropReason string    // at StageDropped
-	// Receipt has the hash, the kind, the signer and the nonce at every stage,
-	// and the outcome from StageIncluded on. Its Entries are complete only where
-	// that is said.
-	Receipt settlement.Receipt
+	ValidUntil uint64    // at StageRefused: the last block that may execute it; 0 if there is no last one
+	// Receipt is the outcome at StageIncluded and StageFinal, and why there is none
+	// yet at StageRefused. It is nil before, and at StageDropped. Its Entries are
+	// complete only where that is said.
+	Receipt *settlement.Receipt
 }
 
-func codeOf(c chainv1.Code) chain.Code {
-	if c == chainv1.Code_CODE_OK {
-		return chain.CodeOK
+// receipt returns the receipt, and the zero one if there is none.
+func (s *Status) receipt() settlement.Receipt {
+	if s.Receipt == nil {
+		return settlement.Receipt{}
 	}
-	return chain.Code(c)
+	return *s.Receipt
+}
+
+// code reads a code, of which there must be one.
+func (r *reader) code(field string, c chainv1.Code) chain.Code {
+	switch c {
+	case chainv1.Code_CODE_UNSPECIFIED:
+		r.fail(field, errors.New("missing"))
+		return chain.CodeMalformed
+	case chainv1.Code_CODE_OK:
+		return chain.CodeOK
+	default:
+		return chain.Code(c)
+	}
 }
 
 func statusOf(t *chainv1.Transaction) (Status, error) {
 	var r reader
 	s := Status{
+		Hash: r.hash("hash", t.GetHash()), Kind: chain.Kind(t.GetKind()), Signer: r.address("signer", t.GetSigner()), Nonce: t.GetNonce(),
 		Stage: Stage(t.GetStage()), Height: t.GetHeight(), TxIndex: t.GetIndex(), DropReason: t.GetDropReason(),
-		Receipt: settlement.Receipt{
-			Hash: r.hash("hash", t.GetHash()), Kind: chain.Kind(t.GetKind()), Signer: r.address("signer", t.GetSigner()),
-			Nonce: t.GetNonce(), Code: codeOf(t.GetCode()), Fee: ledger.Amount(t.GetFee()), Paid: ledger.Amount(t.GetPaid()),
+		ValidUntil: t.GetValidUntil(),
+	}
+	executed := s.Stage == StageIncluded || s.Stage == StageFinal || s.Stage == StageRefused
+	if executed || t.GetCode() != chainv1.Code_CODE_UNSPECIFIED { // the latter of one that was only simulated
+		s.Receipt = &settlement.Receipt{
+			Hash: s.Hash, Kind: s.Kind, Signer: s.Signer, Nonce: s.Nonce,
+			Code: r.code("code", t.GetCode()), Fee: ledger.Amount(t.GetFee()), Paid: ledger.Amount(t.GetPaid()),
 			Burned: ledger.Amount(t.GetBurned()), FirstChannel: t.GetFirstChannelIndex(), Opened: t.GetChannelsOpened(),
-		},
+		}
 	}
 	if t.GetBlockTime() != nil {
 		s.Time = t.GetBlockTime().AsTime()
@@ -150,14 +184,14 @@ func statusOf(t *chainv1.Transaction) (Status, error) {
 // settlementOf returns a settlement with the results it has.
 func settlementOf(m *settlementv1.Settlement) (Status, error) {
 	s, err := statusOf(m.GetTransaction())
-	if err != nil {
+	if err != nil || s.Receipt == nil {
 		return s, err
 	}
 	var r reader
 	s.Receipt.ResultsRoot = r.hash("results_root", m.GetResultsRoot())
 	for _, e := range m.GetResults() {
 		s.Receipt.Entries = append(s.Receipt.Entries, channel.EntryResult{
-			Index: e.GetChannelIndex(), Lane: uint8(e.GetLane()), Code: codeOf(e.GetCode()), Closed: e.GetClosed(),
+			Index: e.GetChannelIndex(), Lane: uint8(e.GetLane()), Code: r.code("results.code", e.GetCode()), Closed: e.GetClosed(),
 			Paid: ledger.Amount(e.GetPaid()), Burned: ledger.Amount(e.GetBurned()), Redeemed: ledger.Amount(e.GetRedeemedTotal()),
 		})
 	}
@@ -167,7 +201,7 @@ func settlementOf(m *settlementv1.Settlement) (Status, error) {
 // ChannelState is where a channel is in its life.
 type ChannelState uint8
 
-// The states. In a ChannelFilter the zero value stands for all but closed ones.
+// The states. In a list call the zero value stands for all but closed ones.
 const (
 	ChannelOpen ChannelState = iota + 1
 	ChannelClosing

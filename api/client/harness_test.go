@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -29,7 +30,7 @@ const (
 	zone    = 1
 	fortune = 1_000_000 * ledger.DropsPerCoin
 	richMen = 4 // identities with a fortune
-	soon    = 20 * time.Second
+	soon    = 2 * time.Minute
 )
 
 // keyOf returns the i-th test key.
@@ -53,8 +54,9 @@ type network struct {
 
 	mu      sync.Mutex
 	mempool [][]byte
-	manual  bool          // blocks are made by step only
-	arrived chan struct{} // capacity 1
+	manual  bool              // blocks are made by step only
+	vote    func(*exec.Block) // nil: nobody votes, and there is no staking
+	arrived chan struct{}     // capacity 1
 	headers map[uint64]api.Header
 	nodes   map[string]*node
 }
@@ -70,11 +72,17 @@ type node struct {
 	conns    map[net.Conn]bool
 	stop     func() // ends the server and waits
 	refused  int    // connections while it was stopped
+	sync     *api.SyncProgress
 }
 
 // startNetwork starts the chain and a node called "node0". Blocks are made as
 // soon as there is something to put in. The returned function ends everything.
 func startNetwork(fail func(string, ...any)) (n *network, stop func(), err error) {
+	return startNetworkOf(fail, func(*network, *exec.Config) {})
+}
+
+// startNetworkOf is startNetwork; setup may alter what the chain begins with.
+func startNetworkOf(fail func(string, ...any), setup func(*network, *exec.Config)) (n *network, stop func(), err error) {
 	n = &network{
 		fail: fail, arrived: make(chan struct{}, 1), headers: make(map[uint64]api.Header), nodes: make(map[string]*node),
 		gen:    settlement.Genesis{Name: "test", Time: 1_700_000_000_000, Params: settlement.LocalParams()},
@@ -83,11 +91,13 @@ func startNetwork(fail func(string, ...any)) (n *network, stop func(), err error
 	for i := range richMen {
 		n.gen.Accounts = append(n.gen.Accounts, settlement.GenesisAccount{Address: identityOf(i).Address, Balance: fortune})
 	}
+	var cfg exec.Config
+	setup(n, &cfg)
 	n.layer, err = layer.New(memkv.New(), layer.Options{State: statetree.Options{Tables: settlement.Tables()}})
 	if err != nil {
 		return nil, nil, err
 	}
-	if n.exec, err = exec.Open(exec.Config{}, n.layer, n.gen, slog.New(slog.DiscardHandler)); err != nil {
+	if n.exec, err = exec.Open(cfg, n.layer, n.gen, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, nil, err
 	}
 	if _, err := n.exec.InitChain(n.gen.Encode()); err != nil {
@@ -216,7 +226,11 @@ func (n *network) applyLocked(txs [][]byte) {
 	height, appHash := n.exec.Head()
 	at := time.UnixMilli(n.gen.Time + int64(height+1)*1000)
 	n.headers[height+1] = api.Header{Height: height + 1, Time: at, Hash: make([]byte, 32), AppHash: bytes.Clone(appHash)}
-	if _, err := n.exec.Finalize(exec.Block{Height: height + 1, Time: at, Txs: txs}); err != nil {
+	b := exec.Block{Height: height + 1, Time: at, Txs: txs}
+	if n.vote != nil {
+		n.vote(&b)
+	}
+	if _, err := n.exec.Finalize(b); err != nil {
 		n.fail("Finalize(%d): %v", height+1, err)
 		return
 	}
@@ -247,7 +261,7 @@ func (n *network) start(name string) (*node, error) {
 	}
 	server, err := api.New(api.Config{
 		Network: api.Network{Name: "test", Domain: n.exec.Domain(), Params: n.exec.Params(), Local: true},
-		Pool:    n.exec, State: n.exec, Index: n.exec, Prover: n.layer, Node: nd, Faucet: n.faucet,
+		Pool:    n.exec, State: n.exec, Index: n.exec, Prover: n.layer, Agreement: n.exec, Node: nd, Faucet: n.faucet,
 		HealthInterval: 10 * time.Millisecond, Heartbeat: 20 * time.Millisecond,
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
@@ -312,7 +326,11 @@ func (nd *node) Info() api.NodeInfo {
 	return api.NodeInfo{Version: "v0.0.1", Moniker: nd.name, ID: "ab", Started: time.Unix(1_700_000_000, 0)}
 }
 
-func (nd *node) Chain() api.ChainInfo { return api.ChainInfo{Validator: true, Peers: 3} }
+func (nd *node) Chain() api.ChainInfo {
+	nd.mu.Lock()
+	defer nd.mu.Unlock()
+	return api.ChainInfo{Validator: true, Peers: 3, Sync: nd.sync, CatchingUp: nd.sync != nil}
+}
 
 func (nd *node) Ready() (bool, string) { return true, "" }
 
@@ -321,6 +339,18 @@ func (nd *node) Header(height uint64) (api.Header, bool) {
 	defer nd.network.mu.Unlock()
 	h, ok := nd.network.headers[height]
 	return h, ok
+}
+
+func (*node) AddEvidence(evidence []byte) error {
+	if string(evidence) != "proof" {
+		return fmt.Errorf("%w: %d bytes", api.ErrBadEvidence, len(evidence))
+	}
+	return nil
+}
+
+func (nd *node) LightBlock(height uint64) (api.LightBlock, uint64, bool) {
+	h, ok := nd.Header(height)
+	return api.LightBlock{SignedHeader: h.Hash, ValidatorSet: []byte{byte(height)}}, 1, ok
 }
 
 // dial is the network as a client sees it.

@@ -42,6 +42,30 @@ type ChainStatus struct {
 	PendingBytes uint64
 	Channels     uint64 // ever opened
 	Totals       settlement.Totals
+	Sync         *SyncProgress // nil if the node has caught up
+}
+
+// SyncProgress is how far a node that catches up is, as of up to a second ago.
+type SyncProgress struct {
+	Snapshot            bool   // it restores a snapshot, or looks for one; otherwise it fetches blocks
+	Height              uint64 // of the last block executed, or of the snapshot
+	Target              uint64 // the highest that a peer has; 0 if that is not known
+	Chunks, TotalChunks uint32 // of the snapshot that were taken, and all; 0 before there is one
+	BlocksPerSecond     float64
+	TimeLeft            time.Duration // 0 if it cannot be told
+	Idle                time.Duration // since a block or a chunk was taken
+	Stalled             bool          // idle for too long to go on by itself, in all likelihood
+}
+
+func syncOf(m *nodev1.SyncProgress) *SyncProgress {
+	if m == nil {
+		return nil
+	}
+	return &SyncProgress{
+		Snapshot: m.GetPhase() == nodev1.SyncPhase_SYNC_PHASE_SNAPSHOT, Height: m.GetHeight(), Target: m.GetTarget(),
+		Chunks: m.GetChunks(), TotalChunks: m.GetTotalChunks(), BlocksPerSecond: m.GetBlocksPerSecond(),
+		TimeLeft: m.GetTimeLeft().AsDuration(), Idle: m.GetIdle().AsDuration(), Stalled: m.GetStalled(),
+	}
 }
 
 // Status asks the node in use how it is.
@@ -63,7 +87,7 @@ func (c *Client) Status(ctx context.Context) (NodeStatus, error) {
 			Clock: m.GetSettlementClock(), AppHash: r.hash("app_hash", m.GetAppHash()), CatchingUp: m.GetCatchingUp(),
 			Halted: m.GetHalted(), HaltReason: m.GetHaltReason(), Ready: m.GetReady(), NotReady: m.GetNotReadyReason(),
 			Validator: m.GetValidator(), Peers: m.GetPeers(), PendingTxs: m.GetPendingTxs(), PendingBytes: m.GetPendingBytes(),
-			Channels: m.GetChannelsEver(), Totals: totalsOf(m.GetTotals()),
+			Channels: m.GetChannelsEver(), Totals: totalsOf(m.GetTotals()), Sync: syncOf(m.GetSync()),
 		})
 	}
 	return s, r.err
@@ -73,6 +97,7 @@ func totalsOf(t *chainv1.Totals) settlement.Totals {
 	return settlement.Totals{
 		Accounts: ledger.Amount(t.GetAccounts()), Escrow: ledger.Amount(t.GetEscrow()), Rent: ledger.Amount(t.GetRent()),
 		Burned: ledger.Amount(t.GetBurned()), Fees: ledger.Amount(t.GetFees()),
+		Staked: ledger.Amount(t.GetStaked()), Rewards: ledger.Amount(t.GetRewards()), Minted: ledger.Amount(t.GetMinted()),
 	}
 }
 

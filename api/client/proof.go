@@ -143,7 +143,8 @@ func (c *Client) ProveSettlement(ctx context.Context, hash ledger.Hash) (Settlem
 
 // VerifySettlementProof returns the receipt of the transaction hash, with the
 // results of its entries, that p proves by the application hash after block
-// p.Height, or ErrProof.
+// p.Height, or ErrProof. A receipt with another code than OK and no fee proves
+// only that this block did not execute the transaction.
 func VerifySettlementProof(p *SettlementProof, hash, appHash ledger.Hash) (settlement.Receipt, error) {
 	r := p.Receipt
 	if r.Hash != hash {

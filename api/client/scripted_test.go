@@ -90,11 +90,20 @@ func at(tx *chain.Tx, stage chainv1.Stage) *chainv1.Transaction {
 	if stage == chainv1.Stage_STAGE_FINAL {
 		t.Height, t.Code, t.Fee = 3, chainv1.Code_CODE_OK, 20
 	}
+	if stage == chainv1.Stage_STAGE_REFUSED {
+		t.Height, t.Code = 2, chainv1.Code_CODE_NONCE_TOO_HIGH
+	}
 	return t
 }
 
 // serveScripted returns an account of a client of s.
 func serveScripted(t *testing.T, s *scripted) *client.Account {
+	t.Helper()
+	return dialScripted(t, s).Account(identityOf(0))
+}
+
+// dialScripted returns a client of s.
+func dialScripted(t *testing.T, s *scripted) *client.Client {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
@@ -117,14 +126,55 @@ func serveScripted(t *testing.T, s *scripted) *client.Account {
 			t.Error(err)
 		}
 	})
-	return c.Account(identityOf(0))
+	return c
 }
 
 const (
 	finalStage   = chainv1.Stage_STAGE_FINAL
 	checkedStage = chainv1.Stage_STAGE_CHECKED
 	droppedStage = chainv1.Stage_STAGE_DROPPED
+	refusedStage = chainv1.Stage_STAGE_REFUSED
 )
+
+// Whatever a node says, a status has a receipt if the transaction was in a block,
+// and else none that looks like success.
+func TestStatusHasAReceiptOnceInABlock(t *testing.T) {
+	t.Parallel()
+	tx := chain.Tx{Hash: ledger.Hash{5}, Kind: chain.KindTransfer, Nonce: 4}
+	for _, row := range []struct {
+		stage   chainv1.Stage
+		uncoded bool
+		receipt bool
+		fails   bool
+	}{
+		{stage: chainv1.Stage_STAGE_RECEIVED},
+		{stage: checkedStage},
+		{stage: droppedStage},
+		{stage: chainv1.Stage_STAGE_UNSPECIFIED},
+		{stage: refusedStage, receipt: true},
+		{stage: finalStage, receipt: true},
+		{stage: refusedStage, uncoded: true, fails: true},
+		{stage: chainv1.Stage_STAGE_INCLUDED, uncoded: true, fails: true},
+		{stage: finalStage, uncoded: true, fails: true},
+	} {
+		c := dialScripted(t, &scripted{find: func(ledger.Hash) (*chainv1.Transaction, error) {
+			m := at(&tx, row.stage)
+			if row.uncoded {
+				m.Code = chainv1.Code_CODE_UNSPECIFIED
+			}
+			return m, nil
+		}})
+		s, err := c.Transaction(within(t), tx.Hash)
+		switch {
+		case row.fails:
+			if err == nil {
+				t.Errorf("%v without a code: %+v", row.stage, s)
+			}
+		case err != nil || s.Hash != tx.Hash || s.Nonce != tx.Nonce || (s.Receipt != nil) != row.receipt:
+			t.Errorf("%v: %+v, %v", row.stage, s, err)
+		}
+	}
+}
 
 // TestSubmissions plays what can happen to a transaction, and wants the outcome
 // and how it was sent: with how many request ids, and with which nonces.
@@ -163,6 +213,40 @@ func TestSubmissions(t *testing.T) {
 			6,
 			[]uint64{7, 7, 7, 7, 7, 7},
 			fails(client.ErrDropped),
+		},
+		{
+			"refused by a block and then taken",
+			scripted{submit: func(attempt int, tx chain.Tx) (*chainv1.Transaction, error) {
+				return at(&tx, []chainv1.Stage{refusedStage, checkedStage, finalStage}[attempt-1]), nil
+			}},
+			2,
+			[]uint64{7, 7, 7}, // never with another nonce: both might be executed
+			succeeds,
+		},
+		{
+			"refused by blocks for ever",
+			scripted{submit: func(_ int, tx chain.Tx) (*chainv1.Transaction, error) {
+				return at(&tx, refusedStage), nil
+			}},
+			6,
+			[]uint64{7, 7, 7, 7, 7, 7},
+			func(r settlement.Receipt, err error) bool {
+				return unknownOutcome(r, err) && errors.Is(err, chain.CodeNonceTooHigh.Err())
+			},
+		},
+		{
+			"refused by a block and then by the node",
+			scripted{submit: func(attempt int, tx chain.Tx) (*chainv1.Transaction, error) {
+				if attempt == 1 {
+					return at(&tx, refusedStage), nil
+				}
+				return nil, failure(codes.FailedPrecondition, "INSUFFICIENT_BALANCE", 0)
+			}},
+			2,
+			[]uint64{7, 7},
+			func(r settlement.Receipt, err error) bool {
+				return unknownOutcome(r, err) && errors.Is(err, chain.CodeInsufficientBalance.Err())
+			},
 		},
 		{
 			"the node is busy",

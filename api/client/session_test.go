@@ -98,7 +98,11 @@ func (s *session) pay(c *pay.PayerChannel, lane uint8, amount ledger.Amount) err
 	if err != nil {
 		return err
 	}
-	return s.payee.AcceptBatch(s.t.Context(), []pay.Offer{{Voucher: v, Price: amount}})[0].Err
+	until(s.t, "the payee follows the chain", func() bool {
+		err = s.payee.AcceptBatch(s.t.Context(), []pay.Offer{{Voucher: v, Price: amount}})[0].Err
+		return !errors.Is(err, pay.StaleView.Err())
+	})
+	return err
 }
 
 func (s *session) closed(c *pay.PayerChannel) {

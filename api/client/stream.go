@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -152,8 +153,9 @@ func (s *SettlementStream) Send(raw []byte, entries int) *StreamItem {
 	return item
 }
 
-// Wait returns the outcome: a final status with the results of all entries, a
-// status at StageDropped, or why the item was refused.
+// Wait returns the outcome: a final status with the results of all entries, or why
+// the item was refused. A status at StageDropped or StageRefused is none: the
+// settlement may still be executed.
 func (i *StreamItem) Wait(ctx context.Context) (Status, error) {
 	select {
 	case <-i.done:
@@ -363,6 +365,9 @@ func (a *Account) Over(stream *SettlementStream) *StreamAccount {
 
 // Settle submits a settlement batch over the stream, like Account.Settle.
 func (a *StreamAccount) Settle(ctx context.Context, batch channel.Batch) (settlement.Receipt, error) {
+	if err := pay.CheckBatch(&a.client.network.Params, &batch); err != nil {
+		return settlement.Receipt{}, fmt.Errorf("%s: %w", chain.KindSettle, err)
+	}
 	receipt, err := a.Submit(ctx, chain.KindSettle, batch.Encode())
 	if err == nil && receipt.Code != chain.CodeOK {
 		err = fmt.Errorf("%s in block: %w", chain.KindSettle, &chain.RuleError{Code: receipt.Code})
@@ -414,7 +419,10 @@ func (t *Transaction) stream(ctx context.Context, over *SettlementStream, entrie
 		case err == nil && s.Stage == StageFinal:
 			t.status = s
 			t.settle()
-			return s.Receipt, nil
+			return s.receipt(), nil
+		case err == nil && s.Stage == StageRefused:
+			err = refusedBy(&s)
+			t.ambiguous = true
 		case err == nil: // dropped
 			err = fmt.Errorf("%w: %s", ErrDropped, s.DropReason)
 			t.ambiguous = true

@@ -50,7 +50,7 @@ func TestTLS(t *testing.T) {
 	cert, roots := certificate(t)
 	server, err := api.New(api.Config{
 		Network: api.Network{Name: "test", Domain: n.exec.Domain(), Params: n.exec.Params(), Local: true},
-		Pool:    n.exec, State: n.exec, Index: n.exec, Prover: n.layer, Node: n.nodes["node0"],
+		Pool:    n.exec, State: n.exec, Index: n.exec, Prover: n.layer, Agreement: n.exec, Node: n.nodes["node0"],
 		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})

@@ -24,7 +24,8 @@ const (
 	// maxSignings is how often a transaction is signed anew because its nonce
 	// was taken or it expired before it was sent.
 	maxSignings = 8
-	// maxDrops is how often a transaction is sent again that nodes gave up.
+	// maxDrops is how often a transaction is sent again that nodes gave up, or that
+	// a block did not execute.
 	maxDrops = 5
 
 	stageChecked = chainv1.Stage_STAGE_CHECKED
@@ -62,9 +63,10 @@ func (t *Transaction) Raw() []byte { return t.raw }
 func (t *Transaction) Status() Status { return t.status }
 
 // Submit signs a transaction, submits it and returns its receipt when it is
-// final; for a settlement the receipt has the results of all entries. A refusal
-// before execution is a *chain.RuleError and has no effect; then the receipt is
-// zero. An *UnknownOutcomeError means that it may still be executed.
+// final; for a settlement the receipt has the results of all entries. An
+// *UnknownOutcomeError, whatever it wraps, means that it may still be executed. Any
+// other *chain.RuleError is a refusal before execution and has no effect; then the
+// receipt is zero.
 func (a *Account) Submit(ctx context.Context, kind chain.Kind, payload []byte) (settlement.Receipt, error) {
 	for signing := 1; ; signing++ {
 		t, err := a.send(ctx, kind, payload, stageFinal)
@@ -72,16 +74,25 @@ func (a *Account) Submit(ctx context.Context, kind chain.Kind, payload []byte) (
 			return settlement.Receipt{}, err
 		}
 		s, err := t.Wait(ctx)
-		if err != nil || signing == maxSignings || !overtaken(&s.Receipt) {
-			return s.Receipt, err
+		if err != nil || signing == maxSignings || !overtaken(s.Receipt) {
+			return s.receipt(), err
 		}
 	}
 }
 
-// overtaken reports whether a transaction reached a block and had no effect
-// there, because another one had used its nonce or it was too late or too early.
+// overtaken reports whether a final transaction had no effect because another one
+// had used its nonce or it was too late, so that another in its place may.
 func overtaken(r *settlement.Receipt) bool {
-	return r.Code == chain.CodeNonceUsed || r.Code == chain.CodeNonceTooHigh || r.Code == chain.CodeExpired
+	return r.Code == chain.CodeNonceUsed || r.Code == chain.CodeExpired
+}
+
+// refusedBy is what a block said of a transaction at StageRefused.
+func refusedBy(s *Status) error {
+	rule := &chain.RuleError{Code: s.Receipt.Code, Detail: s.Receipt.Detail}
+	if s.ValidUntil != 0 {
+		return fmt.Errorf("refused by block %d, may be executed up to block %d: %w", s.Height, s.ValidUntil, rule)
+	}
+	return fmt.Errorf("refused by block %d, may be executed later: %w", s.Height, rule)
 }
 
 // Send signs a transaction, submits it and returns when a node has checked it.
@@ -99,7 +110,10 @@ func (a *Account) Simulate(ctx context.Context, kind chain.Kind, payload []byte)
 	}
 	defer t.end(nonceFree)
 	s, err := t.call(ctx, stageChecked, true)
-	return s.Receipt, err
+	if err == nil && s.Receipt == nil {
+		err = fmt.Errorf("simulate %s: the node answers without a receipt", kind)
+	}
+	return s.receipt(), err
 }
 
 // Sign returns a signed transaction without sending it, and whatever becomes of
@@ -138,7 +152,7 @@ func (a *Account) sign(ctx context.Context, kind chain.Kind, payload []byte) (*T
 	}
 	return &Transaction{
 		account: a, raw: tx.Raw, hash: tx.Hash, kind: kind, nonce: nonce, requestID: newRequestID(),
-		status: Status{Receipt: settlement.Receipt{Hash: tx.Hash, Kind: kind, Signer: tx.Signer, Nonce: nonce}},
+		status: Status{Hash: tx.Hash, Kind: kind, Signer: tx.Signer, Nonce: nonce},
 	}, nil
 }
 
@@ -224,19 +238,18 @@ func (t *Transaction) end(how nonceEnd) {
 }
 
 // Wait returns when the transaction is final, with its outcome. It sends the
-// transaction again if a node has dropped it. ErrDropped and
-// *UnknownOutcomeError mean that it may still be executed; a *chain.RuleError
-// that it will not be.
+// transaction again if a node has dropped it or a block has refused it. ErrDropped
+// and *UnknownOutcomeError, whatever that wraps, mean that it may still be
+// executed; any other *chain.RuleError that it will not be.
 func (t *Transaction) Wait(ctx context.Context) (Status, error) {
 	for drops := 0; ; {
 		switch t.status.Stage {
 		case StageFinal:
 			t.settle()
 			return t.status, nil
-		case StageDropped:
+		case StageDropped, StageRefused:
 			if drops++; drops > maxDrops {
-				t.end(nonceDoubt)
-				return t.status, fmt.Errorf("%s %s: %w: %s", t.kind, t.hash, ErrDropped, t.status.DropReason)
+				return t.status, t.giveUp()
 			}
 			t.requestID = newRequestID()
 			if !sleep(ctx, t.account.client.options.retry.delay(drops, nil)) {
@@ -252,10 +265,21 @@ func (t *Transaction) Wait(ctx context.Context) (Status, error) {
 	}
 }
 
+// giveUp gives the nonce back of a transaction that does not come through, and
+// says how it failed the last time.
+func (t *Transaction) giveUp() error {
+	if t.status.Stage == StageRefused {
+		t.ambiguous = true
+		return t.fail(refusedBy(&t.status))
+	}
+	t.end(nonceDoubt)
+	return fmt.Errorf("%s %s: %w: %s", t.kind, t.hash, ErrDropped, t.status.DropReason)
+}
+
 // settle gives the nonce of a final transaction back.
 func (t *Transaction) settle() {
 	t.account.client.saw(t.status.Height)
-	switch r := &t.status.Receipt; {
+	switch r := t.status.Receipt; {
 	case r.Code == chain.CodeNonceUsed: // by another one
 		t.end(nonceUsed)
 		t.account.nonces.forget()
@@ -280,8 +304,8 @@ func (t *Transaction) submit(ctx context.Context, stage chainv1.Stage) error {
 	if err != nil {
 		return err
 	}
-	if !s.Receipt.Hash.IsZero() && s.Receipt.Hash != t.hash {
-		return fmt.Errorf("the node answers about transaction %s, not %s", s.Receipt.Hash, t.hash)
+	if !s.Hash.IsZero() && s.Hash != t.hash {
+		return fmt.Errorf("the node answers about transaction %s, not %s", s.Hash, t.hash)
 	}
 	t.status = s
 	return nil
@@ -363,7 +387,7 @@ func (c *Client) Settlement(ctx context.Context, hash ledger.Hash) (Status, erro
 const pollDelay = 100 * time.Millisecond
 
 // WaitFor returns when a transaction that somebody else submitted has reached
-// stage, or was dropped. While the node does not know it, it waits as well.
+// stage, or was dropped or refused. While the node does not know it, it waits as well.
 func (c *Client) WaitFor(ctx context.Context, hash ledger.Hash, stage Stage) (Status, error) {
 	for {
 		s, err := c.Transaction(ctx, hash)

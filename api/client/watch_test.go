@@ -6,7 +6,6 @@ import (
 	"iter"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -256,7 +255,7 @@ func TestExpiringNotices(t *testing.T) {
 	c := n.client(t)
 	records, _ := openChannels(t, c, 1)
 	n.steps(int(records[0].ExpiresAt-n.height()) - 100)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	var kinds []channel.EventKind
 	for m, err := range c.WatchChannels(ctx, client.WatchFilter{Payee: identityOf(1).Address, ExpiringWithin: 200}) {

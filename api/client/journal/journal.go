@@ -13,10 +13,12 @@
 // waits for it. A crash of the process or the machine therefore loses at most
 // what was appended within the interval, and nothing for which Wait returned.
 //
-// A crash in the middle of a write leaves a torn record at the end of the last
-// file. Open copies what it cannot read to a file of its own, truncates the log
-// there and goes on. Damage anywhere else is not the work of a crash; Open then
-// fails with ErrCorrupt and names file and offset.
+// A crash in the middle of a write tears the last group, at the end of the last
+// file; parts of it may be there and earlier ones not. Open copies everything from
+// the first record that it cannot read to a file of its own, truncates the log
+// there, says so, and goes on. Damage of an earlier file, or of the beginning of
+// the last one, is not the work of a crash; Open then fails with ErrCorrupt and
+// names file and offset.
 //
 // A directory has one user at a time, enforced by a lock file.
 package journal

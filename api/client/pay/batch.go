@@ -2,8 +2,8 @@ package pay
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
+	"sort"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -21,13 +21,10 @@ type item struct {
 	deadline uint64        // of its channel, settlement clock
 }
 
-// Sizes of a batch on the wire: payee, mode, authority flag and count; an entry
-// but for its index, by what it claims; and the payee's authority to close.
+// Sizes of a batch on the wire: payee, mode, authority flag and count; and the
+// payee's authority to close.
 const (
 	batchFrame    = ledger.AddressSize + 4
-	entryFrame    = 2
-	voucherClaim  = 8 + 8 + ledger.SignatureSize
-	hashClaim     = 8 + 8 + ledger.HashSize + 8 + 4 + 2 + 4 + ledger.SignatureSize + 2 + ledger.HashSize
 	authoritySize = ledger.PublicKeySize + 8 + ledger.SignatureSize
 
 	maxPayload = chain.MaxTxSize - chain.TxOverhead
@@ -38,34 +35,17 @@ const (
 	maxCloses = 400
 )
 
-// entrySize returns the length of e in a batch.
-func entrySize(e *channel.Entry) int {
-	var index [binary.MaxVarintLen64]byte
-	size := binary.PutUvarint(index[:], e.Index) + entryFrame
-	switch e.Claim {
-	case channel.ClaimVoucher:
-		size += voucherClaim
-		if !e.UsageRoot.IsZero() {
-			size += ledger.HashSize
-		}
-	case channel.ClaimHash:
-		size += hashClaim
-	case channel.ClaimNone:
-	}
-	return size
-}
-
 // cut splits items into batches of at most maxEntries entries that fit a
-// transaction each and close no more than maxCloses channels, in the order of
-// items; within a batch they are ascending by
+// transaction each, on a network with parameters p, and close no more than
+// maxCloses channels, in the order of items; within a batch they are ascending by
 // channel and lane, as the chain wants it. Items of one channel stay together if
 // they follow each other and together fit.
-func cut(items []item, maxEntries int) [][]item {
+func cut(items []item, maxEntries int, p *settlement.Params) [][]item {
 	var batches [][]item
 	for len(items) > 0 {
 		n, size, closes := 0, batchFrame+authoritySize, 0
 		for n < len(items) && n < maxEntries && closes < maxCloses {
-			size += entrySize(&items[n].entry)
+			size += items[n].entry.Size()
 			if size > maxPayload && n > 0 {
 				break
 			}
@@ -74,11 +54,27 @@ func cut(items []item, maxEntries int) [][]item {
 			}
 			n++
 		}
-		n = wholeChannels(items, n)
+		n = wholeChannels(items, notTooHeavy(p, items[:n]))
 		batches = append(batches, ascending(items[:n]))
 		items = items[n:]
 	}
 	return batches
+}
+
+// notTooHeavy returns how many of the first items make a batch that a block can
+// take, at least 1.
+func notTooHeavy(p *settlement.Params, items []item) int {
+	heavy := func(n int) bool {
+		var b channel.Batch
+		for _, it := range ascending(slices.Clone(items[:n])) {
+			b.Entries = append(b.Entries, it.entry)
+		}
+		return tooHeavy(p, b.Encode())
+	}
+	if !heavy(len(items)) {
+		return len(items)
+	}
+	return max(1, sort.Search(len(items), func(n int) bool { return heavy(n + 1) }))
 }
 
 // wholeChannels returns the largest number of items, at most n, that does not
@@ -162,8 +158,7 @@ func (c *payeeChannel) deadline() uint64 {
 func entryFee(fees *settlement.Params, c *Claim) ledger.Amount {
 	fee := fees.EntryFee
 	if c.Commitment != nil {
-		const stepsPerFee = 16
-		fee += fees.StepFee * ledger.Amount((c.Reveal.Step+stepsPerFee-1)/stepsPerFee)
+		fee += fees.StepFee * ((ledger.Amount(c.Reveal.Step) + settlement.StepsPerFee - 1) / settlement.StepsPerFee)
 	}
 	return fee
 }

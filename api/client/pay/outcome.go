@@ -207,8 +207,8 @@ func (r *Redeemer) refresh(ctx context.Context, ids iter.Seq[ledger.Hash]) error
 const attempts = 3
 
 // Redeem redeems everything the channels owe, now and whatever the policy or an
-// agreement to close says; without ids, on all channels. It returns when that is final. Batches are
-// settled one after the other.
+// agreement to close says; without ids, on all channels. It returns when that is
+// final. Batches are settled one after the other.
 func (r *Redeemer) Redeem(ctx context.Context, ids ...ledger.Hash) error {
 	if len(ids) == 0 {
 		ids = r.payee.ids()
@@ -315,5 +315,5 @@ func (p *Payee) closing(ids []ledger.Hash, policy RedeemPolicy, fees *settlement
 		}
 		s.mu.Unlock()
 	}
-	return cut(items, policy.MaxEntries)
+	return cut(items, policy.MaxEntries, fees)
 }

@@ -2,6 +2,7 @@ package pay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -269,16 +270,21 @@ func (c *PayerChannel) CatchUp(ctx context.Context, lane uint8, answer *RefusalE
 	return c.payer.keep(ctx, laneKey{c.ID(), lane}, m, 0)
 }
 
-// Refresh reads the channel from the chain.
+// Refresh reads the channel from the chain. It is refused with UnknownChannel if
+// the channel is closed, which ends it here too, or if the node does not know it,
+// which may just be behind.
 func (c *PayerChannel) Refresh(ctx context.Context) error {
 	record, err := c.payer.cfg.Chain.Channel(ctx, c.ID())
-	if isNotFound(err) {
+	var closed *ClosedError
+	switch {
+	case errors.As(err, &closed):
 		c.mu.Lock()
 		c.closed = true
 		c.mu.Unlock()
 		return refuse(UnknownChannel, "channel %s is closed", c.ID())
-	}
-	if err != nil {
+	case isNotFound(err):
+		return refuse(UnknownChannel, "the node asked does not know channel %s; it may be behind", c.ID())
+	case err != nil:
 		return fmt.Errorf("read channel %s: %w", c.ID(), err)
 	}
 	c.merge(&record)

@@ -72,6 +72,34 @@ func TestPayerRefuses(t *testing.T) {
 	}
 }
 
+// Only a close that a node tells of ends a channel: one that does not know the
+// channel may be behind.
+func TestPayerRefresh(t *testing.T) {
+	t.Parallel()
+	record, key := testChannel(1)
+	f := newFakeChain()
+	f.add(record)
+	c := track(t, openPayer(t, pay.PayerConfig{Chain: f}), record, key)
+	f.behind = true
+	wantReason(t, c.Refresh(t.Context()), pay.UnknownChannel)
+	if c.Closed() {
+		t.Error("a channel that a node does not know is closed")
+	}
+	if err := payment(0, 5, 1)(t.Context(), c); err != nil {
+		t.Errorf("payment after a node did not know the channel: %v", err)
+	}
+	f.behind = false
+	if err := c.Refresh(t.Context()); err != nil {
+		t.Errorf("Refresh by a node that knows it: %v", err)
+	}
+	f.close(record.ID)
+	wantReason(t, c.Refresh(t.Context()), pay.UnknownChannel)
+	if !c.Closed() {
+		t.Error("a channel that was closed is not")
+	}
+	wantReason(t, payment(0, 5, 1)(t.Context(), c), pay.UnknownChannel)
+}
+
 func payment(lane uint8, amount ledger.Amount, units uint64) func(context.Context, *pay.PayerChannel) error {
 	return func(ctx context.Context, c *pay.PayerChannel) error {
 		_, err := c.Pay(ctx, lane, amount, units)

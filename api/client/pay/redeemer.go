@@ -179,7 +179,7 @@ func (p *Payee) batches(ids []ledger.Hash, policy RedeemPolicy, fees *settlement
 	slices.SortStableFunc(items, func(a, b item) int {
 		return cmp.Or(cmp.Compare(a.deadline, b.deadline), cmp.Compare(a.entry.Index, b.entry.Index))
 	})
-	return cut(items, policy.MaxEntries)
+	return cut(items, policy.MaxEntries, fees)
 }
 
 // sweep finds what has become due with time, and forgets closed channels. It
