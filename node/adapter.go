@@ -2,6 +2,7 @@ package node
 
 import (
 	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/comet"
 )
 
@@ -9,9 +10,15 @@ import (
 // each other.
 type application struct{ *exec.Executor }
 
+// Accept implements comet.Application.
+func (a application) Accept(b comet.Block) error { return a.Executor.Accept(blockOf(b)) }
+
+// Extend implements comet.Application.
+func (a application) Extend(b comet.Block) ([]byte, error) { return a.Executor.Extend(blockOf(b)) }
+
 // Finalize implements comet.Application.
 func (a application) Finalize(b comet.Block) (comet.Outcome, error) {
-	out, err := a.Executor.Finalize(exec.Block(b))
+	out, err := a.Executor.Finalize(blockOf(b))
 	if err != nil {
 		return comet.Outcome{}, err
 	}
@@ -19,5 +26,39 @@ func (a application) Finalize(b comet.Block) (comet.Outcome, error) {
 	for i, r := range out.Results {
 		results[i] = comet.TxResult(r)
 	}
-	return comet.Outcome{AppHash: out.AppHash, Results: results}, nil
+	updates := make([]comet.ValidatorUpdate, len(out.Updates))
+	for i, u := range out.Updates {
+		updates[i] = comet.ValidatorUpdate{PubKey: u.ConsensusKey[:], Power: u.Power}
+	}
+	return comet.Outcome{AppHash: out.AppHash, Results: results, Updates: updates}, nil
+}
+
+// blockOf translates a block.
+func blockOf(b comet.Block) exec.Block {
+	out := exec.Block{Height: b.Height, Time: b.Time, Proposer: b.Proposer, Txs: b.Txs, Hash: b.Hash, Round: b.Round}
+	for _, v := range b.LastVotes {
+		out.LastVotes = append(out.LastVotes, staking.Vote{Validator: address(v.Validator), Signed: v.Signed})
+	}
+	for _, m := range b.Evidence {
+		out.Evidence = append(out.Evidence, staking.Evidence{
+			Kind: staking.EvidenceKind(m.Kind), Validator: address(m.Validator), Height: m.Height,
+			Power: m.Power, TotalPower: m.TotalPower,
+		})
+	}
+	return out
+}
+
+// address translates a consensus address, which consensus makes 20 bytes long.
+func address(b []byte) (a staking.Address) {
+	copy(a[:], b)
+	return a
+}
+
+// extensions hands what went with votes to the Executor.
+func (n *Node) extensions(height uint64) (blockHash []byte, extensions []exec.VoteExtension, err error) {
+	blockHash, list, err := n.chain.Extensions(height)
+	for _, x := range list {
+		extensions = append(extensions, exec.VoteExtension{Validator: address(x.Validator), Round: x.Round, Data: x.Data})
+	}
+	return blockHash, extensions, err
 }

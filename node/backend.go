@@ -1,7 +1,11 @@
 package node
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/node/telemetry"
 )
 
@@ -19,11 +23,21 @@ func (b backend) Info() api.NodeInfo {
 func (b backend) Chain() api.ChainInfo {
 	s := b.node.sample.Load().chain
 	info := api.ChainInfo{CatchingUp: s.CatchingUp, Validator: s.Validator, Peers: s.Peers}
+	if s.CatchingUp && s.Sync.Phase != comet.SyncNone {
+		info.Sync = &api.SyncProgress{
+			Snapshot: s.Sync.Phase == comet.SyncSnapshot, Height: s.Sync.Height, Target: s.Sync.Target,
+			Chunks: s.Sync.Chunks, TotalChunks: s.Sync.TotalChunks, BlocksPerSecond: s.Sync.BlocksPerSecond,
+			TimeLeft: s.Sync.TimeLeft, Idle: s.Sync.Idle, Stalled: s.Sync.Stalled,
+		}
+	}
 	if s.Halt != nil {
 		info.Halted, info.HaltReason = true, s.Halt.Error()
 	}
 	return info
 }
+
+// Chain returns how the main chain runs on the node, as of a moment ago.
+func (n *Node) Chain() api.ChainInfo { return backend{n}.Chain() }
 
 // Ready implements api.Node.
 func (b backend) Ready() (ok bool, reason string) {
@@ -45,6 +59,24 @@ func (b backend) Header(height uint64) (h api.Header, ok bool) {
 		h.Signed, h.Commit = header, commit
 	}
 	return h, true
+}
+
+// LightBlock implements api.Node.
+func (b backend) LightBlock(height uint64) (l api.LightBlock, from uint64, ok bool) {
+	header, validators, err := b.node.chain.LightBlock(height)
+	if err != nil {
+		return api.LightBlock{}, b.node.chain.LightBlocksFrom(), false
+	}
+	return api.LightBlock{SignedHeader: header, ValidatorSet: validators}, 0, true
+}
+
+// AddEvidence implements api.Node.
+func (b backend) AddEvidence(evidence []byte) error {
+	err := b.node.chain.AddEvidence(evidence)
+	if errors.Is(err, comet.ErrBadEvidence) {
+		return fmt.Errorf("%w: %w", api.ErrBadEvidence, err)
+	}
+	return err
 }
 
 // checks is what /readyz tells.

@@ -2,17 +2,33 @@ package node
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/genesis"
 	"github.com/tributary-network/tributary/node/home"
 )
 
 // Identity is what others know a node by.
 type Identity struct {
 	NodeID    string            // on the peer-to-peer network: 40 hexadecimal digits
-	PublicKey ed25519.PublicKey // consensus key, 32 bytes
+	PublicKey ed25519.PublicKey // consensus key, 32 bytes; nil if a remote signer holds it
+	BLSKey    bls.PublicKey     // signs seals and certificates
+
+	secret *bls.SecretKey
+}
+
+// Prove returns the proof of possession of the BLS key that its registration asks
+// for: of operator, beside a consensus key, which is the node's own or that of its
+// remote signer. The network of a genesis that is being made is the zero id.
+func (id *Identity) Prove(network ledger.NetworkID, operator ledger.Address, consensusKey ledger.PublicKey) bls.Signature {
+	return staking.Prove(id.secret, network, operator, consensusKey)
 }
 
 // signerDir is where the consensus key and the sign state lie, together and
@@ -20,8 +36,8 @@ type Identity struct {
 // not lose the memory of what this key has signed.
 func signerDir(dir home.Dir) string { return filepath.Join(dir.Config(), "validator") }
 
-// CreateIdentity makes a node key and a consensus key in a home directory that
-// exists and has neither.
+// CreateIdentity makes a node key, a consensus key and a BLS key in a home
+// directory that exists and has none of them.
 func CreateIdentity(dir home.Dir) (Identity, error) {
 	nodeKey, err := comet.GenerateNodeKey(dir.Config())
 	if err != nil {
@@ -31,26 +47,40 @@ func CreateIdentity(dir home.Dir) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("create identity: %w", err)
 	}
-	return Identity{NodeID: nodeKey.ID(), PublicKey: signer.PubKey()}, nil
+	secret, err := createBLSKey(dir)
+	if err != nil {
+		return Identity{}, fmt.Errorf("create identity: %w", err)
+	}
+	return Identity{NodeID: nodeKey.ID(), PublicKey: signer.PubKey(), BLSKey: secret.Public(), secret: secret}, nil
 }
 
 // LoadIdentity reads the identity of a home directory.
 func LoadIdentity(dir home.Dir) (Identity, error) {
-	nodeKey, signer, err := loadKeys(dir)
+	nodeKey, err := comet.LoadNodeKey(dir.Config())
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{NodeID: nodeKey.ID(), PublicKey: signer.PubKey()}, nil
+	secret, err := loadBLSKey(dir)
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{NodeID: nodeKey.ID(), BLSKey: secret.Public(), secret: secret}
+	signer, err := comet.LoadSigner(signerDir(dir))
+	switch {
+	case err == nil:
+		id.PublicKey = signer.PubKey()
+	case !errors.Is(err, fs.ErrNotExist):
+		return Identity{}, err
+	}
+	return id, nil
 }
 
-func loadKeys(dir home.Dir) (*comet.NodeKey, *comet.Signer, error) {
-	nodeKey, err := comet.LoadNodeKey(dir.Config())
-	if err != nil {
-		return nil, nil, err
+// LoadGenesis reads the genesis of a home directory. If there is none, the error
+// wraps fs.ErrNotExist and says where to get it.
+func LoadGenesis(dir home.Dir) (genesis.Document, error) {
+	doc, err := genesis.Load(dir.Genesis())
+	if errors.Is(err, fs.ErrNotExist) {
+		return doc, fmt.Errorf("%w; copy the genesis of the network there: any of its nodes has it as config/genesis.json", err)
 	}
-	signer, err := comet.LoadSigner(signerDir(dir))
-	if err != nil {
-		return nil, nil, err
-	}
-	return nodeKey, signer, nil
+	return doc, err
 }

@@ -24,7 +24,12 @@ func (n *Node) chainSample() telemetry.ChainSample {
 		Height: s.chain.Height, NetworkHeight: s.chain.NetworkHeight, Round: s.chain.Round,
 		Ready: s.ready, Halted: s.chain.Halt != nil, CatchingUp: s.chain.CatchingUp,
 		ClockSkew: s.chain.ClockSkew, Peers: s.chain.Peers,
-		MempoolTxs: s.chain.MempoolTxs, MempoolBytes: s.chain.MempoolBytes, PoolRecords: stats.PoolRecords,
+		KeyMismatch: n.mismatch.Load() != nil,
+		MempoolTxs:  s.chain.MempoolTxs, MempoolBytes: s.chain.MempoolBytes, PoolRecords: stats.PoolRecords,
+	}
+	out.Certificates = telemetry.Certificates{
+		Height: stats.CertificateHeight, Made: stats.Certificates, Missing: stats.Uncertified,
+		ExtensionsMissing: stats.ExtensionsEmpty, ExtensionsWrong: stats.ExtensionsWrong,
 	}
 	if !s.chain.LastBlockTime.IsZero() {
 		out.HeightAge = time.Since(s.chain.LastBlockTime)
@@ -37,7 +42,8 @@ func (n *Node) chainSample() telemetry.ChainSample {
 		t := settlement.ReadTotals(v)
 		out.OpenChannels = settlement.OpenChannels(v)
 		out.Books = telemetry.Books{
-			Accounts: t.Accounts, Escrow: t.Escrow, Rent: t.Rent, Burned: t.Burned, Fees: t.Fees, Supply: settlement.Supply(v),
+			Accounts: t.Accounts, Escrow: t.Escrow, Rent: t.Rent, Burned: t.Burned, Fees: t.Fees,
+			Staked: t.Staked, Rewards: t.Rewards, Supply: settlement.Supply(v),
 		}
 		return nil
 	})
@@ -49,7 +55,10 @@ func (n *Node) nodeSample() telemetry.NodeSample {
 	if free, err := badgerkv.FreeBytes(n.home.Data()); err == nil {
 		out.DiskFree = free
 	}
-	tables, valueLog := n.store.Size()
-	out.StoreLSM, out.StoreVlog = uint64(tables), uint64(valueLog) //nolint:gosec // sizes
+	// What cannot be measured stays 0; the node does not depend on it.
+	if size, err := n.store.Size(); err == nil {
+		out.StoreSize, out.StoreLSM, out.StoreVlog = size.Total, size.Tables, size.ValueLog
+	}
+	out.Blocks = n.chain.BlockBytes()
 	return out
 }

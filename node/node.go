@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 	"github.com/tributary-network/tributary/ledger/layer"
@@ -24,10 +26,6 @@ import (
 	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/node/telemetry"
 )
-
-// poolShare is how much of the mempool the pool of checked bundles may fill, in
-// per cent.
-const poolShare = 90
 
 // Options says which node to run.
 type Options struct {
@@ -54,15 +52,20 @@ type Node struct {
 	metrics *telemetry.Registry
 	counts  *telemetry.Chain
 	store   *badgerkv.Store
+	height  *heightFile // nil without a disk
 	layer   *layer.Settlement
 	exec    *exec.Executor
+	secret  *bls.SecretKey
 	nodeKey *comet.NodeKey
+	signer  *comet.Signer
 	chain   *comet.Chain
-	grpc    net.Listener // nil if off
+	sources []*lightSource // asked only by a node that joins
+	grpc    net.Listener   // nil if off
 	api     *api.Server
 	http    *telemetry.Server // nil if off
 
-	sample   atomic.Pointer[sample] // never nil
+	sample   atomic.Pointer[sample]      // never nil
+	mismatch atomic.Pointer[keyMismatch] // nil while no such thing is known
 	stopping atomic.Bool
 }
 
@@ -87,10 +90,13 @@ func (n *Node) open(ctx context.Context, o Options) error {
 	if n.lock, err = n.home.Lock(); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(n.home.Data(), 0o700); err != nil { // whoever wants to fetch the chain again may have removed it
+		return fmt.Errorf("make the data directory: %w", err)
+	}
 	if err := checkDisk(n.home.Data(), uint64(n.cfg.Store.DiskReserve)); err != nil {
 		return err
 	}
-	if n.genesis, err = genesis.Load(n.home.Genesis()); err != nil {
+	if n.genesis, err = LoadGenesis(n.home); err != nil {
 		return err
 	}
 	if n.genesis.Name != n.cfg.Node.Network {
@@ -102,7 +108,7 @@ func (n *Node) open(ctx context.Context, o Options) error {
 	if n.metrics, err = telemetry.NewRegistry(o.Build); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, Options) error{n.openChain, n.openAPI, n.openHTTP} {
+	for _, step := range []func(context.Context, Options) error{n.probe, n.openKeys, n.openChain, n.openAPI, n.openHTTP} {
 		if err := step(ctx, o); err != nil {
 			return err
 		}
@@ -110,13 +116,37 @@ func (n *Node) open(ctx context.Context, o Options) error {
 	return nil
 }
 
-// openChain opens the store, and joins the rules to consensus over it.
-func (n *Node) openChain(_ context.Context, o Options) error {
-	nodeKey, signer, err := loadKeys(n.home)
-	if err != nil {
+// probe fails early if others would find out late that an address is taken.
+func (n *Node) probe(ctx context.Context, _ Options) error {
+	return probePeers(ctx, n.cfg.P2P.Listen)
+}
+
+// openKeys loads the node's keys. If a remote signer holds the consensus key, it
+// is waited for when the chain starts, while health and the API answer already.
+func (n *Node) openKeys(ctx context.Context, _ Options) error {
+	var err error
+	if n.secret, err = loadBLSKey(n.home); err != nil {
 		return err
 	}
-	n.nodeKey = nodeKey
+	if n.nodeKey, err = comet.LoadNodeKey(n.home.Config()); err != nil {
+		return err
+	}
+	if n.cfg.Signer.Mode == config.SignerRemote {
+		n.signer, err = comet.ListenSigner(ctx, comet.RemoteSignerConfig{
+			Dir: signerDir(n.home), Listen: n.cfg.Signer.Listen, Allow: n.cfg.Signer.Allow, ChainID: n.genesis.ChainID(),
+		}, n.nodeKey, n.module("signer").With(slog.String("chain_id", n.genesis.ChainID()), slog.String("node_id", n.nodeKey.ID())))
+		if err != nil {
+			return fmt.Errorf("signer.listen = %q: %w", n.cfg.Signer.Listen, err)
+		}
+		return nil
+	}
+	n.signer, err = comet.LoadSigner(signerDir(n.home))
+	return err
+}
+
+// openChain opens the store, and joins the rules to consensus over it.
+func (n *Node) openChain(_ context.Context, o Options) error {
+	var err error
 	store := badgerkv.Main(filepath.Join(n.home.Data(), "settlement"))
 	if o.InMemory {
 		store = badgerkv.Memory()
@@ -125,7 +155,10 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	store.MinFree = 0                                // checked already
 	store.Logger = n.module("store")
 	if n.store, err = badgerkv.Open(store); err != nil {
-		return err
+		if errors.Is(err, badgerkv.ErrLocked) || errors.Is(err, badgerkv.ErrNoSpace) {
+			return err
+		}
+		return fmt.Errorf("%w; %s", err, lostStore(n.home))
 	}
 	n.layer, err = layer.New(n.store, layer.Options{State: statetree.Options{
 		Tables:         settlement.Tables(),
@@ -135,24 +168,61 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	snapshots, err := n.openSnapshots(o)
+	if err != nil {
+		return err
+	}
 	n.exec, err = exec.Open(exec.Config{
-		Network:     n.genesis.NetworkID(),
-		Now:         time.Now,
-		Synced:      func() bool { return !n.sample.Load().chain.CatchingUp },
-		BundleDelay: n.cfg.Mempool.BundleDelay.Duration,
-		// What is checked must fit into the mempool, which knows no reserve.
-		PoolBundles: max(1, n.cfg.Mempool.MaxTxs*poolShare/100),
-		PoolBytes:   int64(n.cfg.Mempool.MaxBytes) * poolShare / 100, //nolint:gosec // bounded by the settings
+		Network:      n.genesis.NetworkID(),
+		Now:          time.Now,
+		Synced:       func() bool { return !n.sample.Load().chain.CatchingUp },
+		BLS:          n.secret,
+		Extensions:   n.extensions,
+		Snapshots:    snapshots,
+		KeepBlocks:   kept(n.cfg.Pruning.KeepBlocks),
+		KeepReceipts: kept(n.cfg.Pruning.KeepReceipts),
+		BundleDelay:  n.cfg.Mempool.BundleDelay.Duration,
+		MempoolTxs:   n.cfg.Mempool.MaxTxs,
+		MempoolBytes: int64(n.cfg.Mempool.MaxBytes), //nolint:gosec // bounded by the settings
+
+		SnapshotStride: uint64(n.cfg.Snapshots.Interval), //nolint:gosec // bounded by the settings
 	}, n.layer, n.genesis.Settlement(), n.module("exec"))
 	if err != nil {
 		return err
 	}
-	n.chain, err = comet.New(n.consensusConfig(), n.genesis.Comet(), signer, nodeKey, n.layer.Consensus(),
+	if err := n.openHeight(o); err != nil {
+		return err
+	}
+	consensus := n.consensusConfig()
+	if consensus.StateSync, err = n.stateSync(); err != nil {
+		return err
+	}
+	n.chain, err = comet.New(consensus, n.genesis.Comet(), n.signer, n.nodeKey, n.layer.Consensus(),
 		application{n.exec}, n.module("consensus"), n.metrics)
 	if err != nil {
 		return err
 	}
 	return n.registerMetrics()
+}
+
+// openHeight checks that the store is as high as it was when the node stopped.
+func (n *Node) openHeight(o Options) (err error) {
+	if o.InMemory {
+		return nil
+	}
+	height, _ := n.exec.Head()
+	if n.height, err = openHeightFile(filepath.Join(n.home.Data(), heightFileName), n.module("store")); err != nil {
+		return err
+	}
+	return errors.Join(n.height.check(height, n.home), n.height.set(height))
+}
+
+// kept translates how many blocks to keep for the Executor.
+func kept(b config.Blocks) uint64 {
+	if b == 0 {
+		return exec.KeepAll
+	}
+	return uint64(b)
 }
 
 // consensusConfig translates the settings for consensus.
@@ -169,13 +239,22 @@ func (n *Node) consensusConfig() comet.Config {
 		TimeoutPropose:        c.Consensus.TimeoutPropose.Duration,
 		TimeoutVote:           c.Consensus.TimeoutVote.Duration,
 		TimeoutDelta:          c.Consensus.TimeoutDelta.Duration,
-		DoubleSignCheckHeight: c.Consensus.DoubleSignCheckHeight,
+		DoubleSignCheckHeight: orNone(c.Consensus.DoubleSignCheckHeight),
 		SendRate:              int64(c.P2P.SendRate), //nolint:gosec // bounded by the settings
 		RecvRate:              int64(c.P2P.RecvRate), //nolint:gosec // bounded by the settings
-		MaxInbound:            c.P2P.MaxInbound,
+		MaxInbound:            orNone(c.P2P.MaxInbound),
 		MempoolTxs:            c.Mempool.MaxTxs,
 		MempoolBytes:          int64(c.Mempool.MaxBytes), //nolint:gosec // bounded by the settings
 	}
+}
+
+// orNone returns a setting of which 0 means none, as comet wants it, where 0
+// means the default.
+func orNone(v int) int {
+	if v == 0 {
+		return -1
+	}
+	return v
 }
 
 // openAPI opens the address of the API and makes its server.
@@ -198,21 +277,11 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 		Network: api.Network{
 			Name: n.genesis.Name, Domain: n.exec.Domain(), Genesis: n.genesis.Time, Params: n.genesis.Params, Local: local,
 		},
-		Pool: n.exec, State: n.exec, Index: n.exec, Prover: n.layer, Node: backend{n},
-		Faucet:     faucet,
-		TLS:        n.secure,
-		Reflection: g.Reflection || local,
-		Limits: api.Limits{
-			MaxRecvBytes:      int(g.MaxRecv), //nolint:gosec // bounded by the settings
-			MaxSendBytes:      int(g.MaxSend), //nolint:gosec // bounded by the settings
-			StreamsPerConn:    uint32(g.MaxStreams),
-			InFlight:          g.MaxInFlight,
-			Conns:             g.MaxConnections,
-			ConnsPerIP:        g.MaxConnectionsPerIP,
-			RequestsPerSecond: float64(g.RequestsPerSecond),
-			Burst:             g.Burst,
-			MaxDeadline:       g.MaxDeadline.Duration,
-		},
+		Pool: n.exec, State: n.exec, Index: n.exec, Prover: n.layer, Agreement: n.exec, Node: backend{n},
+		Faucet:         faucet,
+		TLS:            n.secure,
+		Reflection:     g.Reflection || local,
+		Limits:         apiLimits(&g),
 		HealthInterval: sampleInterval,
 
 		Metrics: n.metrics,
@@ -221,6 +290,23 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 	}
 	n.api, err = api.New(c)
 	return err
+}
+
+// apiLimits translates the settings for the API.
+func apiLimits(g *config.GRPC) api.Limits {
+	return api.Limits{
+		MaxSendBytes:      int(g.MaxSend), //nolint:gosec // bounded by the settings
+		StreamsPerConn:    uint32(g.MaxStreams),
+		InFlight:          g.MaxInFlight,
+		Conns:             g.MaxConnections,
+		ConnsPerIP:        g.MaxConnectionsPerIP,
+		RequestsPerSecond: float64(g.RequestsPerSecond),
+		Burst:             g.Burst,
+		MaxDeadline:       g.MaxDeadline.Duration,
+		SharePercent:      g.SharePercent,
+		StreamMemory:      int64(g.StreamMemory), //nolint:gosec // bounded by the settings
+		StreamUpdates:     g.StreamUpdates,
+	}
 }
 
 // openHTTP opens the address for health and metrics.
@@ -232,6 +318,9 @@ func (n *Node) openHTTP(ctx context.Context, _ Options) error {
 	n.http, err = telemetry.Listen(ctx, telemetry.Options{
 		Listen: n.cfg.HTTP.Listen, TLS: n.secure, Ready: n.checks, Gatherer: n.metrics, Log: n.module("http"),
 	})
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		return cannotListen("http.listen", n.cfg.HTTP.Listen, err)
+	}
 	return err
 }
 
@@ -256,11 +345,20 @@ func (n *Node) Close() error {
 			errs = append(errs, err)
 		}
 	}
+	for _, s := range n.sources {
+		errs = append(errs, s.close())
+	}
+	if n.signer != nil {
+		errs = append(errs, n.signer.Close())
+	}
 	if n.layer != nil {
 		errs = append(errs, n.layer.Close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
+	}
+	if n.height != nil {
+		errs = append(errs, n.height.close())
 	}
 	if n.lock != nil {
 		errs = append(errs, n.lock.Release())

@@ -21,7 +21,7 @@ import (
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
-const testTimeout = 30 * time.Second
+const testTimeout = 2 * time.Minute
 
 // buffer collects log lines. It is safe for concurrent use.
 type buffer struct {
@@ -80,16 +80,7 @@ func TestRunStopsInOrder(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(testTimeout)
-	for !strings.Contains(out.String(), "chain is ready") {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("the node does not get ready:\n%s", out)
-		}
-	}
+	waitUntil(t, "the node is ready", func() bool { return strings.Contains(out.String(), "chain is ready") })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)
@@ -161,7 +152,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		want  string
 	}{
 		{"no home", func(o *node.Options) error { o.Home = "/nonexistent"; return nil }, "tributary init"},
-		{"no genesis", func(o *node.Options) error { return os.Remove(o.Home.Genesis()) }, "read genesis"},
+		{"no genesis", func(o *node.Options) error { return os.Remove(o.Home.Genesis()) }, "copy the genesis of the network there"},
 		{"other network", func(o *node.Options) error { o.Config.Node.Network = "local-x"; return nil }, "local-x"},
 		{"no node key", func(o *node.Options) error { return os.Remove(filepath.Join(o.Home.Config(), "node_key.json")) }, "node key"},
 		{"lost sign state", func(o *node.Options) error {
@@ -175,6 +166,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 			return nil
 		}, "tls.key_file"},
 		{"plaintext off loopback", func(o *node.Options) error { o.Config.GRPC.Listen = "0.0.0.0:0"; return nil }, "TLS is required"},
+		{"an address of another machine", func(o *node.Options) error { o.Config.P2P.Listen = "192.0.2.1:26656"; return nil }, "set p2p.listen to an address of this machine"},
 		{"no room", func(o *node.Options) error { o.Config.Store.DiskReserve = 1 << 55; return nil }, "disk_reserve"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -191,5 +183,47 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("Open: %v, want %q in it", err, test.want)
 			}
 		})
+	}
+}
+
+// TestRulesHaltConsensus has the rules stop while no block is under way.
+func TestRulesHaltConsensus(t *testing.T) {
+	t.Parallel()
+	o := solo(t)
+	out := &buffer{}
+	o.Log = slog.New(slog.NewTextHandler(out, nil))
+	n, err := node.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	waitUntil(t, "the node is ready", func() bool { return strings.Contains(out.String(), "chain is ready") })
+	if err := n.BreakRules(); err == nil {
+		t.Fatal("the rules take any block")
+	}
+	waitUntil(t, "consensus is halted, too", func() bool { return n.Halt() != nil })
+	if reason := n.Halt().Reason; !strings.Contains(reason, "the next is") {
+		t.Errorf("consensus halted because %q", reason)
+	}
+	waitUntil(t, "the log says so", func() bool { return strings.Contains(out.String(), "the main chain is halted on this node") })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func waitUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(testTimeout)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("not within %v: %s", testTimeout, what)
+		}
 	}
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/comet"
 )
 
 // observe counts what blocks did, for the metrics, until ctx ends or the chain
@@ -23,10 +23,14 @@ func (n *Node) observe(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
+			if ctx.Err() == nil {
+				n.log.ErrorContext(ctx, "blocks are not counted any more", slog.Any("err", err))
+			}
 			n.countHalt(err)
 			<-ctx.Done() // at the latest now
 			return nil
 		}
+		n.keepHeight(ctx, b.Height)
 		at, nanos := time.UnixMilli(b.Time), n.exec.Stats().CommitNanos
 		interval := time.Duration(0)
 		if !last.IsZero() {
@@ -36,6 +40,16 @@ func (n *Node) observe(ctx context.Context) error {
 		n.counts.Checked(true) // or it would not have been committed
 		n.countEntries(b)
 		last, commits = at, nanos
+	}
+}
+
+// keepHeight remembers beside the store how high it is.
+func (n *Node) keepHeight(ctx context.Context, height uint64) {
+	if n.height == nil {
+		return
+	}
+	if err := n.height.set(height); err != nil {
+		n.log.LogAttrs(ctx, slog.LevelWarn, "a store that falls back would not be noticed", slog.Any("err", err))
 	}
 }
 
@@ -61,8 +75,7 @@ func (n *Node) countHalt(err error) {
 // reportHalt tells once why the chain halted on this node.
 func (n *Node) reportHalt(ctx context.Context, s *sample) {
 	halt := s.chain.Halt
-	// Consensus tells of another state root in words only.
-	if strings.Contains(halt.Reason, "AppHash") || strings.Contains(halt.Reason, "state differs") {
+	if halt.Cause == comet.HaltAppHash {
 		n.counts.HashMismatch()
 	}
 	n.log.LogAttrs(ctx, slog.LevelError, "the main chain is halted on this node; the process stays so that it can be examined",

@@ -20,6 +20,9 @@ const (
 	// garbageShare is how much of a file of the value log must be garbage for it
 	// to be rewritten.
 	garbageShare = 0.5
+	// releaseInterval is how often the tables of the store are taken out of
+	// memory; the system keeps them in its page cache.
+	releaseInterval = 5 * time.Second
 )
 
 // Run runs the node until ctx ends, and then stops it in good order and returns
@@ -39,7 +42,7 @@ func (n *Node) Run(ctx context.Context) error {
 	stages.add("bundler", n.runBundler)
 	stages.add("api", n.runAPI)
 
-	n.announce(ctx)
+	n.announce(ctx, purposeGRPC, purposeHTTP)
 	stages.begin()
 	<-stages.over()
 	n.stopping.Store(true)
@@ -72,6 +75,7 @@ func (n *Node) runConsensus(ctx context.Context) error {
 		}
 		<-ctx.Done() // the blocks in the store halt it; the process stays
 	} else {
+		n.announce(ctx, purposeP2P)
 		n.log.LogAttrs(ctx, slog.LevelInfo, "chain started", slog.String("chain_id", n.chain.ID()),
 			slog.String("network_id", n.genesis.NetworkID().String()), slog.String("node_id", n.nodeKey.ID()))
 		<-ctx.Done()
@@ -94,10 +98,24 @@ func (n *Node) upkeep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.watch(ctx) })
 	group.Go(func() error { return n.observe(ctx) })
+	group.Go(func() error { return n.haltTogether(ctx) })
 	group.Go(func() error { return n.guardDisk(ctx) })
 	group.Go(func() error { return n.layer.Run(ctx) })
 	group.Go(func() error { return n.collectGarbage(ctx) })
+	group.Go(func() error { return n.releaseMemory(ctx) })
+	group.Go(func() error { return n.fetchHandovers(ctx) })
 	return group.Wait()
+}
+
+// haltTogether stops consensus when the rules stop between two blocks, as when
+// the money they count is not all there.
+func (n *Node) haltTogether(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-n.exec.Halted():
+		n.chain.Halt(n.exec.HaltError())
+	}
+	return nil
 }
 
 // collectGarbage gives disk space back that old blocks and rows left.
@@ -115,6 +133,23 @@ func (n *Node) collectGarbage(ctx context.Context) error {
 			if more, err = n.store.CollectGarbage(garbageShare); err != nil {
 				n.log.LogAttrs(ctx, slog.LevelWarn, "collect garbage of the store", slog.Any("err", err))
 			}
+		}
+	}
+}
+
+// releaseMemory keeps the store's tables from piling up in the memory of the
+// process.
+func (n *Node) releaseMemory(ctx context.Context) error {
+	tick := time.NewTicker(releaseInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if _, err := n.store.ReleaseMapped(); err != nil {
+			n.log.LogAttrs(ctx, slog.LevelWarn, "release the store's memory", slog.Any("err", err))
 		}
 	}
 }

@@ -36,11 +36,11 @@ type sample struct {
 func (n *Node) look() *sample {
 	s := &sample{chain: n.chain.Status()}
 	s.ready, s.reason = s.chain.Health(time.Now(), comet.HealthLimits{IgnoreQuorum: !s.chain.Validator})
+	if m := n.mismatch.Load(); m != nil && s.chain.Validator && s.chain.Halt == nil {
+		s.ready, s.reason = false, m.String()
+	}
 	if n.stopping.Load() {
 		s.ready, s.reason = false, "the node is stopping"
-	}
-	if err := n.exec.HaltError(); err != nil && s.ready {
-		s.ready, s.reason = false, err.Error()
 	}
 	n.sample.Store(s)
 	return s
@@ -51,7 +51,9 @@ func (n *Node) watch(ctx context.Context) error {
 	tick := time.NewTicker(sampleInterval)
 	defer tick.Stop()
 	halted := false
+	keys := &keyCheck{}
 	for {
+		n.checkKeys(ctx, keys, n.sample.Load().chain.Height)
 		s := n.look()
 		if s.chain.Halt != nil && !halted {
 			halted = true

@@ -19,7 +19,6 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,11 +42,15 @@ type Config struct {
 	Node      Node      `toml:"node"`
 	P2P       P2P       `toml:"p2p"`
 	Consensus Consensus `toml:"consensus"`
+	Signer    Signer    `toml:"signer"`
 	Mempool   Mempool   `toml:"mempool"`
 	GRPC      GRPC      `toml:"grpc"`
 	HTTP      HTTP      `toml:"http"`
 	TLS       TLS       `toml:"tls"`
 	Store     Store     `toml:"store"`
+	Pruning   Pruning   `toml:"pruning"`
+	Snapshots Snapshots `toml:"snapshots"`
+	StateSync StateSync `toml:"state_sync"`
 	Log       Log       `toml:"log"`
 
 	origins map[string]string // by key; a key that is missing has its default
@@ -78,6 +81,19 @@ type Consensus struct {
 	DoubleSignCheckHeight int      `toml:"double_sign_check_height"`
 }
 
+// Signer says who holds the consensus key.
+type Signer struct {
+	Mode   string `toml:"mode"` // SignerFile or SignerRemote
+	Listen string `toml:"listen"`
+	Allow  string `toml:"allow"`
+}
+
+// Values of Signer.Mode.
+const (
+	SignerFile   = "file"
+	SignerRemote = "remote"
+)
+
 // Mempool bounds what waits for a block.
 type Mempool struct {
 	MaxTxs      int      `toml:"max_txs"`
@@ -89,7 +105,6 @@ type Mempool struct {
 type GRPC struct {
 	Listen              string   `toml:"listen"`
 	Reflection          bool     `toml:"reflection"`
-	MaxRecv             Size     `toml:"max_recv"`
 	MaxSend             Size     `toml:"max_send"`
 	MaxStreams          int      `toml:"max_streams"`
 	MaxInFlight         int      `toml:"max_in_flight"`
@@ -98,6 +113,9 @@ type GRPC struct {
 	RequestsPerSecond   int      `toml:"requests_per_second"`
 	Burst               int      `toml:"burst"`
 	MaxDeadline         Duration `toml:"max_deadline"`
+	SharePercent        int      `toml:"share_percent"`
+	StreamMemory        Size     `toml:"stream_memory"`
+	StreamUpdates       int      `toml:"stream_updates"`
 }
 
 // HTTP holds the address of health and metrics.
@@ -119,6 +137,28 @@ type Store struct {
 	GCPercent    int  `toml:"gc_percent"`
 	KeepVersions int  `toml:"keep_versions"`
 	DiskReserve  Size `toml:"disk_reserve"`
+}
+
+// Pruning says how far back the node keeps what it does not need itself.
+type Pruning struct {
+	KeepBlocks   Blocks `toml:"keep_blocks"`
+	KeepReceipts Blocks `toml:"keep_receipts"`
+}
+
+// Snapshots says how often the node makes one for nodes that join.
+type Snapshots struct {
+	Interval int `toml:"interval"` // blocks
+}
+
+// StateSync says whether a node without state joins from a snapshot, and whom it
+// believes what the chain's state is.
+type StateSync struct {
+	Enabled     bool     `toml:"enabled"`
+	Sources     []string `toml:"sources"`
+	TrustHeight int      `toml:"trust_height"`
+	TrustHash   string   `toml:"trust_hash"` // hexadecimal
+	TrustPeriod Duration `toml:"trust_period"`
+	CAFile      string   `toml:"ca_file"`
 }
 
 // Log says what is logged and how.
@@ -146,18 +186,6 @@ func (c Config) Path(name string) string {
 	return filepath.Join(c.Home, name)
 }
 
-// Loopback reports whether address, host:port, can be reached from this machine
-// only. An empty or wildcard host is not loopback, nor is a name other than
-// "localhost".
-func Loopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 // Duration is a time.Duration that reads and writes as text with a unit,
 // "250ms". A bare number is refused: it does not say of what.
 type Duration struct{ time.Duration }
@@ -172,6 +200,38 @@ func (d *Duration) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is not a duration such as \"250ms\" or \"10s\"", text)
 	}
 	d.Duration = v
+	return nil
+}
+
+// Blocks is how many of the last blocks something is kept for. 0 means all of them,
+// and is also written "all".
+type Blocks uint64
+
+// String returns the number, or "all".
+func (b Blocks) String() string {
+	if b == 0 {
+		return allBlocks
+	}
+	return strconv.FormatUint(uint64(b), 10)
+}
+
+const allBlocks = "all"
+
+// MarshalText returns what String does.
+func (b Blocks) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText parses a whole number, in which underscores may part digits as in
+// TOML, or "all".
+func (b *Blocks) UnmarshalText(text []byte) error {
+	if string(text) == allBlocks {
+		*b = 0
+		return nil
+	}
+	n, err := strconv.ParseUint(strings.ReplaceAll(string(text), "_", ""), 10, 63)
+	if err != nil {
+		return fmt.Errorf("%q is neither a number of blocks nor \"all\"", text)
+	}
+	*b = Blocks(n)
 	return nil
 }
 

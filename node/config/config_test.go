@@ -14,6 +14,10 @@ import (
 	"github.com/spf13/pflag"
 	"pgregory.net/rapid"
 
+	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
+	"github.com/tributary-network/tributary/ledger/statetree"
 	"github.com/tributary-network/tributary/node/config"
 )
 
@@ -25,7 +29,7 @@ func TestDefaults(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Errorf("the defaults are not valid: %v", err)
 	}
-	if !c.Local() || !config.Loopback(c.GRPC.Listen) || !config.Loopback(c.HTTP.Listen) {
+	if !c.Local() || !api.Loopback(c.GRPC.Listen) || !api.Loopback(c.HTTP.Listen) {
 		t.Error("by default the network is local and clients connect over loopback")
 	}
 	if c.Consensus.TimeoutCommit.Duration != 200*time.Millisecond || c.Store.Memtable != 64<<20 {
@@ -228,10 +232,68 @@ func TestValidate(t *testing.T) {
 		}, ""},
 		{"certificate without key", func(c *config.Config) { c.TLS.CertFile = "a.crt" }, "tls.cert_file"},
 		{"client CA without certificate", func(c *config.Config) { c.TLS.ClientCAFile = "ca.crt" }, "tls.client_ca_file"},
+		{"no share", func(c *config.Config) { c.GRPC.SharePercent = 0 }, "grpc.share_percent"},
+		{"more than all", func(c *config.Config) { c.GRPC.SharePercent = 101 }, "grpc.share_percent"},
+		{"everything for everyone", func(c *config.Config) { c.GRPC.SharePercent = 100 }, ""},
+		{"no memory for streams", func(c *config.Config) { c.GRPC.StreamMemory = 1<<20 - 1 }, "grpc.stream_memory"},
+		{"no updates", func(c *config.Config) { c.GRPC.StreamUpdates = 99 }, "grpc.stream_updates"},
 		{"no commit pause", func(c *config.Config) { c.Consensus.TimeoutCommit.Duration = 0 }, "consensus.timeout_commit"},
+		{"mempool without room", func(c *config.Config) { c.Mempool.MaxTxs = exec.MinMempoolTxs - 1 }, "mempool.max_txs"},
+		{"smallest mempool", func(c *config.Config) {
+			c.Mempool.MaxTxs, c.Mempool.MaxBytes = exec.MinMempoolTxs, exec.MinMempoolBytes
+		}, ""},
+		{"mempool of too few bytes", func(c *config.Config) { c.Mempool.MaxBytes = exec.MinMempoolBytes - 1 }, "mempool.max_bytes"},
+		{"signer of another mode", func(c *config.Config) { c.Signer.Mode = "hsm" }, "signer.mode"},
+		{"file and address", func(c *config.Config) { c.Signer.Listen = "unix:///run/s" }, "signer.listen"},
+		{"file and identity", func(c *config.Config) { c.Signer.Allow = strings.Repeat("a", 40) }, "signer.allow"},
+		{"nowhere to wait", func(c *config.Config) { c.Signer.Mode = "remote" }, "signer.listen"},
+		{"relative socket", func(c *config.Config) { c.Signer = config.Signer{Mode: "remote", Listen: "unix://s"} }, "signer.listen"},
+		{"address without scheme", func(c *config.Config) {
+			c.Signer = config.Signer{Mode: "remote", Listen: "127.0.0.1:1", Allow: strings.Repeat("a", 40)}
+		}, "signer.listen"},
+		{"address without port", func(c *config.Config) {
+			c.Signer = config.Signer{Mode: "remote", Listen: "tcp://127.0.0.1", Allow: strings.Repeat("a", 40)}
+		}, "signer.listen"},
+		{"socket and identity", func(c *config.Config) {
+			c.Signer = config.Signer{Mode: "remote", Listen: "unix:///run/s", Allow: strings.Repeat("a", 40)}
+		}, "signer.allow"},
+		{"anybody signs", func(c *config.Config) { c.Signer = config.Signer{Mode: "remote", Listen: "tcp://127.0.0.1:1"} }, "signer.allow"},
+		{"short identity", func(c *config.Config) {
+			c.Signer = config.Signer{Mode: "remote", Listen: "tcp://127.0.0.1:1", Allow: "abc"}
+		}, "signer.allow"},
 		{"slow bundles", func(c *config.Config) { c.Mempool.BundleDelay.Duration = 2 * time.Second }, "mempool.bundle_delay"},
 		{"tiny memtable", func(c *config.Config) { c.Store.Memtable = 1 << 20 }, "store.memtable"},
+		{"largest memtable", func(c *config.Config) { c.Store.Memtable = badgerkv.MaxMemTableSize }, ""},
+		{"memtable that no store takes", func(c *config.Config) { c.Store.Memtable = badgerkv.MaxMemTableSize + 1 }, "store.memtable"},
+		{"most versions", func(c *config.Config) { c.Store.KeepVersions = statetree.MaxKeepVersions }, ""},
+		{"versions that no tree keeps", func(c *config.Config) { c.Store.KeepVersions = statetree.MaxKeepVersions + 1 }, "store.keep_versions"},
 		{"no collecting", func(c *config.Config) { c.Store.GCPercent = 0 }, "store.gc_percent"},
+		{"everything kept", func(c *config.Config) { c.Pruning = config.Pruning{} }, ""},
+		{"few blocks", func(c *config.Config) { c.Pruning.KeepBlocks = 100 }, ""},
+		{"too few blocks", func(c *config.Config) { c.Pruning.KeepBlocks = 99 }, "pruning.keep_blocks"},
+		{"too few receipts", func(c *config.Config) { c.Pruning.KeepReceipts = 1 }, "pruning.keep_receipts"},
+		{"no interval", func(c *config.Config) { c.Snapshots.Interval = 0 }, "snapshots.interval"},
+		{"two sources", func(c *config.Config) { c.StateSync = stateSync("a:1", "b:1") }, ""},
+		{"one source", func(c *config.Config) { c.StateSync = stateSync("a:1") }, "state_sync.sources"},
+		{"one source, switched off", func(c *config.Config) { c.StateSync.Sources = []string{"a:1"} }, ""},
+		{"no source", func(c *config.Config) { c.StateSync.Enabled = true }, "state_sync.sources"},
+		{"one source and a header", func(c *config.Config) {
+			c.StateSync = stateSync("a:1")
+			c.StateSync.TrustHeight, c.StateSync.TrustHash = 7, strings.Repeat("aB", 32)
+		}, ""},
+		{"a source twice", func(c *config.Config) { c.StateSync = stateSync("a:1", "a:1") }, "state_sync.sources"},
+		{"a source without port", func(c *config.Config) { c.StateSync = stateSync("a", "b:1") }, "state_sync.sources"},
+		{"a source without host", func(c *config.Config) { c.StateSync = stateSync(":1", "b:1") }, "state_sync.sources"},
+		{"a trust period of a second", func(c *config.Config) { c.StateSync.TrustPeriod.Duration = time.Second }, "state_sync.trust_period"},
+		{"a negative trust period", func(c *config.Config) { c.StateSync.TrustPeriod.Duration = -time.Hour }, "state_sync.trust_period"},
+		{"height without hash", func(c *config.Config) { c.StateSync.TrustHeight = 7 }, "state_sync.trust_height"},
+		{"hash without height", func(c *config.Config) { c.StateSync.TrustHash = strings.Repeat("aB", 32) }, "state_sync.trust_height"},
+		{"short hash", func(c *config.Config) {
+			c.StateSync.TrustHeight, c.StateSync.TrustHash = 7, "ab"
+		}, "state_sync.trust_hash"},
+		{"negative height", func(c *config.Config) {
+			c.StateSync.TrustHeight, c.StateSync.TrustHash = -7, strings.Repeat("aB", 32)
+		}, "state_sync.trust_height"},
 		{"level of a module", func(c *config.Config) { c.Log.Level = "warn, api=debug" }, ""},
 		{"unknown level", func(c *config.Config) { c.Log.Level = "chatty" }, "log.level"},
 		{"two base levels", func(c *config.Config) { c.Log.Level = "info,warn" }, "log.level"},
@@ -255,6 +317,30 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func stateSync(sources ...string) config.StateSync {
+	return config.StateSync{Enabled: true, Sources: sources}
+}
+
+func TestBlocks(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]config.Blocks{"0": 0, `"all"`: 0, "100": 100, `"100"`: 100, "100_000": 100_000, "9223372036854775807": 1<<63 - 1} {
+		c, err := config.Parse("c.toml", []byte("[pruning]\nkeep_blocks = "+text+"\n"))
+		if err != nil || c.Pruning.KeepBlocks != want {
+			t.Errorf("%s: %d, %v; want %d", text, c.Pruning.KeepBlocks, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "1.5", "ALL", "many", "9223372036854775808"} {
+		var b config.Blocks
+		if err := b.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), `"all"`) {
+			t.Errorf("%q gives %d, %v", text, uint64(b), err)
+		}
+	}
+	d := config.Default()
+	if p := d.Pruning; p.KeepBlocks != exec.DefaultKeepBlocks || p.KeepReceipts != exec.DefaultKeepReceipts || d.Snapshots.Interval != exec.DefaultSnapshotStride {
+		t.Errorf("the template says %+v, %+v", p, d.Snapshots)
+	}
+}
+
 func TestEncodeRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -265,6 +351,7 @@ func TestEncodeRoundTrip(t *testing.T) {
 		c.Consensus.TimeoutCommit.Duration = time.Duration(rapid.Int64().Draw(t, "pause"))
 		c.GRPC.Reflection = rapid.Bool().Draw(t, "reflection")
 		c.P2P.MaxInbound = rapid.Int().Draw(t, "inbound")
+		c.Pruning.KeepBlocks = config.Blocks(rapid.Uint64Range(0, 1<<63-1).Draw(t, "blocks"))
 		got, err := config.Parse("c.toml", c.Encode())
 		if err != nil {
 			t.Fatalf("parse what was encoded: %v", err)
@@ -321,6 +408,9 @@ func TestFlags(t *testing.T) {
 			t.Errorf("usage does not show %q:\n%s", want, usage)
 		}
 	}
+	if strings.Contains(usage, "`") || !strings.Contains(usage, "--signer.mode string ") {
+		t.Errorf("usage takes words in backticks for names of values:\n%s", usage)
+	}
 	for _, wrong := range []string{"--grpc.max_streams=x", "--consensus.timeout_commit=5", "--grpc.lisen=x"} {
 		if err := flags.Parse([]string{wrong}); err == nil {
 			t.Errorf("%s was taken", wrong)
@@ -347,7 +437,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(string(config.Default().Encode()))
 	f.Add("[grpc]\nlisten = '127.0.0.1:1'\n")
 	f.Add("[consensus]\ntimeout_commit = 5\n")
-	f.Add("grpc.max_recv = 0x10\n[p2p]\npersistent_peers = [[1]]\n")
+	f.Add("grpc.max_send = 0x10\n[p2p]\npersistent_peers = [[1]]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := config.Parse("c.toml", []byte(text))
 		if err != nil {

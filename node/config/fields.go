@@ -79,11 +79,32 @@ func (f field) literal() string {
 			items[i] = quote(item)
 		}
 		return "[" + strings.Join(items, ", ") + "]"
+	case Blocks:
+		if v == 0 {
+			return quote(v.String())
+		}
+		return v.String()
 	case fmt.Stringer: // Duration, Size
 		return quote(v.String())
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// lines returns the field's value as TOML, a list of several items with a line for
+// each.
+func (f field) lines() string {
+	list, ok := reflect.TypeAssert[[]string](f.value)
+	if !ok || len(list) < 2 {
+		return f.literal()
+	}
+	var b strings.Builder
+	b.WriteString("[\n")
+	for _, item := range list {
+		b.WriteString("  " + quote(item) + ",\n")
+	}
+	b.WriteString("]")
+	return b.String()
 }
 
 // quote returns s as a TOML basic string.

@@ -122,7 +122,8 @@ func AddFlags(flags *pflag.FlagSet) {
 	c := Default()
 	texts := describe()
 	for _, f := range fields(&c) {
-		flags.Var(&flag{field: f}, f.key, texts[f.key])
+		// pflag would take what stands in backticks for the name of the value.
+		flags.Var(&flag{field: f}, f.key, strings.ReplaceAll(texts[f.key], "`", "'"))
 		if _, ok := reflect.TypeAssert[bool](f.value); ok {
 			flags.Lookup(f.key).NoOptDefVal = "true"
 		}
@@ -220,6 +221,8 @@ func (f *flag) Type() string {
 		return "duration"
 	case Size:
 		return "size"
+	case Blocks:
+		return "blocks"
 	case []string:
 		return "list"
 	}

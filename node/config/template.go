@@ -23,7 +23,7 @@ func Default() Config {
 func (c Config) Encode() []byte {
 	values := map[string]string{}
 	for _, f := range fields(&c) {
-		values[f.key] = f.literal()
+		values[f.key] = f.lines()
 	}
 	var out strings.Builder
 	walk(func(line, key, _ string) {

@@ -4,12 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
+	"github.com/tributary-network/tributary/ledger/statetree"
 )
 
 // FieldError is one problem of a setting. Validate joins them.
@@ -36,8 +42,11 @@ func (c Config) Validate() error {
 	v.node()
 	v.network()
 	v.consensus()
+	v.signer()
 	v.listeners()
 	v.store()
+	v.retention()
+	v.stateSync()
 	v.log()
 	return errors.Join(v.problems...)
 }
@@ -136,15 +145,41 @@ func (v *validator) consensus() {
 	v.duration("consensus.timeout_delta", c.TimeoutDelta, time.Millisecond, time.Minute)
 	v.between("consensus.double_sign_check_height", c.DoubleSignCheckHeight, 0, 1000)
 
-	v.between("mempool.max_txs", m.MaxTxs, 1, 1_000_000)
+	v.between("mempool.max_txs", m.MaxTxs, 16, 1_000_000)
 	v.size("mempool.max_bytes", m.MaxBytes, 4<<20, 4<<30)
 	v.duration("mempool.bundle_delay", m.BundleDelay, time.Millisecond, time.Second)
+}
+
+func (v *validator) signer() {
+	s := v.config.Signer
+	path, isUnix := strings.CutPrefix(s.Listen, "unix://")
+	address, isTCP := strings.CutPrefix(s.Listen, "tcp://")
+	switch {
+	case s.Mode == SignerFile:
+		if s.Listen != "" {
+			v.fail("signer.listen", "the key is in a file, nobody is waited for", `write "", or set signer.mode to "remote"`)
+		}
+		if s.Allow != "" {
+			v.fail("signer.allow", "the key is in a file, nobody is waited for", `write "", or set signer.mode to "remote"`)
+		}
+		return
+	case s.Mode != SignerRemote:
+		v.fail("signer.mode", "not a mode", `choose "file" or "remote"`)
+		return
+	case isUnix && !filepath.IsAbs(path), isTCP && checkAddress(address) != nil, !isUnix && !isTCP:
+		v.fail("signer.listen", "the signer cannot connect to this", `write "unix:///path/to/socket", from the root, or "tcp://host:port"`)
+	}
+	switch known := regexp.MustCompile(`^[0-9a-f]{40}$`).MatchString(s.Allow); {
+	case isUnix && s.Allow != "":
+		v.fail("signer.allow", "a unix socket is guarded by its file mode", `write ""`)
+	case isTCP && !known:
+		v.fail("signer.allow", "not the identity of a connection key", "write the 40 hexadecimal digits that `tributary signer start` prints")
+	}
 }
 
 func (v *validator) listeners() {
 	g, t := v.config.GRPC, v.config.TLS
 	v.listener("grpc.listen", g.Listen)
-	v.size("grpc.max_recv", g.MaxRecv, 64<<10, 64<<20)
 	v.size("grpc.max_send", g.MaxSend, 64<<10, 64<<20)
 	v.between("grpc.max_streams", g.MaxStreams, 1, 10_000)
 	v.between("grpc.max_in_flight", g.MaxInFlight, 1, 100_000)
@@ -153,6 +188,9 @@ func (v *validator) listeners() {
 	v.between("grpc.requests_per_second", g.RequestsPerSecond, 1, 1_000_000)
 	v.between("grpc.burst", g.Burst, 1, 1_000_000)
 	v.duration("grpc.max_deadline", g.MaxDeadline, time.Second, time.Hour)
+	v.between("grpc.share_percent", g.SharePercent, 1, 100)
+	v.size("grpc.stream_memory", g.StreamMemory, 1<<20, 64<<30)
+	v.between("grpc.stream_updates", g.StreamUpdates, 100, 10_000_000)
 	v.listener("http.listen", v.config.HTTP.Listen)
 
 	if (t.CertFile == "") != (t.KeyFile == "") {
@@ -167,18 +205,67 @@ func (v *validator) listeners() {
 // loopback.
 func (v *validator) listener(key, address string) {
 	v.address(key, address, true)
-	if address != "" && !Loopback(address) && v.config.TLS.CertFile == "" {
+	if address != "" && !api.Loopback(address) && v.config.TLS.CertFile == "" {
 		v.fail(key, "plaintext off loopback", "set tls.cert_file and tls.key_file, or listen on 127.0.0.1")
 	}
 }
 
 func (v *validator) store() {
 	s := v.config.Store
-	v.size("store.memtable", s.Memtable, 16<<20, 2<<30)
+	v.size("store.memtable", s.Memtable, 16<<20, badgerkv.MaxMemTableSize)
 	v.size("store.page_cache", s.PageCache, 1<<20, 1<<40)
 	v.between("store.gc_percent", s.GCPercent, 5, 1_000)
-	v.between("store.keep_versions", s.KeepVersions, 2, 1_000_000)
+	v.between("store.keep_versions", s.KeepVersions, 2, statetree.MaxKeepVersions)
 	v.size("store.disk_reserve", s.DiskReserve, 64<<20, 1<<50)
+}
+
+// leastKept is the least number of blocks to keep: peers that are a little behind,
+// and clients that ask a little later, still find what they need.
+const leastKept = 100
+
+func (v *validator) retention() {
+	p := v.config.Pruning
+	for _, f := range []struct {
+		key   string
+		value Blocks
+	}{{"pruning.keep_blocks", p.KeepBlocks}, {"pruning.keep_receipts", p.KeepReceipts}} {
+		if f.value != 0 && f.value < leastKept {
+			v.fail(f.key, "too few", fmt.Sprintf("choose %d or more, or \"all\"", leastKept))
+		}
+	}
+	v.between("snapshots.interval", v.config.Snapshots.Interval, 1, 1_000_000_000)
+}
+
+func (v *validator) stateSync() {
+	s := v.config.StateSync
+	for i, source := range s.Sources {
+		host, _, _ := net.SplitHostPort(source)
+		switch {
+		case checkAddress(source) != nil || host == "":
+			v.fail("state_sync.sources", fmt.Sprintf("%q is not an address", source), "write host:port of each node's gRPC API")
+		case slices.Contains(s.Sources[:i], source):
+			v.fail("state_sync.sources", fmt.Sprintf("%q is there twice", source), "name different nodes: one agrees with itself")
+		}
+	}
+	hash := regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
+	switch {
+	case s.TrustHeight < 0:
+		v.fail("state_sync.trust_height", "not a height", "write that of the header you trust, or 0")
+	case (s.TrustHeight == 0) != (s.TrustHash == ""):
+		v.fail("state_sync.trust_height", "height and hash come together", "set state_sync.trust_height and state_sync.trust_hash, or neither")
+	case s.TrustHash != "" && !hash.MatchString(s.TrustHash):
+		v.fail("state_sync.trust_hash", "not the hash of a header", "write its 64 hexadecimal digits")
+	}
+	if d := s.TrustPeriod.Duration; d != 0 && d < time.Minute {
+		v.fail("state_sync.trust_period", "too short to join in", "write at least \"1m\", or \"0s\" for what the genesis asks for")
+	}
+	least := 2
+	if s.TrustHeight != 0 {
+		least = 1
+	}
+	if s.Enabled && len(s.Sources) < least {
+		v.fail("state_sync.sources", "too few", "name two nodes or more, or one with state_sync.trust_height and state_sync.trust_hash")
+	}
 }
 
 func (v *validator) log() {

@@ -1,6 +1,7 @@
 // Package genesis is the document that all nodes of a network start from: its
 // name, its time, the consensus parameters, who has how much money, and who
-// validates.
+// validates with which stake. The voting powers of the first committee are not in
+// it: the rules elect that committee from the stakes like any other.
 //
 // The document is JSON, meant to be read, compared and edited by people before
 // the network starts, and never after. It is decoded strictly: unknown,
@@ -31,7 +32,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -39,14 +43,13 @@ const (
 	// FileName is the name of the document below a node's home directory.
 	FileName = "config/genesis.json"
 	// FormatVersion is the version of the format that this code reads.
-	FormatVersion = 1
+	FormatVersion = 2
 	// MaxSize bounds a document, in bytes.
 	MaxSize = 64 << 20
 	// MaxValidators bounds the validators of the first block.
 	MaxValidators = 200
 
-	maxName  = 40      // bytes of a network's name, which leaves room in the chain id
-	maxPower = 1 << 40 // of one validator
+	maxName = 40 // bytes of a network's name, which leaves room in the chain id
 )
 
 // Document is a network's genesis. It is a plain value.
@@ -59,7 +62,8 @@ type Document struct {
 	Params settlement.Params
 	// Accounts have money from the start. Addresses are distinct.
 	Accounts []Account
-	// Validators agree on the first block.
+	// Validators stand for election from the start; the first committee is elected
+	// from them. Their stakes are part of the supply.
 	Validators []Validator
 }
 
@@ -70,18 +74,26 @@ type Account struct {
 	Name    string        // for people; may be empty
 }
 
-// Validator is a validator of the first block.
+// Validator is a validator that is registered from the start.
 type Validator struct {
-	Name      string            // 1 to 64 printable characters
+	Name      string            // as staking.CheckName takes it
+	Operator  ledger.Address    // runs it, and owns its stake; one validator each
 	PublicKey ed25519.PublicKey // consensus key, 32 bytes
-	Power     int64             // 1 to 2^40
-	NodeID    string            // 40 hexadecimal digits
-	Endpoint  string            // host:port of its p2p listener; may be empty
+	BLSKey    bls.PublicKey     // signs seals and certificates
+	Proof     bls.Signature     // of possession of the BLS key's secret, for the zero network; see staking.Prove
+	Stake     ledger.Amount     // drops of the operator, besides its balance
+	MinSelf   ledger.Amount     // the operator promises to keep; 0 means the network's least
+	// Commission is the operator's part of the rewards, MaxCommission what it may
+	// ever be, and MaxChange by how much it may change in an epoch, in basis points.
+	Commission, MaxCommission, MaxChange uint32
+
+	NodeID   string // 40 hexadecimal digits
+	Endpoint string // host:port of its p2p listener; may be empty
 }
 
 // FieldError is one problem of a document.
 type FieldError struct {
-	Field   string // such as validators[2].power
+	Field   string // such as validators[2].stake
 	Problem string
 }
 
@@ -103,7 +115,7 @@ func (d Document) Validate() error {
 		v.fail("time", "%s is finer than a millisecond", d.Time.Format(time.RFC3339Nano))
 	}
 	v.accounts(d.Accounts)
-	v.validators(d.Validators)
+	v.validators(d.Validators, &d.Params.Staking)
 	if len(v.problems) == 0 {
 		if err := d.Settlement().Validate(); err != nil {
 			v.problems = append(v.problems, err)
@@ -135,46 +147,82 @@ func (v *checker) accounts(accounts []Account) {
 	}
 }
 
-func (v *checker) validators(validators []Validator) {
+func (v *checker) validators(validators []Validator, rules *staking.Params) {
 	if n := len(validators); n == 0 || n > MaxValidators {
 		v.fail("validators", "%d of them, want 1 to %d", n, MaxValidators)
 	}
-	keys, ids := map[string]int{}, map[string]int{}
-	for i, val := range validators {
-		at := "validators[" + strconv.Itoa(i) + "]"
-		if n := len([]rune(val.Name)); n == 0 || n > 64 || !printable(val.Name) {
-			v.fail(at+".name", "%q is not a name of 1 to 64 printable characters", val.Name)
+	first := firsts{}
+	for i := range validators {
+		at, val := "validators["+strconv.Itoa(i)+"]", &validators[i]
+		if rule, ok := errors.AsType[*chain.RuleError](staking.CheckName(val.Name)); ok {
+			v.fail(at+".name", "%s", rule.Detail)
 		}
-		if _, err := ledger.PublicKeyFromBytes(val.PublicKey); err != nil {
-			v.fail(at+".public_key", "%v", err)
+		if val.Operator.IsZero() {
+			v.fail(at+".operator", "missing")
+		} else if j, dup := first.find("operator", val.Operator.String(), i); dup {
+			v.fail(at+".operator", "is that of validators[%d]; an account operates one validator", j)
 		}
-		if first, dup := keys[string(val.PublicKey)]; dup {
-			v.fail(at+".public_key", "is that of validators[%d]; two nodes with one key sign against each other", first)
-		}
-		keys[string(val.PublicKey)] = i
-		if val.Power < 1 || val.Power > maxPower {
-			v.fail(at+".power", "%d is not 1 to %d", val.Power, int64(maxPower))
-		}
+		v.keys(at, i, val, first)
+		v.stake(at, val, rules)
 		if id, err := hex.DecodeString(val.NodeID); err != nil || len(id) != 20 || hex.EncodeToString(id) != val.NodeID {
 			v.fail(at+".node_id", "%q is not 40 lower-case hexadecimal digits", val.NodeID)
+		} else if j, dup := first.find("node_id", val.NodeID, i); dup {
+			v.fail(at+".node_id", "is that of validators[%d]", j)
 		}
-		if first, dup := ids[val.NodeID]; dup {
-			v.fail(at+".node_id", "is that of validators[%d]", first)
-		}
-		ids[val.NodeID] = i
 		if val.Endpoint != "" && !validEndpoint(val.Endpoint) {
 			v.fail(at+".endpoint", "%q is not host:port", val.Endpoint)
 		}
 	}
 }
 
-func printable(s string) bool {
-	for _, r := range s {
-		if !strconv.IsPrint(r) {
-			return false
-		}
+// keys checks the keys of a validator. A proof of possession costs about 2 ms.
+func (v *checker) keys(at string, i int, val *Validator, first firsts) {
+	if _, err := ledger.PublicKeyFromBytes(val.PublicKey); err != nil {
+		v.fail(at+".public_key", "%v", err)
+	} else if j, dup := first.find("public_key", string(val.PublicKey), i); dup {
+		v.fail(at+".public_key", "is that of validators[%d]; two nodes with one key sign against each other", j)
 	}
-	return true
+	key, err := bls.ParseKey(val.BLSKey)
+	switch j, dup := first.find("bls_key", string(val.BLSKey[:]), i); {
+	case val.BLSKey.IsZero():
+		v.fail(at+".bls_key", "missing; `tributary validator proof` on the validator's machine shows it")
+	case err != nil:
+		v.fail(at+".bls_key", "%v", err)
+	case dup:
+		v.fail(at+".bls_key", "is that of validators[%d]", j)
+	case len(val.PublicKey) == ledger.PublicKeySize &&
+		!staking.Proves(key, ledger.NetworkID{}, val.Operator, ledger.PublicKey(val.PublicKey), val.Proof):
+		v.fail(at+".bls_proof", "does not prove that the owner of bls_key registers it in a genesis, for this operator and public_key; `tributary validator proof --genesis --operator %s` on its machine does", val.Operator)
+	}
+}
+
+func (v *checker) stake(at string, val *Validator, rules *staking.Params) {
+	if val.Stake < rules.MinStake || val.Stake > ledger.MaxAmount {
+		v.fail(at+".stake", "%d drops is not %d (params.staking.min_stake) to %d", uint64(val.Stake), uint64(rules.MinStake), uint64(ledger.MaxAmount))
+	}
+	if val.MinSelf > val.Stake {
+		v.fail(at+".min_self_stake", "%d drops is more than the stake of %d", uint64(val.MinSelf), uint64(val.Stake))
+	}
+	if val.MaxCommission > ledger.BasisPoints {
+		v.fail(at+".max_commission_bps", "%d is not 0 to %d", val.MaxCommission, ledger.BasisPoints)
+	} else if val.Commission > val.MaxCommission {
+		v.fail(at+".commission_bps", "%d is more than max_commission_bps, %d", val.Commission, val.MaxCommission)
+	}
+	if val.MaxChange > ledger.BasisPoints {
+		v.fail(at+".max_commission_change_bps", "%d is not 0 to %d", val.MaxChange, ledger.BasisPoints)
+	}
+}
+
+// firsts remembers which validator first had a value in a field.
+type firsts map[[2]string]int
+
+// find returns the validator before i that has the value, if there is one.
+func (f firsts) find(field, value string, i int) (first int, found bool) {
+	k := [2]string{field, value}
+	if first, found = f[k]; !found {
+		f[k] = i
+	}
+	return first, found
 }
 
 func validEndpoint(s string) bool {
@@ -240,14 +288,30 @@ func Decode(data []byte) (Document, error) {
 	if err := checkKeys(data); err != nil {
 		return Document{}, err
 	}
+	// The version goes first: a document of another one has other fields.
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return Document{}, describe(data, err)
+	}
+	if head.Version != FormatVersion {
+		return Document{}, &FieldError{"version", fmt.Sprintf("%d; this program reads version %d%s", head.Version, FormatVersion, upgrade(head.Version))}
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	var w document
 	if err := dec.Decode(&w); err != nil {
 		return Document{}, describe(data, err)
 	}
-	if w.Version != FormatVersion {
-		return Document{}, &FieldError{"version", fmt.Sprintf("%d; this program reads version %d", w.Version, FormatVersion)}
-	}
 	return w.document()
+}
+
+// upgrade says what to do with a document of an older version.
+func upgrade(version int) string {
+	if version != 1 {
+		return ""
+	}
+	return ", in which validators have operators, stakes and BLS keys instead of powers: " +
+		"start the network anew from what `tributary init` prints, and test networks with 'tributary testnet down --purge' and 'up'"
 }

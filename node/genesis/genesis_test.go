@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
 )
@@ -21,6 +23,15 @@ import (
 func consensusKey(i int) ed25519.PublicKey {
 	seed := sha256.Sum256(fmt.Appendf(nil, "validator %d", i))
 	return ed25519.PublicKey(ed25519.NewKeyFromSeed(seed[:])[ed25519.SeedSize:])
+}
+
+func blsKey(i int) *bls.SecretKey {
+	seed := sha256.Sum256(fmt.Appendf(nil, "BLS key %d", i))
+	key, err := bls.NewSecretKey(seed[:])
+	if err != nil {
+		panic(err)
+	}
+	return key
 }
 
 func address(name string) ledger.Address {
@@ -38,12 +49,21 @@ func document() genesis.Document {
 		},
 	}
 	for i := range 4 {
+		operator := address(fmt.Sprintf("operator %d", i))
 		d.Validators = append(d.Validators, genesis.Validator{
-			Name: fmt.Sprintf("validator%d", i), PublicKey: consensusKey(i), Power: int64(10 + i),
+			Name: fmt.Sprintf("validator%d", i), Operator: operator, PublicKey: consensusKey(i),
+			BLSKey: blsKey(i).Public(), Proof: prove(i, ledger.NetworkID{}, operator, consensusKey(i)), Stake: ledger.Amount(100+i) * ledger.DropsPerCoin,
+			Commission: 500, MaxCommission: 2_000, MaxChange: 100,
 			NodeID: fmt.Sprintf("%040x", i+1), Endpoint: fmt.Sprintf("127.0.0.1:%d", 40_000+100*i),
 		})
 	}
+	d.Validators[3].MinSelf = 50 * ledger.DropsPerCoin
 	return d
+}
+
+// prove is the proof of the i-th BLS key's possession.
+func prove(i int, network ledger.NetworkID, operator ledger.Address, key ed25519.PublicKey) bls.Signature {
+	return staking.Prove(blsKey(i), network, operator, ledger.PublicKey(key))
 }
 
 func TestDocumentSurvivesEncoding(t *testing.T) {
@@ -106,8 +126,31 @@ func TestValidateNamesTheField(t *testing.T) {
 		{"no key", func(d *genesis.Document) { d.Validators[3].PublicKey = nil }, "validators[3].public_key"},
 		{"small-order key", func(d *genesis.Document) { d.Validators[3].PublicKey = make([]byte, 32) }, "validators[3].public_key"},
 		{"key twice", func(d *genesis.Document) { d.Validators[3].PublicKey = d.Validators[0].PublicKey }, "validators[3].public_key"},
-		{"powerless", func(d *genesis.Document) { d.Validators[1].Power = 0 }, "validators[1].power"},
-		{"almighty", func(d *genesis.Document) { d.Validators[1].Power = 1 << 50 }, "validators[1].power"},
+		{"no operator", func(d *genesis.Document) { d.Validators[1].Operator = ledger.Address{} }, "validators[1].operator"},
+		{"operator of two", func(d *genesis.Document) { d.Validators[1].Operator = d.Validators[0].Operator }, "validators[1].operator"},
+		{"no BLS key", func(d *genesis.Document) { d.Validators[1].BLSKey = bls.PublicKey{} }, "validators[1].bls_key"},
+		{"BLS key that is none", func(d *genesis.Document) { d.Validators[1].BLSKey[0] ^= 0x40 }, "validators[1].bls_key"},
+		{"BLS key twice", func(d *genesis.Document) {
+			d.Validators[1].BLSKey, d.Validators[1].Proof = d.Validators[0].BLSKey, d.Validators[0].Proof
+		}, "validators[1].bls_key"},
+		{"somebody else's proof", func(d *genesis.Document) { d.Validators[1].Proof = d.Validators[0].Proof }, "validators[1].bls_proof"},
+		{"a proof for a network", func(d *genesis.Document) {
+			v := &d.Validators[1]
+			v.Proof = prove(1, document().NetworkID(), v.Operator, v.PublicKey)
+		}, "validators[1].bls_proof"},
+		{"a proof of another operator", func(d *genesis.Document) { d.Validators[1].Operator = address("thief") }, "validators[1].bls_proof"},
+		{"a proof beside another consensus key", func(d *genesis.Document) { d.Validators[1].PublicKey = consensusKey(9) }, "validators[1].bls_proof"},
+		{"no proof", func(d *genesis.Document) { d.Validators[1].Proof = bls.Signature{} }, "validators[1].bls_proof"},
+		{"a signature for a proof", func(d *genesis.Document) {
+			d.Validators[1].Proof = blsKey(1).Sign(d.Validators[1].BLSKey[:])
+		}, "validators[1].bls_proof"},
+		{"stakeless", func(d *genesis.Document) { d.Validators[1].Stake = 0 }, "validators[1].stake"},
+		{"less than the least stake", func(d *genesis.Document) { d.Validators[1].Stake = d.Params.Staking.MinStake - 1 }, "validators[1].stake"},
+		{"stake beyond all money", func(d *genesis.Document) { d.Validators[1].Stake = ledger.MaxAmount + 1 }, "validators[1].stake"},
+		{"promise above the stake", func(d *genesis.Document) { d.Validators[1].MinSelf = d.Validators[1].Stake + 1 }, "validators[1].min_self_stake"},
+		{"commission above its most", func(d *genesis.Document) { d.Validators[1].Commission = 2_001 }, "validators[1].commission_bps"},
+		{"more than all", func(d *genesis.Document) { d.Validators[1].MaxCommission = 10_001 }, "validators[1].max_commission_bps"},
+		{"jump", func(d *genesis.Document) { d.Validators[1].MaxChange = 10_001 }, "validators[1].max_commission_change_bps"},
 		{"bad node id", func(d *genesis.Document) { d.Validators[1].NodeID = strings.Repeat("A", 40) }, "validators[1].node_id"},
 		{"node id twice", func(d *genesis.Document) { d.Validators[1].NodeID = d.Validators[0].NodeID }, "validators[1].node_id"},
 		{"bad endpoint", func(d *genesis.Document) { d.Validators[1].Endpoint = ":26656" }, "validators[1].endpoint"},
@@ -128,9 +171,9 @@ func TestValidateNamesTheField(t *testing.T) {
 func TestValidateReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	d := document()
-	d.Name, d.Validators[0].Power, d.Accounts[0].Balance = "", 0, 0
+	d.Name, d.Validators[0].Stake, d.Accounts[0].Balance = "", 0, 0
 	err := d.Validate()
-	for _, field := range []string{"name:", "validators[0].power:", "accounts[0].balance:"} {
+	for _, field := range []string{"name:", "validators[0].stake:", "accounts[0].balance:"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("Validate: %v, want a line with %s", err, field)
 		}
@@ -143,6 +186,11 @@ func TestValidateAsksTheRules(t *testing.T) {
 	d.Params.BurnBps = 10_001
 	if err := d.Validate(); err == nil {
 		t.Error("Validate took parameters that the rules refuse")
+	}
+	d = document()
+	d.Params.Staking.MaxMissed = d.Params.Staking.Window
+	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "params: staking: max_missed") {
+		t.Errorf("Validate: %v, want an error about params.staking.max_missed", err)
 	}
 }
 
@@ -160,12 +208,16 @@ func TestDecodeRefuses(t *testing.T) {
 		{"field in capitals", strings.Replace(good, `"time"`, `"Time"`, 1), "lower-case"},
 		{"field twice", strings.Replace(good, `"time"`, `"name": "x", "time"`, 1), "given twice"},
 		{"nested field twice", strings.Replace(good, `"burn_bps"`, `"rent": "1", "burn_bps"`, 1), "params.rent: given twice"},
-		{"other version", strings.Replace(good, `"version": 1`, `"version": 2`, 1), "version"},
-		{"no version", strings.Replace(good, `"version": 1,`, ``, 1), "version"},
+		{"other version", strings.Replace(good, `"version": 2`, `"version": 3`, 1), "version: 3; this program reads version 2"},
+		{"old version", `{"version": 1, "validators": [{"power": 10}]}`, "stakes and BLS keys instead of powers"},
+		{"no version", strings.Replace(good, `"version": 2,`, ``, 1), "version"},
 		{"amount as number", strings.Replace(good, `"balance": "12.5"`, `"balance": 12.5`, 1), "balance"},
 		{"amount too fine", strings.Replace(good, `"balance": "12.5"`, `"balance": "12.0000001"`, 1), "decimals"},
 		{"amount as text", strings.Replace(good, `"balance": "12.5"`, `"balance": "a lot"`, 1), "a lot"},
-		{"power as text", strings.Replace(good, `"power": 10`, `"power": "10"`, 1), "power"},
+		{"power", strings.Replace(good, `"stake": "100"`, `"power": 10`, 1), "power"},
+		{"commission as text", strings.Replace(good, `"commission_bps": 500`, `"commission_bps": "5 %"`, 1), "commission_bps"},
+		{"short BLS key", strings.Replace(good, `"bls_key": "`, `"bls_key": "00`, 1), "validators[0].bls_key"},
+		{"proof not hexadecimal", strings.Replace(good, `"bls_proof": "`, `"bls_proof": "x`, 1), "validators[0].bls_proof"},
 		{"key not hexadecimal", strings.Replace(good, `"public_key": "`, `"public_key": "x`, 1), "validators[0].public_key"},
 		{"bad address", strings.Replace(good, `"trib1`, `"trib1q`, 1), "parse address"},
 		{"bad time", strings.Replace(good, `"time": "2026`, `"time": "26`, 1), "time"},
@@ -200,7 +252,15 @@ func TestNetworkIDCoversWhatNodesMustShare(t *testing.T) {
 		{"account", func(d *genesis.Document) { d.Accounts[0].Address = address("carol") }, false},
 		{"account's name", func(d *genesis.Document) { d.Accounts[0].Name = "x" }, true},
 		{"validator's key", func(d *genesis.Document) { d.Validators[0].PublicKey = consensusKey(9) }, false},
-		{"validator's power", func(d *genesis.Document) { d.Validators[0].Power++ }, false},
+		{"staking parameter", func(d *genesis.Document) { d.Params.Staking.JailEpochs++ }, false},
+		{"validator's operator", func(d *genesis.Document) { d.Validators[0].Operator = address("carol") }, false},
+		{"validator's BLS key", func(d *genesis.Document) { d.Validators[0].BLSKey = blsKey(9).Public() }, false},
+		{"validator's proof", func(d *genesis.Document) {
+			d.Validators[0].Proof = prove(9, ledger.NetworkID{}, d.Validators[0].Operator, d.Validators[0].PublicKey)
+		}, false},
+		{"validator's stake", func(d *genesis.Document) { d.Validators[0].Stake++ }, false},
+		{"validator's promise", func(d *genesis.Document) { d.Validators[0].MinSelf++ }, false},
+		{"validator's commission", func(d *genesis.Document) { d.Validators[0].Commission++ }, false},
 		{"validator's name", func(d *genesis.Document) { d.Validators[0].Name = "x" }, false},
 		{"fewer validators", func(d *genesis.Document) { d.Validators = d.Validators[:3] }, false},
 		{"node id", func(d *genesis.Document) { d.Validators[0].NodeID = strings.Repeat("f", 40) }, true},
@@ -227,10 +287,18 @@ func TestTranslations(t *testing.T) {
 	if g.ChainID != d.ChainID() || !strings.HasPrefix(g.ChainID, "local-test-") || len(g.ChainID) != len("local-test-")+8 {
 		t.Errorf("chain id %q", g.ChainID)
 	}
-	if len(g.Validators) != 4 || g.Validators[2].Power != 12 || !bytes.Equal(g.Validators[2].PubKey, consensusKey(2)) {
-		t.Errorf("validators %+v", g.Validators)
+	large := document()
+	large.Params.Staking.Seats, large.Params.MaxBlockBytes = staking.MaxSeats, 64<<20
+	if most := large.Comet(); most.Validate() != nil || most.BlockMaxBytes < 64<<20+staking.MaxSeats*(64+20+14) {
+		t.Errorf("blocks of %d bytes for the largest payload and committee: %v", most.BlockMaxBytes, most.Validate())
+	}
+	if g.EvidenceMaxBlocks != 500 || g.EvidenceMaxAge != 100*time.Second {
+		t.Errorf("evidence for %d blocks and %v, want 25 epochs of 20 blocks", g.EvidenceMaxBlocks, g.EvidenceMaxAge)
 	}
 	state := d.Settlement()
+	if supply, err := state.Supply(); err != nil || supply != 12_500_007+(100+101+102+103)*ledger.DropsPerCoin {
+		t.Errorf("supply %d, %v: want balances and stakes", supply, err)
+	}
 	if !bytes.Equal(g.AppState, state.Encode()) {
 		t.Error("consensus is not given the genesis of the rules")
 	}
@@ -240,10 +308,48 @@ func TestTranslations(t *testing.T) {
 	}
 }
 
+// TestConsensusBeginsWithTheCommittee compares what consensus starts from with what
+// the rules elect.
+func TestConsensusBeginsWithTheCommittee(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(*genesis.Document)
+		want   []int // validators in consensus, by number
+	}{
+		{"all of them", func(*genesis.Document) {}, []int{3, 2, 1, 0}},
+		{"more than there are seats", func(d *genesis.Document) { d.Params.Staking.Seats = 3 }, []int{3, 2, 1}},
+		{"a whale", func(d *genesis.Document) { d.Validators[1].Stake *= 3 }, []int{1, 3, 2, 0}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := document()
+			test.change(&d)
+			if err := d.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			rules, got := d.Settlement().Committee(), d.Comet()
+			if len(got.Validators) != len(test.want) || len(rules.Members) != len(test.want) {
+				t.Fatalf("%d in consensus, %d elected, want %d", len(got.Validators), len(rules.Members), len(test.want))
+			}
+			for i, v := range got.Validators {
+				m := rules.Members[i]
+				if !bytes.Equal(v.PubKey, consensusKey(test.want[i])) || m.Validator != uint64(test.want[i]) ||
+					v.Power != int64(m.Power) || v.Power < 1 || v.Name != d.Validators[test.want[i]].Name {
+					t.Errorf("place %d has %+v, elected was %+v, want validator %d", i, v, m, test.want[i])
+				}
+			}
+			if most := int64(rules.TotalPower()) * int64(d.Params.Staking.PowerCapBps) / ledger.BasisPoints; got.Validators[0].Power > most {
+				t.Errorf("the first has %d, at most %d of %d", got.Validators[0].Power, most, rules.TotalPower())
+			}
+		})
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(document().Encode())
-	f.Add([]byte(`{"version":1}`))
-	f.Add([]byte(`{"version":1,"accounts":[{"balance":"1drops"}]}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":2,"accounts":[{"balance":"1drops"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := genesis.Decode(data)
 		if err != nil || d.Validate() != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -47,14 +49,46 @@ type params struct {
 	ReservedBps      uint32   `json:"reserved_bps"`
 	MaxStretch       uint32   `json:"max_stretch"`
 	Services         []uint32 `json:"services"`
+	Staking          stakes   `json:"staking"`
+}
+
+type stakes struct {
+	EpochBlocks      uint64 `json:"epoch_blocks"`
+	Seats            uint32 `json:"seats"`
+	PowerCapBps      uint32 `json:"power_cap_bps"`
+	MinStake         amount `json:"min_stake"`
+	MinSelfStake     amount `json:"min_self_stake"`
+	MinDelegation    amount `json:"min_delegation"`
+	UnbondingEpochs  uint32 `json:"unbonding_epochs"`
+	EvidenceEpochs   uint32 `json:"evidence_epochs"`
+	MaxEntries       uint32 `json:"max_entries"`
+	EpochReward      amount `json:"epoch_reward"`
+	MintCap          amount `json:"mint_cap"`
+	RegisterFee      amount `json:"register_fee"`
+	StakeFee         amount `json:"stake_fee"`
+	DuplicateVoteBps uint32 `json:"duplicate_vote_bps"`
+	LightAttackBps   uint32 `json:"light_attack_bps"`
+	DowntimeBps      uint32 `json:"downtime_bps"`
+	Window           uint32 `json:"window"`
+	MaxMissed        uint32 `json:"max_missed"`
+	JailEpochs       uint32 `json:"jail_epochs"`
+	MeterBps         uint32 `json:"meter_bps"`
+	MeterEpochs      uint32 `json:"meter_epochs"`
 }
 
 type validator struct {
-	Name      string `json:"name"`
-	PublicKey string `json:"public_key"`
-	Power     int64  `json:"power"`
-	NodeID    string `json:"node_id"`
-	Endpoint  string `json:"endpoint,omitempty"`
+	Name          string         `json:"name"`
+	Operator      ledger.Address `json:"operator"`
+	PublicKey     string         `json:"public_key"`
+	BLSKey        string         `json:"bls_key"`
+	Proof         string         `json:"bls_proof"`
+	Stake         amount         `json:"stake"`
+	MinSelf       amount         `json:"min_self_stake,omitempty"`
+	Commission    uint32         `json:"commission_bps"`
+	MaxCommission uint32         `json:"max_commission_bps"`
+	MaxChange     uint32         `json:"max_commission_change_bps"`
+	NodeID        string         `json:"node_id"`
+	Endpoint      string         `json:"endpoint,omitempty"`
 }
 
 type account struct {
@@ -90,13 +124,16 @@ func (d Document) wire() document {
 			Rent: amount(p.Rent), MinDeposit: amount(p.MinDeposit), BurnBps: p.BurnBps,
 			MinChallenge: p.MinChallenge, DefaultChallenge: p.DefaultChallenge, MaxChallenge: p.MaxChallenge,
 			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
-			MaxStretch: p.MaxStretch, Services: p.Services,
+			MaxStretch: p.MaxStretch, Services: p.Services, Staking: wireStakes(&p.Staking),
 		},
 		Validators: make([]validator, len(d.Validators)),
 		Accounts:   make([]account, len(d.Accounts)),
 	}
 	for i, v := range d.Validators {
-		w.Validators[i] = validator{v.Name, hex.EncodeToString(v.PublicKey), v.Power, v.NodeID, v.Endpoint}
+		w.Validators[i] = validator{
+			v.Name, v.Operator, hex.EncodeToString(v.PublicKey), v.BLSKey.String(), v.Proof.String(), amount(v.Stake), amount(v.MinSelf),
+			v.Commission, v.MaxCommission, v.MaxChange, v.NodeID, v.Endpoint,
+		}
 	}
 	for i, a := range d.Accounts {
 		w.Accounts[i] = account{a.Name, a.Address, amount(a.Balance)}
@@ -113,7 +150,7 @@ func (w document) document() (Document, error) {
 			Rent: ledger.Amount(p.Rent), MinDeposit: ledger.Amount(p.MinDeposit), BurnBps: p.BurnBps,
 			MinChallenge: p.MinChallenge, DefaultChallenge: p.DefaultChallenge, MaxChallenge: p.MaxChallenge,
 			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
-			MaxStretch: p.MaxStretch, Services: p.Services,
+			MaxStretch: p.MaxStretch, Services: p.Services, Staking: p.Staking.params(),
 		},
 	}
 	for i, v := range w.Validators {
@@ -121,12 +158,75 @@ func (w document) document() (Document, error) {
 		if err != nil {
 			return Document{}, &FieldError{fmt.Sprintf("validators[%d].public_key", i), "not hexadecimal"}
 		}
-		d.Validators = append(d.Validators, Validator{v.Name, ed25519.PublicKey(key), v.Power, v.NodeID, v.Endpoint})
+		var blsKey bls.PublicKey
+		if err := blsKey.UnmarshalText([]byte(v.BLSKey)); err != nil && v.BLSKey != "" {
+			return Document{}, &FieldError{fmt.Sprintf("validators[%d].bls_key", i), err.Error()}
+		}
+		var proof bls.Signature
+		if err := proof.UnmarshalText([]byte(v.Proof)); err != nil && v.Proof != "" {
+			return Document{}, &FieldError{fmt.Sprintf("validators[%d].bls_proof", i), err.Error()}
+		}
+		d.Validators = append(d.Validators, Validator{
+			v.Name, v.Operator, ed25519.PublicKey(key), blsKey, proof, ledger.Amount(v.Stake), ledger.Amount(v.MinSelf),
+			v.Commission, v.MaxCommission, v.MaxChange, v.NodeID, v.Endpoint,
+		})
 	}
 	for _, a := range w.Accounts {
 		d.Accounts = append(d.Accounts, Account{a.Address, ledger.Amount(a.Balance), a.Name})
 	}
 	return d, nil
+}
+
+func wireStakes(p *staking.Params) stakes {
+	return stakes{
+		EpochBlocks:      p.EpochBlocks,
+		Seats:            p.Seats,
+		PowerCapBps:      p.PowerCapBps,
+		MinStake:         amount(p.MinStake),
+		MinSelfStake:     amount(p.MinSelfStake),
+		MinDelegation:    amount(p.MinDelegation),
+		UnbondingEpochs:  p.UnbondingEpochs,
+		EvidenceEpochs:   p.EvidenceEpochs,
+		MaxEntries:       p.MaxEntries,
+		EpochReward:      amount(p.EpochReward),
+		MintCap:          amount(p.MintCap),
+		RegisterFee:      amount(p.RegisterFee),
+		StakeFee:         amount(p.StakeFee),
+		DuplicateVoteBps: p.DuplicateVoteBps,
+		LightAttackBps:   p.LightAttackBps,
+		DowntimeBps:      p.DowntimeBps,
+		Window:           p.Window,
+		MaxMissed:        p.MaxMissed,
+		JailEpochs:       p.JailEpochs,
+		MeterBps:         p.MeterBps,
+		MeterEpochs:      p.MeterEpochs,
+	}
+}
+
+func (p stakes) params() staking.Params {
+	return staking.Params{
+		EpochBlocks:      p.EpochBlocks,
+		Seats:            p.Seats,
+		PowerCapBps:      p.PowerCapBps,
+		MinStake:         ledger.Amount(p.MinStake),
+		MinSelfStake:     ledger.Amount(p.MinSelfStake),
+		MinDelegation:    ledger.Amount(p.MinDelegation),
+		UnbondingEpochs:  p.UnbondingEpochs,
+		EvidenceEpochs:   p.EvidenceEpochs,
+		MaxEntries:       p.MaxEntries,
+		EpochReward:      ledger.Amount(p.EpochReward),
+		MintCap:          ledger.Amount(p.MintCap),
+		RegisterFee:      ledger.Amount(p.RegisterFee),
+		StakeFee:         ledger.Amount(p.StakeFee),
+		DuplicateVoteBps: p.DuplicateVoteBps,
+		LightAttackBps:   p.LightAttackBps,
+		DowntimeBps:      p.DowntimeBps,
+		Window:           p.Window,
+		MaxMissed:        p.MaxMissed,
+		JailEpochs:       p.JailEpochs,
+		MeterBps:         p.MeterBps,
+		MeterEpochs:      p.MeterEpochs,
+	}
 }
 
 // checkKeys refuses what encoding/json lets pass: repeated names in an object,

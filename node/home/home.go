@@ -2,7 +2,7 @@
 // are private, and that one process at a time uses them.
 //
 //	config/   config.toml, genesis.json, TLS files, node key; config/validator
-//	          holds the consensus key with its sign state
+//	          holds the consensus key with its sign state, and the BLS key
 //	data/     stores and consensus write-ahead log
 //	keys/     account keys (package keystore)
 //	lock      held while a node runs; names the process

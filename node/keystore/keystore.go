@@ -42,6 +42,7 @@ const (
 var (
 	ErrExists     = errors.New("there is a key of that name already")
 	ErrNotFound   = errors.New("no such key")
+	ErrName       = errors.New("not a name: use 1 to 63 lower-case letters, digits, hyphens and underscores")
 	ErrPassphrase = errors.New("wrong passphrase")
 	ErrPlain      = errors.New("unencrypted keys are for local networks only")
 )
@@ -354,7 +355,7 @@ func (k *Keystore) writePublic(name string, key Key) error {
 
 func checkName(name string) error {
 	if !regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`).MatchString(name) {
-		return errors.New("not a name: use 1 to 63 lower-case letters, digits, hyphens and underscores")
+		return ErrName
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ const MinPassphrase = 8
 type Prompt struct {
 	File     string    // first line; must be private like a key, or a pipe
 	Environ  []string  // in the form of os.Environ
+	Flag     string    // that gives File, for errors; "" = --passphrase-file
 	Terminal *os.File  // usually os.Stdin; nil = nobody to ask
 	Output   io.Writer // where questions are written, usually os.Stderr
 }
@@ -113,7 +115,10 @@ func readPassphraseFile(name string) ([]byte, error) {
 
 func (p Prompt) ask(question string) (string, error) {
 	if p.Terminal == nil || !term.IsTerminal(int(p.Terminal.Fd())) {
-		return "", fmt.Errorf("no terminal to ask for a passphrase: give --passphrase-file or set %s", VariableFile)
+		if p.Environ == nil && p.Flag != "" {
+			return "", fmt.Errorf("no terminal to ask for a passphrase: give %s", p.Flag)
+		}
+		return "", fmt.Errorf("no terminal to ask for a passphrase: give %s or set %s", cmp.Or(p.Flag, "--passphrase-file"), VariableFile)
 	}
 	_, _ = fmt.Fprint(p.Output, question) // a terminal that cannot be written to shows itself
 	answer, err := term.ReadPassword(int(p.Terminal.Fd()))

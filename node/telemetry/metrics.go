@@ -63,6 +63,8 @@ type ChainSample struct {
 	CatchingUp bool
 	ClockSkew  time.Duration // the peers' clocks minus this one
 	Peers      int
+	// KeyMismatch says that this node's BLS key is not that of its validator.
+	KeyMismatch bool
 
 	MempoolTxs   int
 	MempoolBytes int64
@@ -70,18 +72,28 @@ type ChainSample struct {
 
 	OpenChannels uint64
 	Books        Books
+	Certificates Certificates
+}
+
+// Certificates is how the certificates of blocks come about on this node, since
+// its start but for Height. Blocks are as final without them.
+type Certificates struct {
+	Height                             uint64 // of the newest; 0 if there is none
+	Made, Missing                      uint64 // blocks
+	ExtensionsMissing, ExtensionsWrong uint64 // votes
 }
 
 // Books is where the chain's money is. Its fields but Supply add up to Supply.
 type Books struct {
 	Accounts, Escrow, Rent, Burned, Fees ledger.Amount
-	Supply                               ledger.Amount // in the genesis
+	Staked, Rewards                      ledger.Amount // bonded or unbonding; not claimed yet
+	Supply                               ledger.Amount // in the genesis and minted since
 }
 
 // Delta returns the sum of the parts minus Supply in drops: 0, or value was made
 // or lost.
 func (b Books) Delta() float64 {
-	sum := b.Accounts + b.Escrow + b.Rent + b.Burned + b.Fees
+	sum := b.Accounts + b.Escrow + b.Rent + b.Burned + b.Fees + b.Staked + b.Rewards
 	return float64(int64(sum - b.Supply)) // wraps around and back
 }
 
@@ -89,8 +101,10 @@ func (b Books) Delta() float64 {
 type NodeSample struct {
 	DiskFree    uint64 // to this user, where the data directory lies
 	DiskReserve uint64 // below it the node stops
-	StoreLSM    uint64 // tables of the store
-	StoreVlog   uint64 // value log of the store
+	StoreSize   uint64 // of all files of the store
+	StoreLSM    uint64 // of its tables
+	StoreVlog   uint64 // of its value log
+	Blocks      uint64 // of the files with blocks
 }
 
 // Chain counts what happens on a chain. Its methods are safe for concurrent use.

@@ -4,42 +4,52 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// gauge is a metric that is read from a sample.
-type gauge[S any] struct {
+// sampled is a metric that is read from a sample.
+type sampled[S any] struct {
 	desc  *prometheus.Desc
+	kind  prometheus.ValueType
 	label string
 	value func(S) float64
 }
 
 // sampler is a prometheus.Collector that takes one sample per scrape.
 type sampler[S any] struct {
-	sample func() S
-	gauges []gauge[S]
+	sample  func() S
+	metrics []sampled[S]
 }
 
 // Describe implements prometheus.Collector.
 func (s *sampler[S]) Describe(out chan<- *prometheus.Desc) {
-	for _, g := range s.gauges {
-		out <- g.desc
+	for _, m := range s.metrics {
+		out <- m.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (s *sampler[S]) Collect(out chan<- prometheus.Metric) {
 	sample := s.sample()
-	for _, g := range s.gauges {
+	for _, m := range s.metrics {
 		var labels []string
-		if g.label != "" {
-			labels = []string{g.label}
+		if m.label != "" {
+			labels = []string{m.label}
 		}
-		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(sample), labels...)
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(sample), labels...)
 	}
 }
 
 // add adds a gauge without labels.
 func (s *sampler[S]) add(name, help string, value func(S) float64) {
+	s.append(name, help, prometheus.GaugeValue, value)
+}
+
+// count adds a counter without labels.
+func (s *sampler[S]) count(name, help string, value func(S) float64) {
+	s.append(name, help, prometheus.CounterValue, value)
+}
+
+func (s *sampler[S]) append(name, help string, kind prometheus.ValueType, value func(S) float64) {
 	desc := prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, nil, nil)
-	s.gauges = append(s.gauges, gauge[S]{desc: desc, value: value})
+	s.metrics = append(s.metrics, sampled[S]{desc: desc, kind: kind, value: value})
 }
 
 func chainCollector(sample func() ChainSample) prometheus.Collector {
@@ -52,6 +62,7 @@ func chainCollector(sample func() ChainSample) prometheus.Collector {
 	s.add("chain_halted", "1 if the chain halted on this node.", func(c ChainSample) float64 { return truth(c.Halted) })
 	s.add("chain_catching_up", "1 while the chain fetches blocks and does not vote.", func(c ChainSample) float64 { return truth(c.CatchingUp) })
 	s.add("chain_peers", "Peers connected.", func(c ChainSample) float64 { return float64(c.Peers) })
+	s.add("validator_key_mismatch", "1 if this node's BLS key is not the one its validator is registered with.", func(c ChainSample) float64 { return truth(c.KeyMismatch) })
 	s.add("clock_skew_seconds", "Clocks of the peers minus this one.", func(c ChainSample) float64 { return c.ClockSkew.Seconds() })
 	s.add("mempool_txs", "Transactions waiting for a block.", func(c ChainSample) float64 { return float64(c.MempoolTxs) })
 	s.add("mempool_bytes", "Bytes of transactions waiting for a block.", func(c ChainSample) float64 { return float64(c.MempoolBytes) })
@@ -59,6 +70,12 @@ func chainCollector(sample func() ChainSample) prometheus.Collector {
 	s.add("channel_open", "Open channels.", func(c ChainSample) float64 { return float64(c.OpenChannels) })
 	s.add("channel_locked_value", "Drops held in channels.", func(c ChainSample) float64 { return float64(c.Books.Escrow) })
 	s.add("ledger_conservation_delta", "Drops there are minus drops there should be: 0, or value was made or lost.", func(c ChainSample) float64 { return c.Books.Delta() })
+	s.add("certificate_height", "Height of the newest certificate here.", func(c ChainSample) float64 { return float64(c.Certificates.Height) })
+	s.add("certificate_lag_blocks", "Blocks above the newest certificate here.", func(c ChainSample) float64 { return float64(c.Height - min(c.Height, c.Certificates.Height)) })
+	s.count("certificate_made_total", "Certificates of blocks made here.", func(c ChainSample) float64 { return float64(c.Certificates.Made) })
+	s.count("certificate_missing_total", "Blocks of which no certificate was made here.", func(c ChainSample) float64 { return float64(c.Certificates.Missing) })
+	s.count("vote_extensions_missing_total", "Votes seen here that carried no signature of their block's state.", func(c ChainSample) float64 { return float64(c.Certificates.ExtensionsMissing) })
+	s.count("vote_extensions_wrong_total", "Votes seen here that carried a wrong signature: their validator's state or key differs.", func(c ChainSample) float64 { return float64(c.Certificates.ExtensionsWrong) })
 
 	supply := prometheus.NewDesc(namespace+"_ledger_supply_drops", "Drops by where they are.", []string{"location"}, nil)
 	for _, l := range []struct {
@@ -70,8 +87,10 @@ func chainCollector(sample func() ChainSample) prometheus.Collector {
 		{"rent", func(c ChainSample) float64 { return float64(c.Books.Rent) }},
 		{"burned", func(c ChainSample) float64 { return float64(c.Books.Burned) }},
 		{"fees", func(c ChainSample) float64 { return float64(c.Books.Fees) }},
+		{"staked", func(c ChainSample) float64 { return float64(c.Books.Staked) }},
+		{"rewards", func(c ChainSample) float64 { return float64(c.Books.Rewards) }},
 	} {
-		s.gauges = append(s.gauges, gauge[ChainSample]{supply, l.name, l.value})
+		s.metrics = append(s.metrics, sampled[ChainSample]{supply, prometheus.GaugeValue, l.name, l.value})
 	}
 	return s
 }
@@ -80,9 +99,10 @@ func nodeCollector(sample func() NodeSample) prometheus.Collector {
 	s := &sampler[NodeSample]{sample: sample}
 	s.add("disk_free_bytes", "Free space where the data directory lies.", func(n NodeSample) float64 { return float64(n.DiskFree) })
 	s.add("disk_reserve_bytes", "The node stops when less space than this is free.", func(n NodeSample) float64 { return float64(n.DiskReserve) })
-	s.add("store_size_bytes", "Size of the store on disk.", func(n NodeSample) float64 { return float64(n.StoreLSM + n.StoreVlog) })
+	s.add("store_size_bytes", "Size of the store on disk: tables, value log and the logs of what is in memory.", func(n NodeSample) float64 { return float64(n.StoreSize) })
 	s.add("store_lsm_bytes", "Size of the store's tables.", func(n NodeSample) float64 { return float64(n.StoreLSM) })
 	s.add("store_vlog_bytes", "Size of the store's value log.", func(n NodeSample) float64 { return float64(n.StoreVlog) })
+	s.add("block_files_bytes", "Size of the files with blocks, which lie beside the store.", func(n NodeSample) float64 { return float64(n.Blocks) })
 	return s
 }
 

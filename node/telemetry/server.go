@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 
-	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/api"
 )
 
 const (
@@ -28,9 +28,6 @@ const (
 	idleTimeout     = time.Minute
 	shutdownTimeout = 5 * time.Second
 )
-
-// ErrPlaintext is returned for an address off loopback without TLS.
-var ErrPlaintext = errors.New("plaintext off loopback: give a certificate and key, or listen on 127.0.0.1")
 
 // Check is the readiness of one thing, usually a chain.
 type Check struct {
@@ -55,10 +52,10 @@ type Server struct {
 }
 
 // Listen opens the address, so that a port in use shows at once. The error wraps
-// ErrPlaintext if TLS is missing. Run must be called, or Close.
+// api.ErrPlaintext if TLS is missing. Run must be called, or Close.
 func Listen(ctx context.Context, o Options) (*Server, error) {
-	if o.TLS == nil && !config.Loopback(o.Listen) {
-		return nil, fmt.Errorf("listen on %s for health and metrics: %w", o.Listen, ErrPlaintext)
+	if o.TLS == nil && !api.Loopback(o.Listen) {
+		return nil, fmt.Errorf("listen on %s for health and metrics: %w", o.Listen, api.ErrPlaintext)
 	}
 	var network net.ListenConfig
 	listener, err := network.Listen(ctx, "tcp", o.Listen)
@@ -132,7 +129,7 @@ func handler(o Options) http.Handler {
 		if _, _, err := net.SplitHostPort(host); err != nil {
 			host = net.JoinHostPort(strings.Trim(host, "[]"), "80")
 		}
-		if !config.Loopback(host) {
+		if !api.Loopback(host) {
 			http.Error(w, "this address is for local use: ask for 127.0.0.1 or localhost", http.StatusMisdirectedRequest)
 			return
 		}

@@ -46,11 +46,20 @@ func NewHandler(w io.Writer, format string, levels config.Levels) slog.Handler {
 		lowest = min(lowest, level)
 	}
 	options := &slog.HandlerOptions{Level: lowest}
-	var inner slog.Handler = slog.NewJSONHandler(w, options)
+	var inner slog.Handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: lowest, ReplaceAttr: withUnit})
 	if format == FormatText || format == FormatAuto && isTerminal(w) {
 		inner = slog.NewTextHandler(w, options)
 	}
 	return &moduleHandler{inner: inner, level: levels.Base, modules: levels.Modules}
+}
+
+// withUnit makes JSON show durations as text does, "1.5s": it would write
+// nanoseconds, without saying so.
+func withUnit(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func isTerminal(w io.Writer) bool {

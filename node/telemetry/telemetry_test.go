@@ -77,6 +77,21 @@ func TestLogText(t *testing.T) {
 	}
 }
 
+// TestLogDurations has both formats say the unit.
+func TestLogDurations(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{telemetry.FormatText, telemetry.FormatJSON} {
+		var out bytes.Buffer
+		log := slog.New(telemetry.NewHandler(&out, format, levels(t, "info"))).With(slog.Duration("age", time.Minute))
+		log.Info("seen", slog.Duration("wait", 1500*time.Millisecond), slog.Any("any", 2*time.Second), slog.Group("in", slog.Duration("took", 3*time.Microsecond)))
+		for _, want := range []string{"1m0s", "1.5s", "2s", "3µs"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: %q is not in %s", format, want, out.String())
+			}
+		}
+	}
+}
+
 func registry(t *testing.T) (*telemetry.Registry, *telemetry.Chain) {
 	t.Helper()
 	r, err := telemetry.NewRegistry(telemetry.Build{Version: "v1", Commit: "c", Go: "go", Comet: "v0.40.0"})
@@ -85,16 +100,17 @@ func registry(t *testing.T) (*telemetry.Registry, *telemetry.Chain) {
 	}
 	c, err := r.NewChain("local", func() telemetry.ChainSample {
 		return telemetry.ChainSample{
-			Height: 7, NetworkHeight: 9, HeightAge: 1500 * time.Millisecond, Halted: true, ClockSkew: -2 * time.Second,
+			Height: 7, NetworkHeight: 9, HeightAge: 1500 * time.Millisecond, Halted: true, ClockSkew: -2 * time.Second, KeyMismatch: true,
 			MempoolTxs: 3, MempoolBytes: 4, OpenChannels: 5,
-			Books: telemetry.Books{Accounts: 50, Escrow: 30, Rent: 9, Burned: 6, Fees: 4, Supply: 100},
+			Books:        telemetry.Books{Accounts: 30, Escrow: 30, Rent: 9, Burned: 6, Fees: 4, Staked: 17, Rewards: 3, Supply: 100},
+			Certificates: telemetry.Certificates{Height: 5, Made: 4, Missing: 1, ExtensionsMissing: 3, ExtensionsWrong: 2},
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := r.NewNode(func() telemetry.NodeSample {
-		return telemetry.NodeSample{DiskFree: 10, DiskReserve: 2, StoreLSM: 3, StoreVlog: 4}
+		return telemetry.NodeSample{DiskFree: 10, DiskReserve: 2, StoreSize: 7, StoreLSM: 3, StoreVlog: 2, Blocks: 5}
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +143,7 @@ func TestMetrics(t *testing.T) {
 				labels[l.GetName()] = l.GetValue()
 			}
 			switch name {
-			case "build_info", "disk_free_bytes", "disk_reserve_bytes", "store_size_bytes", "store_lsm_bytes", "store_vlog_bytes":
+			case "build_info", "disk_free_bytes", "disk_reserve_bytes", "store_size_bytes", "store_lsm_bytes", "store_vlog_bytes", "block_files_bytes":
 			default:
 				if labels["chain_id"] != "local" {
 					t.Errorf("%s has no label chain_id", name)
@@ -160,6 +176,7 @@ func TestMetrics(t *testing.T) {
 		"chain_peers":                            0,
 		"chain_block_interval_seconds":           1,
 		"chain_app_hash_mismatch_total":          1,
+		"validator_key_mismatch":                 1,
 		"clock_skew_seconds":                     -2,
 		"mempool_txs":                            3,
 		"mempool_bytes":                          4,
@@ -168,7 +185,15 @@ func TestMetrics(t *testing.T) {
 		"channel_locked_value":                   30,
 		"channel_entries_total/APPLIED":          1024,
 		"channel_entries_total/NO_OP_STALE":      1,
-		"ledger_supply_drops/accounts":           50,
+		"ledger_supply_drops/accounts":           30,
+		"ledger_supply_drops/staked":             17,
+		"ledger_supply_drops/rewards":            3,
+		"certificate_height":                     5,
+		"certificate_lag_blocks":                 2,
+		"certificate_made_total":                 4,
+		"certificate_missing_total":              1,
+		"vote_extensions_missing_total":          3,
+		"vote_extensions_wrong_total":            2,
 		"ledger_supply_drops/channels":           30,
 		"ledger_supply_drops/rent":               9,
 		"ledger_supply_drops/burned":             6,
@@ -179,7 +204,8 @@ func TestMetrics(t *testing.T) {
 		"store_commit_seconds":                   2,
 		"store_size_bytes":                       7,
 		"store_lsm_bytes":                        3,
-		"store_vlog_bytes":                       4,
+		"store_vlog_bytes":                       2,
+		"block_files_bytes":                      5,
 		"disk_free_bytes":                        10,
 		"disk_reserve_bytes":                     2,
 	}

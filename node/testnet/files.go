@@ -16,7 +16,8 @@ const (
 )
 
 // Files makes the directory of a network whose nodes run in containers that
-// reach each other as validator1, validator2 and so on. Clients on this machine
+// reach each other as validator1, validator2 and so on, full nodes as fullnode1 and
+// so on. Clients on this machine
 // reach them at the ports that o.BasePort says, which the containers must
 // publish on 127.0.0.1. As the nodes do not listen on loopback, they use TLS,
 // with certificates of an authority made for this network. A directory that holds
@@ -33,11 +34,11 @@ func Files(o Options) (*Layout, error) {
 		return l, err
 	}
 	var sites []site
-	for i := range o.Validators {
+	for i := range o.nodes() {
 		at := func(port int) string { return net.JoinHostPort("0.0.0.0", strconv.Itoa(port)) }
 		sites = append(sites, site{
 			listen:    addresses{P2P: at(containerP2P), GRPC: at(containerGRPC), HTTP: at(containerHTTP)},
-			endpoint:  net.JoinHostPort(fmt.Sprintf("validator%d", i+1), strconv.Itoa(containerP2P)),
+			endpoint:  net.JoinHostPort(o.nodeName(i), strconv.Itoa(containerP2P)),
 			published: fixedAddresses("127.0.0.1", o.BasePort, i),
 		})
 	}
@@ -45,5 +46,5 @@ func Files(o Options) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, WriteKeys(l.keys())
+	return l, WriteKeys(l.Keys(), l.Operators()...)
 }

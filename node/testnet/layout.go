@@ -26,7 +26,8 @@ const (
 	localReserve = 256 << 20
 )
 
-// Node is one validator of a network, as others reach it.
+// Node is one node of a network, as others reach it. The validators of the genesis
+// come first.
 type Node struct {
 	Name   string `json:"name"`
 	NodeID string `json:"node_id"`
@@ -34,6 +35,7 @@ type Node struct {
 	P2P    string `json:"p2p"`  // host:port, from this machine
 	GRPC   string `json:"grpc"`
 	HTTP   string `json:"http"`
+	Full   bool   `json:"full_node,omitempty"` // no validator of the genesis
 }
 
 // Layout is a network on disk: a directory with the genesis, a home directory
@@ -91,6 +93,12 @@ func Open(dir string) (*Layout, error) {
 	return &Layout{Dir: dir, Genesis: doc, Nodes: l.Nodes, CA: l.CA}, nil
 }
 
+// Exists reports whether dir is the directory of a network, running or not.
+func Exists(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, layoutFile))
+	return err == nil
+}
+
 // openOrCreate opens the layout in o.Dir, or makes one there.
 func openOrCreate(ctx context.Context, o Options) (*Layout, error) {
 	l, err := Open(o.Dir)
@@ -101,7 +109,7 @@ func openOrCreate(ctx context.Context, o Options) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.say("making %d validators in %s", o.Validators, o.Dir)
+	o.say("making %s in %s", o.described(), o.Dir)
 	return create(o, sites, o.TLS)
 }
 
@@ -109,11 +117,11 @@ func localSites(ctx context.Context, o Options) ([]site, error) {
 	var list []addresses
 	if o.BasePort == 0 {
 		var err error
-		if list, err = freeAddresses(ctx, o.Validators); err != nil {
+		if list, err = freeAddresses(ctx, o.nodes()); err != nil {
 			return nil, err
 		}
 	} else {
-		for i := range o.Validators {
+		for i := range o.nodes() {
 			list = append(list, fixedAddresses("127.0.0.1", o.BasePort, i))
 		}
 	}
@@ -124,8 +132,8 @@ func localSites(ctx context.Context, o Options) ([]site, error) {
 	return sites, nil
 }
 
-// create makes a network of len(sites) validators in o.Dir. If it fails, what
-// was written stays; network.json is written last.
+// create makes a network in o.Dir, of a node at each of the sites. If it fails,
+// what was written stays; network.json is written last.
 func create(o Options, sites []site, withTLS bool) (*Layout, error) {
 	if err := Usable(o.Dir); err != nil {
 		return nil, err
@@ -134,14 +142,14 @@ func create(o Options, sites []site, withTLS bool) (*Layout, error) {
 		Name:     o.Name,
 		Time:     now(),
 		Params:   settlement.LocalParams(),
-		Accounts: append(namedAccounts(len(sites)), o.Accounts...),
+		Accounts: append(namedAccounts(o.operators()), o.Accounts...),
 	}
 	if o.Params != nil {
 		o.Params(&doc.Params)
 	}
 	l := &Layout{Dir: o.Dir}
 	for i, s := range sites {
-		name := fmt.Sprintf("validator%d", i+1)
+		name := o.nodeName(i)
 		dir := home.Dir(filepath.Join(o.Dir, name))
 		if err := dir.Create(); err != nil {
 			return nil, err
@@ -150,12 +158,13 @@ func create(o Options, sites []site, withTLS bool) (*Layout, error) {
 		if err != nil {
 			return nil, err
 		}
-		doc.Validators = append(doc.Validators, genesis.Validator{
-			Name: name, PublicKey: identity.PublicKey, Power: 10, NodeID: identity.NodeID, Endpoint: s.endpoint,
-		})
+		full := i >= o.Validators
+		if !full {
+			doc.Validators = append(doc.Validators, genesisValidator(name, name, identity, s.endpoint))
+		}
 		l.Nodes = append(l.Nodes, Node{
 			Name: name, NodeID: identity.NodeID, Home: string(dir),
-			P2P: s.published.P2P, GRPC: s.published.GRPC, HTTP: s.published.HTTP,
+			P2P: s.published.P2P, GRPC: s.published.GRPC, HTTP: s.published.HTTP, Full: full,
 		})
 	}
 	if err := doc.Validate(); err != nil {
@@ -171,7 +180,7 @@ func create(o Options, sites []site, withTLS bool) (*Layout, error) {
 		l.CA = authority.file
 	}
 	for i, s := range sites {
-		if err := l.configure(i, s, o, authority); err != nil {
+		if err := l.configure(i, s, o, l.peers(i, sites), authority); err != nil {
 			return nil, err
 		}
 	}
@@ -181,8 +190,21 @@ func create(o Options, sites []site, withTLS bool) (*Layout, error) {
 	return l, l.save()
 }
 
+// peers returns whom node i dials: the validators of the genesis, and a full node
+// the others too, which it must reach once they are validators. They are dialled by
+// full nodes alone, so that validators do not wait for them.
+func (l *Layout) peers(i int, sites []site) []string {
+	peers := l.Genesis.Peers(l.Nodes[i].NodeID)
+	for j, n := range l.Nodes {
+		if l.Nodes[i].Full && n.Full && j != i {
+			peers = append(peers, n.NodeID+"@"+sites[j].endpoint)
+		}
+	}
+	return peers
+}
+
 // configure writes the settings, the genesis and the certificate of node i.
-func (l *Layout) configure(i int, s site, o Options, authority *authority) error {
+func (l *Layout) configure(i int, s site, o Options, peers []string, authority *authority) error {
 	dir := home.Dir(l.Nodes[i].Home)
 	c := config.Default()
 	c.Home = string(dir)
@@ -190,7 +212,7 @@ func (l *Layout) configure(i int, s site, o Options, authority *authority) error
 	c.Node.Network = o.Name
 	c.P2P.Listen = s.listen.P2P
 	c.P2P.ExternalAddress = s.endpoint
-	c.P2P.PersistentPeers = l.Genesis.Peers(l.Nodes[i].NodeID)
+	c.P2P.PersistentPeers = peers
 	c.GRPC.Listen, c.HTTP.Listen = s.listen.GRPC, s.listen.HTTP
 	c.Store.DiskReserve = localReserve
 	if authority != nil {
@@ -242,8 +264,19 @@ func writeJSON(path string, value any) error {
 	return home.WritePrivate(path, append(data, '\n'), true)
 }
 
-// keys is the directory of the named accounts' keys.
-func (l *Layout) keys() string { return filepath.Join(l.Dir, keysDir) }
+// Validators is the number of validators in the genesis, whose nodes come first.
+func (l *Layout) Validators() int { return len(l.Genesis.Validators) }
+
+// Operators lists the nodes, which have the names of the accounts that operate them.
+func (l *Layout) Operators() (names []string) {
+	for _, n := range l.Nodes {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// Keys is the directory of the named accounts' keys, a key store.
+func (l *Layout) Keys() string { return filepath.Join(l.Dir, keysDir) }
 
 // LoadGenesis reads the genesis of the network in dir.
 func LoadGenesis(dir string) (genesis.Document, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -120,13 +119,14 @@ func (n *Network) prepare(ctx context.Context) error {
 		return err
 	}
 	n.lock = lock
-	if _, err := os.Lstat(filepath.Join(n.options.Dir, layoutFile)); errors.Is(err, fs.ErrNotExist) {
-		n.remove = n.options.Discard
+	remedy := "remove this network, whose addresses are fixed, with 'tributary testnet down --purge'"
+	if !Exists(n.options.Dir) {
+		n.remove, remedy = n.options.Discard, "choose another --base-port"
 	}
 	if n.Layout, err = openOrCreate(ctx, n.options); err != nil {
 		return err
 	}
-	if err := WriteKeys(n.keys()); err != nil {
+	if err := WriteKeys(n.Keys(), n.Operators()...); err != nil {
 		return err
 	}
 	if n.prober, err = NewProber(n.CA); err != nil {
@@ -136,11 +136,11 @@ func (n *Network) prepare(ctx context.Context) error {
 	for _, node := range n.Nodes {
 		list = append(list, addresses{P2P: node.P2P, GRPC: node.GRPC, HTTP: node.HTTP})
 	}
-	return checkFree(ctx, list)
+	return checkFree(ctx, list, remedy)
 }
 
 func (n *Network) startAll(ctx context.Context) error {
-	n.options.say("starting %d validators", len(n.members))
+	n.options.say("starting %d nodes", len(n.members))
 	for i, m := range n.members {
 		if err := m.start(); err != nil {
 			return fmt.Errorf("%s: %w", n.Nodes[i].Name, err)
@@ -199,8 +199,8 @@ func (n *Network) ready(ctx context.Context, i int) (ok bool, reason string) {
 }
 
 // Stop stops all nodes in good order, and removes the directory if it is a
-// temporary one or Options.Discard says so. What has not stopped when ctx ends is killed, if it is a
-// process. Stop may be called again, and returns the same.
+// temporary one or Options.Discard says so. What has not stopped when ctx ends is
+// killed, if it is a process. Stop may be called again, and returns the same.
 func (n *Network) Stop(ctx context.Context) error {
 	n.stop.Do(func() { n.stopErr = n.stopAll(ctx) })
 	return n.stopErr
@@ -272,7 +272,7 @@ func (n *Network) PID(i int) int { return n.members[i].pid() }
 func (n *Network) Exited(i int) <-chan struct{} { return n.members[i].exited() }
 
 // LogFile returns the file of node i's log.
-func (l *Layout) LogFile(i int) string { return filepath.Join(l.Nodes[i].Home, "node.log") }
+func (l *Layout) LogFile(i int) string { return filepath.Join(l.Nodes[i].Home, logName) }
 
 // settings loads the settings of node i.
 func (l *Layout) settings(i int) (config.Config, error) {

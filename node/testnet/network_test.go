@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"github.com/tributary-network/tributary/node/config"
 	"github.com/tributary-network/tributary/node/genesis"
 	"github.com/tributary-network/tributary/node/home"
+	"github.com/tributary-network/tributary/node/keystore"
 	"github.com/tributary-network/tributary/node/testnet"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
 )
@@ -117,7 +117,7 @@ func TestNetworkGoesOn(t *testing.T) {
 	if err := errors.Join(first.Stop(ctx), first.Stop(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := testnet.Find(dir); !errors.Is(err, testnet.ErrStopped) {
+	if _, err := testnet.Find(dir); !errors.Is(err, testnet.ErrNoNetwork) {
 		t.Errorf("Find after Stop: %v", err)
 	}
 
@@ -167,32 +167,57 @@ func TestInMemoryNetworkLeavesNothing(t *testing.T) {
 	}
 }
 
+// listenLow listens on a free loopback port with room above it for a network.
+func listenLow(t *testing.T) (l net.Listener, port int) {
+	t.Helper()
+	for range 100 {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		if addr, ok := l.Addr().(*net.TCPAddr); ok && addr.Port+100 <= 65_000 {
+			return l, addr.Port
+		}
+	}
+	t.Fatal("of 100 free ports none has room above it")
+	return nil, 0
+}
+
 func TestTakenPortIsNamed(t *testing.T) {
 	t.Parallel()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	_, text, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if port+100 > 65_000 {
-		t.Skip("the system picked a port without room above it")
-	}
+	l, port := listenLow(t)
 	dir := filepath.Join(t.TempDir(), "net")
-	_, err = testnet.Start(t.Context(), testnet.Options{Dir: dir, Discard: true, Validators: 1, BasePort: port - 1})
+	_, err := testnet.Start(t.Context(), testnet.Options{Dir: dir, Discard: true, Validators: 1, BasePort: port - 1})
 	if !errors.Is(err, testnet.ErrPortTaken) || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "--base-port") {
 		t.Errorf("Start: %v", err)
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the start that failed left the directory: %v", err)
 	}
+	// The addresses of a network that is there already stay.
+	laid, err := testnet.Files(testnet.Options{Dir: dir, Validators: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "network.json"), networkAt(t, dir, laid.Nodes[0].GRPC, l.Addr().String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = testnet.Start(t.Context(), testnet.Options{Dir: dir})
+	if !errors.Is(err, testnet.ErrPortTaken) || !strings.Contains(err.Error(), "testnet down --purge") || strings.Contains(err.Error(), "--base-port") {
+		t.Errorf("Start of what is there: %v", err)
+	}
+}
+
+// networkAt returns the description of the network in dir with an address
+// replaced.
+func networkAt(t *testing.T, dir, before, after string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "network.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []byte(strings.Replace(string(data), before, after, 1))
 }
 
 func TestOptionsAreChecked(t *testing.T) {
@@ -201,16 +226,23 @@ func TestOptionsAreChecked(t *testing.T) {
 		name    string
 		options testnet.Options
 		want    string
+		early   bool // before anything is made
 	}{
-		{"public name", testnet.Options{Name: "main"}, "local"},
-		{"too many", testnet.Options{Validators: 33}, "validators"},
-		{"negative", testnet.Options{Validators: -1}, "validators"},
-		{"high ports", testnet.Options{BasePort: 65_500}, "base port"},
-		{"bad parameters", testnet.Options{Validators: 1, Params: func(p *settlement.Params) { p.BurnBps = 10_001 }}, "burn_bps"},
-		{"bad settings", testnet.Options{Validators: 1, Configure: func(_ int, c *config.Config) { c.Log.Level = "loud" }}, "log.level"},
+		{"public name", testnet.Options{Name: "main"}, "local", true},
+		{"too many", testnet.Options{Validators: 33}, "validators", true},
+		{"negative", testnet.Options{Validators: -1}, "validators", true},
+		{"negative full nodes", testnet.Options{FullNodes: -1}, "full nodes", true},
+		{"too many nodes", testnet.Options{Validators: 30, FullNodes: 3}, "full nodes", true},
+		{"high ports of full nodes", testnet.Options{Validators: 1, FullNodes: 5, BasePort: 65_000}, "base port", true},
+		{"high ports", testnet.Options{BasePort: 65_500}, "base port", true},
+		{"bad parameters", testnet.Options{Validators: 1, Params: func(p *settlement.Params) { p.BurnBps = 10_001 }}, "burn_bps", false},
+		{"bad settings", testnet.Options{Validators: 1, Configure: func(_ int, c *config.Config) { c.Log.Level = "loud" }}, "log.level", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			if err := test.options.Validate(); (err != nil) != test.early {
+				t.Errorf("Validate: %v, want an error: %v", err, test.early)
+			}
 			test.options.Dir, test.options.Discard = filepath.Join(t.TempDir(), "net"), true
 			if _, err := testnet.Start(t.Context(), test.options); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Start: %v, want an error about %s", err, test.want)
@@ -287,6 +319,49 @@ func TestFilesForContainers(t *testing.T) {
 	}
 	if _, err := testnet.Down(t.Context(), dir, true); err == nil {
 		t.Error("Down took containers for its own")
+	}
+}
+
+// TestFilesForFullNodes makes what two validators and two nodes need that are none yet.
+func TestFilesForFullNodes(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "net")
+	l, err := testnet.Files(testnet.Options{Dir: dir, Validators: 2, FullNodes: 2, BasePort: 9_190})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := l.Nodes[2]; len(l.Nodes) != 4 || n.Name != "fullnode1" || !n.Full || n.GRPC != "127.0.0.1:9391" || len(l.Genesis.Validators) != 2 {
+		t.Errorf("nodes %+v, %d validators", l.Nodes, len(l.Genesis.Validators))
+	}
+	settings, err := config.Load(l.Nodes[2].Home, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if peers := settings.P2P.PersistentPeers; settings.P2P.ExternalAddress != "fullnode1:26656" || len(peers) != 3 ||
+		peers[2] != l.Nodes[3].NodeID+"@fullnode2:26656" {
+		t.Errorf("peers see it at %s; its own are %q", settings.P2P.ExternalAddress, settings.P2P.PersistentPeers)
+	}
+	for i, v := range l.Genesis.Validators {
+		if v.Name != testnet.ValidatorName(i) || v.Operator != testnet.Address(v.Name) {
+			t.Errorf("validator %d is %q, operated by %s", i, v.Name, v.Operator)
+		}
+	}
+	ring, err := keystore.Open(l.Keys(), keystore.Options{Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	funded := map[ledger.Address]bool{}
+	for _, a := range l.Genesis.Accounts {
+		funded[a.Address] = a.Balance > 0
+	}
+	for _, name := range []string{"alice", "validator1", "validator2", "fullnode1"} {
+		key, err := ring.Load(name, nil)
+		if err != nil || key.Private().Address(0) != testnet.Address(name) || !funded[testnet.Address(name)] {
+			t.Errorf("the account %s: %v, with money %v", name, err, funded[testnet.Address(name)])
+		}
+	}
+	if err := testnet.Remove(dir); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 const (
 	// DefaultValidators is the smallest number that goes on without one.
 	DefaultValidators = 4
-	// MaxValidators bounds a network on one machine.
+	// MaxValidators bounds a network on one machine: its validators, and its nodes.
 	MaxValidators = 32
 	// DefaultBasePort is the port that the addresses of a network count from
 	// unless free ones are asked for: node i listens on DefaultBasePort + 100*i
@@ -25,8 +25,14 @@ const (
 
 	portStep = 100 // between two nodes
 
-	faucetBalance = 1_000_000_000 * ledger.DropsPerCoin
-	memberBalance = 1_000_000 * ledger.DropsPerCoin
+	faucetBalance  = 1_000_000_000 * ledger.DropsPerCoin
+	memberBalance  = 1_000_000 * ledger.DropsPerCoin
+	validatorStake = 100_000 * ledger.DropsPerCoin // besides its operator's balance
+
+	// Of a validator in the genesis, in basis points.
+	commission       = 500
+	maxCommission    = 2_000
+	commissionChange = 100
 )
 
 // Options says what a network is to be like. The zero value is four validators
@@ -42,6 +48,9 @@ type Options struct {
 	// Validators is their number, 1 to MaxValidators. 0 means
 	// DefaultValidators.
 	Validators int
+	// FullNodes is the number of nodes besides that are not validators yet. They
+	// have keys, and accounts with money, to be registered with.
+	FullNodes int
 	// BasePort is where the addresses count from, as DefaultBasePort says. 0
 	// picks free ports.
 	BasePort int
@@ -79,14 +88,49 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// nodes is the number of nodes.
+func (o Options) nodes() int { return o.Validators + o.FullNodes }
+
+// nodeName returns the name of node i.
+func (o Options) nodeName(i int) string {
+	if i < o.Validators {
+		return ValidatorName(i)
+	}
+	return FullNodeName(i - o.Validators)
+}
+
+// described says how many nodes there are.
+func (o Options) described() string {
+	text := fmt.Sprintf("%d validators", o.Validators)
+	if o.FullNodes > 0 {
+		text += fmt.Sprintf(" and %d full nodes", o.FullNodes)
+	}
+	return text
+}
+
+// operators lists the names of the accounts that operate the nodes, which are those
+// of the nodes.
+func (o Options) operators() (names []string) {
+	for i := range o.nodes() {
+		names = append(names, o.nodeName(i))
+	}
+	return names
+}
+
+// Validate reports what is wrong with the name, the number of nodes or the base
+// port.
+func (o Options) Validate() error { return o.withDefaults().validate() }
+
 func (o Options) validate() error {
 	switch {
 	case !config.LocalNetwork(o.Name):
 		return fmt.Errorf("network name %q: a network of test keys must be \"local\" or begin with \"local-\"", o.Name)
 	case o.Validators < 1 || o.Validators > MaxValidators:
 		return fmt.Errorf("%d validators: want 1 to %d", o.Validators, MaxValidators)
-	case o.BasePort < 0 || o.BasePort > 65_535-portStep*o.Validators:
-		return fmt.Errorf("base port %d: want 1 to %d for %d validators, or 0 for free ports", o.BasePort, 65_535-portStep*o.Validators, o.Validators)
+	case o.FullNodes < 0 || o.nodes() > MaxValidators:
+		return fmt.Errorf("%d full nodes: want 0 to %d beside %d validators", o.FullNodes, MaxValidators-o.Validators, o.Validators)
+	case o.BasePort < 0 || o.BasePort > 65_535-portStep*o.nodes():
+		return fmt.Errorf("base port %d: want 1 to %d for %d nodes, or 0 for free ports", o.BasePort, 65_535-portStep*o.nodes(), o.nodes())
 	}
 	return nil
 }
@@ -95,8 +139,18 @@ func (o Options) say(format string, args ...any) {
 	fmt.Fprintf(o.Progress, format+"\n", args...)
 }
 
+// ValidatorName is the name of validator i of the genesis, from 0, of its node, and
+// of the account that operates it.
+func ValidatorName(i int) string { return fmt.Sprintf("%s%d", validatorPrefix, i+1) }
+
+// FullNodeName is the name of full node i, from 0, and of the account to register
+// it with.
+func FullNodeName(i int) string { return fmt.Sprintf("%s%d", fullNodePrefix, i+1) }
+
+const validatorPrefix, fullNodePrefix = "validator", "fullnode"
+
 // Names lists the named accounts of every test network. Each node has an account
-// for its faucet besides: see FaucetName.
+// for its faucet and one for its operator besides: see FaucetName, ValidatorName.
 func Names() []string { return []string{"alice", "bob", "carol", "dave", "erin"} }
 
 // FaucetName is the name of the account that the faucet of node i, from 0, pays
@@ -112,14 +166,17 @@ func Key(name string) ledger.PrivateKey {
 // Address returns the address of a named account, in zone 0.
 func Address(name string) ledger.Address { return Key(name).Address(0) }
 
-// namedAccounts are the accounts in the genesis of every test network with so
-// many nodes.
-func namedAccounts(nodes int) []genesis.Account {
+// namedAccounts are the accounts in the genesis of every test network whose nodes
+// have these operators.
+func namedAccounts(operators []string) []genesis.Account {
 	var list []genesis.Account
 	for _, name := range Names() {
 		list = append(list, genesis.Account{Name: name, Address: Address(name), Balance: memberBalance})
 	}
-	for i := range nodes {
+	for _, name := range operators {
+		list = append(list, genesis.Account{Name: name, Address: Address(name), Balance: memberBalance})
+	}
+	for i := range operators {
 		name := FaucetName(i)
 		list = append(list, genesis.Account{Name: name, Address: Address(name), Balance: faucetBalance})
 	}

@@ -59,12 +59,13 @@ func freeAddresses(ctx context.Context, n int) ([]addresses, error) {
 	return list, nil
 }
 
-// checkFree reports which address another program listens on.
-func checkFree(ctx context.Context, list []addresses) error {
+// checkFree reports which address another program listens on. remedy is what else
+// to do than to stop that program.
+func checkFree(ctx context.Context, list []addresses, remedy string) error {
 	for _, a := range list {
 		for _, address := range a.list() {
 			if err := probe(ctx, address); errors.Is(err, syscall.EADDRINUSE) {
-				return fmt.Errorf("%w: %s; stop that program ('tributary testnet down' if it is a test network) or choose another --base-port", ErrPortTaken, address)
+				return fmt.Errorf("%w: %s; stop that program ('tributary testnet down' if it is a test network) or %s", ErrPortTaken, address, remedy)
 			} else if err != nil {
 				return fmt.Errorf("probe %s: %w", address, err)
 			}

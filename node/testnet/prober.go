@@ -3,12 +3,11 @@ package testnet
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
+
+	"github.com/tributary-network/tributary/api"
 )
 
 // maxAnswer bounds what is read of a node's answer, in bytes.
@@ -27,13 +26,9 @@ func NewProber(ca string) (*Prober, error) {
 	if ca == "" {
 		return &Prober{"http://", &http.Client{Transport: &http.Transport{}}}, nil
 	}
-	pem, err := os.ReadFile(ca)
+	roots, err := api.LoadAuthority(ca)
 	if err != nil {
-		return nil, fmt.Errorf("read certificate authority: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read certificate authority: %s holds no certificate", ca)
+		return nil, err
 	}
 	secure := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
 	return &Prober{"https://", &http.Client{Transport: &http.Transport{TLSClientConfig: secure}}}, nil

@@ -21,7 +21,7 @@ type process struct {
 	cmd    *exec.Cmd      // nil unless running
 	leash  io.WriteCloser // the node stops when this is closed, as it is when we end
 	done   chan struct{}
-	result error
+	result error // with the last error of the log
 }
 
 func newProcess(binary string, n Node) *process {
@@ -34,11 +34,16 @@ func (p *process) start() error {
 	if p.cmd != nil {
 		return errors.New("start node: it is running")
 	}
-	log, err := os.OpenFile(filepath.Join(p.node.Home, "node.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	name := filepath.Join(p.node.Home, logName)
+	log, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }()                                                 // the process has its own handle
+	defer func() { _ = log.Close() }() // the process has its own handle
+	info, err := log.Stat()
+	if err != nil {
+		return err
+	}
 	cmd := exec.Command(p.binary, "start", "--home", p.node.Home, "--stop-with-stdin") //nolint:noctx // its life is not a call's
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for us
@@ -53,6 +58,11 @@ func (p *process) start() error {
 	p.cmd, p.leash, p.done = cmd, leash, done
 	go func() {
 		err := cmd.Wait()
+		if err != nil && cmd.ProcessState.Exited() { // not by a signal
+			if text := lastError(name, info.Size()); text != "" {
+				err = fmt.Errorf("%w: %s", err, text)
+			}
+		}
 		p.mu.Lock()
 		p.cmd, p.result = nil, err
 		p.mu.Unlock()

@@ -17,7 +17,10 @@ func own(name string) bool {
 	case layoutFile, runningFile, lockFile, "genesis.json", "ca.pem", "keys", "testnet.log":
 		return true
 	}
-	number, ok := strings.CutPrefix(name, "validator")
+	number, ok := strings.CutPrefix(name, validatorPrefix)
+	if !ok {
+		number, ok = strings.CutPrefix(name, fullNodePrefix)
+	}
 	n, err := strconv.Atoi(number)
 	return ok && err == nil && n >= 1 && n <= MaxValidators && number == strconv.Itoa(n)
 }

@@ -63,7 +63,7 @@ func (l *Layout) AnnounceContainers() (Running, error) { return l.announce(ModeC
 func (l *Layout) announce(mode string, pid int, keep bool) (Running, error) {
 	r := Running{
 		Version: runningVersion, Network: l.Genesis.Name, NetworkID: l.Genesis.NetworkID().String(),
-		Mode: mode, PID: pid, Started: now(), Keep: keep, Keys: l.keys(), CA: l.CA, Nodes: l.Nodes,
+		Mode: mode, PID: pid, Started: now(), Keep: keep, Keys: l.Keys(), CA: l.CA, Nodes: l.Nodes,
 	}
 	file := r
 	file.Keys = filepath.Base(file.Keys)
@@ -94,12 +94,15 @@ func Forget(dir string) error {
 	return nil
 }
 
-// Find returns the network that runs in dir. The error wraps ErrStopped if none
+// ErrNoNetwork says that no network runs in a directory.
+var ErrNoNetwork = errors.New("no test network runs")
+
+// Find returns the network that runs in dir. The error wraps ErrNoNetwork if none
 // does.
 func Find(dir string) (Running, error) {
 	r, err := readRunning(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Running{}, fmt.Errorf("no test network runs in %s: %w", dir, ErrStopped)
+		return Running{}, fmt.Errorf("%w in %s; 'tributary testnet up' starts one, --testnet names the directory of another", ErrNoNetwork, dir)
 	}
 	if err != nil || r.Mode == ModeContainers {
 		return r, err
@@ -109,7 +112,7 @@ func Find(dir string) (Running, error) {
 		return Running{}, err
 	}
 	if !busy {
-		return Running{}, fmt.Errorf("the test network in %s ended without 'down': %w", dir, ErrStopped)
+		return Running{}, fmt.Errorf("%w in %s: the last one ended without 'down'; 'tributary testnet down' clears it away", ErrNoNetwork, dir)
 	}
 	return r, nil
 }
@@ -161,7 +164,7 @@ func Down(ctx context.Context, dir string, purge bool) (kept bool, err error) {
 	}
 	// Processes of nodes end with the one that holds the network, unless they
 	// were frozen.
-	homes, err := filepath.Glob(filepath.Join(dir, "validator*"))
+	homes, err := nodeHomes(dir)
 	if err != nil {
 		return false, err
 	}
@@ -178,6 +181,16 @@ func Down(ctx context.Context, dir string, purge bool) (kept bool, err error) {
 		return err == nil, nil
 	}
 	return false, Remove(dir)
+}
+
+// nodeHomes returns the home directories of the nodes in dir.
+func nodeHomes(dir string) ([]string, error) {
+	validators, err := filepath.Glob(filepath.Join(dir, validatorPrefix+"*"))
+	if err != nil {
+		return nil, err
+	}
+	full, err := filepath.Glob(filepath.Join(dir, fullNodePrefix+"*"))
+	return append(validators, full...), err
 }
 
 // endHolder ends the process that holds the lock of dir, if one does.

@@ -22,7 +22,7 @@ import (
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 )
 
-const testTimeout = 60 * time.Second
+const testTimeout = 4 * time.Minute
 
 // peer speaks with one node over bare gRPC, as a client in any language would.
 type peer struct {

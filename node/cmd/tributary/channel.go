@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -126,6 +127,9 @@ func (run *run) openChannels(open channelOpen) error {
 	case open.key >= voucherKeys:
 		return usagef("--voucher-key is %d, want 0 to %d", open.key, voucherKeys-1)
 	}
+	if most := run.conn.Params().MaxLifetime; open.lifetime > most {
+		return usagef("--lifetime is %d, at most %d blocks", open.lifetime, most)
+	}
 	payee, err := run.conn.address(open.to)
 	if err != nil {
 		return err
@@ -184,7 +188,7 @@ func (run *run) printOpened(opened []pay.Channel, tx ledger.Hash, fee ledger.Amo
 		result.Channels = append(result.Channels, row{o.ID, o.Index, drops(o.Deposit), o.ExpiresAt})
 	}
 	return run.conn.cli.print(result, func(t *table) {
-		t.row("CHANNEL", "INDEX", "DEPOSIT", "EXPIRES AT")
+		t.row("CHANNEL", "INDEX", "DEPOSIT (COINS)", "EXPIRES AT")
 		for _, r := range result.Channels {
 			t.row(r.ID, r.Index, ledger.Amount(r.Deposit), r.ExpiresAt)
 		}
@@ -220,14 +224,13 @@ func (c *cli) channelListCommand() *cobra.Command {
 					break
 				}
 			}
+			if len(rows) == 0 {
+				c.note("no such channels")
+			}
 			return c.print(rows, func(t *table) {
-				t.row("INDEX", "CHANNEL", "STATE", "DEPOSIT", "REDEEMED", "DEADLINE")
+				t.row("INDEX", "CHANNEL", "STATE", "DEPOSIT (COINS)", "REDEEMED (COINS)", "DEADLINE")
 				for _, r := range rows {
-					deadline := r.ExpiresAt
-					if r.CloseAt != 0 {
-						deadline = min(deadline, r.CloseAt)
-					}
-					t.row(r.Index, r.ID, r.State, ledger.Amount(r.Deposit), ledger.Amount(r.Redeemed), deadline)
+					t.row(r.Index, r.ID, r.State, ledger.Amount(r.Deposit), ledger.Amount(r.Redeemed), r.deadline())
 				}
 			})
 		}),
@@ -277,6 +280,18 @@ func (c *cli) channelShowCommand() *cobra.Command {
 	}
 }
 
+// deadline is the settlement clock at which the channel ends, "-" once it has.
+func (r channelResult) deadline() string {
+	switch {
+	case r.Closed != nil:
+		return "-"
+	case r.CloseAt != 0:
+		return strconv.FormatUint(min(r.ExpiresAt, r.CloseAt), 10)
+	default:
+		return strconv.FormatUint(r.ExpiresAt, 10)
+	}
+}
+
 func (r channelResult) fields(t *table) {
 	t.field("channel", r.ID)
 	t.field("index", r.Index)
@@ -320,6 +335,12 @@ func (c *cli) channelTopUpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := stillOpen(info); err != nil {
+				return err
+			}
+			if total <= info.Deposit {
+				return fmt.Errorf("the channel's deposit is %s already: name the new total, not what is added", coins(info.Deposit))
+			}
 			topUp := channel.TopUp{Channel: refOf(info), NewTotal: total}
 			return run.submit(from, chain.KindTopUp, topUp.Encode(), how)
 		}),
@@ -327,6 +348,14 @@ func (c *cli) channelTopUpCommand() *cobra.Command {
 	c.signing(cmd, &from)
 	how.flags(cmd)
 	return cmd
+}
+
+// stillOpen returns an error that says how a channel ended, if it has.
+func stillOpen(info client.ChannelInfo) error {
+	if info.Closed == nil {
+		return nil
+	}
+	return fmt.Errorf("channel %s is closed: %s at height %d", info.ID, info.Closed.Kind, info.Closed.Height)
 }
 
 func refOf(info client.ChannelInfo) channel.Ref { return channel.Ref{Index: info.Index, ID: info.ID} }
@@ -343,8 +372,14 @@ func (c *cli) channelExtendCommand() *cobra.Command {
 			if (until == 0) == (by == 0) {
 				return usagef("give either --until or --by")
 			}
+			if most := run.conn.Params().MaxLifetime; by > most {
+				return usagef("--by is %d, at most %d blocks", by, most)
+			}
 			info, err := run.channel(run.args[0])
 			if err != nil {
+				return err
+			}
+			if err := stillOpen(info); err != nil {
 				return err
 			}
 			if by != 0 {

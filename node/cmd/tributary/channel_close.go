@@ -31,20 +31,19 @@ challenge window, in which the payee can still redeem.`,
 			if err != nil {
 				return err
 			}
+			if err := stillOpen(info); err != nil {
+				return err
+			}
 			key, err := run.conn.key(from)
 			if err != nil {
 				return err
 			}
-			switch {
-			case info.Closed != nil:
-				return fmt.Errorf("channel %s is closed: %s at height %d", info.ID, info.Closed.Kind, info.Closed.Height)
-			case key.Address(info.Payee.Zone()) == info.Payee:
+			if key.Address(info.Payee.Zone()) == info.Payee {
 				batch := channel.Batch{Payee: info.Payee, Entries: []channel.Entry{{Index: info.Index, Close: true}}}
 				return run.submit(from, chain.KindSettle, batch.Encode(), how)
-			default: // the rules say no if it is not the payer
-				request := channel.RequestClose{Channel: refOf(info)}
-				return run.submit(from, chain.KindRequestClose, request.Encode(), how)
 			}
+			request := channel.RequestClose{Channel: refOf(info)} // the rules say no if it is not the payer
+			return run.submit(from, chain.KindRequestClose, request.Encode(), how)
 		}),
 	}
 	c.signing(cmd, &from)
@@ -92,6 +91,9 @@ func (run *run) coopClose(cc coopClose) error {
 	if err != nil {
 		return err
 	}
+	if err := stillOpen(info); err != nil {
+		return err
+	}
 	if cc.accept != "" {
 		return run.acceptClose(info, cc, cc.accept, cc.from)
 	}
@@ -100,6 +102,9 @@ func (run *run) coopClose(cc coopClose) error {
 	}
 	if cc.offer == (cc.with != "") {
 		return usagef("give either --offer, for the payee to accept, or --with and the name of the payee's key")
+	}
+	if cc.final.value > info.Deposit {
+		return fmt.Errorf("the payee cannot get %s in all: the channel's deposit is %s", coins(cc.final.value), coins(info.Deposit))
 	}
 	offer, err := run.offerClose(info, cc)
 	if err != nil {
@@ -147,13 +152,13 @@ func (run *run) acceptClose(info client.ChannelInfo, cc coopClose, text, name st
 		!ledger.Verify(offer.PayerKey, terms.Signed(run.conn.Domain()), offer.PayerSig):
 		return fmt.Errorf("the offer is not signed by the payer %s", info.Payer)
 	case cc.final.given && offer.Final != cc.final.value:
-		return fmt.Errorf("the offer pays %s in all, not %s", offer.Final, cc.final.value)
+		return fmt.Errorf("the offer pays %s in all, not %s", coins(offer.Final), coins(cc.final.value))
 	}
 	key, err := run.conn.key(name)
 	if err != nil {
 		return err
 	}
-	run.conn.cli.note("the payee gets %s in all, of which %s are redeemed already", offer.Final, info.Redeemed)
+	run.conn.cli.note("the payee gets %s in all, of which %s are redeemed already", coins(offer.Final), coins(info.Redeemed))
 	offer.PayeeKey, offer.PayeeSig = key.Public(), key.Sign(terms.Signed(run.conn.Domain()))
 	return run.submit(cc.from, chain.KindCoopClose, offer.Encode(), cc.how)
 }

@@ -33,6 +33,9 @@ with 'tributary settle submit'.`,
 			if err != nil {
 				return err
 			}
+			if err := stillOpen(info); err != nil {
+				return err
+			}
 			v := channel.Voucher{ChannelID: info.ID, Lane: uint16(lane), Cumulative: total, Units: units}
 			if root != "" {
 				if v.UsageRoot, err = parseHash(root); err != nil {
@@ -43,9 +46,7 @@ with 'tributary settle submit'.`,
 			case lane >= channel.Lanes:
 				return usagef("--lane is %d, want 0 to %d", lane, channel.Lanes-1)
 			case total > info.Deposit:
-				return fmt.Errorf("the channel's deposit is %s; top it up before you sign for %s", info.Deposit, total)
-			case info.Closed != nil:
-				return fmt.Errorf("channel %s is closed: %s at height %d", info.ID, info.Closed.Kind, info.Closed.Height)
+				return fmt.Errorf("the channel's deposit is %s; top it up before you sign for %s", coins(info.Deposit), coins(total))
 			}
 			key, err := run.conn.key(from)
 			if err != nil {

@@ -123,12 +123,12 @@ func (r eventResult) line(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "heights %d to %d are no longer known: read the channels anew\n", r.Height, r.To)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%8d  %-16s %s  deposit %s, redeemed %s", r.Height, r.Event, r.Channel, ledger.Amount(r.Deposit), ledger.Amount(r.Redeemed))
+	_, err := fmt.Fprintf(w, "%8d  %-16s %s  deposit %s, redeemed %s", r.Height, r.Event, r.Channel, coins(ledger.Amount(r.Deposit)), coins(ledger.Amount(r.Redeemed)))
 	if err == nil && r.Deadline != 0 {
 		_, err = fmt.Fprintf(w, ", deadline %d", r.Deadline)
 	}
 	if err == nil && r.Refunded != 0 {
-		_, err = fmt.Fprintf(w, ", refunded %s", ledger.Amount(r.Refunded))
+		_, err = fmt.Fprintf(w, ", refunded %s", coins(ledger.Amount(r.Refunded)))
 	}
 	if err == nil {
 		_, err = fmt.Fprintln(w)

@@ -45,7 +45,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 		return exitError
 	}
 	code := exitCode(err)
-	if text := err.Error(); text != "" {
+	if text := inPercent(inCoins(err.Error())); text != "" {
 		fmt.Fprintf(c.stderr, "%s %s\n", c.paint(red, "error:"), text)
 	}
 	if code == exitUsage {
@@ -92,12 +92,33 @@ func (c *cli) root() *cobra.Command {
 		&cobra.Group{ID: "node", Title: "Run a node:"},
 		&cobra.Group{ID: "use", Title: "Use a network:"},
 	)
-	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.statusCommand(), c.healthCommand(),
+	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.signerCommand(), c.statusCommand(), c.healthCommand(),
 		c.testnetCommand(), c.configCommand())
-	c.add(root, "use", c.channelCommand(), c.settleCommand(), c.txCommand(), c.queryCommand())
+	c.add(root, "use", c.channelCommand(), c.settleCommand(), c.txCommand(), c.stakeCommand(), c.validatorCommand(),
+		c.committeeCommand(), c.queryCommand(), c.verifyCommand())
 	root.AddCommand(c.versionCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	group(root)
+	strictHelp(root)
 	return root
+}
+
+// strictHelp makes 'help' refuse what is no command.
+func strictHelp(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "help" {
+			continue
+		}
+		cmd.Run = nil
+		cmd.RunE = func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("no help for %q: there is no such command", strings.Join(args, " "))
+			}
+			return about.Help()
+		}
+	}
 }
 
 func (c *cli) add(root *cobra.Command, id string, commands ...*cobra.Command) {
@@ -132,6 +153,8 @@ func group(cmd *cobra.Command) {
 			text := fmt.Sprintf("unknown subcommand %q", args[0])
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 				text += fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
+			} else {
+				text += fmt.Sprintf("; there are %s", strings.Join(names(cmd), ", "))
 			}
 			return &usageError{errors.New(text)}
 		}

@@ -19,6 +19,8 @@ func TestHelp(t *testing.T) {
 		{"init"},
 		{"keys"},
 		{"keys", "add"},
+		{"signer"},
+		{"signer", "start"},
 		{"status"},
 		{"health"},
 		{"testnet"},
@@ -30,7 +32,15 @@ func TestHelp(t *testing.T) {
 		{"settle", "submit"},
 		{"settle", "stream"},
 		{"tx"},
+		{"stake"},
+		{"stake", "undelegate"},
+		{"validator"},
+		{"validator", "register"},
+		{"validator", "proof"},
+		{"committee", "recompute"},
 		{"query"},
+		{"query", "certificate"},
+		{"verify", "certificate"},
 		{"config"},
 		{"version"},
 	} {
@@ -72,7 +82,7 @@ func TestExitCodes(t *testing.T) {
 		code int
 		want string // in the error
 	}{
-		{"unknown command", []string{"statu"}, exitUsage, "did you mean start or status?"},
+		{"unknown command", []string{"statu"}, exitUsage, "did you mean stake or start or status?"},
 		{"unknown subcommand", []string{"keys", "lst"}, exitUsage, "did you mean list?"},
 		{"missing subcommand", []string{"channel"}, exitUsage, "which subcommand?"},
 		{"unknown flag", []string{"status", "--wacht"}, exitUsage, "--wacht"},
@@ -82,6 +92,12 @@ func TestExitCodes(t *testing.T) {
 		{"bad timeout", []string{"version", "--timeout", "0s"}, exitUsage, "--timeout"},
 		{"bad network", []string{"init", "a", "--network", "Main"}, exitUsage, "node.network"},
 		{"no home", []string{"start"}, exitError, "tributary init"},
+		{"signer for no chain", []string{"signer", "start", "--node", "unix:///s"}, exitUsage, "--chain-id"},
+		{"signer for no node", []string{"signer", "start", "--chain-id", "c"}, exitUsage, "--node"},
+		{"signer for a bare address", []string{"signer", "start", "--chain-id", "c", "--node", nobody}, exitUsage, "tcp://nodeid@host:port"},
+		{"signer that logs nothing", []string{"signer", "start", "--chain-id", "c", "--node", "unix:///s", "--log-level", "quiet"}, exitUsage, "quiet"},
+		{"signer with an odd log", []string{"signer", "start", "--chain-id", "c", "--node", "unix:///s", "--log-format", "xml"}, exitUsage, "auto, text or json"},
+		{"signer without a home", []string{"signer", "start", "--chain-id", "c", "--node", "unix:///s"}, exitError, "signer init"},
 		{"no settings", []string{"config", "show"}, exitError, "tributary init"},
 		{"no effective settings", []string{"config", "show", "--effective"}, exitError, "tributary init"},
 		{"no settings to ask for health by", []string{"health"}, exitError, "tributary init"},
@@ -93,12 +109,29 @@ func TestExitCodes(t *testing.T) {
 		{"no health", []string{"health", "--address", nobody}, exitUnavailable, "does not answer"},
 		{"no node to ask for health", []string{"health", "--node", nobody}, exitUnavailable, "no node answers at " + nobody},
 		{"health of two", []string{"health", "--node", nobody, "--address", nobody}, exitUsage, "exclude"},
-		{"no test network", []string{"testnet", "status"}, exitUnavailable, "no test network runs"},
+		{"no test network", []string{"testnet", "status"}, exitUnavailable, "no test network runs in " + filepath.Join(s.home, ".tributary", "testnet") + "; 'tributary testnet up' starts one"},
+		{"no such test network", []string{"keys", "list", "--testnet", "nowhere"}, exitNotFound, "there is no test network in nowhere"},
+		{"no such shell", []string{"completion", "foo"}, exitUsage, "bash, fish, powershell, zsh"},
+		{"no shell", []string{"completion"}, exitUsage, "bash, fish, powershell, zsh"},
+		{"help on nothing", []string{"help", "foo"}, exitUsage, `no help for "foo"`},
+		{"node without a port", []string{"status", "--node", "host"}, exitUsage, `--node is "host", want host:port`},
+		{"node with a port that is none", []string{"query", "params", "--node", "host:65536"}, exitUsage, "host:port"},
+		{"node without a host", []string{"health", "--node", ":9090"}, exitUsage, "host:port"},
+		{"node that is a URL", []string{"tx", "list", "a", "--node", "http://host:1"}, exitUsage, "host:port"},
+		{"health of no address", []string{"health", "--address", "host"}, exitUsage, "--address"},
+		{"no validators", []string{"testnet", "up", "--validators", "0"}, exitUsage, "1 to 32"},
+		{"too many validators", []string{"testnet", "up", "-d", "--validators", "33"}, exitUsage, "1 to 32"},
+		{"bad base port", []string{"testnet", "up", "--base-port", "-1"}, exitUsage, "base port"},
+		{"network without a name", []string{"testnet", "up", "--network", ""}, exitUsage, "local"},
+		{"files of no validators", []string{"testnet", "files", "--validators", "-1"}, exitUsage, "1 to 32"},
+		{"bad tail", []string{"testnet", "logs", "-n", "-1"}, exitUsage, "--tail"},
+		{"bad limit", []string{"tx", "list", "a", "--limit", "-1"}, exitUsage, "--limit"},
+		{"bad name of a key", []string{"keys", "add", "a b"}, exitUsage, "not a name"},
 		{"no test network's faucet", []string{"testnet", "faucet", "alice"}, exitUnavailable, "no test network runs"},
 		{"no test network's logs", []string{"testnet", "logs"}, exitNotFound, "tributary testnet up"},
 		{"ephemeral processes", []string{"testnet", "up", "--ephemeral", "--processes"}, exitUsage, "exclude"},
 		{"ephemeral kept", []string{"testnet", "up", "--ephemeral", "--keep"}, exitUsage, "exclude"},
-		{"public test network", []string{"testnet", "up", "--network", "main"}, exitError, "local"},
+		{"public test network", []string{"testnet", "up", "--network", "main"}, exitUsage, "local"},
 		{"no passphrase", []string{"keys", "add", "a"}, exitError, "--passphrase-file"},
 		{"bad words", []string{"keys", "add", "a", "--recover"}, exitError, "24"},
 		{"plain key", []string{"keys", "add", "a", "--plain"}, exitError, "local networks only"},
@@ -209,7 +242,7 @@ func TestInitMakesALocalNode(t *testing.T) {
 	if got := s.ok(t, "config", "show", "--home", filepath.Join(s.home, "fourth")); !strings.Contains(got, "\nlisten = \"0.0.0.0:26656\"\n") {
 		t.Errorf("a public node does not listen for its peers:\n%s", got)
 	}
-	if got := s.run(t, "", "start", "--home", filepath.Join(s.home, "fourth")); got.code != exitError || !strings.Contains(got.stderr, "genesis") {
+	if got := s.run(t, "", "start", "--home", filepath.Join(s.home, "fourth")); got.code != exitError || !strings.Contains(got.stderr, "copy the genesis of the network there") {
 		t.Errorf("start without a genesis: %+v", got)
 	}
 }
@@ -257,6 +290,9 @@ func TestKeys(t *testing.T) {
 	if err := os.WriteFile(newPassphrase, []byte("another horse\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if got := s.run(t, "", "keys", "rotate-passphrase", "copy"); got.code == exitOK || !strings.Contains(got.stderr, "give --new-passphrase-file") {
+		t.Errorf("a new passphrase that nobody gave: %+v", got)
+	}
 	s.ok(t, "keys", "rotate-passphrase", "copy", "--new-passphrase-file", newPassphrase)
 	if got := s.run(t, "", "keys", "show", "copy", "--words"); got.code != exitError || !strings.Contains(got.stderr, "wrong passphrase") {
 		t.Errorf("the old passphrase: %+v", got)
@@ -294,6 +330,16 @@ func TestConfigTellsWhereValuesComeFrom(t *testing.T) {
 	for key := range want {
 		if diff := cmp.Diff(want[key], got[key]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", key, diff)
+		}
+	}
+	peer := strings.Repeat("0123456789", 4) + "@127.0.0.1:26656"
+	shown := s.ok(t, "config", "show", "--effective", "--p2p.persistent_peers", strings.Join([]string{peer, peer, peer}, ","))
+	if strings.Count(shown, peer) != 3 || strings.Count(shown, "flag --p2p.persistent_peers") != 1 {
+		t.Errorf("three peers:\n%s", shown)
+	}
+	for line := range strings.Lines(shown) {
+		if len(line) > 140 {
+			t.Errorf("a line of %d columns: %s", len(line), line)
 		}
 	}
 	if file := s.ok(t, "config", "show"); !strings.Contains(file, `moniker = "me"`) {

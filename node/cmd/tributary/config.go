@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tributary-network/tributary/node"
 	"github.com/tributary-network/tributary/node/config"
-	"github.com/tributary-network/tributary/node/genesis"
 )
 
 func (c *cli) configCommand() *cobra.Command {
@@ -52,7 +53,11 @@ func (c *cli) configShowCommand() *cobra.Command {
 			return c.print(list, func(t *table) {
 				t.row("SETTING", "VALUE", "FROM")
 				for _, s := range list {
-					t.row(s.Key, s.Value, s.Origin)
+					lines := wrapList(s.Value)
+					t.row(s.Key, lines[0], s.Origin)
+					for _, line := range lines[1:] {
+						t.row(" ", line)
+					}
 				}
 			})
 		},
@@ -60,6 +65,24 @@ func (c *cli) configShowCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&effective, "effective", false, "what a node would run with, after environment and flags")
 	config.AddFlags(cmd.Flags())
 	return cmd
+}
+
+// listWidth is how long a list may be on one line of a table.
+const listWidth = 60
+
+// wrapList returns a setting's value in lines: a long list with one item each.
+func wrapList(value string) []string {
+	if len(value) <= listWidth || !strings.HasPrefix(value, "[") {
+		return []string{value}
+	}
+	lines := strings.SplitAfter(value, ", ")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+		if i > 0 {
+			lines[i] = " " + lines[i] // below the first item
+		}
+	}
+	return lines
 }
 
 func (c *cli) configValidateCommand() *cobra.Command {
@@ -76,7 +99,7 @@ func (c *cli) configValidateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc, err := genesis.Load(dir.Genesis())
+			doc, err := node.LoadGenesis(dir)
 			if err != nil {
 				return err
 			}

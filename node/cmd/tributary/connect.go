@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -18,91 +14,15 @@ import (
 	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
-	"github.com/tributary-network/tributary/node/config"
 	"github.com/tributary-network/tributary/node/keystore"
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
 const (
-	defaultNode = "127.0.0.1:9090"
-
 	// dialAttempts is how often a call is tried: people wait for it.
 	dialAttempts = 4
 	dialMaxDelay = time.Second
 )
-
-// target is the node that a command talks to.
-type target struct {
-	address string
-	ca      string           // file of the authority that signed its certificate; "" for the system's
-	network *testnet.Running // nil unless it is of a network on this machine
-}
-
-// target finds the node: --node, TRIBUTARY_NODE, the running test network, the
-// node of the home directory, and at last the default address.
-func (c *cli) target() (target, error) {
-	t := target{address: c.node, ca: c.ca}
-	if t.address == "" {
-		t.address = c.getenv("TRIBUTARY_NODE")
-	}
-	if t.ca == "" {
-		t.ca = c.getenv("TRIBUTARY_CA")
-	}
-	dir := c.network
-	if dir == "" {
-		var err error
-		if dir, err = c.defaultTestnetDir(); err != nil {
-			return t, err
-		}
-	}
-	switch r, err := testnet.Find(dir); {
-	case err == nil && (t.address == "" || ofNetwork(r, t.address)):
-		t.network = &r
-		if t.address == "" {
-			t.address = r.Nodes[0].GRPC
-		}
-		if t.ca == "" {
-			t.ca = r.CA
-		}
-	case err != nil && c.network != "":
-		return t, err
-	case err != nil && !errors.Is(err, testnet.ErrStopped):
-		return t, err
-	}
-	if t.address == "" {
-		t.address = c.homeNode()
-	}
-	return t, nil
-}
-
-func ofNetwork(r testnet.Running, address string) bool {
-	for _, n := range r.Nodes {
-		if n.GRPC == address {
-			return true
-		}
-	}
-	return false
-}
-
-// homeNode is the address of the home directory's own node, if it has one.
-func (c *cli) homeNode() string {
-	dir, err := c.homeDir()
-	if err != nil {
-		return defaultNode
-	}
-	settings, err := config.Load(string(dir), nil, nil)
-	if err != nil || settings.GRPC.Listen == "" {
-		return defaultNode
-	}
-	host, port, err := net.SplitHostPort(settings.GRPC.Listen)
-	if err != nil {
-		return defaultNode
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
-}
 
 // connection is a client with what a command needs beside it. Close it.
 type connection struct {
@@ -112,59 +32,34 @@ type connection struct {
 	target target
 }
 
-// connect dials the node. The context that it returns ends after --timeout.
-func (c *cli) connect(ctx context.Context) (*connection, error) {
-	t, err := c.target()
+// connectTo dials a node.
+func (c *cli) connectTo(ctx context.Context, t target) (*connection, error) {
+	options := []client.Option{client.WithRetry(client.RetryPolicy{Attempts: dialAttempts, MaxDelay: dialMaxDelay})}
+	secure, err := t.security()
 	if err != nil {
 		return nil, err
 	}
-	options := []client.Option{client.WithRetry(client.RetryPolicy{Attempts: dialAttempts, MaxDelay: dialMaxDelay})}
-	if t.ca != "" {
-		secure, err := trust(t.ca)
-		if err != nil {
-			return nil, err
-		}
+	if secure != nil {
 		options = append(options, client.WithTLS(secure))
 	}
 	conn, err := client.Dial(ctx, t.address, options...)
 	if err != nil {
-		return nil, unreachable(t.address, err)
+		return nil, t.unreachable(ctx, err)
 	}
 	return &connection{conn, c, t}, nil
-}
-
-// trust returns a configuration that trusts the authority in a file.
-func trust(file string) (*tls.Config, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read certificate authority: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read certificate authority: %s holds no certificate", file)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}, nil
-}
-
-// unreachable says what to do if a node does not answer at all.
-func unreachable(address string, err error) error {
-	if e, ok := errors.AsType[*client.Error](err); !ok || e.Code != codes.Unavailable || e.Reason != "" {
-		return err
-	}
-	return exitf(exitUnavailable, "no node answers at %s; start a network with 'tributary testnet up', or name a node with --node (%w)", address, err)
 }
 
 // remoteExitCode says what the program ends with after the answer of a node.
 func remoteExitCode(err error) int {
 	switch code, _ := chain.CodeOf(err); code {
-	case chain.CodeChannelNotFound, chain.CodeAccountNotFound:
+	case chain.CodeChannelNotFound, chain.CodeAccountNotFound, chain.CodeValidatorNotFound, chain.CodeDelegationNotFound:
 		return exitNotFound
 	default:
 	}
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return exitNotFound
-	case errors.Is(err, testnet.ErrStopped), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, testnet.ErrNoNetwork), errors.Is(err, context.DeadlineExceeded):
 		return exitUnavailable
 	}
 	e, ok := errors.AsType[*client.Error](err)
@@ -186,14 +81,15 @@ func remoteExitCode(err error) int {
 	}
 }
 
-// keyrings are where keys are looked for: in the home directory, then among the
-// named accounts of the test network.
+// keyrings are where keys are looked for: in the home directory, then, if the
+// node is of the test network, among its named accounts. Elsewhere those names
+// must not mean anything: everybody has their keys.
 func (c *connection) keyrings() ([]*keystore.Keystore, error) {
 	own, err := c.cli.keyring()
 	if err != nil {
 		return nil, err
 	}
-	list := []*keystore.Keystore{own}
+	list := []*keystore.Keystore{own.Keystore}
 	if c.target.network != nil {
 		named, err := keystore.Open(c.target.network.Keys, keystore.Options{Plain: true})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/node/keystore"
 )
 
 // Exit codes, documented in the package comment and in the README.
@@ -44,6 +47,13 @@ func exitf(code int, format string, args ...any) error {
 	return &codedError{code, fmt.Errorf(format, args...)}
 }
 
+// wrongField reports whether a node refused a request for a field that makes no
+// sense, which came from the command line.
+func wrongField(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && e.Reason == "INVALID_FIELD"
+}
+
 // exitCode says what the program ends with after err.
 func exitCode(err error) int {
 	var usage *usageError
@@ -53,7 +63,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &coded):
 		return coded.code
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.Is(err, keystore.ErrName), wrongField(err):
 		return exitUsage
 	}
 	return remoteExitCode(err)

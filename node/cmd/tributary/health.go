@@ -3,12 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -62,6 +59,11 @@ func (c *cli) askHealth(ctx context.Context, address string, ready bool) (health
 	if address != "" && c.node != "" {
 		return false, "", usagef("--address and --node exclude each other")
 	}
+	if address != "" {
+		if err := checkAddress("--address", address); err != nil {
+			return false, "", err
+		}
+	}
 	if address == "" {
 		t, err := c.target()
 		if err != nil {
@@ -88,7 +90,7 @@ func (c *cli) askHealth(ctx context.Context, address string, ready bool) (health
 
 // askStatus asks a node over gRPC. One that answers lives.
 func (c *cli) askStatus(ctx context.Context, ready bool) (healthy bool, text string, err error) {
-	conn, err := c.connect(ctx)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return false, "", err
 	}
@@ -96,7 +98,7 @@ func (c *cli) askStatus(ctx context.Context, ready bool) (healthy bool, text str
 	s, err := conn.Status(ctx)
 	switch {
 	case err != nil:
-		return false, "", unreachable(conn.Endpoint(), err)
+		return false, "", c.late(ctx, conn.target, conn.target.unreachable(ctx, err))
 	case !ready:
 		return true, "ok", nil
 	case len(s.Chains) == 0:
@@ -137,31 +139,15 @@ func (c *cli) healthTarget(address string) (healthTarget, error) {
 	if settings.HTTP.Listen == "" {
 		return healthTarget{}, fmt.Errorf("http.listen is off, so the node cannot be asked; use 'tributary status'")
 	}
-	host, port, err := net.SplitHostPort(settings.HTTP.Listen)
+	at, err := dialable(settings.HTTP.Listen)
 	if err != nil {
 		return healthTarget{}, err
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	t := healthTarget{address: net.JoinHostPort(host, port)}
+	t := healthTarget{address: at}
 	if settings.TLS.CertFile != "" {
-		t.tls, err = pinned(settings)
+		t.tls, err = pinned(settings.Path(settings.TLS.CertFile))
 	}
 	return t, err
-}
-
-// pinned trusts the node's own certificate and no other.
-func pinned(settings config.Config) (*tls.Config, error) {
-	pem, err := os.ReadFile(settings.Path(settings.TLS.CertFile))
-	if err != nil {
-		return nil, fmt.Errorf("read certificate: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", settings.TLS.CertFile)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost"}, nil
 }
 
 func (t healthTarget) get(ctx context.Context, path string) (code int, text string, err error) {

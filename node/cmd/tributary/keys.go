@@ -4,15 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tributary-network/tributary/ledger"
-	"github.com/tributary-network/tributary/node/config"
 	"github.com/tributary-network/tributary/node/keystore"
 )
 
@@ -22,6 +19,7 @@ type keyResult struct {
 	Address   string           `json:"address"`
 	PublicKey ledger.PublicKey `json:"public_key"`
 	Encrypted bool             `json:"encrypted"`
+	Testnet   bool             `json:"testnet"` // of the test network's named accounts
 	Words     string           `json:"words,omitempty"`
 }
 
@@ -56,26 +54,12 @@ func (c *cli) prompt(file string) keystore.Prompt {
 	return p
 }
 
-// keyring opens the key store of the home directory. Unencrypted keys are
-// allowed where the node there belongs to a local network.
-func (c *cli) keyring() (*keystore.Keystore, error) {
-	dir, err := c.homeDir()
-	if err != nil {
-		return nil, err
-	}
-	plain := false
-	data, err := os.ReadFile(filepath.Join(string(dir), config.FileName))
-	switch {
-	case err == nil:
-		settings, err := config.Parse(config.FileName, data)
-		if err != nil {
-			return nil, err
-		}
-		plain = settings.Local()
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	return keystore.Open(dir.Keys(), keystore.Options{Plain: plain})
+// newPrompt asks for the passphrase that replaces one. What the environment says
+// is the old one.
+func (c *cli) newPrompt(file string) keystore.Prompt {
+	p := c.prompt(file)
+	p.Environ, p.Flag = nil, "--new-passphrase-file"
+	return p
 }
 
 func (c *cli) printKey(r keyResult) error {
@@ -83,7 +67,7 @@ func (c *cli) printKey(r keyResult) error {
 		t.field("name", r.Name)
 		t.field("address", r.Address)
 		t.field("public key", r.PublicKey)
-		t.field("encrypted", r.Encrypted)
+		t.field("encrypted", yes(r.Encrypted))
 		if r.Words != "" {
 			t.field("words", r.Words)
 		}
@@ -148,29 +132,27 @@ func (c *cli) keysListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the keys",
-		Args:  cobra.NoArgs,
+		Long: `List the keys of the home directory, and those of the named accounts of the test
+network, if there is one: in HOME/testnet, or where --testnet says.`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			ring, err := c.keyring()
+			list, err := c.allKeys()
 			if err != nil {
 				return err
-			}
-			infos, err := ring.List()
-			if err != nil {
-				return err
-			}
-			list := []keyResult{}
-			for _, info := range infos {
-				list = append(list, newKeyResult(info))
 			}
 			if len(list) == 0 {
 				c.note("no keys; make one with 'tributary keys add NAME'")
 			}
 			return c.print(list, func(t *table) {
 				if len(list) > 0 {
-					t.row("NAME", "ADDRESS", "ENCRYPTED")
+					t.row("NAME", "ADDRESS", "ENCRYPTED", "OF")
 				}
 				for _, k := range list {
-					t.row(k.Name, k.Address, k.Encrypted)
+					of := "home"
+					if k.Testnet {
+						of = "test network"
+					}
+					t.row(k.Name, k.Address, yes(k.Encrypted), of)
 				}
 			})
 		},
@@ -184,7 +166,7 @@ func (c *cli) keysShowCommand() *cobra.Command {
 		Short: "Show a key's address and public key, and with --words its backup",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			ring, err := c.keyring()
+			ring, err := c.keyringOf(args[0])
 			if err != nil {
 				return err
 			}
@@ -226,7 +208,7 @@ func (c *cli) keysExportCommand() *cobra.Command {
 		Short: "Print a key, encrypted with a passphrase of its own (age)",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			ring, err := c.keyring()
+			ring, err := c.keyringOf(args[0])
 			if err != nil {
 				return err
 			}
@@ -282,7 +264,7 @@ func (c *cli) keysRotateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := ring.Rotate(args[0], c.prompt(c.passphraseFile).Ask(args[0]), c.prompt(newFile).Choose(args[0])); err != nil {
+			if err := ring.Rotate(args[0], c.prompt(c.passphraseFile).Ask(args[0]), c.newPrompt(newFile).Choose(args[0])); err != nil {
 				return err
 			}
 			c.note("%s has a new passphrase; copies of the old file still open with the old one", args[0])

@@ -18,7 +18,7 @@ import (
 // asProgram makes this test binary be the program.
 const asProgram = "TRIBUTARY_RUN_AS_PROGRAM"
 
-const testTimeout = time.Minute
+const testTimeout = 4 * time.Minute
 
 var update = flag.Bool("update", false, "write the golden files anew")
 

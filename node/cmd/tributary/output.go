@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -63,8 +65,13 @@ func (t *table) row(cells ...any) {
 	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t "))
 }
 
-// field writes a name and its value on a line.
-func (t *table) field(name string, value any) { t.row(name, value) }
+// field writes a name and its value on a line, an amount with its unit.
+func (t *table) field(name string, value any) {
+	if amount, ok := value.(ledger.Amount); ok {
+		value = coins(amount)
+	}
+	t.row(name, value)
+}
 
 // line writes a line outside the columns.
 func (t *table) line(format string, args ...any) {
@@ -92,6 +99,57 @@ func cellText(cell any) string {
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// coins returns an amount as people read it: "12.5 coins". In columns, whose
+// heads name the unit, the number stands alone; JSON has drops.
+func coins(a ledger.Amount) string {
+	if a == ledger.DropsPerCoin {
+		return "1 coin"
+	}
+	return a.String() + " coins"
+}
+
+// dropsText finds amounts in what a node says, which counts in drops as the rules
+// do: "payments of 50 drops, balance is 20", "60 drops exceeds 50".
+var dropsText = regexp.MustCompile(`\b(\d+) drops\b(?:(,[a-z_ ]+| exceeds? )(\d+)\b)?`)
+
+// inCoins returns text with the amounts in it in coins.
+func inCoins(text string) string {
+	return dropsText.ReplaceAllStringFunc(text, func(found string) string {
+		parts := dropsText.FindStringSubmatch(found)
+		first, err := ledger.ParseAmount(parts[1] + "drops")
+		if err != nil {
+			return found // more than there can be
+		}
+		if parts[3] == "" {
+			return coins(first)
+		}
+		second, err := ledger.ParseAmount(parts[3] + "drops")
+		if err != nil {
+			return found
+		}
+		return coins(first) + parts[2] + coins(second)
+	})
+}
+
+// bpsText finds parts of the rewards in what a node says, which counts them in
+// basis points: "commission from 750 to 900, by at most 100", "max_change 20000".
+var bpsText = regexp.MustCompile(`\bcommission from \d+ to \d+, by at most \d+|\b(max_)?commission \d+|\bmax_change \d+(, at most \d+)?`)
+
+var number = regexp.MustCompile(`\d+`)
+
+// inPercent returns text with the parts of the rewards in it in per cent.
+func inPercent(text string) string {
+	return bpsText.ReplaceAllStringFunc(text, func(found string) string {
+		return number.ReplaceAllStringFunc(found, func(digits string) string {
+			bps, err := strconv.ParseUint(digits, 10, 64)
+			if err != nil {
+				return digits // more than there can be
+			}
+			return percent(bps) + " %"
+		})
+	})
 }
 
 // plural returns "1 channel" or "2 channels", "1 batch" or "2 batches".

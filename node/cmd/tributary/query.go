@@ -11,13 +11,15 @@ import (
 
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node"
 	"github.com/tributary-network/tributary/node/genesis"
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
 func (c *cli) queryCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "query", Short: "Read accounts, blocks and parameters from a node"}
-	cmd.AddCommand(c.queryAccountCommand(), c.queryBlockCommand(), c.queryChainCommand(), c.queryParamsCommand(), c.queryValidatorsCommand())
+	cmd.AddCommand(c.queryAccountCommand(), c.queryBlockCommand(), c.queryChainCommand(), c.queryParamsCommand(), c.queryValidatorsCommand(),
+		c.queryCertificateCommand())
 	return cmd
 }
 
@@ -60,11 +62,17 @@ type totalsResult struct {
 	Rent     drops `json:"rent"`
 	Burned   drops `json:"burned"`
 	Fees     drops `json:"fees"`
+	Staked   drops `json:"staked"`
+	Rewards  drops `json:"rewards"`
 	Supply   drops `json:"supply"`
+	Minted   drops `json:"minted"`
 }
 
 func newTotalsResult(t settlement.Totals) totalsResult {
-	return totalsResult{drops(t.Accounts), drops(t.Escrow), drops(t.Rent), drops(t.Burned), drops(t.Fees), drops(t.Sum())}
+	return totalsResult{
+		drops(t.Accounts), drops(t.Escrow), drops(t.Rent), drops(t.Burned), drops(t.Fees), drops(t.Staked), drops(t.Rewards),
+		drops(t.Sum()), drops(t.Minted),
+	}
 }
 
 func (r totalsResult) fields(t *table) {
@@ -73,7 +81,10 @@ func (r totalsResult) fields(t *table) {
 	t.field("held as rent", ledger.Amount(r.Rent))
 	t.field("burned", ledger.Amount(r.Burned))
 	t.field("collected fees", ledger.Amount(r.Fees))
+	t.field("staked", ledger.Amount(r.Staked))
+	t.field("rewards not claimed", ledger.Amount(r.Rewards))
 	t.field("supply", ledger.Amount(r.Supply))
+	t.field("  of it minted", ledger.Amount(r.Minted))
 }
 
 func (c *cli) queryBlockCommand() *cobra.Command {
@@ -119,7 +130,7 @@ func (c *cli) queryBlockCommand() *cobra.Command {
 				t.field("channels finalised", result.Finalised)
 				t.field("transactions", len(result.Transactions))
 				for _, h := range result.Transactions {
-					t.field("", "  "+h.String())
+					t.field("  transaction", h)
 				}
 			})
 		}),
@@ -214,8 +225,8 @@ func (c *cli) queryParamsCommand() *cobra.Command {
 func (c *cli) queryValidatorsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "validators",
-		Short: "Show the validators, from the genesis at hand",
-		Long: `Show the validators of the network, which are those of its genesis. The genesis is
+		Short: "Show the validators of the genesis at hand",
+		Long: `Show the validators that the network began with, and their stakes. The genesis is
 read from the running test network or from the home directory.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -226,18 +237,19 @@ read from the running test network or from the home directory.`,
 			type validator struct {
 				Name      string `json:"name"`
 				PublicKey string `json:"public_key"`
-				Power     int64  `json:"power"`
+				Operator  string `json:"operator"`
+				Stake     uint64 `json:"stake"`
 				NodeID    string `json:"node_id"`
 				Endpoint  string `json:"endpoint,omitempty"`
 			}
 			var list []validator
 			for _, v := range doc.Validators {
-				list = append(list, validator{v.Name, hex.EncodeToString(v.PublicKey), v.Power, v.NodeID, v.Endpoint})
+				list = append(list, validator{v.Name, hex.EncodeToString(v.PublicKey), v.Operator.String(), uint64(v.Stake), v.NodeID, v.Endpoint})
 			}
 			return c.print(list, func(t *table) {
-				t.row("VALIDATOR", "POWER", "NODE ID", "ENDPOINT", "CONSENSUS KEY")
+				t.row("VALIDATOR", "STAKE", "NODE ID", "ENDPOINT", "CONSENSUS KEY")
 				for _, v := range list {
-					t.row(v.Name, v.Power, v.NodeID, v.Endpoint, v.PublicKey)
+					t.row(v.Name, ledger.Amount(v.Stake), v.NodeID, v.Endpoint, v.PublicKey)
 				}
 			})
 		},
@@ -254,12 +266,12 @@ func (c *cli) genesisAtHand() (genesis.Document, error) {
 	}
 	if _, err := testnet.Find(dir); err == nil {
 		return testnet.LoadGenesis(dir)
-	} else if !errors.Is(err, testnet.ErrStopped) || c.network != "" {
+	} else if !errors.Is(err, testnet.ErrNoNetwork) || c.network != "" {
 		return genesis.Document{}, err
 	}
 	home, err := c.homeDir()
 	if err != nil {
 		return genesis.Document{}, err
 	}
-	return genesis.Load(home.Genesis())
+	return node.LoadGenesis(home)
 }

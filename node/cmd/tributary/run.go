@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+
+	"github.com/tributary-network/tributary/api/client"
 )
 
 // run is one run of a command that talks to a node.
@@ -31,12 +35,36 @@ func (c *cli) lasting(do func(*run) error) func(*cobra.Command, []string) error 
 }
 
 func (c *cli) with(ctx context.Context, args []string, do func(*run) error) error {
-	dialing, cancel := c.limit(ctx)
-	conn, err := c.connect(dialing)
-	cancel()
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.close()
-	return unreachable(conn.target.address, do(&run{ctx, conn, args}))
+	return c.late(ctx, conn.target, conn.target.unreachable(ctx, do(&run{ctx, conn, args})))
+}
+
+// dial connects to the node within --timeout.
+func (c *cli) dial(ctx context.Context) (*connection, error) {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	t, err := c.target()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.connectTo(ctx, t)
+	return conn, c.late(ctx, t, err)
+}
+
+// late says that --timeout ran out, if that is why err is not nil.
+func (c *cli) late(ctx context.Context, t target, err error) error {
+	if err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	if unknown, ok := errors.AsType[*client.UnknownOutcomeError](err); ok {
+		return exitf(exitUnavailable, "gave up after %v; whether transaction %s is executed is not known yet: 'tributary tx wait' tells", c.timeout, unknown.Hash)
+	}
+	if e, ok := errors.AsType[*client.Error](err); errors.Is(err, context.DeadlineExceeded) || ok && e.Code == codes.DeadlineExceeded {
+		return exitf(exitUnavailable, "gave up on %s after %v; --timeout gives it longer", t.address, c.timeout)
+	}
+	return err
 }

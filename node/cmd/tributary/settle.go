@@ -109,6 +109,10 @@ func (run *run) oneBatch(closing, atomic bool) (channel.Batch, error) {
 	if closing {
 		closeChannels(batch.Entries)
 	}
+	params := run.conn.Params()
+	if err := pay.CheckBatch(&params, &batch); err != nil {
+		return channel.Batch{}, usagef("%w; submit the others by another transaction", err)
+	}
 	return batch, nil
 }
 

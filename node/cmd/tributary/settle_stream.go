@@ -36,8 +36,9 @@ func (c *cli) settleStreamCommand() *cobra.Command {
 		Short: "Redeem vouchers from standard input, one on each line, as they come",
 		Long: `Redeem vouchers from standard input, one on each line, as they come. They are put
 into batches and settled over one stream; each batch gives a line of output when
-it is final. The command ends with its input, with 1 if a line or a batch was
-refused; those do not keep the others from being settled.`,
+it is final. What does not fit one transaction is settled by several. The command
+ends with its input, with 1 if a line or a batch was refused; those do not keep the
+others from being settled.`,
 		Args: cobra.NoArgs,
 		RunE: c.lasting(func(run *run) error {
 			if s.batch < 1 || s.batch > channel.MaxEntries {
@@ -67,7 +68,7 @@ func (run *run) stream(s settleStream) error {
 	streaming := make(chan error, 1)
 	go func() { streaming <- stream.Run(ctx) }()
 
-	settler := &settler{run: run, account: account.Over(stream), channels: newChannelCache(run), out: run.conn.cli.stdout}
+	settler := &settler{run: run, account: account.Over(stream), channels: newChannelCache(run), params: run.conn.Params(), out: run.conn.cli.stdout}
 	refused := 0 // lines
 	err = settler.settle(ctx, run.vouchers(ctx, &refused), s)
 	cancel()
@@ -77,7 +78,7 @@ func (run *run) stream(s settleStream) error {
 	if err != nil {
 		return err
 	}
-	run.conn.cli.note("%s paid %s by %s", plural(settler.applied, "voucher"), settler.paid, plural(settler.batches, "batch"))
+	run.conn.cli.note("%s paid %s coins by %s", plural(settler.applied, "voucher"), settler.paid, plural(settler.settled, "batch"))
 	var failed []string
 	if refused > 0 {
 		failed = append(failed, plural(refused, "line"))
@@ -125,10 +126,11 @@ type settler struct {
 	run      *run
 	account  *client.StreamAccount
 	channels *channelCache
+	params   settlement.Params
 	out      io.Writer
 
 	mu      sync.Mutex
-	batches int
+	settled int // batches
 	refused int // batches
 	applied int
 	paid    ledger.Amount
@@ -141,7 +143,7 @@ func (s *settler) settle(ctx context.Context, vouchers <-chan pay.Voucher, how s
 	defer tick.Stop()
 	var waiting []pay.Voucher
 	flush := func() error {
-		batches, err := s.run.batches(s.channels, waiting)
+		batches, err := s.batches(waiting)
 		waiting = nil
 		for _, batch := range batches {
 			group.Go(func() error { return s.one(ctx, batch) })
@@ -174,6 +176,23 @@ func (s *settler) settle(ctx context.Context, vouchers <-chan pay.Voucher, how s
 	}
 }
 
+// batches sorts vouchers into batches of one payee that fit a transaction each.
+func (s *settler) batches(vouchers []pay.Voucher) ([]channel.Batch, error) {
+	whole, err := s.run.batches(s.channels, vouchers)
+	if err != nil {
+		return nil, err
+	}
+	var batches []channel.Batch
+	for _, b := range whole {
+		parts, err := pay.SplitBatch(&s.params, b)
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, parts...)
+	}
+	return batches, nil
+}
+
 // one settles a batch and writes its line. A batch that is refused does not end
 // the stream.
 func (s *settler) one(ctx context.Context, batch channel.Batch) error {
@@ -188,7 +207,7 @@ func (s *settler) one(ctx context.Context, batch channel.Batch) error {
 		s.run.conn.cli.note("a batch of %s to %s is refused: %v", plural(len(batch.Entries), "voucher"), batch.Payee, err)
 		return nil
 	}
-	s.batches++
+	s.settled++
 	s.paid += receipt.Paid
 	for _, e := range receipt.Entries {
 		if e.Paid > 0 || e.Burned > 0 {
@@ -208,6 +227,6 @@ func (s *settler) write(batch channel.Batch, r *settlement.Receipt) error {
 			Entries []entryResult `json:"entries"`
 		}{r.Hash, batch.Payee.String(), drops(r.Paid), drops(r.Fee), newEntryResults(r)})
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %s, paid %s, fee %s\n", r.Hash, plural(len(batch.Entries), "voucher"), r.Paid, r.Fee)
+	_, err := fmt.Fprintf(s.out, "%s  %s, paid %s coins, fee %s coins\n", r.Hash, plural(len(batch.Entries), "voucher"), r.Paid, r.Fee)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,8 @@ func (c *cli) startCommand() *cobra.Command {
 		Use:   "start",
 		Short: "Run the node of the home directory",
 		Long: `Run the node of the home directory until it gets SIGTERM or SIGINT, which stops
-it in good order; a second one ends it at once. Logs go to standard error.
+it in good order; a second one ends it at once. Logs go to standard error, and on a
+terminal a bar while the node catches up.
 
 A chain that halts does not end the process: 'tributary status' and
 'tributary health' say why it halted.`,
@@ -38,7 +40,16 @@ A chain that halts does not end the process: 'tributary status' and
 			if err != nil {
 				return err
 			}
-			log := slog.New(telemetry.NewHandler(c.stderr, settings.Log.Format, levels))
+			out, format := c.stderr, settings.Log.Format
+			var bottom *bottomLine // nil: no terminal
+			if terminal(c.stderr) && c.getenv("TERM") != "dumb" {
+				bottom = &bottomLine{out: c.stderr}
+				out = bottom
+				if format == telemetry.FormatAuto {
+					format = telemetry.FormatText
+				}
+			}
+			log := slog.New(telemetry.NewHandler(out, format, levels))
 			if c.getenv("GOGC") == "" { // which goes before the settings
 				debug.SetGCPercent(settings.Store.GCPercent)
 			}
@@ -55,6 +66,12 @@ A chain that halts does not end the process: 'tributary status' and
 			})
 			if err != nil {
 				return err
+			}
+			if bottom != nil {
+				var drawn sync.WaitGroup
+				drawn.Go(func() { bottom.follow(ctx, n) })
+				defer drawn.Wait()
+				defer cancel()
 			}
 			if err := n.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 				log.LogAttrs(ctx, slog.LevelError, "the node stopped on an error", slog.Any("err", err))

@@ -263,7 +263,14 @@ func TestStartRefuses(t *testing.T) {
 		want  string
 	}{
 		{"no disk space", []string{"--store.disk_reserve", "900TiB"}, nil, "disk_reserve"},
-		{"a taken port", []string{"--grpc.listen", ports[3], "--http.listen", "", "--p2p.listen", ports[0]}, nil, "grpc.listen"},
+		{"a taken port", []string{"--grpc.listen", ports[3], "--http.listen", "", "--p2p.listen", ports[0]}, nil, "or change grpc.listen"},
+		{"a taken port for HTTP", []string{"--grpc.listen", "", "--http.listen", ports[3], "--p2p.listen", ports[0]}, nil, "or change http.listen"},
+		{
+			"a taken port for peers",
+			[]string{"--grpc.listen", ports[1], "--http.listen", ports[2], "--p2p.listen", ports[3]},
+			nil,
+			"p2p.listen: cannot listen on " + ports[3],
+		},
 		{"another network's name", []string{"--node.network", "local-other"}, nil, "local-other"},
 		{"an unknown variable", nil, func() error { s.environ = append(s.environ, "TRIBUTARY_GRPC_LISTN=x"); return nil }, "TRIBUTARY_GRPC_LISTEN"},
 		{"a key that others can read", nil, func() error { s.environ = s.environ[:len(s.environ)-1]; return os.Chmod(key, 0o644) }, "chmod 600"},
@@ -275,8 +282,8 @@ func TestStartRefuses(t *testing.T) {
 				}
 			}
 			got := s.run(t, "", append([]string{"start"}, test.flags...)...)
-			if got.code != exitError || !strings.Contains(got.stderr, test.want) {
-				t.Errorf("start: %+v, want %q", got, test.want)
+			if got.code != exitError || !strings.Contains(got.stderr, test.want) || strings.Contains(got.stderr, "listening") {
+				t.Errorf("start: %+v, want %q, and nothing listening", got, test.want)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +35,38 @@ type chainResult struct {
 	PendingTxs   uint64    `json:"pending_txs"`
 	PendingBytes uint64    `json:"pending_bytes"`
 	Channels     uint64    `json:"channels_ever"`
+
+	Sync *syncResult `json:"sync,omitempty"`
+
+	progress *progress
+}
+
+// syncResult is how far a chain that catches up is.
+type syncResult struct {
+	Phase           string  `json:"phase"` // snapshot, blocks
+	Height          uint64  `json:"height"`
+	Target          uint64  `json:"target"`
+	Chunks          uint32  `json:"chunks"`
+	TotalChunks     uint32  `json:"total_chunks"`
+	BlocksPerSecond float64 `json:"blocks_per_second"`
+	SecondsLeft     float64 `json:"seconds_left,omitempty"`
+	IdleSeconds     float64 `json:"idle_seconds"`
+	Stalled         bool    `json:"stalled"`
+	Hint            string  `json:"hint,omitempty"`
+}
+
+func newSyncResult(p *progress) *syncResult {
+	r := &syncResult{
+		Phase: "blocks", Height: p.Height, Target: p.Target, Chunks: p.Chunks, TotalChunks: p.TotalChunks,
+		BlocksPerSecond: p.BlocksPerSecond, SecondsLeft: p.TimeLeft.Seconds(), IdleSeconds: p.Idle.Seconds(), Stalled: p.Stalled,
+	}
+	if p.Snapshot {
+		r.Phase = "snapshot"
+	}
+	if p.Stalled {
+		r.Hint = p.hint()
+	}
+	return r
 }
 
 func newStatusResult(conn *connection, s client.NodeStatus) statusResult {
@@ -47,11 +80,15 @@ func newStatusResult(conn *connection, s client.NodeStatus) statusResult {
 			Name: ch.Name, State: "ready", Height: ch.Height, BlockTime: ch.BlockTime, Clock: ch.Clock, AppHash: ch.AppHash.String(),
 			Validator: ch.Validator, Peers: ch.Peers, PendingTxs: ch.PendingTxs, PendingBytes: ch.PendingBytes, Channels: ch.Channels,
 		}
+		if ch.Sync != nil {
+			c.progress = &progress{*ch.Sync, ch.Peers}
+			c.Sync = newSyncResult(c.progress)
+		}
 		switch {
 		case ch.Halted:
 			c.State, c.Reason = "halted", ch.HaltReason
 		case ch.CatchingUp:
-			c.State, c.Reason = "catching up", ch.NotReady
+			c.State, c.Reason = "catching up", strings.TrimPrefix(ch.NotReady, "catching up: ")
 		case !ch.Ready:
 			c.State, c.Reason = "not ready", ch.NotReady
 		}
@@ -72,6 +109,13 @@ func stateColour(state string) string {
 	}
 }
 
+const (
+	// watchInterval is how often a watch asks, lineInterval how often it writes a
+	// line where there is no screen to draw on.
+	watchInterval = 2 * time.Second
+	lineInterval  = 10 * time.Second
+)
+
 func (c *cli) statusCommand() *cobra.Command {
 	var watch bool
 	var interval time.Duration
@@ -80,7 +124,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		Short: "Show how a node and its chains do",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conn, err := c.connect(cmd.Context())
+			conn, err := c.dial(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -88,14 +132,21 @@ func (c *cli) statusCommand() *cobra.Command {
 			if !watch {
 				return c.showStatus(cmd.Context(), conn)
 			}
+			lines := c.output == "table" && !terminal(c.stdout)
+			if interval == 0 {
+				interval = watchInterval
+				if lines {
+					interval = lineInterval
+				}
+			}
 			if interval < 100*time.Millisecond {
 				return usagef("--interval is %v, at least 100ms", interval)
 			}
-			return c.watchStatus(cmd.Context(), conn, interval)
+			return c.watchStatus(cmd.Context(), conn, interval, lines)
 		},
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
-	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "with --watch: how often")
+	cmd.Flags().DurationVar(&interval, "interval", 0, "with --watch: how often (default 2s, 10s for a table that is not for a terminal)")
 	return cmd
 }
 
@@ -104,7 +155,7 @@ func (c *cli) showStatus(ctx context.Context, conn *connection) error {
 	defer cancel()
 	s, err := conn.Status(ctx)
 	if err != nil {
-		return unreachable(conn.Endpoint(), err)
+		return c.late(ctx, conn.target, conn.target.unreachable(ctx, err))
 	}
 	r := newStatusResult(conn, s)
 	return c.print(r, func(t *table) {
@@ -120,6 +171,15 @@ func (c *cli) showStatus(ctx context.Context, conn *connection) error {
 			t.row(ch.Name, ch.State, ch.Height, last, ch.Clock, ch.Peers, yes(ch.Validator), ch.PendingTxs, ch.Channels)
 		}
 		for _, ch := range r.Chains {
+			switch {
+			case ch.progress == nil:
+			case terminal(c.stdout):
+				t.line("")
+				t.line("%s", ch.progress.bar())
+			default:
+				t.line("")
+				t.line("%s: %s", ch.Name, ch.progress)
+			}
 			if ch.Reason != "" {
 				t.line("")
 				t.line("%s: %s", c.paintOn(c.stdout, stateColour(ch.State), ch.Name+" is "+ch.State), ch.Reason)
@@ -130,14 +190,18 @@ func (c *cli) showStatus(ctx context.Context, conn *connection) error {
 
 // watchStatus shows the status until ctx ends. A node that does not answer is
 // part of what there is to see.
-func (c *cli) watchStatus(ctx context.Context, conn *connection, interval time.Duration) error {
+func (c *cli) watchStatus(ctx context.Context, conn *connection, interval time.Duration, lines bool) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	show := c.showStatus
+	if lines {
+		show = c.statusLine
+	}
 	for {
-		if c.output == "table" && terminal(c.stdout) {
+		if c.output == "table" && !lines {
 			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J")
 		}
-		if err := c.showStatus(ctx, conn); err != nil && ctx.Err() == nil {
+		if err := show(ctx, conn); err != nil && ctx.Err() == nil {
 			c.note("%v", err)
 		}
 		select {
@@ -146,6 +210,29 @@ func (c *cli) watchStatus(ctx context.Context, conn *connection, interval time.D
 		case <-tick.C:
 		}
 	}
+}
+
+// statusLine writes a line for each chain.
+func (c *cli) statusLine(ctx context.Context, conn *connection) error {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	s, err := conn.Status(ctx)
+	if err != nil {
+		return c.late(ctx, conn.target, conn.target.unreachable(ctx, err))
+	}
+	r := newStatusResult(conn, s)
+	for i := range r.Chains {
+		ch := &r.Chains[i]
+		text := fmt.Sprintf("%s is %s at height %d, %s", ch.Name, ch.State, ch.Height, plural(int(ch.Peers), "peer"))
+		switch {
+		case ch.progress != nil:
+			text = fmt.Sprintf("%s is %s: %s", ch.Name, ch.State, ch.progress)
+		case ch.Reason != "":
+			text += ": " + ch.Reason
+		}
+		fmt.Fprintln(c.stdout, text)
+	}
+	return nil
 }
 
 // limit bounds a call by --timeout.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,11 @@ func (c *cli) testnetCommand() *cobra.Command {
 Everything listens on 127.0.0.1. Node i (from 0) has the ports 40000+100*i for
 its peers, the one after it for gRPC, and the next for HTTP; --base-port moves
 them, and --base-port 0 picks free ones. The named accounts have well-known keys:
-never use them elsewhere.`,
+never use them elsewhere.
+
+Validator i of the genesis runs in node validator<i> (from 1), and the account of
+that name operates it. --full-nodes adds nodes fullnode1 and so on, which follow
+the chain and can be registered as validators by the accounts of their names.`,
 	}
 	cmd.PersistentFlags().String("dir", "", "directory of the network (default HOME/testnet)")
 	cmd.AddCommand(c.testnetUpCommand(), c.testnetDownCommand(), c.testnetStatusCommand(), c.testnetFaucetCommand(),
@@ -46,8 +51,18 @@ func (c *cli) testnetDir(cmd *cobra.Command) (string, error) {
 	return c.defaultTestnetDir()
 }
 
+// testnetLine is the command line that does something with the network in dir.
+func (c *cli) testnetLine(do, dir string) string {
+	line := "tributary testnet " + do
+	if own, err := c.defaultTestnetDir(); err != nil || own != dir {
+		line += " --dir " + dir
+	}
+	return line
+}
+
 type testnetUp struct {
 	validators int
+	fullNodes  int
 	basePort   int
 	name       string
 	processes  bool
@@ -78,8 +93,14 @@ One that is stopped in good order, with SIGTERM, stays so.`,
 			if up.ephemeral && up.keep {
 				return usagef("--ephemeral and --keep exclude each other")
 			}
+			if err := checkNetwork(up.options()); err != nil {
+				return err
+			}
 			if _, err := testnet.Find(dir); err == nil {
-				return fmt.Errorf("a network runs in %s already: 'tributary testnet status' shows it, 'tributary testnet down' ends it", dir)
+				return fmt.Errorf("a network runs in %s already: '%s' shows it, '%s' ends it", dir, c.testnetLine("status", dir), c.testnetLine("down", dir))
+			}
+			if err := agrees(cmd, dir, &up); err != nil {
+				return err
 			}
 			if up.detach {
 				return c.testnetDetach(cmd.Context(), dir, up)
@@ -89,22 +110,65 @@ One that is stopped in good order, with SIGTERM, stays so.`,
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&up.validators, "validators", testnet.DefaultValidators, "how many validators")
+	flags.IntVar(&up.fullNodes, "full-nodes", 0, "how many nodes besides that are not validators yet")
 	flags.IntVar(&up.basePort, "base-port", testnet.DefaultBasePort, "first port; 0 picks free ones")
 	flags.StringVar(&up.name, "network", "local", "the network's name, \"local\" or \"local-...\"")
-	flags.BoolVar(&up.processes, "processes", false, "one process for each validator")
+	flags.BoolVar(&up.processes, "processes", false, "one process for each node")
 	flags.BoolVar(&up.ephemeral, "ephemeral", false, "keep stores in memory")
 	flags.BoolVarP(&up.detach, "detach", "d", false, "run in the background; 'testnet down' ends it")
 	flags.BoolVar(&up.keep, "keep", false, "keep the data when the network ends, and go on from it next time")
 	return cmd
 }
 
+// options returns what Options say of the network's kind.
+func (u *testnetUp) options() testnet.Options {
+	return testnet.Options{Name: u.name, Validators: u.validators, FullNodes: u.fullNodes, BasePort: u.basePort}
+}
+
+// checkNetwork refuses what a network cannot be.
+func checkNetwork(o testnet.Options) error {
+	if o.Validators == 0 { // which Options take for the default
+		return usagef("0 validators: want 1 to %d", testnet.MaxValidators)
+	}
+	if o.Name == "" {
+		return usagef("--network is empty, want \"local\" or \"local-...\"")
+	}
+	if err := o.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// agrees refuses flags that differ from the network that lies in dir already. Of
+// what is not given, up is told.
+func agrees(cmd *cobra.Command, dir string, up *testnetUp) error {
+	l, err := testnet.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	remedy := "leave that out, choose another --dir, or remove the network with 'tributary testnet down --purge'"
+	full := len(l.Nodes) - l.Validators()
+	if cmd.Flags().Changed("validators") && up.validators != l.Validators() {
+		return usagef("--validators is %d, but the network in %s has %d; %s", up.validators, dir, l.Validators(), remedy)
+	}
+	if cmd.Flags().Changed("full-nodes") && up.fullNodes != full {
+		return usagef("--full-nodes is %d, but the network in %s has %d; %s", up.fullNodes, dir, full, remedy)
+	}
+	if cmd.Flags().Changed("network") && up.name != l.Genesis.Name {
+		return usagef("--network is %q, but the network in %s is %q; %s", up.name, dir, l.Genesis.Name, remedy)
+	}
+	up.validators, up.fullNodes, up.name = l.Validators(), full, l.Genesis.Name
+	return nil
+}
+
 // testnetRun runs a network until ctx ends.
 func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err error) {
 	begin := time.Now()
-	o := testnet.Options{
-		Dir: dir, Name: up.name, Validators: up.validators, BasePort: up.basePort, InMemory: up.ephemeral,
-		Discard: !up.keep, Build: c.build.telemetry(), Progress: c.stderr,
-	}
+	o := up.options()
+	o.Dir, o.InMemory, o.Discard, o.Build, o.Progress = dir, up.ephemeral, !up.keep, c.build.telemetry(), c.stderr
 	var n *testnet.Network
 	if up.processes {
 		self, err := os.Executable()
@@ -132,9 +196,9 @@ func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err err
 	if err := c.printTestnet(r); err != nil {
 		return err
 	}
-	c.note("%s ready in %.1f s", c.paint(green, plural(len(r.Nodes), "validator")), time.Since(begin).Seconds())
-	c.note("try:   tributary testnet faucet alice 100   (in another terminal)")
-	c.note("end:   Ctrl-C, or tributary testnet down")
+	c.note("%s ready in %.1f s", c.paint(green, plural(len(r.Nodes), "node")), time.Since(begin).Seconds())
+	c.note("try:   %s   (in another terminal)", c.testnetLine("faucet alice 100", dir))
+	c.note("end:   Ctrl-C, or %s", c.testnetLine("down", dir))
 	n.Supervise(ctx, c.tellEnd(n))
 	return nil
 }
@@ -174,7 +238,7 @@ func (c *cli) testnetDetach(ctx context.Context, dir string, up testnetUp) error
 	}
 	defer func() { _ = log.Close() }()                                               // the process has its own handle
 	child := exec.Command(self, "testnet", "up", "--dir", dir, "--network", up.name, //nolint:noctx // it outlives the call
-		"--validators", strconv.Itoa(up.validators), "--base-port", strconv.Itoa(up.basePort),
+		"--validators", strconv.Itoa(up.validators), "--full-nodes", strconv.Itoa(up.fullNodes), "--base-port", strconv.Itoa(up.basePort),
 		"--processes="+strconv.FormatBool(up.processes), "--ephemeral="+strconv.FormatBool(up.ephemeral),
 		"--keep="+strconv.FormatBool(up.keep))
 	child.Env = c.environ
@@ -188,7 +252,7 @@ func (c *cli) testnetDetach(ctx context.Context, dir string, up testnetUp) error
 		_ = child.Wait() // its log says why it ended
 		close(ended)
 	}()
-	c.note("starting %s; log: %s", plural(up.validators, "validator"), logFile)
+	c.note("starting %s; log: %s", plural(up.validators+up.fullNodes, "node"), logFile)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -196,7 +260,7 @@ func (c *cli) testnetDetach(ctx context.Context, dir string, up testnetUp) error
 			if err := c.printTestnet(r); err != nil {
 				return err
 			}
-			c.note("ready; 'tributary testnet down' ends it")
+			c.note("ready; '%s' ends it", c.testnetLine("down", dir))
 			return nil
 		}
 		select {
@@ -222,7 +286,11 @@ func (c *cli) printTestnet(r testnet.Running) error {
 		Seed    string `json:"seed"`
 	}
 	var accounts []account
-	for _, name := range testnet.Names() {
+	names := testnet.Names()
+	for _, n := range r.Nodes {
+		names = append(names, n.Name) // of its operator's account
+	}
+	for _, name := range names {
 		key := testnet.Key(name)
 		seed := key.Seed()
 		accounts = append(accounts, account{name, key.Address(0).String(), fmt.Sprintf("%x", seed[:])})
@@ -286,19 +354,20 @@ func (c *cli) testnetDownCommand() *cobra.Command {
 // tidyHome removes the home directory if the network in dir was all there was in
 // it: it was made for that network then.
 func (c *cli) tidyHome(dir string) {
-	if own, err := c.defaultTestnetDir(); err == nil && own == dir {
-		_ = os.Remove(filepath.Dir(dir)) // there is something else in it
+	home, err := c.homeDir()
+	if err == nil && filepath.Join(string(home), "testnet") == dir {
+		_ = os.Remove(string(home)) // there is something else in it
 	}
 }
 
 func (c *cli) testnetFilesCommand() *cobra.Command {
-	var validators, basePort int
-	var name string
+	var of testnetUp
 	cmd := &cobra.Command{
 		Use:   "files",
 		Short: "Write homes, genesis and certificates for a network in containers",
 		Long: `Write the home directories, the genesis, and certificates for a network whose
-nodes run in containers named validator1, validator2 and so on. In a container a
+nodes run in containers named validator1, validator2 and so on, and fullnode1 and
+so on with --full-nodes. In a container a
 node listens on 26656 for its peers, on 9090 for gRPC and on 8080 for HTTP. The
 description of the network (network.json) expects that the latter two are
 published on 127.0.0.1, at 40000+100*i+1 and +2 for node i from 0.`,
@@ -308,7 +377,12 @@ published on 127.0.0.1, at 40000+100*i+1 and +2 for node i from 0.`,
 			if err != nil {
 				return err
 			}
-			l, err := testnet.Files(testnet.Options{Dir: dir, Name: name, Validators: validators, BasePort: basePort})
+			if err := checkNetwork(of.options()); err != nil {
+				return err
+			}
+			o := of.options()
+			o.Dir = dir
+			l, err := testnet.Files(o)
 			if err != nil {
 				return err
 			}
@@ -320,8 +394,9 @@ published on 127.0.0.1, at 40000+100*i+1 and +2 for node i from 0.`,
 			return c.printTestnet(r)
 		},
 	}
-	cmd.Flags().IntVar(&validators, "validators", testnet.DefaultValidators, "how many validators")
-	cmd.Flags().IntVar(&basePort, "base-port", testnet.DefaultBasePort, "first published port")
-	cmd.Flags().StringVar(&name, "network", "local", "the network's name")
+	cmd.Flags().IntVar(&of.validators, "validators", testnet.DefaultValidators, "how many validators")
+	cmd.Flags().IntVar(&of.fullNodes, "full-nodes", 0, "how many nodes besides that are not validators yet")
+	cmd.Flags().IntVar(&of.basePort, "base-port", testnet.DefaultBasePort, "first published port")
+	cmd.Flags().StringVar(&of.name, "network", "local", "the network's name")
 	return cmd
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -97,7 +96,7 @@ func (c *cli) askNode(ctx context.Context, dir string, n testnet.Node) nodeResul
 	defer cancel()
 	one := *c
 	one.node, one.network = n.GRPC, dir
-	conn, err := one.connect(ctx)
+	conn, err := one.dial(ctx)
 	if err != nil {
 		return nodeResult{Node: n, State: stateDown}
 	}
@@ -127,7 +126,7 @@ func (c *cli) testnetFaucetCommand() *cobra.Command {
 			}
 			if _, err := testnet.Find(dir); err == nil {
 				c.network = dir
-			} else if !errors.Is(err, testnet.ErrStopped) || c.node == "" {
+			} else if !errors.Is(err, testnet.ErrNoNetwork) || c.node == "" {
 				return err
 			}
 			return c.connected(c.faucet)(cmd, args)
@@ -145,6 +144,9 @@ func (c *cli) faucet(run *run) error {
 	if len(run.args) == 2 {
 		if amount, err = ledger.ParseAmount(run.args[1]); err != nil {
 			return &usageError{err}
+		}
+		if amount == 0 { // which the faucet takes for its default
+			return usagef("the amount is 0; leave it out for what the faucet gives by default")
 		}
 	}
 	got, err := run.conn.Faucet(run.ctx, to, amount)
@@ -182,6 +184,9 @@ func (c *cli) testnetLogsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if tail < 0 {
+				return usagef("--tail is %d, want 0 or more", tail)
+			}
 			l, err := testnet.Open(dir)
 			if errors.Is(err, fs.ErrNotExist) {
 				return exitf(exitNotFound, "there is no test network in %s; 'tributary testnet up' makes one", dir)
@@ -189,14 +194,9 @@ func (c *cli) testnetLogsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var nodes []int
-			for i, n := range l.Nodes {
-				if len(args) == 0 || n.Name == args[0] {
-					nodes = append(nodes, i)
-				}
-			}
-			if len(nodes) == 0 {
-				return exitf(exitNotFound, "there is no node %q; they are validator1 to validator%d", args[0], len(l.Nodes))
+			nodes, err := named(l, args)
+			if err != nil {
+				return err
 			}
 			if follow && len(nodes) > 1 {
 				return usagef("follow whose log? name a node")
@@ -215,6 +215,20 @@ func (c *cli) testnetLogsCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is added, until interrupted")
 	cmd.Flags().IntVarP(&tail, "tail", "n", 50, "how many lines of the end; 0 for all")
 	return cmd
+}
+
+// named lists the nodes of a network that names name, all without any.
+func named(l *testnet.Layout, names []string) ([]int, error) {
+	var nodes []int
+	for i, n := range l.Nodes {
+		if len(names) == 0 || slices.Contains(names, n.Name) {
+			nodes = append(nodes, i)
+		}
+	}
+	if len(nodes) == 0 {
+		return nil, exitf(exitNotFound, "there is no node %q; there are %s", names[0], strings.Join(l.Operators(), ", "))
+	}
+	return nodes, nil
 }
 
 // maxTail bounds what is read to find the last lines of a log.
@@ -267,13 +281,4 @@ func (c *cli) printTail(f *os.File, tail int) error {
 	list := slices.Collect(strings.Lines(string(data)))
 	_, err = io.WriteString(c.stdout, strings.Join(list[max(0, len(list)-tail):], ""))
 	return err
-}
-
-// defaultTestnetDir is where a network lies unless --dir says otherwise.
-func (c *cli) defaultTestnetDir() (string, error) {
-	home, err := c.homeDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(string(home), "testnet"), nil
 }

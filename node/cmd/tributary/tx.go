@@ -26,6 +26,7 @@ type txResult struct {
 	Paid       drops         `json:"paid"`
 	Burned     drops         `json:"burned"`
 	DropReason string        `json:"drop_reason,omitempty"`
+	ValidUntil uint64        `json:"valid_until,omitempty"`
 	Entries    []entryResult `json:"entries,omitempty"`
 }
 
@@ -45,21 +46,30 @@ type entryResult struct {
 
 func newTxResult(s client.Status) txResult {
 	r := txResult{
-		Hash: s.Receipt.Hash, Kind: s.Receipt.Kind.String(), Signer: s.Receipt.Signer.String(), Nonce: s.Receipt.Nonce,
+		Hash: s.Hash, Kind: s.Kind.String(), Signer: s.Signer.String(), Nonce: s.Nonce,
 		Stage: s.Stage.String(), Height: s.Height, Index: s.TxIndex, DropReason: s.DropReason,
-		Fee: drops(s.Receipt.Fee), Paid: drops(s.Receipt.Paid), Burned: drops(s.Receipt.Burned),
+		ValidUntil: s.ValidUntil,
 	}
 	if s.Stage == stageSimulated {
 		r.Stage = "simulated"
 	}
-	if s.Stage == client.StageIncluded || s.Stage == client.StageFinal || s.Stage == stageSimulated {
+	if s.Receipt != nil {
 		r.Code = s.Receipt.Code.String()
-		r.Entries = newEntryResults(&s.Receipt)
+		r.Fee, r.Paid, r.Burned = drops(s.Receipt.Fee), drops(s.Receipt.Paid), drops(s.Receipt.Burned)
+		r.Entries = newEntryResults(s.Receipt)
 		if !s.Time.IsZero() {
 			r.Time = &s.Time
 		}
 	}
 	return r
+}
+
+// outcome is the code, unless the last word is not spoken.
+func (r *txResult) outcome() string {
+	if r.Stage == client.StageRefused.String() {
+		return "none yet (" + r.Code + ")"
+	}
+	return r.Code
 }
 
 func newEntryResults(r *settlement.Receipt) []entryResult {
@@ -84,7 +94,7 @@ func (c *cli) printTx(s client.Status) error {
 			t.field("dropped because", r.DropReason)
 		}
 		if r.Code != "" {
-			t.field("outcome", r.Code)
+			t.field("outcome", r.outcome())
 			if r.Height != 0 {
 				t.field("height", r.Height)
 			}
@@ -105,7 +115,7 @@ func printEntries(t *table, entries []entryResult) {
 		return
 	}
 	t.line("")
-	t.row("CHANNEL", "LANE", "OUTCOME", "PAID", "BURNED", "REDEEMED", "CLOSED")
+	t.row("CHANNEL", "LANE", "OUTCOME", "PAID (COINS)", "BURNED (COINS)", "REDEEMED (COINS)", "CLOSED")
 	for _, e := range entries {
 		t.row(e.Channel, e.Lane, e.Code, ledger.Amount(e.Paid), ledger.Amount(e.Burned), ledger.Amount(e.Redeemed), yes(e.Closed))
 	}
@@ -116,6 +126,10 @@ func outcome(s *client.Status) error {
 	switch {
 	case s.Stage == client.StageDropped:
 		return exitf(exitUnavailable, "the transaction was dropped: %s; submit it again", s.DropReason)
+	case s.Stage == client.StageRefused && s.ValidUntil != 0:
+		return exitf(exitError, "block %d did not execute the transaction: %s; unless another one uses its nonce first, a block up to %d still may", s.Height, s.Receipt.Code, s.ValidUntil)
+	case s.Stage == client.StageRefused:
+		return exitf(exitError, "block %d did not execute the transaction: %s; unless another one uses its nonce first, a later block still may", s.Height, s.Receipt.Code)
 	case s.Stage >= client.StageIncluded && s.Receipt.Code != chain.CodeOK:
 		return exitf(exitError, "the transaction had no effect: %s", s.Receipt.Code)
 	}
@@ -141,7 +155,9 @@ func (run *run) submit(from string, kind chain.Kind, payload []byte, how submitH
 			return err
 		}
 		run.conn.cli.note("nothing was submitted; this is what would happen now")
-		return run.conn.cli.printTx(client.Status{Stage: stageSimulated, Receipt: receipt})
+		return run.conn.cli.printTx(client.Status{
+			Hash: receipt.Hash, Kind: receipt.Kind, Signer: receipt.Signer, Nonce: receipt.Nonce, Stage: stageSimulated, Receipt: &receipt,
+		})
 	}
 	t, err := account.Send(run.ctx, kind, payload)
 	if err != nil {
@@ -220,7 +236,7 @@ func (c *cli) txShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if s.Receipt.Kind == chain.KindSettle {
+			if s.Kind == chain.KindSettle {
 				if s, err = run.conn.Settlement(run.ctx, hash); err != nil {
 					return err
 				}
@@ -281,6 +297,12 @@ func (c *cli) txListCommand() *cobra.Command {
 // limitFlag adds --limit to a command that lists.
 func limitFlag(cmd *cobra.Command, limit *int) {
 	cmd.Flags().IntVar(limit, "limit", 50, "at most so many; 0 for all")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if *limit < 0 {
+			return usagef("--limit is %d, want 0 or more", *limit)
+		}
+		return nil
+	}
 }
 
 // printTxs lists transactions.
@@ -295,10 +317,13 @@ func (c *cli) printTxs(limit int, list func(func(client.Status, error) bool)) er
 			break
 		}
 	}
+	if len(rows) == 0 {
+		c.note("no such transactions")
+	}
 	return c.print(rows, func(t *table) {
-		t.row("TRANSACTION", "KIND", "HEIGHT", "OUTCOME", "PAID", "FEE")
+		t.row("TRANSACTION", "KIND", "HEIGHT", "OUTCOME", "PAID (COINS)", "FEE (COINS)")
 		for _, r := range rows {
-			t.row(r.Hash, r.Kind, r.Height, r.Code, ledger.Amount(r.Paid), ledger.Amount(r.Fee))
+			t.row(r.Hash, r.Kind, r.Height, r.outcome(), ledger.Amount(r.Paid), ledger.Amount(r.Fee))
 		}
 	})
 }

@@ -1,0 +1,27 @@
+package node
+
+import (
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/genesis"
+)
+
+// BreakRules makes the rules halt between two blocks.
+func (n *Node) BreakRules() error {
+	_, err := n.exec.Finalize(exec.Block{Height: 1 << 40})
+	return err
+}
+
+// Halt returns why consensus halted, or nil.
+func (n *Node) Halt() *comet.HaltError { return n.chain.Status().Halt }
+
+// Registration is who is registered with a consensus key, in a genesis with founders
+// or by the state.
+func (n *Node) Registration(founders []genesis.Validator, key []byte) (row uint64, registered bls.PublicKey, err error) {
+	return n.registration(founders, ledger.PublicKey(key))
+}
+
+// Height returns the height of the chain on this node.
+func (n *Node) Height() uint64 { return n.chain.Status().Height }

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/node/home"
+)
+
+// SignerIdentity is what a node must know of the process that holds its consensus
+// key.
+type SignerIdentity struct {
+	ID        string            // of its connection key: the node's signer.allow, 40 hexadecimal digits
+	PublicKey ed25519.PublicKey // consensus key, 32 bytes
+}
+
+// CreateSigner makes the keys of a remote signer in a home directory that exists: a
+// connection key, and a consensus key with an empty sign state. Those that are
+// there already, moved from a node with their state, stay.
+func CreateSigner(dir home.Dir) (SignerIdentity, error) {
+	if _, err := comet.LoadNodeKey(dir.Config()); errors.Is(err, fs.ErrNotExist) {
+		if _, err := comet.GenerateNodeKey(dir.Config()); err != nil {
+			return SignerIdentity{}, fmt.Errorf("make signer: %w", err)
+		}
+	}
+	_, err := comet.LoadSigner(signerDir(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		if none, checked := comet.NoSigner(signerDir(dir)); none && checked == nil {
+			_, err = comet.GenerateSigner(signerDir(dir))
+		}
+	}
+	if err != nil {
+		return SignerIdentity{}, fmt.Errorf("make signer: %w", err)
+	}
+	_, _, id, err := loadSignerKeys(dir)
+	return id, err
+}
+
+// MoveSigner moves the consensus key of a node that is stopped to a signer's home
+// directory that exists, where CreateSigner goes on. The node keeps the sign state,
+// from which it goes on with that signer.
+func MoveSigner(from, to home.Dir) (err error) {
+	if err := from.Check(); err != nil {
+		return err
+	}
+	source, err := from.Lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, source.Release()) }()
+	target, err := to.Lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Release()) }()
+	return comet.MoveSigner(signerDir(from), signerDir(to))
+}
+
+// SignerOptions says which signer to run.
+type SignerOptions struct {
+	Home    home.Dir
+	ChainID string // the only chain that it signs for
+	Node    string // where the node waits: unix:///path or tcp://nodeid@host:port
+	Log     *slog.Logger
+	// Ready is called once, when the signer has all it needs, before it connects.
+	Ready func(SignerIdentity)
+}
+
+// RunSigner holds a validator's consensus key for its node, until ctx ends. It has
+// its home directory to itself, for the sign state's sake. It connects again
+// whenever the connection ends.
+func RunSigner(ctx context.Context, o SignerOptions) (err error) {
+	if _, err := os.Stat(o.Home.Config()); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("home directory %s: %w: run `tributary signer init` or choose another --home", o.Home, err)
+	}
+	if err := o.Home.Check(); err != nil {
+		return err
+	}
+	lock, err := o.Home.Lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	key, signer, id, err := loadSignerKeys(o.Home)
+	if err != nil {
+		return err
+	}
+	server, err := comet.NewSignerServer(signer, key, o.ChainID, o.Node, o.Log)
+	if err != nil {
+		return err
+	}
+	o.Ready(id)
+	return server.Run(ctx)
+}
+
+func loadSignerKeys(dir home.Dir) (*comet.NodeKey, *comet.Signer, SignerIdentity, error) {
+	key, err := comet.LoadNodeKey(dir.Config())
+	if err != nil {
+		return nil, nil, SignerIdentity{}, err
+	}
+	signer, err := comet.LoadSigner(signerDir(dir))
+	if err != nil {
+		return nil, nil, SignerIdentity{}, err
+	}
+	return key, signer, SignerIdentity{ID: key.ID(), PublicKey: signer.PubKey()}, nil
+}
