@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +19,13 @@ import (
 
 const validators = 4
 
-func project(t *testing.T) *types.Project {
+func project(t *testing.T, more ...string) *types.Project {
 	t.Helper()
-	p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
-		WorkingDir:  ".",
-		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml"}},
-	}, func(o *loader.Options) { o.SetProjectName("tributary-testnet", true) })
+	files := []types.ConfigFile{{Filename: "docker-compose.yml"}}
+	for _, name := range more {
+		files = append(files, types.ConfigFile{Filename: name})
+	}
+	p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{WorkingDir: ".", ConfigFiles: files}, func(o *loader.Options) { o.SetProjectName("tributary-testnet", true) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +34,34 @@ func project(t *testing.T) *types.Project {
 
 func TestServices(t *testing.T) {
 	t.Parallel()
-	p := project(t)
-	want := []string{"files"}
+	for _, test := range []struct {
+		name  string
+		files []string // besides docker-compose.yml
+		nodes []string // besides the validators
+		said  string   // to the one that writes keys
+	}{
+		{"validators", nil, nil, "testnet files --dir /network --validators 4 --base-port 9190"},
+		{
+			"with a full node",
+			[]string{"docker-compose.fullnode.yml"},
+			[]string{"fullnode1"},
+			"testnet files --dir /network --validators 4 --full-nodes 1 --base-port 9190",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			services(t, project(t, test.files...), test.nodes, test.said)
+		})
+	}
+}
+
+func services(t *testing.T, p *types.Project, more []string, said string) {
+	t.Helper()
+	want := slices.Concat([]string{"files"}, more)
 	for i := 1; i <= validators; i++ {
 		want = append(want, fmt.Sprintf("validator%d", i))
 	}
+	slices.Sort(want)
 	names := p.ServiceNames()
 	slices.Sort(names)
 	if diff := cmp.Diff(want, names); diff != "" {
@@ -49,6 +74,12 @@ func TestServices(t *testing.T) {
 			if s.Name == "files" {
 				if s.NetworkMode != "none" || len(s.Ports) > 0 || s.Restart != "" {
 					t.Errorf("the one that writes keys has a network or is restarted: %q %v %q", s.NetworkMode, s.Ports, s.Restart)
+				}
+				if got := strings.Join(s.Command, " "); got != said {
+					t.Errorf("it runs %q, want %q", got, said)
+				}
+				if len(s.Volumes) != len(want) {
+					t.Errorf("volumes %+v, want its own and one of each node", s.Volumes)
 				}
 				return
 			}
@@ -95,7 +126,10 @@ func confined(t *testing.T, s types.ServiceConfig) {
 // published checks the ports that `testnet files --base-port 9190` expects.
 func published(t *testing.T, s types.ServiceConfig) {
 	t.Helper()
-	n := strings.TrimPrefix(s.Name, "validator")
+	n, isValidator := strings.CutPrefix(s.Name, "validator")
+	if !isValidator {
+		n = strconv.Itoa(validators + 1)
+	}
 	got := map[uint32]string{}
 	for _, p := range s.Ports {
 		if p.HostIP != "127.0.0.1" {

@@ -28,7 +28,9 @@ type idle struct {
 func (a *idle) Head() (uint64, []byte)           { return a.height.Load(), make([]byte, 32) }
 func (a *idle) InitChain([]byte) ([]byte, error) { return make([]byte, 32), nil }
 func (a *idle) Check([]byte, bool) error         { return nil }
-func (a *idle) Accept(uint64, [][]byte) error    { return nil }
+func (a *idle) Accept(comet.Block) error         { return nil }
+
+func (a *idle) Extend(comet.Block) ([]byte, error) { return nil, nil }
 
 func (a *idle) Propose(_ uint64, maxBytes int64, mempool [][]byte) [][]byte {
 	for i, tx := range mempool {
@@ -231,9 +233,17 @@ func (n *engineNet) stop() {
 }
 
 // selfCPU returns the processor time of this process.
-func selfCPU() time.Duration {
+func selfCPU() time.Duration { return usedBy(syscall.RUSAGE_SELF) }
+
+// threadCPU returns the processor time of this thread.
+func threadCPU() time.Duration {
+	const thread = 1 // RUSAGE_THREAD of Linux
+	return usedBy(thread)
+}
+
+func usedBy(who int) time.Duration {
 	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+	if err := syscall.Getrusage(who, &u); err != nil {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())

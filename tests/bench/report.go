@@ -15,11 +15,11 @@ import (
 // that says more than the value: wall-clock figures of a shared machine move by
 // a quarter, ratios within one run hardly do.
 type Figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-	Of    string  `json:"of"`    // what the ratio is taken of; "" if there is none
-	Ratio float64 `json:"ratio"` // Value over the figure named by Of; 0 if there is none
+	Name  string   `json:"name"`
+	Value float64  `json:"value"`
+	Unit  string   `json:"unit"`
+	Of    string   `json:"of,omitempty"`    // what the ratio is taken of; "" if there is none
+	Ratio *float64 `json:"ratio,omitempty"` // Value over the figure named by Of; nil if there is none
 }
 
 // report collects figures and tells about progress. It is safe for concurrent use.
@@ -38,17 +38,33 @@ func (r *report) add(name string, value float64, unit string) {
 	fmt.Fprintf(r.progress, "  %s: %s %s\n", name, number(value), unit)
 }
 
-// addRatio records a figure beside the earlier figure named of.
+// addRatio records a figure beside the earlier figure named of. Without that one,
+// which was not measured, it has no ratio.
 func (r *report) addRatio(name string, value float64, unit, of string) {
 	base := r.value(of)
+	if base == 0 {
+		r.add(name, value, unit)
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := Figure{Name: name, Value: value, Unit: unit, Of: of}
-	if base != 0 {
-		f.Ratio = value / base
+	ratio := value / base
+	r.figures = append(r.figures, Figure{Name: name, Value: value, Unit: unit, Of: of, Ratio: &ratio})
+	fmt.Fprintf(r.progress, "  %s: %s %s (%.3f of %s)\n", name, number(value), unit, ratio, of)
+}
+
+// relate sets the ratio of an earlier figure to another.
+func (r *report) relate(name, of string) {
+	value, base := r.value(name), r.value(of)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.figures {
+		if f := &r.figures[i]; f.Name == name && base != 0 {
+			ratio := value / base
+			f.Of, f.Ratio = of, &ratio
+			fmt.Fprintf(r.progress, "  %s: %.3f of %s\n", name, ratio, of)
+		}
 	}
-	r.figures = append(r.figures, f)
-	fmt.Fprintf(r.progress, "  %s: %s %s (%.3f of %s)\n", name, number(value), unit, f.Ratio, of)
 }
 
 // value returns the figure called name, or 0.
@@ -76,8 +92,8 @@ func (r *report) table(w io.Writer) error {
 	fmt.Fprintln(tw, "FIGURE\tVALUE\tUNIT\tRATIO\tOF")
 	for _, f := range r.figures {
 		ratio := ""
-		if f.Of != "" {
-			ratio = strconv.FormatFloat(f.Ratio, 'f', 3, 64)
+		if f.Ratio != nil {
+			ratio = strconv.FormatFloat(*f.Ratio, 'f', 3, 64)
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, ratio, f.Of)
 	}

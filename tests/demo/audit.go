@@ -41,6 +41,8 @@ type audited struct {
 	accounts int
 	nodes    int
 	height   uint64
+	minted   ledger.Amount // as the last node says
+	rewards  ledger.Amount
 }
 
 // audit compares every balance on every validator with what it must be.
@@ -88,10 +90,45 @@ func (m *market) auditNode(ctx context.Context, n testnet.Node, expected []owed,
 	if totals.Escrow != 0 || totals.Rent != 0 {
 		return fmt.Errorf("channels still hold %d drops and rents of %d", totals.Escrow, totals.Rent)
 	}
-	if supply := totals.Sum(); supply != m.supply {
-		return fmt.Errorf("there are %d drops, the genesis made %d", supply, m.supply)
+	if supply := totals.Sum(); supply != m.supply+totals.Minted {
+		return fmt.Errorf("there are %d drops, the genesis made %d, and %d were minted", supply, m.supply, totals.Minted)
+	}
+	result.minted, result.rewards = totals.Minted, totals.Rewards
+	return m.auditStake(ctx, c, totals.Staked)
+}
+
+// auditStake checks what the validators have: their stakes, and nothing in hand of
+// what they earned, since nobody claimed it.
+func (m *market) auditStake(ctx context.Context, c *client.Client, staked ledger.Amount) error {
+	operators := map[ledger.Address]string{}
+	for _, v := range m.genesis.Validators {
+		operators[v.Operator] = v.Name
+	}
+	if staked != m.staked() {
+		return fmt.Errorf("%d drops are staked, the validators staked %d", staked, m.staked())
+	}
+	for _, a := range m.genesis.Accounts {
+		name, operates := operators[a.Address]
+		if !operates {
+			continue
+		}
+		got, err := c.Balance(ctx, a.Address)
+		if err != nil {
+			return err
+		}
+		if got != a.Balance {
+			return fmt.Errorf("the operator of %s owns %d drops, the genesis gave it %d", name, got, a.Balance)
+		}
 	}
 	return nil
+}
+
+// staked is what the validators staked.
+func (m *market) staked() (sum ledger.Amount) {
+	for _, v := range m.genesis.Validators {
+		sum += v.Stake
+	}
+	return sum
 }
 
 // table prints what was done and how fast.
@@ -113,7 +150,8 @@ func (m *market) table(out io.Writer, a audited, took time.Duration) error {
 		row(o.path, "%s", o.what)
 	}
 	row("balances as the vouchers say", "%d accounts on %d validators, exact", a.accounts, a.nodes)
-	row("value conserved", "yes: %d drops at height %d", uint64(m.supply), a.height)
+	row("stake", "%s coins of %d validators, whose rewards are %s coins", m.staked(), len(m.genesis.Validators), a.rewards)
+	row("value conserved", "yes: %d drops at height %d, %d of them minted", uint64(m.supply+a.minted), a.height, uint64(a.minted))
 	row("took", "%.0f s", took.Seconds())
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print the result: %w", err)

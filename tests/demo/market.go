@@ -16,6 +16,7 @@ import (
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/genesis"
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
@@ -39,6 +40,7 @@ type market struct {
 	buyer   *trader
 	payer   *pay.Payer
 	sellers []*seller
+	genesis genesis.Document
 	supply  ledger.Amount // of the genesis
 
 	following sync.WaitGroup // keeps the payees up to date
@@ -97,7 +99,10 @@ func newMarket(ctx context.Context, net *testnet.Network) (*market, error) {
 		return nil, err
 	}
 	background, stop := context.WithCancel(ctx)
-	m := &market{client: c, params: c.Params(), stop: stop, broken: make(chan error, sellers)}
+	m := &market{client: c, params: c.Params(), stop: stop, broken: make(chan error, sellers), genesis: net.Genesis}
+	if m.supply, err = net.Genesis.Settlement().Supply(); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	m.buyer = m.trader("payer")
 	if m.payer, err = pay.OpenPayer(pay.PayerConfig{Domain: c.Domain(), Account: m.buyer.Identity(), Chain: m.buyer}); err != nil {
 		return nil, errors.Join(err, m.close())
@@ -151,11 +156,6 @@ func (m *market) traders() []*trader {
 
 // fund gets every account its grant from the faucet.
 func (m *market) fund(ctx context.Context) error {
-	head, err := m.head(ctx)
-	if err != nil {
-		return err
-	}
-	m.supply = head.Totals.Accounts // nothing has happened yet
 	group, ctx := errgroup.WithContext(ctx)
 	for _, t := range m.traders() {
 		group.Go(func() error {

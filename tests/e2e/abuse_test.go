@@ -45,11 +45,14 @@ const (
 // bounded price, and the chain goes on meanwhile.
 func TestAbuse(t *testing.T) {
 	t.Parallel()
-	const open, usual = 0, 1 // nodes: one that takes every call, one with the limits that all have
+	const open, usual = 0, 1 // nodes: one that takes every call, one whose limit of calls a slow machine reaches, too
 	nw := network(t, func(o *testnet.Options) {
 		o.Configure = func(i int, c *config.Config) {
-			if i == open {
+			switch i {
+			case open:
 				c.GRPC.RequestsPerSecond, c.GRPC.Burst = 1_000_000, 1_000_000
+			case usual:
+				c.GRPC.RequestsPerSecond, c.GRPC.Burst = 100, 500
 			}
 		}
 	})
@@ -151,7 +154,7 @@ func methods() []string {
 func oversized(t *testing.T, n testnet.Node) {
 	t.Helper()
 	conn := plainConn(t, n)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	large, answer := make([]byte, 4<<20+1), []byte(nil)
 	for _, m := range methods() {
@@ -175,7 +178,7 @@ func oversized(t *testing.T, n testnet.Node) {
 func malformed(t *testing.T, n testnet.Node) {
 	t.Helper()
 	conn := plainConn(t, n)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	answer := []byte(nil)
 	for _, m := range methods() {
@@ -215,13 +218,13 @@ func foreign(t *testing.T, n testnet.Node) {
 			"HTTP/1": []byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "TLS": {0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}, "noise": noise,
 		} {
 			all.Go(func() {
-				conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+				conn, err := net.DialTimeout("tcp", address, patience)
 				if err != nil {
 					t.Errorf("%s to %s: %v", name, address, err)
 					return
 				}
 				defer func() { _ = conn.Close() }() // it may be closed
-				_ = conn.SetDeadline(time.Now().Add(25 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(patience))
 				_, _ = conn.Write(data) // the node may hang up before the end
 				if _, err := io.Copy(io.Discard, io.LimitReader(conn, 1<<20)); err != nil && os.IsTimeout(err) {
 					t.Errorf("%s keeps a connection open that speaks %s", address, name)
@@ -282,7 +285,7 @@ func connections(t *testing.T, network *testnet.Network, victim int) {
 // signer's, and with what is none, and counts the answers.
 func forgeries(t *testing.T, domain chain.Domain, n testnet.Node) map[codes.Code]int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	counts := make([]map[codes.Code]int, abuseCallers)
 	var all sync.WaitGroup

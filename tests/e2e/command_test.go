@@ -29,7 +29,7 @@ const (
 )
 
 // commandLimit is how long a command may take.
-const commandLimit = time.Minute
+const commandLimit = patience
 
 // user is somebody at a terminal, with a home directory and an environment that
 // nobody else has.
@@ -192,6 +192,7 @@ func (b *background) end(t *testing.T, s os.Signal, limit time.Duration) int {
 // wait waits until the command has ended by itself, and returns its exit code.
 func (b *background) wait(t *testing.T, limit time.Duration) int {
 	t.Helper()
+	limit = max(limit, patience)
 	select {
 	case <-b.done:
 	case <-time.After(limit):

@@ -25,9 +25,10 @@ const (
 	composeProject = "tributary-testnet"
 	composeImage   = "tributary:testnet"
 	composeLimit   = 4 * time.Minute
+	composeNodes   = 5 // with the full node
 )
 
-// Four validators in containers: `make testnet`, settlements from outside over
+// Four validators and a full node in containers: `make testnet`, settlements from outside over
 // TLS, a validator that is killed and started again, `make testnet-down`, and
 // nothing is left.
 func TestContainers(t *testing.T) {
@@ -37,7 +38,7 @@ func TestContainers(t *testing.T) {
 	d.tree = tree
 	t.Cleanup(func() { d.mustMake(t, "testnet-down") })
 	begin := time.Now()
-	if out := d.mustMake(t, "testnet"); !strings.Contains(out, "ready: four validators") || !strings.Contains(out, "testnet faucet") {
+	if out := d.mustMake(t, "testnet"); !strings.Contains(out, "ready: four validators and a full node") || !strings.Contains(out, "testnet faucet") {
 		t.Errorf("make testnet does not say what to try next: %s", out)
 	}
 	t.Logf("ready after %v", time.Since(begin).Round(time.Millisecond))
@@ -46,7 +47,7 @@ func TestContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Mode != testnet.ModeContainers || len(r.Nodes) != 4 || r.CA == "" {
+	if r.Mode != testnet.ModeContainers || len(r.Nodes) != composeNodes || r.CA == "" {
 		t.Fatalf("the network is %+v", r)
 	}
 	prober, err := testnet.NewProber(r.CA)
@@ -111,10 +112,10 @@ func dockerOrSkip(t *testing.T) *docker {
 	return d
 }
 
-// composeAddresses are the addresses that deploy/docker-compose.yml publishes.
+// composeAddresses are the addresses that the compose files publish.
 func composeAddresses() []string {
 	var list []string
-	for i := 1; i <= 4; i++ {
+	for i := 1; i <= composeNodes; i++ {
 		list = append(list, fmt.Sprintf("127.0.0.1:9%d91", i), fmt.Sprintf("127.0.0.1:9%d92", i))
 	}
 	return list
@@ -126,11 +127,12 @@ func stageDeploy(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for from, to := range map[string]string{
-		"../../Makefile":                  "Makefile",
-		"../../deploy/testnet":            "deploy/testnet",
-		"../../deploy/Dockerfile":         "deploy/Dockerfile",
-		"../../deploy/docker-compose.yml": "deploy/docker-compose.yml",
-		binary:                            "build/tributary",
+		"../../Makefile":                           "Makefile",
+		"../../deploy/testnet":                     "deploy/testnet",
+		"../../deploy/Dockerfile":                  "deploy/Dockerfile",
+		"../../deploy/docker-compose.yml":          "deploy/docker-compose.yml",
+		"../../deploy/docker-compose.fullnode.yml": "deploy/docker-compose.fullnode.yml",
+		binary: "build/tributary",
 	} {
 		data, err := os.ReadFile(from)
 		if err != nil {
@@ -150,7 +152,7 @@ func stageDeploy(t *testing.T) string {
 // try runs docker and returns both of its streams.
 func (d *docker) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
 	return string(out), err
@@ -173,6 +175,7 @@ func (d *docker) mustMake(t *testing.T, target string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "-o", "build", target)
 	cmd.Dir = d.tree
+	cmd.Env = append(os.Environ(), "FULL_NODE=1")
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -213,6 +216,9 @@ func (d *docker) confined(t *testing.T, service string) {
 	nodes := 0
 	for _, line := range top { // a health check may be among them
 		f := strings.Fields(line)
+		if strings.HasSuffix(line, "runc init") { // a health check that is about to begin
+			continue
+		}
 		if len(f) < 5 || f[0] != "65532" || f[1] != "65532" || f[3] != "/tributary" {
 			t.Errorf("%s runs %q", service, line)
 		} else if f[4] == "start" {
@@ -229,7 +235,7 @@ func (d *docker) commands(t *testing.T, r testnet.Running) {
 	t.Helper()
 	u := newUser(t)
 	dir := filepath.Dir(r.CA)
-	if text := u.ok("testnet", "status", "--dir", dir); strings.Count(text, " ready ") != 4 {
+	if text := u.ok("testnet", "status", "--dir", dir); strings.Count(text, " ready ") != composeNodes {
 		t.Errorf("status says %q", text)
 	}
 	u.ok("testnet", "faucet", "alice", "100", "--dir", dir)
@@ -240,7 +246,7 @@ func (d *docker) commands(t *testing.T, r testnet.Running) {
 // comes back.
 func (d *docker) settle(t *testing.T, r testnet.Running, prober *testnet.Prober) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	clients := make([]*client.Client, len(r.Nodes))
 	for i, n := range r.Nodes {

@@ -11,11 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
@@ -25,6 +28,11 @@ var binary string
 func TestMain(m *testing.M) {
 	flag.StringVar(&binary, "binary", "", "the tributary program to test; the default is to build it")
 	flag.Parse()
+	// Networks wait more than they compute. More at a time than this, and each would
+	// be too slow to prove anything.
+	if err := flag.Set("test.parallel", strconv.Itoa(parallel())); err != nil {
+		panic(err)
+	}
 	if binary != "" {
 		os.Exit(m.Run())
 	}
@@ -34,6 +42,18 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// parallel is how many tests run at a time: what -parallel says, or two for each
+// core.
+func parallel() (n int) {
+	n = 2 * runtime.GOMAXPROCS(0)
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "test.parallel" {
+			n = f.Value.(flag.Getter).Get().(int) //nolint:errcheck,forcetypeassert // it is a number
+		}
+	})
+	return n
 }
 
 func build(m *testing.M) (code int, err error) {
@@ -51,14 +71,22 @@ func build(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
+// patience is how long a wait lasts at least before it is taken for a hang,
+// whatever its limit, which is for a machine with nothing else to do.
+const patience = 4 * time.Minute
+
 // network starts four validator processes that end with the test.
 func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	o := testnet.Options{
-		Name:   "local-e2e",
-		Params: func(p *settlement.Params) { p.MinChallenge = 5 },
+		Name: "local-e2e",
+		Params: func(p *settlement.Params) {
+			p.MinChallenge = 5
+			// Who was stopped here for a while keeps its seat.
+			p.Staking.Window, p.Staking.MaxMissed = staking.MaxWindow, staking.MaxWindow-1
+		},
 	}
 	for _, change := range changes {
 		change(&o)
@@ -71,7 +99,7 @@ func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := net.Stop(ctx); err != nil {
 			t.Errorf("stop the network: %v", err)
@@ -83,7 +111,7 @@ func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 // dial connects to one node; others are used when it fails.
 func dial(t *testing.T, net *testnet.Network, node int, others ...int) *client.Client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var targets []string
 	for _, i := range others {
@@ -100,7 +128,7 @@ func dial(t *testing.T, net *testnet.Network, node int, others ...int) *client.C
 // await asks until ok, and fails the test if that takes longer than limit.
 func await(t *testing.T, limit time.Duration, what string, ok func(ctx context.Context) bool) time.Duration {
 	t.Helper()
-	begin := time.Now()
+	begin, limit := time.Now(), max(limit, patience)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)

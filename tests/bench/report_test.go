@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A figure has a ratio to another if that was measured, and else none: not in the
+// lines, not in the table, not in the file.
+func TestRatios(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		measured bool
+		want     [3]string // in the lines, the table and the file
+		not      string    // in none of them
+	}{
+		{"measured", true, [3]string{"part: 20.5 a second (0.500 of limit)", "part 20.5 a second 0.500 limit", `"ratio": 0.5`}, "nothing"},
+		{"not measured", false, [3]string{"part: 20.5 a second\n", "part 20.5 a second\n", `"unit": "a second"`}, "limit"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var lines, table bytes.Buffer
+			r := &report{progress: &lines}
+			if test.measured {
+				r.add("limit", 41.0, "a second")
+			}
+			r.addRatio("part", 20.5, "a second", "limit")
+			r.relate("part", "limit")
+			if err := r.table(&table); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "bench.json")
+			if err := r.save(path); err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			columns := ""
+			for line := range strings.Lines(table.String()) {
+				columns += strings.Join(strings.Fields(line), " ") + "\n"
+			}
+			for i, text := range []string{lines.String(), columns, string(file)} {
+				if !strings.Contains(text, test.want[i]) || strings.Contains(text, test.not) {
+					t.Errorf("want %q and no %q in:\n%s", test.want[i], test.not, text)
+				}
+			}
+		})
+	}
+}
