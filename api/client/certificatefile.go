@@ -158,14 +158,14 @@ func decodeCertificateFile(b []byte) (f CertificateFile, err error) {
 // decode reads a hand-over after a committee, which becomes that of its record.
 func (in *handoverFile) decode(epoch uint64, before *committee.Committee) (h Handover, err error) {
 	h.Epoch = epoch
-	raw, err := base64.StdEncoding.DecodeString(in.Certificate)
+	raw, err := base64.StdEncoding.Strict().DecodeString(in.Certificate)
 	if err != nil {
 		return h, fmt.Errorf("certificate: %w", err)
 	}
 	if h.Certificate, err = cert.Decode(raw); err != nil {
 		return h, err
 	}
-	if raw, err = base64.StdEncoding.DecodeString(in.Record); err != nil {
+	if raw, err = base64.StdEncoding.Strict().DecodeString(in.Record); err != nil {
 		return h, fmt.Errorf("record: %w", err)
 	}
 	record, err := committee.DecodeRecordAfter(before, raw)
@@ -173,7 +173,7 @@ func (in *handoverFile) decode(epoch uint64, before *committee.Committee) (h Han
 		return h, fmt.Errorf("record: %w", err)
 	}
 	*before = record.Committee
-	proof, err := base64.StdEncoding.DecodeString(in.Proof)
+	proof, err := base64.StdEncoding.Strict().DecodeString(in.Proof)
 	if err != nil {
 		return h, fmt.Errorf("proof: %w", err)
 	}
