@@ -64,8 +64,8 @@ func (r *committeeResult) fields(t *table) {
 	}
 }
 
-// epoch reads the argument of a command about a committee: an epoch, or nothing for
-// the present one.
+// epoch reads the argument of a command about a committee: an epoch, "latest" for the
+// one that was elected last, or nothing for the present one.
 func (run *run) epoch() (uint64, error) {
 	if len(run.args) == 0 {
 		s, err := run.conn.StakingStatus(run.ctx)
@@ -74,18 +74,24 @@ func (run *run) epoch() (uint64, error) {
 		}
 		return s.Epoch, err
 	}
+	if run.args[0] == latest {
+		info, err := run.conn.LatestCommittee(run.ctx)
+		return info.Record.Committee.Epoch, err
+	}
 	epoch, err := strconv.ParseUint(run.args[0], 10, 63)
 	if err != nil {
-		return 0, usagef("%q is not an epoch from 0", run.args[0])
+		return 0, usagef("%q is not an epoch from 0, nor %q", run.args[0], latest)
 	}
 	return epoch, nil
 }
 
 func (c *cli) committeeShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "show [EPOCH]",
+		Use:   "show [EPOCH|latest]",
 		Short: "Show the committee of an epoch, the present one without EPOCH",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Show the committee of an epoch, the present one without EPOCH. "latest" is the one
+that was elected last: from the last block but one of an epoch on, that of the next.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: c.connected(func(run *run) error {
 			epoch, err := run.epoch()
 			if err != nil {

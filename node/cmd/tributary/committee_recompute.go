@@ -40,7 +40,7 @@ type recomputation struct {
 
 func (c *cli) committeeRecomputeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "recompute [EPOCH]",
+		Use:   "recompute [EPOCH|latest]",
 		Short: "Derive the seed and elect the committee of an epoch anew, from public data, and compare",
 		Long: `Derive the seed of an epoch's election from the seals of blocks, elect the committee
 anew on this machine, and compare both with the record of the committee that votes.

@@ -153,6 +153,9 @@ func TestCommandsUseANetwork(t *testing.T) {
 	if !strings.Contains(block, list[0].Hash.String()) {
 		t.Errorf("query block:\n%s", block)
 	}
+	for _, args := range [][]string{{"query", "block", "latest"}, {"committee", "show", "latest"}} {
+		s.ok(t, args...)
+	}
 	chain := parse[struct{ Totals struct{ Supply string } }](t, s.ok(t, "query", "chain", "-o", "json"))
 	// Two faucets of a thousand million, five accounts and two operators of a million,
 	// two stakes of a hundred thousand, and a coin for each epoch.

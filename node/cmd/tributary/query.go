@@ -87,18 +87,35 @@ func (r totalsResult) fields(t *table) {
 	t.field("  of it minted", ledger.Amount(r.Minted))
 }
 
+// latest stands for the newest block, certificate or committee on the command line.
+const latest = "latest"
+
+// parseHeight reads the argument of a command about a block: a height from 1, or
+// "latest", which is 0.
+func parseHeight(text string) (uint64, error) {
+	if text == latest {
+		return 0, nil
+	}
+	height, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || height == 0 {
+		return 0, usagef("%q is not a height from 1, nor %q", text, latest)
+	}
+	return height, nil
+}
+
 func (c *cli) queryBlockCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "block [HEIGHT]",
-		Short: "Show a block, the newest without HEIGHT",
+		Use:   "block [HEIGHT|latest]",
+		Short: "Show a block, the newest without HEIGHT or with \"latest\"",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: c.connected(func(run *run) error {
-			var height uint64
+			which := latest
 			if len(run.args) == 1 {
-				var err error
-				if height, err = strconv.ParseUint(run.args[0], 10, 63); err != nil || height == 0 {
-					return usagef("%q is not a height from 1", run.args[0])
-				}
+				which = run.args[0]
+			}
+			height, err := parseHeight(which)
+			if err != nil {
+				return err
 			}
 			b, err := run.conn.Block(run.ctx, height)
 			if err != nil {

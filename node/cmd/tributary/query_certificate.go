@@ -75,12 +75,9 @@ somebody you trust tells you.`,
 }
 
 func (run *run) queryCertificate(out, since string) error {
-	var height uint64
-	if text := run.args[0]; text != "latest" {
-		var err error
-		if height, err = strconv.ParseUint(text, 10, 63); err != nil || height == 0 {
-			return usagef("%q is not a height from 1, nor \"latest\"", text)
-		}
+	height, err := parseHeight(run.args[0])
+	if err != nil {
+		return err
 	}
 	if since != "" && out == "" {
 		return usagef("--since is for the file that --out names")

@@ -217,7 +217,7 @@ func (c *cli) settleStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.printTx(s)
+			return c.printTx(s, nil)
 		}),
 	}
 }

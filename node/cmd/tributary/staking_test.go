@@ -54,7 +54,9 @@ func TestCommandsStake(t *testing.T) {
 	if list := validators(); len(list) != 2 || list[0].State != "active" || list[0].share() != "50.00 %" || list[0].uptime() != "100 %" {
 		t.Errorf("validators: %+v", list)
 	}
-	s.ok(t, "stake", "delegate", "validator1", "500", "--from", "alice")
+	if got := s.ok(t, "stake", "delegate", "validator1", "500", "--from", "alice"); !strings.Contains(got, "500 coins") || strings.Contains(got, "paid") {
+		t.Errorf("stake delegate: %s", got)
+	}
 	s.ok(t, "stake", "redelegate", "validator1", "1", "100", "--from", "alice")
 	if r := s.run(t, "", "stake", "undelegate", "0", "all", "--from", "alice"); r.code != exitOK || !strings.Contains(r.stderr, "epoch 30, at height 620") {
 		t.Errorf("undelegate: %+v", r)

@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -23,11 +24,15 @@ type txResult struct {
 	Time       *time.Time    `json:"time,omitempty"`
 	Code       string        `json:"code,omitempty"`
 	Fee        drops         `json:"fee"`
-	Paid       drops         `json:"paid"`
+	Paid       drops         `json:"paid"` // of a staking transaction the rewards that came with it
 	Burned     drops         `json:"burned"`
+	Stake      drops         `json:"stake,omitempty"` // put in, moved or taken back; 0 if that is all, or not known here
 	DropReason string        `json:"drop_reason,omitempty"`
 	ValidUntil uint64        `json:"valid_until,omitempty"`
 	Entries    []entryResult `json:"entries,omitempty"`
+
+	Type  chain.Kind `json:"-"`
+	Moves string     `json:"-"` // what was done with the stake, "" if that is not known here
 }
 
 // stageSimulated is the stage of what was only tried.
@@ -48,7 +53,7 @@ func newTxResult(s client.Status) txResult {
 	r := txResult{
 		Hash: s.Hash, Kind: s.Kind.String(), Signer: s.Signer.String(), Nonce: s.Nonce,
 		Stage: s.Stage.String(), Height: s.Height, Index: s.TxIndex, DropReason: s.DropReason,
-		ValidUntil: s.ValidUntil,
+		ValidUntil: s.ValidUntil, Type: s.Kind,
 	}
 	if s.Stage == stageSimulated {
 		r.Stage = "simulated"
@@ -62,6 +67,72 @@ func newTxResult(s client.Status) txResult {
 		}
 	}
 	return r
+}
+
+// knowing adds what the payload says and receipts do not: which stake it is about.
+func (r *txResult) knowing(payload []byte) {
+	var amount ledger.Amount
+	var err error
+	switch r.Type {
+	case chain.KindRegisterValidator:
+		var m staking.Register
+		m, err = staking.DecodeRegister(payload)
+		r.Moves, amount = "staked", m.SelfStake
+	case chain.KindDelegate:
+		var m staking.Delegate
+		m, err = staking.DecodeDelegate(payload)
+		r.Moves, amount = "staked", m.Amount
+	case chain.KindRedelegate:
+		var m staking.Redelegate
+		m, err = staking.DecodeRedelegate(payload)
+		r.Moves, amount = "stake moved", m.Amount
+	case chain.KindUndelegate:
+		var m staking.Undelegate
+		m, err = staking.DecodeUndelegate(payload)
+		r.Moves, amount = "stake taken back", m.Amount
+	default:
+		return
+	}
+	if failed := r.Code != "" && r.Code != chain.CodeOK.String(); err != nil || failed {
+		r.Moves = ""
+		return
+	}
+	r.Stake = drops(amount)
+}
+
+// pays reports whether transactions of its kind pay somebody, so that 0 says something.
+func (r *txResult) pays() bool {
+	return r.Type == chain.KindTransfer || r.Type == chain.KindSettle || r.Type == chain.KindCoopClose || r.Type == chain.KindClaimRewards
+}
+
+// money shows what the transaction moved, as far as its kind moves any.
+func (r *txResult) money(t *table) {
+	switch {
+	case r.Moves == "":
+	case r.Stake == 0:
+		t.field(r.Moves, "all there was")
+	default:
+		t.field(r.Moves, ledger.Amount(r.Stake))
+	}
+	label := "paid"
+	if r.Type >= chain.KindRegisterValidator && r.Type <= chain.KindUnjail {
+		label = "rewards paid out"
+	}
+	applied := r.Code == chain.CodeOK.String() || len(r.Entries) > 0
+	if r.Paid != 0 || applied && r.pays() {
+		t.field(label, ledger.Amount(r.Paid))
+	}
+	if r.Burned != 0 || applied && (r.Type == chain.KindSettle || r.Type == chain.KindCoopClose) {
+		t.field("burned", ledger.Amount(r.Burned))
+	}
+}
+
+// paid is what the transaction paid, "-" if its kind pays nobody.
+func (r *txResult) paid() any {
+	if r.Paid == 0 && !r.pays() {
+		return "-"
+	}
+	return ledger.Amount(r.Paid)
 }
 
 // outcome is the code, unless the last word is not spoken.
@@ -82,9 +153,11 @@ func newEntryResults(r *settlement.Receipt) []entryResult {
 	return list
 }
 
-// printTx shows a transaction. One that failed ends the program with an error.
-func (c *cli) printTx(s client.Status) error {
+// printTx shows a transaction, whose payload may be nil if it is not known. One that
+// failed ends the program with an error.
+func (c *cli) printTx(s client.Status, payload []byte) error {
 	r := newTxResult(s)
+	r.knowing(payload)
 	err := c.print(r, func(t *table) {
 		t.field("transaction", r.Hash)
 		t.field("kind", r.Kind)
@@ -99,8 +172,7 @@ func (c *cli) printTx(s client.Status) error {
 				t.field("height", r.Height)
 			}
 			t.field("fee", ledger.Amount(r.Fee))
-			t.field("paid", ledger.Amount(r.Paid))
-			t.field("burned", ledger.Amount(r.Burned))
+			r.money(t)
 		}
 		printEntries(t, r.Entries)
 	})
@@ -157,20 +229,20 @@ func (run *run) submit(from string, kind chain.Kind, payload []byte, how submitH
 		run.conn.cli.note("nothing was submitted; this is what would happen now")
 		return run.conn.cli.printTx(client.Status{
 			Hash: receipt.Hash, Kind: receipt.Kind, Signer: receipt.Signer, Nonce: receipt.Nonce, Stage: stageSimulated, Receipt: &receipt,
-		})
+		}, payload)
 	}
 	t, err := account.Send(run.ctx, kind, payload)
 	if err != nil {
 		return err
 	}
 	if how.wait == "checked" {
-		return run.conn.cli.printTx(t.Status())
+		return run.conn.cli.printTx(t.Status(), payload)
 	}
 	s, err := t.Wait(run.ctx)
 	if err != nil {
 		return err
 	}
-	return run.conn.cli.printTx(s)
+	return run.conn.cli.printTx(s, payload)
 }
 
 // submitHow is how a transaction is submitted.
@@ -241,7 +313,7 @@ func (c *cli) txShowCommand() *cobra.Command {
 					return err
 				}
 			}
-			return c.printTx(s)
+			return c.printTx(s, nil)
 		}),
 	}
 }
@@ -269,7 +341,7 @@ func (c *cli) txWaitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.printTx(s)
+			return c.printTx(s, nil)
 		}),
 	}
 	cmd.Flags().StringVar(&stage, "stage", "final", "final or included")
@@ -322,8 +394,9 @@ func (c *cli) printTxs(limit int, list func(func(client.Status, error) bool)) er
 	}
 	return c.print(rows, func(t *table) {
 		t.row("TRANSACTION", "KIND", "HEIGHT", "OUTCOME", "PAID (COINS)", "FEE (COINS)")
-		for _, r := range rows {
-			t.row(r.Hash, r.Kind, r.Height, r.outcome(), ledger.Amount(r.Paid), ledger.Amount(r.Fee))
+		for i := range rows {
+			r := &rows[i]
+			t.row(r.Hash, r.Kind, r.Height, r.outcome(), r.paid(), ledger.Amount(r.Fee))
 		}
 	})
 }
