@@ -295,6 +295,41 @@ func hexOf(b []byte) string {
 	return out.String()
 }
 
+// What was there at an epoch's election earns in it; what came after is fresh until the
+// next one; and nothing earns with a validator that is jailed.
+func TestDelegationsTellWhatEarns(t *testing.T) {
+	t.Parallel()
+	s := newStakeWorld(t, 3)
+	const amount = 50 * coin
+	check := func(when string, earning, fresh, from uint64) {
+		t.Helper()
+		one, err := s.staking().GetDelegation(s.ctx(), &stakingv1.GetDelegationRequest{Validator: api.ValidatorName(1), Delegator: s.payer.addr.String()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := s.staking().ListDelegations(s.ctx(), &stakingv1.ListDelegationsRequest{Delegator: s.payer.addr.String()})
+		if err != nil || len(list.GetDelegations()) != 1 {
+			t.Fatal(list, err)
+		}
+		for _, d := range []*stakingv1.Delegation{one.GetDelegation(), list.GetDelegations()[0]} {
+			if d.GetEarningStake() != earning || d.GetFreshStake() != fresh || d.GetFreshFromEpoch() != from {
+				t.Errorf("%s: %v earns and %v is fresh until epoch %d, want %d, %d and %d", when, d.GetEarningStake(), d.GetFreshStake(), d.GetFreshFromEpoch(), earning, fresh, from)
+			}
+		}
+	}
+	m := staking.Delegate{Validator: 1, Amount: amount}
+	s.do(s.payer, chain.KindDelegate, m.Encode())
+	check("just delegated", 0, uint64(amount), s.epoch()+1)
+	s.nextEpoch()
+	check("elected", uint64(amount), 0, 0)
+	s.do(s.payer, chain.KindDelegate, m.Encode())
+	check("more of it", uint64(amount), uint64(amount), s.epoch()+1)
+	s.nextEpoch()
+	check("both elected", 2*uint64(amount), 0, 0)
+	s.jail(1)
+	check("jailed", 0, 0, 0)
+}
+
 func TestDelegationsAreListedBothWays(t *testing.T) {
 	t.Parallel()
 	s := newStakeWorld(t, 3)

@@ -233,7 +233,7 @@ func (s *stakes) GetDelegation(_ context.Context, req *stakingv1.GetDelegationRe
 	err = s.State.Read(func(v chain.View, height uint64) error {
 		resp.Height = height
 		if st, ok := staking.StakeOf(v, s.Network.Params.Staking, height+1, number, delegator); ok {
-			resp.Delegation = renderStake(&st)
+			resp.Delegation = renderStake(&st, committeeAt(v, &s.Network.Params.Staking, height))
 		}
 		return nil
 	})
@@ -243,11 +243,22 @@ func (s *stakes) GetDelegation(_ context.Context, req *stakingv1.GetDelegationRe
 	return resp, err
 }
 
-func renderStake(st *staking.Stake) *stakingv1.Delegation {
-	return &stakingv1.Delegation{
+// committeeAt returns the committee of the block in the making.
+func committeeAt(v chain.View, rules *staking.Params, height uint64) *committee.Committee {
+	com, _ := staking.ReadCommittee(v, rules.Epoch(height+1))
+	return &com
+}
+
+func renderStake(st *staking.Stake, com *committee.Committee) *stakingv1.Delegation {
+	out := &stakingv1.Delegation{
 		Validator: ValidatorName(st.Validator), Delegator: st.Delegator.String(),
 		Stake: uint64(st.Worth), Rewards: uint64(st.Reward), Bound: uint64(st.Bound),
+		FreshStake: uint64(st.Fresh), FreshFromEpoch: st.FreshFrom,
 	}
+	if _, member := com.FindValidator(st.Validator); member && !st.Barred {
+		out.EarningStake = uint64(st.Worth - st.Fresh)
+	}
+	return out
 }
 
 // ListDelegations implements StakingServiceServer.
@@ -339,8 +350,9 @@ func (s *stakes) stakePage(ctx context.Context, pg *page, resp *stakingv1.ListDe
 			resp.Height = height
 			page := read(v, height, limit)
 			got = len(page)
+			com := committeeAt(v, &s.Network.Params.Staking, height)
 			for i := range page {
-				resp.Delegations = append(resp.Delegations, renderStake(&page[i]))
+				resp.Delegations = append(resp.Delegations, renderStake(&page[i], com))
 			}
 			return nil
 		})

@@ -223,6 +223,12 @@ type Delegation struct {
 	Stake     ledger.Amount // what it is worth
 	Rewards   ledger.Amount // not claimed
 	Bound     ledger.Amount // of Stake, what came by redelegation and cannot move on
+	// Earning is what of Stake has a part in the rewards of the present epoch. Fresh
+	// came after its election and earns from the epoch FreshFrom on. What is neither
+	// is with a validator that is not in the committee, jailed or tombstoned.
+	Earning   ledger.Amount
+	Fresh     ledger.Amount
+	FreshFrom uint64 // 0 if nothing is fresh
 }
 
 func delegationOf(m *stakingv1.Delegation) (Delegation, error) {
@@ -230,6 +236,7 @@ func delegationOf(m *stakingv1.Delegation) (Delegation, error) {
 	d := Delegation{
 		Validator: r.validator("validator", m.GetValidator()), Delegator: r.address("delegator", m.GetDelegator()),
 		Stake: ledger.Amount(m.GetStake()), Rewards: ledger.Amount(m.GetRewards()), Bound: ledger.Amount(m.GetBound()),
+		Earning: ledger.Amount(m.GetEarningStake()), Fresh: ledger.Amount(m.GetFreshStake()), FreshFrom: m.GetFreshFromEpoch(),
 	}
 	return d, r.err
 }

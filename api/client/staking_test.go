@@ -68,7 +68,7 @@ func TestStakingThroughAClient(t *testing.T) {
 		t.Errorf("unbondings (-want +got):\n%s", diff)
 	}
 	d, err := c.Delegation(within(t), 1, rich.Address())
-	if diff := cmp.Diff(client.Delegation{Validator: 1, Delegator: rich.Address(), Stake: 30 * coin, Bound: 30 * coin}, d); diff != "" || err != nil {
+	if diff := cmp.Diff(client.Delegation{Validator: 1, Delegator: rich.Address(), Stake: 30 * coin, Bound: 30 * coin, Fresh: 30 * coin, FreshFrom: 1}, d); diff != "" || err != nil {
 		t.Errorf("delegation: %v (-want +got):\n%s", err, diff)
 	}
 	count := 0

@@ -31,12 +31,21 @@ func TestLateStakeEarnsLater(t *testing.T) {
 			alone := w.fork()
 			w.ok(user(0), &staking.Delegate{Validator: 0, Amount: 10_000})
 			alone.apply(block{})
+			if s := w.stake(0, user(0)); s.Fresh != 10_000 || s.FreshFrom != row.from || s.Worth != 10_000 {
+				t.Errorf("what came: %+v, want all of it fresh until epoch %d", s, row.from)
+			}
+			if s := w.stake(0, operator(0)); s.Fresh != 0 || s.FreshFrom != 0 || s.Worth == 0 {
+				t.Errorf("what was there: %+v", s)
+			}
 			for epoch := uint64(1); epoch < 5; epoch++ {
 				for w.height < p.LastBlock(epoch) {
 					w.apply(block{})
 					alone.apply(block{})
 				}
 				late, carried := w.stake(0, user(0)), w.stake(0, operator(0))
+				if fresh := epoch+1 < row.from; fresh != (late.Fresh == 10_000) || !fresh && (late.Fresh != 0 || late.FreshFrom != 0) {
+					t.Errorf("after epoch %d: %d fresh until epoch %d, want that to end with epoch %d", epoch, late.Fresh, late.FreshFrom, row.from)
+				}
 				switch {
 				case epoch < row.from && (late.Reward != 0 || carried != alone.stake(0, operator(0))):
 					t.Errorf("epoch %d: who came late has %d, the other %d instead of %d", epoch, late.Reward, carried.Reward, alone.stake(0, operator(0)).Reward)

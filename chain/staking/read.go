@@ -140,6 +140,14 @@ type Stake struct {
 	Reward    ledger.Amount // not claimed
 	// Bound is the part of Worth that came by redelegation and cannot move on.
 	Bound ledger.Amount
+	// Fresh is the part of Worth, rounded down, that earns only from the epoch
+	// FreshFrom on, if its validator is elected then; see Fresh. Both are 0 if all of
+	// Worth was there at the election of the epoch under way.
+	Fresh     ledger.Amount
+	FreshFrom uint64
+	// Barred says that the validator is jailed or tombstoned, so that no stake with it
+	// earns.
+	Barred bool
 }
 
 // StakeOf returns what a has with the validator at row, and ok=false if nothing.
@@ -152,10 +160,16 @@ func StakeOf(v chain.View, p Params, height, row uint64, a ledger.Address) (Stak
 	val := mustValidator(v, row)
 	c := Context{State: chain.NewOverlay(v), Rules: &p, Height: height}
 	s := c.settle(row, &val, &d, a)
-	return Stake{
+	out := Stake{
 		Validator: row, Delegator: a, Shares: d.Shares, Worth: val.Worth(d.Shares), Reward: s.reward,
-		Bound: val.Worth(total(d.Liabilities)),
-	}, true
+		Bound: val.Worth(total(d.Liabilities)), Fresh: val.Worth(freshShares(d.Fresh)), Barred: val.Jailed || val.Tombstoned,
+	}
+	// Between two blocks there is one part: what comes in the last block of an epoch
+	// earns from the epoch after the next on, which is the next one after that block.
+	if n := len(d.Fresh); n > 0 {
+		out.FreshFrom = d.Fresh[n-1].From
+	}
+	return out, true
 }
 
 // StakesOf returns up to limit of a's stakes, ascending by validator, from the

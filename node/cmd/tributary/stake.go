@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -227,8 +228,19 @@ type delegationResult struct {
 	Name      string `json:"name"`
 	State     string `json:"state"`
 	Stake     drops  `json:"stake"`
+	Earning   drops  `json:"earning_stake"`
+	Fresh     drops  `json:"fresh_stake"`
+	FreshFrom uint64 `json:"fresh_from_epoch,omitempty"`
 	Bound     drops  `json:"bound"`
 	Rewards   drops  `json:"rewards"`
+}
+
+// freshFrom is the epoch from which on what is fresh earns, "-" if nothing is.
+func (r *delegationResult) freshFrom() string {
+	if r.FreshFrom == 0 {
+		return "-"
+	}
+	return "epoch " + strconv.FormatUint(r.FreshFrom, 10)
 }
 
 func (c *cli) stakeShowCommand() *cobra.Command {
@@ -236,7 +248,11 @@ func (c *cli) stakeShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ADDRESS|NAME",
 		Short: "Show an account's stakes and what they have earned",
-		Args:  cobra.ExactArgs(1),
+		Long: `Show an account's stakes and what they have earned. EARNING is what has a part in the
+rewards of the present epoch. FRESH came after the election of that epoch, and earns
+FROM the epoch shown on if the validator is elected then. The rest earns nothing now:
+its validator is not in the committee, or is jailed or tombstoned.`,
+		Args: cobra.ExactArgs(1),
 		RunE: c.connected(func(run *run) error {
 			address, err := run.conn.address(run.args[0])
 			if err != nil {
@@ -251,7 +267,10 @@ func (c *cli) stakeShowCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				rows = append(rows, delegationResult{d.Validator, plain(v.Profile.Name), v.State.String(), drops(d.Stake), drops(d.Bound), drops(d.Rewards)})
+				rows = append(rows, delegationResult{
+					d.Validator, plain(v.Profile.Name), v.State.String(), drops(d.Stake),
+					drops(d.Earning), drops(d.Fresh), d.FreshFrom, drops(d.Bound), drops(d.Rewards),
+				})
 				if limit > 0 && len(rows) == limit {
 					break
 				}
@@ -260,9 +279,11 @@ func (c *cli) stakeShowCommand() *cobra.Command {
 				c.note("%s has no stake", address)
 			}
 			return c.print(rows, func(t *table) {
-				t.row("VALIDATOR", "NAME", "STATE", "STAKE (COINS)", "BOUND (COINS)", "REWARDS (COINS)")
-				for _, r := range rows {
-					t.row(r.Validator, r.Name, r.State, ledger.Amount(r.Stake), ledger.Amount(r.Bound), ledger.Amount(r.Rewards))
+				t.row("VALIDATOR", "NAME", "STATE", "STAKE (COINS)", "EARNING (COINS)", "FRESH (COINS)", "FROM", "BOUND (COINS)", "REWARDS (COINS)")
+				for i := range rows {
+					r := &rows[i]
+					t.row(r.Validator, r.Name, r.State, ledger.Amount(r.Stake), ledger.Amount(r.Earning), ledger.Amount(r.Fresh), r.freshFrom(),
+						ledger.Amount(r.Bound), ledger.Amount(r.Rewards))
 				}
 			})
 		}),

@@ -62,7 +62,7 @@ func TestCommandsStake(t *testing.T) {
 		t.Errorf("undelegate: %+v", r)
 	}
 	shown := parse[[]delegationResult](t, s.ok(t, "stake", "show", "alice", "-o", "json"))
-	want := []delegationResult{{Validator: 1, Name: "validator2", State: "active", Stake: 100_000_000, Bound: 100_000_000}}
+	want := []delegationResult{{Validator: 1, Name: "validator2", State: "active", Stake: 100_000_000, Fresh: 100_000_000, FreshFrom: 1, Bound: 100_000_000}}
 	if diff := cmp.Diff(want, shown); diff != "" {
 		t.Errorf("stake show (-want +got):\n%s", diff)
 	}
@@ -225,6 +225,10 @@ func (s *shell) afterAnEpoch(t *testing.T, dir string) {
 			t.Fatal("the epoch does not end")
 		}
 		s.ok(t, "tx", "transfer", "carol", "1", "--from", "alice")
+	}
+	shown := parse[[]delegationResult](t, s.ok(t, "stake", "show", "alice", "-o", "json"))
+	if len(shown) != 1 || shown[0].Earning != shown[0].Stake || shown[0].Fresh != 0 || shown[0].Stake == 0 {
+		t.Errorf("stake show after its first election: %+v", shown)
 	}
 	if got := s.ok(t, "stake", "claim", "--from", "alice"); !strings.Contains(got, "OK") {
 		t.Errorf("stake claim: %s", got)

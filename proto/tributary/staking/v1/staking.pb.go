@@ -500,9 +500,17 @@ type Delegation struct {
 	Rewards uint64 `protobuf:"varint,4,opt,name=rewards,proto3" json:"rewards,omitempty"`
 	// Of the stake, what came by redelegation: it still answers for the validator
 	// it came from, and cannot move on.
-	Bound         uint64 `protobuf:"varint,5,opt,name=bound,proto3" json:"bound,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Bound uint64 `protobuf:"varint,5,opt,name=bound,proto3" json:"bound,omitempty"`
+	// Of the stake, what has a part in the rewards of the present epoch: what was there
+	// at its election, if the validator is in the committee, and neither jailed nor
+	// tombstoned. In drops.
+	EarningStake uint64 `protobuf:"varint,6,opt,name=earning_stake,json=earningStake,proto3" json:"earning_stake,omitempty"`
+	// Of the stake, what came after that election, in drops, and the epoch from which on
+	// it earns, if the validator is elected then. Both are 0 if there is none.
+	FreshStake     uint64 `protobuf:"varint,7,opt,name=fresh_stake,json=freshStake,proto3" json:"fresh_stake,omitempty"`
+	FreshFromEpoch uint64 `protobuf:"varint,8,opt,name=fresh_from_epoch,json=freshFromEpoch,proto3" json:"fresh_from_epoch,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Delegation) Reset() {
@@ -566,6 +574,27 @@ func (x *Delegation) GetRewards() uint64 {
 func (x *Delegation) GetBound() uint64 {
 	if x != nil {
 		return x.Bound
+	}
+	return 0
+}
+
+func (x *Delegation) GetEarningStake() uint64 {
+	if x != nil {
+		return x.EarningStake
+	}
+	return 0
+}
+
+func (x *Delegation) GetFreshStake() uint64 {
+	if x != nil {
+		return x.FreshStake
+	}
+	return 0
+}
+
+func (x *Delegation) GetFreshFromEpoch() uint64 {
+	if x != nil {
+		return x.FreshFromEpoch
 	}
 	return 0
 }
@@ -3633,14 +3662,18 @@ const file_tributary_staking_v1_staking_proto_rawDesc = "" +
 	"\rmissed_blocks\x18\x13 \x01(\rR\fmissedBlocks\x12#\n" +
 	"\rwindow_blocks\x18\x14 \x01(\rR\fwindowBlocks\x12,\n" +
 	"\x12jailed_until_epoch\x18\x15 \x01(\x04R\x10jailedUntilEpoch\x12+\n" +
-	"\x11registered_height\x18\x16 \x01(\x04R\x10registeredHeight\"\x8e\x01\n" +
+	"\x11registered_height\x18\x16 \x01(\x04R\x10registeredHeight\"\xfe\x01\n" +
 	"\n" +
 	"Delegation\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\tR\tvalidator\x12\x1c\n" +
 	"\tdelegator\x18\x02 \x01(\tR\tdelegator\x12\x14\n" +
 	"\x05stake\x18\x03 \x01(\x04R\x05stake\x12\x18\n" +
 	"\arewards\x18\x04 \x01(\x04R\arewards\x12\x14\n" +
-	"\x05bound\x18\x05 \x01(\x04R\x05bound\"\xab\x01\n" +
+	"\x05bound\x18\x05 \x01(\x04R\x05bound\x12#\n" +
+	"\rearning_stake\x18\x06 \x01(\x04R\fearningStake\x12\x1f\n" +
+	"\vfresh_stake\x18\a \x01(\x04R\n" +
+	"freshStake\x12(\n" +
+	"\x10fresh_from_epoch\x18\b \x01(\x04R\x0efreshFromEpoch\"\xab\x01\n" +
 	"\tUnbonding\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\tR\tvalidator\x12\x1c\n" +
 	"\tdelegator\x18\x02 \x01(\tR\tdelegator\x12\x16\n" +
