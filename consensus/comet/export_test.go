@@ -219,7 +219,10 @@ func ConnectSigner(ctx context.Context, c RemoteSignerConfig, nodeKey *NodeKey, 
 }
 
 // FailSync makes the signer's next directories undurable.
-func FailSync(s *Signer, err error) { s.syncDir = func(string) error { return err } }
+func FailSync(s *Signer, err error) { OnSync(s, func(string) error { return err }) }
+
+// OnSync calls f where the signer makes its next directories durable.
+func OnSync(s *Signer, f func(dir string) error) { s.syncDir = f }
 
 // AttackLightClients is the proof that the holders of signers' keys signed a header
 // beside the chain at height, which light clients would have believed.

@@ -152,18 +152,54 @@ func TestSignerServerRefusesNonsense(t *testing.T) {
 	}
 }
 
-// TestSignerErrDoesNotWait asks how a signer does while it does not answer.
+// TestSignerErrDoesNotWait asks how a signer does while it signs, as it may for long
+// if its key lies elsewhere.
 func TestSignerErrDoesNotWait(t *testing.T) {
+	t.Parallel()
+	_, signer, _ := signerKeys(t)
+	signing, goOn := make(chan struct{}), make(chan struct{})
+	comet.OnSync(signer, func(string) error {
+		close(signing)
+		<-goOn
+		return nil
+	})
+	signed := make(chan error, 1)
+	go func() { signed <- comet.PrivValidator(signer).SignVote("c", prevote(signer, 5)) }()
+	<-signing
+	asked := make(chan error, 1)
+	go func() { asked <- signer.Err() }()
+	select {
+	case err := <-asked:
+		if err != nil {
+			t.Errorf("while it signs: %v", err)
+		}
+	case <-time.After(hangs):
+		t.Error("Err waits for the signature")
+	}
+	close(goOn)
+	if err := <-signed; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRemoteSignerThatNeverAnswers asks for a signature that does not come.
+func TestRemoteSignerThatNeverAnswers(t *testing.T) {
 	t.Parallel()
 	_, away, key := signerKeys(t)
 	at := signerAddrs(t, key, key.ID())["unix"]
-	asked := make(chan struct{})
+	signer, err := comet.ListenSigner(t.Context(), comet.RemoteSignerConfig{
+		Dir: filepath.Join(t.TempDir(), "mirror"), Listen: at.listen, ChainID: "c",
+	}, key, testLogger("node"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("unix", strings.TrimPrefix(at.listen, "unix://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
 	go func() { // a signer that gives its key and never signs
-		var c net.Conn
-		var err error
-		for c == nil || err != nil {
-			c, err = net.Dial("unix", strings.TrimPrefix(at.listen, "unix://"))
-		}
+		defer close(served)
 		defer func() { _ = c.Close() }()
 		in, out := protoio.NewDelimitedReader(c, 1<<20), protoio.NewDelimitedWriter(c)
 		for {
@@ -179,7 +215,6 @@ func TestSignerErrDoesNotWait(t *testing.T) {
 			case *privvalproto.Message_PingRequest:
 				answer.Sum = &privvalproto.Message_PingResponse{PingResponse: &privvalproto.PingResponse{}}
 			default:
-				close(asked)
 				_, _ = in.ReadMsg(&request) // until the other end gives up
 				return
 			}
@@ -188,24 +223,10 @@ func TestSignerErrDoesNotWait(t *testing.T) {
 			}
 		}
 	}()
-	signer, err := comet.ConnectSigner(t.Context(), comet.RemoteSignerConfig{
-		Dir: filepath.Join(t.TempDir(), "mirror"), Listen: at.listen, ChainID: "c",
-	}, key, testLogger("node"))
-	if err != nil {
+	if err := signer.Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	signed := make(chan error, 1)
-	go func() { signed <- comet.PrivValidator(signer).SignVote("c", prevote(signer, 5)) }()
-	<-asked
-	if err := signer.Err(); err != nil {
-		t.Errorf("while it is asked: %v", err)
-	}
-	select {
-	case err := <-signed:
-		t.Errorf("Err waited for the signature: %v", err)
-	default:
-	}
-	if err := <-signed; !errors.Is(err, comet.ErrSignerAway) {
+	if err := comet.PrivValidator(signer).SignVote("c", prevote(signer, 5)); !errors.Is(err, comet.ErrSignerAway) {
 		t.Errorf("no answer: %v", err)
 	}
 	if err := signer.Err(); !errors.Is(err, comet.ErrSignerAway) {
@@ -214,4 +235,5 @@ func TestSignerErrDoesNotWait(t *testing.T) {
 	if err := signer.Close(); err != nil {
 		t.Error(err)
 	}
+	<-served
 }
