@@ -80,7 +80,7 @@ const (
 	CodeValidatorWorthless  Code = 89 // slashed so far that its shares are worth too little to issue more
 	CodeEvidenceExpired     Code = 90
 	CodeEvidenceOfNoMember  Code = 91 // the accused was no member of the committee of that epoch
-	CodeEvidenceKnown       Code = 92 // the accused was punished for equivocation already
+	CodeEvidenceKnown       Code = 92 // the accused was punished for this equivocation already, or for a worse one of the same mistake
 	CodeEvidenceFromNowhere Code = 93 // of a height that does not exist yet, or of an unknown kind
 
 	// CodeLinkFull and those after it are refused by the state of links between

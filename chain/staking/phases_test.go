@@ -1,6 +1,7 @@
 package staking_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/tributary-network/tributary/chain"
@@ -115,14 +116,18 @@ func TestPhases(t *testing.T) {
 				w := phaseWorld(t)
 				phase.reach(w)
 				before := w.validator(it)
+				seated := slices.Contains(w.members(w.epoch()), it)
 				e.happen(w, it)
 				v := w.validator(it)
-				if v.Tokens > before.Tokens || before.Tombstoned && (v.Tokens+v.Punished != before.Tokens+before.Punished || !v.Tombstoned) || v.Jailed != before.Jailed && before.Jailed {
+				if v.Tokens > before.Tokens || before.Tombstoned && !v.Tombstoned || v.Jailed != before.Jailed && before.Jailed {
 					t.Errorf("%+v became %+v", before, v)
 				}
-				seat := false
-				for _, m := range w.members(w.epoch()) {
-					seat = seat || m == it
+				seat := slices.Contains(w.members(w.epoch()), it)
+				if again := e.again && seated; before.Tombstoned && (again != (v.Last.Until == w.height) || again != (v.Tokens < before.Tokens)) {
+					t.Errorf("punished again: want %t; %+v became %+v", again, before, v)
+				}
+				if e.again && v.Tombstoned != (before.Tombstoned || seated) {
+					t.Errorf("with a seat %t: %+v became %+v", seated, before, v)
 				}
 				if e.jails && seat && !before.Jailed && !before.Tombstoned && !v.Jailed {
 					t.Error("it is not jailed")
@@ -136,23 +141,25 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+type blockEvent struct {
+	name string
+	// It jails a member, tombstones whoever is in it, costs a tombstoned member again.
+	jails, buries, again bool
+	happen               func(w *world, row uint64)
+}
+
 // blockEvents are what the chain does to a validator by itself.
-func blockEvents() []struct {
-	name          string
-	jails, buries bool
-	happen        func(w *world, row uint64)
-} {
-	return []struct {
-		name          string
-		jails, buries bool
-		happen        func(w *world, row uint64)
-	}{
-		{"misses all", true, false, func(w *world, row uint64) { w.miss(w.downtime(), row) }},
-		{"signs all", false, false, func(w *world, _ uint64) { w.miss(5) }},
-		{"equivocated in epoch 1", false, true, func(w *world, row uint64) {
+func blockEvents() []blockEvent {
+	return []blockEvent{
+		{"misses all", true, false, false, func(w *world, row uint64) { w.miss(w.downtime(), row) }},
+		{"signs all", false, false, false, func(w *world, _ uint64) { w.miss(5) }},
+		{"equivocated in epoch 1", false, true, false, func(w *world, row uint64) {
 			w.apply(block{evidence: []staking.Evidence{w.equivocation(row, w.p.LastBlock(0)+1)}})
 		}},
-		{"an epoch ends", false, false, func(w *world, _ uint64) { w.turn(1) }},
+		{"equivocates now", false, false, true, func(w *world, row uint64) {
+			w.apply(block{evidence: []staking.Evidence{w.equivocation(row, w.height+1)}})
+		}},
+		{"an epoch ends", false, false, false, func(w *world, _ uint64) { w.turn(1) }},
 	}
 }
 

@@ -14,12 +14,19 @@ import (
 const SlashTouches = 1000
 
 // Punish judges one piece of evidence against the committee of its own epoch. A
-// member that equivocated is slashed and out for ever. The faults that one mistake
-// with a key leads to are punished once: all of them together cost what the worst
-// of them costs alone. So a second piece of evidence against a member takes only
-// what it would have cost more than those before, which is nothing if it is the
-// same, and an old fault with little stake, brought forward first, shields no new
-// one with much.
+// member that equivocated is slashed and out for ever. It has its vote until another
+// committee votes, so this is not the last time.
+//
+// Faults up to the height of the block that punished one of them are one Mistake: all
+// of them together cost what the worst of them costs alone. So a second piece of
+// evidence takes only what it would have cost more than those before, which is nothing
+// if it is the same, and an old fault with little stake, brought forward first, shields
+// no new one with much. A fault at a later height is a new mistake and costs all that
+// it costs alone. Of mistakes before the last one only the worst cost is remembered:
+// evidence of one of them takes what it would have cost more than that.
+//
+// A height is where a fault was, not when it was made: who votes again on an old block
+// after a punishment adds to the mistake of that time.
 func (c *Context) Punish(ev *Evidence) []Event {
 	fault := Fault(ev.Kind)
 	row, known := rowAt(c.State, addressKey(ev.Validator))
@@ -39,13 +46,15 @@ func (c *Context) Punish(ev *Evidence) []Event {
 		return ignored(chain.CodeEvidenceOfNoMember)
 	}
 	v := mustValidator(c.State, row)
-	penalty, before := bps(stake, points), v.Punished
-	if v.Tombstoned && penalty <= before {
+	penalty, fresh := bps(stake, points), ev.Height > v.Last.Until
+	m := v.mistake(ev.Height, c.Height)
+	if !fresh && penalty <= m.Cost {
 		return ignored(chain.CodeEvidenceKnown)
 	}
-	known = v.Tombstoned
-	v.Tombstoned, v.Punished = true, penalty
-	burned := c.slash(row, &v, epoch, penalty-before, points)
+	more := penalty - m.Cost
+	m.Cost = penalty
+	known, v.Tombstoned = v.Tombstoned, true
+	burned := c.slash(row, &v, epoch, more, points)
 	events := []Event{{Kind: EventSlashed, TxIndex: -1, Validator: row, Amount: burned, Height: ev.Height, Fault: fault}}
 	if !known {
 		c.forget(row)

@@ -40,13 +40,26 @@ type Validator struct {
 	Jailed      bool
 	Tombstoned  bool   // it equivocated, and is out for ever
 	Slashes     uint32 // recorded for stake that moved on
-	// Punished is what the worst of its equivocations costs, of what was staked when
-	// it happened; 0 unless Tombstoned.
-	Punished ledger.Amount
+	// Last is the last mistake that it was punished for, Earlier all before that, as if
+	// they were one. Both are zero unless Tombstoned.
+	Last, Earlier Mistake
+}
+
+// Mistake is the equivocations of a validator that are punished together. They cost
+// what the worst of them costs alone, since one mistake with a key leads to many of
+// them before anybody can know. What follows after the block that punished the first
+// is no part of it: by then everybody knows.
+type Mistake struct {
+	// Until is the height of the block that punished the first of them, and the last
+	// height at which an equivocation can be one; 0 if there was none.
+	Until uint64
+	// Cost is what the worst of them costs, in drops, of what was staked when it
+	// happened.
+	Cost ledger.Amount
 }
 
 // RowSize is the length of an encoded Validator in bytes.
-const RowSize = 272
+const RowSize = 288
 
 const (
 	flagJailed     = 1 << 0
@@ -82,7 +95,10 @@ func (v *Validator) Encode() []byte {
 		flags |= flagTombstoned
 	}
 	w.Uint8(flags)
-	w.Uint64(uint64(v.Punished))
+	for _, m := range []*Mistake{&v.Last, &v.Earlier} {
+		w.Uint64(m.Until)
+		w.Uint64(uint64(m.Cost))
+	}
 	w.Fixed(make([]byte, RowSize-w.Len()))
 	return w.Bytes()
 }
@@ -101,7 +117,9 @@ func DecodeValidator(row []byte) (Validator, error) {
 	v.Changed, v.Registered, v.JailedUntil = r.Uint64(), r.Uint64(), r.Uint64()
 	v.Slashes = r.Uint32()
 	flags := r.Uint8()
-	v.Punished = ledger.Amount(r.Uint64())
+	for _, m := range []*Mistake{&v.Last, &v.Earlier} {
+		m.Until, m.Cost = r.Uint64(), ledger.Amount(r.Uint64())
+	}
 	v.Jailed, v.Tombstoned = flags&flagJailed != 0, flags&flagTombstoned != 0
 	if flags&^uint8(flagJailed|flagTombstoned) != 0 {
 		return Validator{}, fmt.Errorf("decode validator: flags %#02x", flags)
@@ -115,6 +133,19 @@ func DecodeValidator(row []byte) (Validator, error) {
 		return Validator{}, fmt.Errorf("decode validator: %w", err)
 	}
 	return v, nil
+}
+
+// mistake returns that of which an equivocation at a height is a part, which is a new
+// one if the height is above those of all that were punished before the block now.
+func (v *Validator) mistake(height, now uint64) *Mistake {
+	if height > v.Last.Until {
+		v.Earlier = Mistake{Until: v.Last.Until, Cost: max(v.Earlier.Cost, v.Last.Cost)}
+		v.Last = Mistake{Until: now}
+	}
+	if height > v.Earlier.Until {
+		return &v.Last
+	}
+	return &v.Earlier
 }
 
 // Address returns the validator's consensus address.

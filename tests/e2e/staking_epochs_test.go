@@ -135,7 +135,7 @@ func jail(t *testing.T, net *testnet.Network, c *client.Client, d *diary, carol 
 	if len(slashed) != 1 || slashed[0].at != jailed.at || slashed[0].Fault != staking.FaultDowntime {
 		t.Errorf("jailed by %+v, slashed by %+v", jailed, slashed)
 	}
-	before.checkSlashed(t, c, jailed, c.Params().Staking.DowntimeBps, client.ValidatorJailed)
+	before.checkSlashed(t, c, d, c.Params().Staking.DowntimeBps, client.ValidatorJailed)
 	until(t, c, number, net.Nodes[i].Name+" is jailed and has left", isOut)
 	return func() {
 		t.Helper()
@@ -167,9 +167,10 @@ func equivocate(t *testing.T, net *testnet.Network, c *client.Client, d *diary, 
 	t.Helper()
 	before := holdingsOf(t, c, number, carol.Address())
 	startTwin(t, net, i)
-	e := awaitTombstone(t, d, number)
-	before.checkSlashed(t, c, e, c.Params().Staking.DuplicateVoteBps, client.ValidatorTombstoned)
+	awaitTombstone(t, d, number)
+	before.checkSlashed(t, c, d, c.Params().Staking.DuplicateVoteBps, client.ValidatorTombstoned)
 	until(t, c, number, net.Nodes[i].Name+" is out", isOut)
+	checkMistakes(t, d, number)
 }
 
 // balances checks on every node that payees have what their settlements paid them,
