@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
@@ -112,6 +113,8 @@ type Node interface {
 	// height; ok is false if this node does not have it, and then from is the lowest
 	// height of which it has that, 0 if that is not known.
 	LightBlock(height uint64) (b LightBlock, from uint64, ok bool)
+	// Turnout says who signed the last blocks; it tells of none if the node cannot.
+	Turnout() Turnout
 	// AddEvidence takes the proof of a fault in consensus's encoding. The error is
 	// ErrBadEvidence if it proves nothing.
 	AddEvidence(evidence []byte) error
@@ -161,6 +164,20 @@ type Header struct {
 	// encoding; nil if the node does not hand them out.
 	Signed []byte
 	Commit []byte
+}
+
+// Turnout is who signed the last blocks of the chain, as its commits tell.
+type Turnout struct {
+	Blocks uint32 // at most 100; 0 if the node cannot tell
+	To     uint64 // height of the last of them
+	// Of has those that were to vote on any of them, by consensus address.
+	Of map[staking.Address]Attendance
+}
+
+// Attendance is one validator's part in a Turnout.
+type Attendance struct {
+	Blocks uint32 // on which it was to vote
+	Signed uint32 // of those
 }
 
 // LightBlock is a header with the votes for it and the validators, in CometBFT's

@@ -91,6 +91,7 @@ type fakeNode struct {
 	mu      sync.Mutex
 	headers map[uint64]api.Header
 	ready   bool
+	turnout api.Turnout
 }
 
 func (n *fakeNode) Info() api.NodeInfo {
@@ -116,6 +117,12 @@ func (n *fakeNode) Header(height uint64) (api.Header, bool) {
 	defer n.mu.Unlock()
 	h, ok := n.headers[height]
 	return h, ok
+}
+
+func (n *fakeNode) Turnout() api.Turnout {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.turnout
 }
 
 func (*fakeNode) AddEvidence(evidence []byte) error {

@@ -232,6 +232,28 @@ func TestValidatorsAreListed(t *testing.T) {
 			}
 		}
 	}
+	s.node.mu.Lock()
+	s.node.turnout = api.Turnout{Blocks: 90, To: 95, Of: map[staking.Address]api.Attendance{
+		staking.AddressOf(keyOf(firstOperator + 1).Public()): {Blocks: 10, Signed: 7},
+	}}
+	s.node.mu.Unlock()
+	list, err := s.staking().ListValidators(s.ctx(), &stakingv1.ListValidatorsRequest{})
+	if err != nil || list.GetUptimeWindow() != 90 || list.GetUptimeToHeight() != 95 {
+		t.Errorf("uptime of %d blocks to %d, %v", list.GetUptimeWindow(), list.GetUptimeToHeight(), err)
+	}
+	one, err := s.staking().GetValidator(s.ctx(), &stakingv1.GetValidatorRequest{Name: api.ValidatorName(1)})
+	if err != nil || one.GetUptimeWindow() != 90 || one.GetUptimeToHeight() != 95 {
+		t.Errorf("uptime of %d blocks to %d, %v", one.GetUptimeWindow(), one.GetUptimeToHeight(), err)
+	}
+	for _, v := range append(list.GetValidators(), one.GetValidator()) {
+		blocks, signed := uint32(0), uint32(0)
+		if v.GetNumber() == 1 {
+			blocks, signed = 10, 7
+		}
+		if v.GetUptimeBlocks() != blocks || v.GetUptimeSigned() != signed {
+			t.Errorf("%s signed %d of %d blocks, want %d of %d", v.GetName(), v.GetUptimeSigned(), v.GetUptimeBlocks(), signed, blocks)
+		}
+	}
 	if v := s.validator(2); v.GetJailedUntilEpoch() == 0 || v.GetWindowBlocks() != 10 {
 		t.Errorf("jailed: %v", v)
 	}

@@ -80,6 +80,8 @@ type present struct {
 	power  uint64 // of all members
 	powers map[uint64]uint64
 	missed map[uint64]uint32
+
+	turnout Turnout
 }
 
 func readPresent(v chain.View, rules *staking.Params, height uint64) present {
@@ -107,6 +109,7 @@ func (p *present) validator(number uint64, val *staking.Validator, profile *stak
 		CommissionBps: val.Commission, MaxCommissionBps: val.MaxCommission, MaxCommissionChangeBps: val.MaxChange,
 		OutstandingRewards: uint64(val.Outstanding), Commission: uint64(val.Earned),
 		MissedBlocks: p.missed[number], WindowBlocks: p.rules.Window, RegisteredHeight: val.Registered,
+		UptimeBlocks: p.turnout.Of[address].Blocks, UptimeSigned: p.turnout.Of[address].Signed,
 		State: stakingv1.ValidatorState_VALIDATOR_STATE_UNDERSTAKED,
 	}
 	switch {
@@ -144,7 +147,11 @@ func (s *stakes) GetValidator(ctx context.Context, req *stakingv1.GetValidatorRe
 	if !found {
 		return nil, noValidator(req.GetName())
 	}
-	resp := &stakingv1.GetValidatorResponse{Height: now.height, Epoch: now.epoch, TotalPower: now.power}
+	now.turnout = s.Node.Turnout()
+	resp := &stakingv1.GetValidatorResponse{
+		Height: now.height, Epoch: now.epoch, TotalPower: now.power,
+		UptimeWindow: now.turnout.Blocks, UptimeToHeight: now.turnout.To,
+	}
 	if req.GetWithProof() {
 		st, err := s.prove(ctx, staking.ValidatorKey(number))
 		if err != nil {
@@ -185,10 +192,12 @@ func (s *stakes) ListValidators(ctx context.Context, req *stakingv1.ListValidato
 	if pg.cursor != nil && !readCursor(pg.cursor, &from, &count) {
 		return nil, badCursor()
 	}
-	resp := &stakingv1.ListValidatorsResponse{}
+	turnout := s.Node.Turnout()
+	resp := &stakingv1.ListValidatorsResponse{UptimeWindow: turnout.Blocks, UptimeToHeight: turnout.To}
 	for looked := 0; from < count && looked < maxStakeScan && len(resp.GetValidators()) < pg.size; looked += stakeChunk {
 		err := s.State.Read(func(v chain.View, height uint64) error {
 			now := readPresent(v, &s.Network.Params.Staking, height)
+			now.turnout = turnout
 			resp.Height, resp.Epoch, resp.TotalPower = height, now.epoch, now.power
 			for looked := 0; looked < stakeChunk && from < count && len(resp.GetValidators()) < pg.size; looked++ {
 				val, ok := staking.ReadValidator(v, from)

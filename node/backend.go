@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/node/telemetry"
 )
@@ -68,6 +69,19 @@ func (b backend) LightBlock(height uint64) (l api.LightBlock, from uint64, ok bo
 		return api.LightBlock{}, b.node.chain.LightBlocksFrom(), false
 	}
 	return api.LightBlock{SignedHeader: header, ValidatorSet: validators}, 0, true
+}
+
+// Turnout implements api.Node.
+func (b backend) Turnout() api.Turnout {
+	t, err := b.node.chain.Turnout()
+	if err != nil { // it is starting or stopping, or cannot read its blocks, which halts it elsewhere
+		return api.Turnout{}
+	}
+	out := api.Turnout{Blocks: t.Blocks(), To: t.To, Of: make(map[staking.Address]api.Attendance, len(t.Of))}
+	for who, a := range t.Of {
+		out.Of[address([]byte(who))] = api.Attendance(a)
+	}
+	return out
 }
 
 // AddEvidence implements api.Node.

@@ -20,6 +20,7 @@ import (
 	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv/memkv"
 	"github.com/tributary-network/tributary/ledger/layer"
@@ -346,6 +347,11 @@ func (*node) AddEvidence(evidence []byte) error {
 		return fmt.Errorf("%w: %d bytes", api.ErrBadEvidence, len(evidence))
 	}
 	return nil
+}
+
+func (nd *node) Turnout() api.Turnout {
+	first := staking.AddressOf(keyOf(firstOperator).Public())
+	return api.Turnout{Blocks: 40, To: 41, Of: map[staking.Address]api.Attendance{first: {Blocks: 30, Signed: 29}}}
 }
 
 func (nd *node) LightBlock(height uint64) (api.LightBlock, uint64, bool) {

@@ -114,7 +114,13 @@ type ValidatorInfo struct {
 	Outstanding   ledger.Amount // given to its delegators, not claimed
 	Earned        ledger.Amount // commission, not claimed
 
-	Missed      uint32 // of the last Window blocks that counted; see staking.Context.Count
+	// UptimeSigned is how many it signed of the UptimeBlocks on which it was to vote of
+	// the last UptimeWindow blocks of the chain, empty ones included. These are 100, or
+	// fewer if the chain has or the node knows fewer. It is what the node saw, and no
+	// part of the state.
+	UptimeSigned, UptimeBlocks, UptimeWindow uint32
+
+	Missed      uint32 // of the last Window blocks that counted, which jails; see staking.Context.Count
 	Window      uint32
 	JailedUntil uint64 // epoch; 0 unless jailed
 	Registered  uint64 // height; 0 in the genesis
@@ -133,6 +139,7 @@ func validatorOf(m *stakingv1.Validator) (ValidatorInfo, error) {
 		Stake: ledger.Amount(m.GetStake()), SelfStake: ledger.Amount(m.GetSelfStake()), MinSelf: ledger.Amount(m.GetMinSelfStake()),
 		Power: m.GetPower(), Commission: m.GetCommissionBps(), MaxCommission: m.GetMaxCommissionBps(), MaxChange: m.GetMaxCommissionChangeBps(),
 		Outstanding: ledger.Amount(m.GetOutstandingRewards()), Earned: ledger.Amount(m.GetCommission()),
+		UptimeSigned: m.GetUptimeSigned(), UptimeBlocks: m.GetUptimeBlocks(),
 		Missed: m.GetMissedBlocks(), Window: m.GetWindowBlocks(), JailedUntil: m.GetJailedUntilEpoch(), Registered: m.GetRegisteredHeight(),
 	}
 	v.Address = staking.AddressOf(v.ConsensusKey)
@@ -180,7 +187,7 @@ func (c *Client) validator(ctx context.Context, id string) (ValidatorInfo, error
 		return ValidatorInfo{}, err
 	}
 	v, err := validatorOf(resp.GetValidator())
-	v.Height, v.Epoch, v.TotalPower = resp.GetHeight(), resp.GetEpoch(), resp.GetTotalPower()
+	v.Height, v.Epoch, v.TotalPower, v.UptimeWindow = resp.GetHeight(), resp.GetEpoch(), resp.GetTotalPower(), resp.GetUptimeWindow()
 	return v, err
 }
 
@@ -210,7 +217,8 @@ func (c *Client) Validators(ctx context.Context, state ValidatorState) iter.Seq2
 		c.saw(resp.GetHeight())
 		page, err := each(resp.GetValidators(), validatorOf)
 		for i := range page {
-			page[i].Height, page[i].Epoch, page[i].TotalPower = resp.GetHeight(), resp.GetEpoch(), resp.GetTotalPower()
+			v := &page[i]
+			v.Height, v.Epoch, v.TotalPower, v.UptimeWindow = resp.GetHeight(), resp.GetEpoch(), resp.GetTotalPower(), resp.GetUptimeWindow()
 		}
 		return page, resp.GetNextPageToken(), err
 	})

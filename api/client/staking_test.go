@@ -43,6 +43,14 @@ func TestStakingThroughAClient(t *testing.T) {
 			t.Errorf("by another name: %+v, %v", again, err)
 		}
 	}
+	if v, err := c.Validator(within(t), 0); err != nil || v.UptimeSigned != 29 || v.UptimeBlocks != 30 || v.UptimeWindow != 40 {
+		t.Errorf("uptime: %+v, %v", v, err)
+	}
+	for v, err := range c.Validators(within(t), 0) {
+		if want := v.Number == 0; err != nil || v.UptimeWindow != 40 || want != (v.UptimeSigned == 29 && v.UptimeBlocks == 30) {
+			t.Errorf("listed uptime: %+v, %v", v, err)
+		}
+	}
 	if _, err := operator.EditValidator(within(t), staking.Edit{Validator: 2, Profile: staking.Profile{Name: "b"}, Commission: 510, MinSelf: 10 * coin}); err != nil {
 		t.Error(err)
 	}

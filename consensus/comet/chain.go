@@ -66,6 +66,7 @@ type Chain struct {
 	presence *presence
 	valset   validatorCache
 	late     lateVotes
+	turnout  turnout
 }
 
 // States of a Chain.

@@ -229,6 +229,14 @@ func TestStateSync(t *testing.T) {
 			t.Fatalf("block %d: %v", h, err)
 		}
 	}
+	// Of before the snapshot it has what it fetched for evidence, which may come later.
+	if got := nw.turnoutOf(t, 4); got.To < height-1 || got.Blocks() == 0 {
+		t.Errorf("turnout of blocks %d to %d at height %d", got.From, got.To, height)
+	}
+	eventually(t, 60*time.Second, "turnout of what is fetched below the snapshot", func() bool {
+		got := nw.turnoutOf(t, 4)
+		return got.From < base && got.Blocks() == uint32(min(got.To, comet.TurnoutBlocks))
+	})
 	if liar.app.snaps.asked > 1+4 { // four are fetched at a time
 		t.Errorf("the liar was asked for %d chunks", liar.app.snaps.asked)
 	}

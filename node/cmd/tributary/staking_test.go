@@ -51,7 +51,7 @@ func TestCommandsStake(t *testing.T) {
 	validators := func(flags ...string) []validatorResult {
 		return parse[[]validatorResult](t, s.ok(t, append([]string{"validator", "list", "-o", "json"}, flags...)...))
 	}
-	if list := validators(); len(list) != 2 || list[0].State != "active" || list[0].share() != "50.00 %" || list[0].uptime() != "100 %" {
+	if list := validators(); len(list) != 2 || list[0].State != "active" || list[0].share() != "50.00 %" || list[0].UptimeSigned != list[0].UptimeWindow {
 		t.Errorf("validators: %+v", list)
 	}
 	if got := s.ok(t, "stake", "delegate", "validator1", "500", "--from", "alice"); !strings.Contains(got, "500 coins") || strings.Contains(got, "paid") {
@@ -355,18 +355,20 @@ func TestPercent(t *testing.T) {
 	}
 }
 
-// Only who is to sign has missed something.
+// Only who is to sign has missed something that counts, and uptime is of the blocks on
+// which it was to vote.
 func TestMissedBlocksAreOfWhoSigns(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		result         validatorResult
 		missed, uptime string
 	}{
-		"active":      {validatorResult{State: "active", Power: 5, Window: 100, Missed: 2}, "2", "98 %"},
-		"jailed":      {validatorResult{State: "jailed", Power: 5, Window: 100}, "-", "-"},
+		"active":      {validatorResult{State: "active", Power: 5, Window: 100, Missed: 2, UptimeSigned: 99, UptimeBlocks: 100}, "2", "99/100"},
+		"new":         {validatorResult{State: "active", Power: 5, Window: 100, UptimeSigned: 10, UptimeBlocks: 10, UptimeWindow: 100}, "0", "10/10"},
+		"jailed":      {validatorResult{State: "jailed", Power: 5, Window: 100, UptimeBlocks: 80}, "-", "0/80"},
 		"tombstoned":  {validatorResult{State: "tombstoned", Power: 5, Window: 100}, "-", "-"},
 		"candidate":   {validatorResult{State: "candidate", Window: 100}, "-", "-"},
-		"understaked": {validatorResult{State: "understaked", Power: 5, Window: 100, Missed: 100}, "100", "0 %"},
+		"understaked": {validatorResult{State: "understaked", Power: 5, Window: 100, Missed: 100}, "100", "-"},
 	} {
 		if missed, uptime := row.result.missed(), row.result.uptime(); missed != row.missed || uptime != row.uptime {
 			t.Errorf("%s: missed %q, uptime %q, want %q, %q", name, missed, uptime, row.missed, row.uptime)

@@ -35,7 +35,10 @@ type validatorResult struct {
 	MaxChange    uint32   `json:"max_commission_change_bps"`
 	Outstanding  drops    `json:"outstanding_rewards"`
 	Earned       drops    `json:"commission"`
-	Missed       uint32   `json:"missed_blocks"`
+	UptimeSigned uint32   `json:"uptime_signed"` // of uptime_blocks
+	UptimeBlocks uint32   `json:"uptime_blocks"` // on which it was to vote, of the last uptime_window
+	UptimeWindow uint32   `json:"uptime_window"`
+	Missed       uint32   `json:"missed_blocks"` // of the window_blocks last that counted: what jails
 	Window       uint32   `json:"window_blocks"`
 	JailedUntil  uint64   `json:"jailed_until_epoch,omitempty"`
 	Registered   uint64   `json:"registered_height"`
@@ -50,6 +53,7 @@ func newValidatorResult(v client.ValidatorInfo) validatorResult {
 		Endpoints: []string{}, Stake: drops(v.Stake), SelfStake: drops(v.SelfStake), MinSelfStake: drops(v.MinSelf),
 		Power: v.Power, TotalPower: v.TotalPower, Commission: v.Commission, MaxComm: v.MaxCommission, MaxChange: v.MaxChange,
 		Outstanding: drops(v.Outstanding), Earned: drops(v.Earned), Missed: v.Missed, Window: v.Window,
+		UptimeSigned: v.UptimeSigned, UptimeBlocks: v.UptimeBlocks, UptimeWindow: v.UptimeWindow,
 		JailedUntil: v.JailedUntil, Registered: v.Registered, Epoch: v.Epoch, Height: v.Height,
 	}
 	for _, e := range v.Profile.Endpoints {
@@ -82,7 +86,7 @@ func (r *validatorResult) signs() bool {
 	return r.Power != 0 && r.Window != 0 && !out
 }
 
-// missed is how many of the window's blocks it did not sign, "-" unless it is to.
+// missed is how many of the blocks that counted it did not sign, "-" unless it is to.
 func (r *validatorResult) missed() string {
 	if !r.signs() {
 		return "-"
@@ -90,12 +94,27 @@ func (r *validatorResult) missed() string {
 	return strconv.FormatUint(uint64(r.Missed), 10)
 }
 
-// uptime is the part of the window's blocks that it signed, "-" unless it is to.
+// uptime is how many it signed of the last blocks on which it was to vote, "99/100",
+// or "-" if it was to vote on none.
 func (r *validatorResult) uptime() string {
-	if !r.signs() || r.Missed > r.Window {
+	if r.UptimeBlocks == 0 {
 		return "-"
 	}
-	return percent(uint64(r.Window-r.Missed)*ledger.BasisPoints/uint64(r.Window)) + " %"
+	return fmt.Sprintf("%d/%d", r.UptimeSigned, r.UptimeBlocks)
+}
+
+// uptimeWords is uptime with what it is about.
+func (r *validatorResult) uptimeWords() string {
+	switch {
+	case r.UptimeWindow == 0:
+		return "not known: the node has no commits yet"
+	case r.UptimeBlocks == 0:
+		return fmt.Sprintf("-, in the committee of none of the last %d blocks", r.UptimeWindow)
+	case r.UptimeBlocks < r.UptimeWindow:
+		return fmt.Sprintf("%s of the last %d blocks, it was in the committee of %d", r.uptime(), r.UptimeWindow, r.UptimeBlocks)
+	default:
+		return fmt.Sprintf("%s of the last blocks", r.uptime())
+	}
 }
 
 // jailedUntil is the epoch from which on it may be unjailed, "-" unless it is
@@ -128,7 +147,8 @@ func (r *validatorResult) fields(t *table) {
 	t.field("commission", fmt.Sprintf("%s %%, at most %s %%, by at most %s %% in an epoch", percent(uint64(r.Commission)), percent(uint64(r.MaxComm)), percent(uint64(r.MaxChange))))
 	t.field("rewards not claimed", ledger.Amount(r.Outstanding))
 	t.field("commission not claimed", ledger.Amount(r.Earned))
-	t.field("missed blocks", fmt.Sprintf("%s of the last %d that counted", r.missed(), r.Window))
+	t.field("uptime", r.uptimeWords())
+	t.field("missed, as jailing counts", fmt.Sprintf("%s of the last %d blocks that counted", r.missed(), r.Window))
 	t.field("consensus key", r.ConsensusKey)
 	t.field("consensus address", r.Address)
 	t.field("BLS key", r.BLSKey)
@@ -152,9 +172,11 @@ func (c *cli) validatorListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the validators with their stake, power and uptime",
 		Long: `List the validators with their stake, power and uptime, in the order of their
-registration. Uptime and missed blocks are over the last blocks that counted (100 of
-them, unless the network's parameters say otherwise): those in which a transaction
-paid a fee, and the last two of each epoch.`,
+registration. UPTIME is how many it signed of those of the last 100 blocks, empty ones
+included, on which it was to vote. The node reads it in the commits that it has: after
+it joined by a snapshot there may be fewer. COUNTED MISSES are what jails: of the last
+blocks that counted (100, unless the network's parameters say otherwise), which are
+those in which a transaction paid a fee, those of ticks, and the last two of each epoch.`,
 		Args: cobra.NoArgs,
 		RunE: c.connected(func(run *run) error {
 			states := map[string]client.ValidatorState{
@@ -179,11 +201,11 @@ paid a fee, and the last two of each epoch.`,
 				c.note("no such validators")
 			}
 			return c.print(rows, func(t *table) {
-				t.row("VALIDATOR", "NAME", "STATE", "STAKE (COINS)", "OWN (COINS)", "POWER", "SHARE", "COMMISSION", "MISSED", "UPTIME", "JAILED UNTIL")
+				t.row("VALIDATOR", "NAME", "STATE", "STAKE (COINS)", "OWN (COINS)", "POWER", "SHARE", "COMMISSION", "UPTIME", "COUNTED MISSES", "JAILED UNTIL")
 				for i := range rows {
 					r := &rows[i]
 					t.row(r.Number, r.Name, r.State, ledger.Amount(r.Stake), ledger.Amount(r.SelfStake), r.Power, r.share(),
-						percent(uint64(r.Commission))+" %", r.missed(), r.uptime(), r.jailedUntil())
+						percent(uint64(r.Commission))+" %", r.uptime(), r.missed(), r.jailedUntil())
 				}
 			})
 		}),

@@ -288,18 +288,25 @@ type Validator struct {
 	// commission not claimed.
 	OutstandingRewards uint64 `protobuf:"varint,17,opt,name=outstanding_rewards,json=outstandingRewards,proto3" json:"outstanding_rewards,omitempty"`
 	Commission         uint64 `protobuf:"varint,18,opt,name=commission,proto3" json:"commission,omitempty"`
-	// How many of the window's blocks it did not sign while it was in the committee.
-	// The window is the last window_blocks blocks that counted: those in which a
-	// transaction paid a fee, and the last two of each epoch. What each of them tells
-	// is who signed the block before it.
+	// How many of the window's blocks it did not sign while it was in the committee:
+	// this, and not uptime, is what jails. The window is the last window_blocks blocks
+	// that counted: those in which a transaction paid a fee, those that a tick made
+	// because the chain had to go on, and the last two of each epoch. What each of them
+	// tells is who signed the block before it.
 	MissedBlocks uint32 `protobuf:"varint,19,opt,name=missed_blocks,json=missedBlocks,proto3" json:"missed_blocks,omitempty"`
 	WindowBlocks uint32 `protobuf:"varint,20,opt,name=window_blocks,json=windowBlocks,proto3" json:"window_blocks,omitempty"`
 	// First epoch in which it may be unjailed; 0 unless jailed.
 	JailedUntilEpoch uint64 `protobuf:"varint,21,opt,name=jailed_until_epoch,json=jailedUntilEpoch,proto3" json:"jailed_until_epoch,omitempty"`
 	// Height of its registration; 0 in the genesis.
 	RegisteredHeight uint64 `protobuf:"varint,22,opt,name=registered_height,json=registeredHeight,proto3" json:"registered_height,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Of the last blocks of the chain, empty ones included, which the response's
+	// uptime_to_height ends: on how many it was to vote, at most the response's
+	// uptime_window, and how many of those it signed, as the commits on the chain tell.
+	// Not part of the state: the node read it in the commits that it has.
+	UptimeBlocks  uint32 `protobuf:"varint,23,opt,name=uptime_blocks,json=uptimeBlocks,proto3" json:"uptime_blocks,omitempty"`
+	UptimeSigned  uint32 `protobuf:"varint,24,opt,name=uptime_signed,json=uptimeSigned,proto3" json:"uptime_signed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Validator) Reset() {
@@ -482,6 +489,20 @@ func (x *Validator) GetJailedUntilEpoch() uint64 {
 func (x *Validator) GetRegisteredHeight() uint64 {
 	if x != nil {
 		return x.RegisteredHeight
+	}
+	return 0
+}
+
+func (x *Validator) GetUptimeBlocks() uint32 {
+	if x != nil {
+		return x.UptimeBlocks
+	}
+	return 0
+}
+
+func (x *Validator) GetUptimeSigned() uint32 {
+	if x != nil {
+		return x.UptimeSigned
 	}
 	return 0
 }
@@ -2316,10 +2337,15 @@ type GetValidatorResponse struct {
 	Height uint64         `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
 	Proof  *v1.StateProof `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
 	// Present epoch, and the power of its committee.
-	Epoch         uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	TotalPower    uint64 `protobuf:"varint,5,opt,name=total_power,json=totalPower,proto3" json:"total_power,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Epoch      uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	TotalPower uint64 `protobuf:"varint,5,opt,name=total_power,json=totalPower,proto3" json:"total_power,omitempty"`
+	// How many blocks uptime is about, and the last of them: 100, or fewer if the chain
+	// has fewer or the node has no commits from before a snapshot; 0 if the node cannot
+	// tell.
+	UptimeWindow   uint32 `protobuf:"varint,6,opt,name=uptime_window,json=uptimeWindow,proto3" json:"uptime_window,omitempty"`
+	UptimeToHeight uint64 `protobuf:"varint,7,opt,name=uptime_to_height,json=uptimeToHeight,proto3" json:"uptime_to_height,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetValidatorResponse) Reset() {
@@ -2383,6 +2409,20 @@ func (x *GetValidatorResponse) GetEpoch() uint64 {
 func (x *GetValidatorResponse) GetTotalPower() uint64 {
 	if x != nil {
 		return x.TotalPower
+	}
+	return 0
+}
+
+func (x *GetValidatorResponse) GetUptimeWindow() uint32 {
+	if x != nil {
+		return x.UptimeWindow
+	}
+	return 0
+}
+
+func (x *GetValidatorResponse) GetUptimeToHeight() uint64 {
+	if x != nil {
+		return x.UptimeToHeight
 	}
 	return 0
 }
@@ -2458,9 +2498,12 @@ type ListValidatorsResponse struct {
 	Height        uint64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
 	Epoch         uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Of the present committee.
-	TotalPower    uint64 `protobuf:"varint,5,opt,name=total_power,json=totalPower,proto3" json:"total_power,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TotalPower uint64 `protobuf:"varint,5,opt,name=total_power,json=totalPower,proto3" json:"total_power,omitempty"`
+	// See GetValidatorResponse.
+	UptimeWindow   uint32 `protobuf:"varint,6,opt,name=uptime_window,json=uptimeWindow,proto3" json:"uptime_window,omitempty"`
+	UptimeToHeight uint64 `protobuf:"varint,7,opt,name=uptime_to_height,json=uptimeToHeight,proto3" json:"uptime_to_height,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListValidatorsResponse) Reset() {
@@ -2524,6 +2567,20 @@ func (x *ListValidatorsResponse) GetEpoch() uint64 {
 func (x *ListValidatorsResponse) GetTotalPower() uint64 {
 	if x != nil {
 		return x.TotalPower
+	}
+	return 0
+}
+
+func (x *ListValidatorsResponse) GetUptimeWindow() uint32 {
+	if x != nil {
+		return x.UptimeWindow
+	}
+	return 0
+}
+
+func (x *ListValidatorsResponse) GetUptimeToHeight() uint64 {
+	if x != nil {
+		return x.UptimeToHeight
 	}
 	return 0
 }
@@ -3635,7 +3692,7 @@ var File_tributary_staking_v1_staking_proto protoreflect.FileDescriptor
 
 const file_tributary_staking_v1_staking_proto_rawDesc = "" +
 	"\n" +
-	"\"tributary/staking/v1/staking.proto\x12\x14tributary.staking.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xa9\x06\n" +
+	"\"tributary/staking/v1/staking.proto\x12\x14tributary.staking.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xf3\x06\n" +
 	"\tValidator\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -3662,7 +3719,9 @@ const file_tributary_staking_v1_staking_proto_rawDesc = "" +
 	"\rmissed_blocks\x18\x13 \x01(\rR\fmissedBlocks\x12#\n" +
 	"\rwindow_blocks\x18\x14 \x01(\rR\fwindowBlocks\x12,\n" +
 	"\x12jailed_until_epoch\x18\x15 \x01(\x04R\x10jailedUntilEpoch\x12+\n" +
-	"\x11registered_height\x18\x16 \x01(\x04R\x10registeredHeight\"\xfe\x01\n" +
+	"\x11registered_height\x18\x16 \x01(\x04R\x10registeredHeight\x12#\n" +
+	"\ruptime_blocks\x18\x17 \x01(\rR\fuptimeBlocks\x12#\n" +
+	"\ruptime_signed\x18\x18 \x01(\rR\fuptimeSigned\"\xfe\x01\n" +
 	"\n" +
 	"Delegation\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\tR\tvalidator\x12\x1c\n" +
@@ -3800,19 +3859,21 @@ const file_tributary_staking_v1_staking_proto_rawDesc = "" +
 	"\x13GetValidatorRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
-	"with_proof\x18\x02 \x01(\bR\twithProof\"\xda\x01\n" +
+	"with_proof\x18\x02 \x01(\bR\twithProof\"\xa9\x02\n" +
 	"\x14GetValidatorResponse\x12=\n" +
 	"\tvalidator\x18\x01 \x01(\v2\x1f.tributary.staking.v1.ValidatorR\tvalidator\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x124\n" +
 	"\x05proof\x18\x03 \x01(\v2\x1e.tributary.chain.v1.StateProofR\x05proof\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x1f\n" +
 	"\vtotal_power\x18\x05 \x01(\x04R\n" +
-	"totalPower\"\x8f\x01\n" +
+	"totalPower\x12#\n" +
+	"\ruptime_window\x18\x06 \x01(\rR\fuptimeWindow\x12(\n" +
+	"\x10uptime_to_height\x18\a \x01(\x04R\x0euptimeToHeight\"\x8f\x01\n" +
 	"\x15ListValidatorsRequest\x12:\n" +
 	"\x05state\x18\x01 \x01(\x0e2$.tributary.staking.v1.ValidatorStateR\x05state\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"\xd0\x01\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x9f\x02\n" +
 	"\x16ListValidatorsResponse\x12?\n" +
 	"\n" +
 	"validators\x18\x01 \x03(\v2\x1f.tributary.staking.v1.ValidatorR\n" +
@@ -3821,7 +3882,9 @@ const file_tributary_staking_v1_staking_proto_rawDesc = "" +
 	"\x06height\x18\x03 \x01(\x04R\x06height\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x1f\n" +
 	"\vtotal_power\x18\x05 \x01(\x04R\n" +
-	"totalPower\"R\n" +
+	"totalPower\x12#\n" +
+	"\ruptime_window\x18\x06 \x01(\rR\fuptimeWindow\x12(\n" +
+	"\x10uptime_to_height\x18\a \x01(\x04R\x0euptimeToHeight\"R\n" +
 	"\x14GetDelegationRequest\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\tR\tvalidator\x12\x1c\n" +
 	"\tdelegator\x18\x02 \x01(\tR\tdelegator\"q\n" +
