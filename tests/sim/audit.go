@@ -1,0 +1,348 @@
+package sim
+
+import (
+	"bytes"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// auditEvery is after how many blocks of a chain everything in it is counted again.
+const auditEvery = 16
+
+// numbered names a message.
+type numbered struct {
+	l   link.Link
+	seq uint64
+}
+
+// tracked is what the simulation knows of a message of an honest chain.
+type tracked struct {
+	encoded []byte
+	phase   link.Phase
+}
+
+// tracker follows messages and counts what they carry.
+type tracker struct {
+	messages map[numbered]*tracked
+	order    []numbered             // of messages, as they were sent
+	next     map[link.Link]uint64   // by receipts
+	acked    map[link.Link]uint64   // by receipts
+	flight   service.Sums           // in earnings messages between honest shards
+	received map[*node]service.Sums // by messages that were executed
+	earned   map[ledger.Address]service.Sums
+}
+
+func newTracker() tracker {
+	return tracker{
+		messages: map[numbered]*tracked{}, next: map[link.Link]uint64{}, acked: map[link.Link]uint64{},
+		received: map[*node]service.Sums{}, earned: map[ledger.Address]service.Sums{},
+	}
+}
+
+// committed checks what a block did.
+func (w *World) committed(n *node, height uint64, out *applied) {
+	for i := range out.imports {
+		w.receipts(n, &out.imports[i])
+	}
+	for _, l := range out.box.Leaves() {
+		if l.Message != nil {
+			w.sent(n, l.Message)
+		}
+	}
+	if n.isMain() {
+		w.checkMain(n, height, out)
+	} else {
+		w.checkShard(n, height, out)
+	}
+}
+
+// refusals counts why things were kept out of a block.
+func (w *World) refusals(n *node, out *applied) {
+	w.counts.Congested += out.congested
+	for _, code := range out.refused {
+		switch code {
+		case chain.CodeLinkGap:
+			w.counts.Gaps++
+		case chain.CodeLinkRepeat, chain.CodeNothingNew:
+			w.counts.Repeats++
+		case chain.CodeBadCertificate:
+			w.counts.BadCertificates++
+		case chain.CodeAnchorGap, chain.CodeAnchorStale, chain.CodeAnchorConflict:
+			w.counts.BadAnchors++
+		case chain.CodeOK:
+			w.failf("chain %d refuses something without a code", n.id)
+		default: // one of the other lies
+		}
+	}
+}
+
+// sent notes a message that an honest chain has in the outbox of a block, for the first
+// time or again.
+func (w *World) sent(n *node, m *link.Message) {
+	key := numbered{m.Link, m.Seq}
+	if t := w.track.messages[key]; t != nil {
+		if !bytes.Equal(t.encoded, m.Encode()) {
+			w.failf("message %d of %s is listed again and is another one", m.Seq, m.Link)
+		}
+		w.move(key, link.EventCommit)
+		w.counts.Listed++
+		return
+	}
+	w.track.messages[key] = &tracked{encoded: m.Encode(), phase: link.PhaseCommitted}
+	w.track.order = append(w.track.order, key)
+	w.counts.Sent++
+	if !m.IsBounce() && !n.isMain() {
+		w.track.flight = w.track.flight.Plus(sums(w, m))
+	}
+}
+
+func sums(w *World, m *link.Message) service.Sums {
+	e, err := service.DecodeEarningsMessage(m.Payload)
+	if err != nil {
+		w.failf("message %d of %s carries no earnings: %v", m.Seq, m.Link, err)
+	}
+	return e.Sums
+}
+
+func (w *World) move(key numbered, events ...link.Event) {
+	t := w.track.messages[key]
+	for _, e := range events {
+		next, ok := t.phase.Next(e)
+		if !ok {
+			w.failf("message %d of %s: event %d in phase %s", key.seq, key.l, e, t.phase)
+		}
+		t.phase = next
+	}
+}
+
+// receipts checks what became of an import: that each message was the next of its link,
+// and the one that its source sent.
+func (w *World) receipts(n *node, in *imported) {
+	at := 0
+	for _, r := range in.receipts {
+		if r.Result == link.Acked {
+			for ; w.track.acked[r.Link] < r.Seq; w.track.acked[r.Link]++ {
+				key := numbered{r.Link, w.track.acked[r.Link]}
+				if w.honest(n) && w.honest(w.ownerOf(r.Link.Dst)) {
+					w.move(key, link.EventAck)
+				}
+			}
+			continue
+		}
+		m := &in.messages[at]
+		at++
+		if m.Link != r.Link || m.Seq != r.Seq || w.track.next[r.Link] != r.Seq {
+			w.failf("chain %d takes message %d of %s, %d is next", n.id, r.Seq, r.Link, w.track.next[r.Link])
+		}
+		w.track.next[r.Link]++
+		w.fate(n, m, r.Result)
+	}
+}
+
+// fate notes what became of a message.
+func (w *World) fate(n *node, m *link.Message, result link.Result) {
+	source := w.ownerOf(m.Link.Src)
+	end := link.EventExecute
+	switch result {
+	case link.Executed:
+		w.counts.Executed++
+	case link.Bounced:
+		w.counts.Bounced++
+		end = link.EventBounce
+		if w.honest(source) {
+			w.failf("chain %d refuses message %d of %s, which is honest", n.id, m.Seq, m.Link)
+		}
+	case link.Expired:
+		w.counts.Expired++
+		end = link.EventExpire
+	case link.Returned:
+		w.counts.Returned++
+	case link.Acked:
+	}
+	if service.MessageKind(m.Kind) == service.KindEarnings && result == link.Executed && !n.isMain() {
+		w.track.received[n] = w.track.received[n].Plus(sums(w, m))
+	}
+	if !w.honest(source) {
+		return
+	}
+	key := numbered{m.Link, m.Seq}
+	t := w.track.messages[key]
+	if t == nil || !bytes.Equal(t.encoded, m.Encode()) {
+		w.failf("chain %d takes message %d of %s, which its source did not send", n.id, m.Seq, m.Link)
+	}
+	w.move(key, link.EventAnchor, link.EventDeliver, end)
+	if done := result == link.Executed || result == link.Returned; done && service.MessageKind(m.Kind) == service.KindEarnings {
+		w.track.flight = w.track.flight.Minus(sums(w, m))
+	}
+}
+
+// checkMain: value is conserved, nobody is paid what no payer signed, and what is
+// anchored of an honest shard is what the shard decided.
+func (w *World) checkMain(n *node, height uint64, out *applied) {
+	totals := settlement.ReadTotals(n.view)
+	if totals.Sum() != w.supply {
+		w.failf("main has %d drops at height %d, want %d", uint64(totals.Sum()), height, uint64(w.supply))
+	}
+	for _, r := range out.records {
+		a, ok := decodeAnchored(r)
+		if !ok {
+			continue
+		}
+		w.counts.Anchored++
+		s := w.chains[int(a.shard-ledger.MainChain)]
+		if w.honest(s) && (a.height > s.height() || s.blocks[a.height-1].cert.Checkpoint.OutboxRoot != a.outbox) {
+			w.failf("height %d of shard %d is anchored, which it did not decide", a.height, a.shard)
+		}
+	}
+	for i := range out.main.Events {
+		w.event(n, &out.main.Events[i])
+	}
+	for i := range out.main.Receipts {
+		for _, e := range out.main.Receipts[i].Entries {
+			if e.Applied() && !e.Closed {
+				w.redeemed(n, e.Index, e.Lane)
+			}
+		}
+	}
+	if height%auditEvery == 0 {
+		if _, err := settlement.Audit(n.view); err != nil {
+			w.failf("main at height %d: %v", height, err)
+		}
+	}
+}
+
+// event notes what happened to a channel.
+func (w *World) event(n *node, e *channel.Event) {
+	if e.Kind == channel.EventOpened {
+		c, _ := settlement.ChannelAt(n.view, e.Index)
+		if int(e.Index) != len(w.accounts) {
+			w.failf("channel %d is opened as number %d", e.Index, len(w.accounts))
+		}
+		a := &account{
+			index: e.Index, id: c.ID, payer: w.keyOf(e.Payer), payee: w.keyOf(e.Payee),
+			deposit: uint64(c.Deposit), expires: c.ExpiresAt,
+		}
+		w.accounts, w.byID[c.ID] = append(w.accounts, a), a
+		w.counts.Opened++
+		return
+	}
+	a := w.accounts[e.Index]
+	if uint64(e.Deposit) < a.deposit {
+		w.failf("the deposit of channel %d fell from %d to %d", e.Index, a.deposit, uint64(e.Deposit))
+	}
+	a.deposit = uint64(e.Deposit)
+	total := uint64(0)
+	for i := range a.lanes {
+		total += a.lanes[i].cumulative
+	}
+	if uint64(e.Redeemed) > min(a.deposit, total) {
+		w.failf("channel %d paid %d drops of a deposit of %d, of which %d were signed away", e.Index, uint64(e.Redeemed), a.deposit, total)
+	}
+	switch {
+	case e.Kind.Closed():
+		a.closed = true
+		w.counts.Closed++
+	case e.Kind == channel.EventCloseRequested:
+		a.closing = true
+	case e.Kind == channel.EventExtended:
+		c, _ := settlement.ChannelAt(n.view, e.Index)
+		a.expires = c.ExpiresAt
+	}
+}
+
+// keyOf returns the key of an address of the world.
+func (w *World) keyOf(a ledger.Address) int {
+	for i := range w.keys.public {
+		if w.address(i) == a {
+			return i
+		}
+	}
+	w.failf("nobody has the address %s", a)
+	return 0
+}
+
+// redeemed checks a lane that main paid on.
+func (w *World) redeemed(n *node, index uint64, lane uint8) {
+	l, ok := settlement.LaneAt(n.view, index, lane)
+	if !ok {
+		return // closed later in the block
+	}
+	a := w.accounts[index]
+	if got := uint64(l.Redeemed); got > a.lanes[lane].cumulative || got < a.redeemed[lane] {
+		w.failf("lane %d of channel %d is redeemed up to %d, was %d; %d were signed", lane, index, got, a.redeemed[lane], a.lanes[lane].cumulative)
+	}
+	a.redeemed[lane] = uint64(l.Redeemed)
+	w.counts.Redeemed++
+}
+
+// checkShard: vouchers that are booked rise, are within deposits and are signed; usage
+// is conserved over the shards.
+func (w *World) checkShard(n *node, height uint64, out *applied) {
+	for i := range out.service.Bookings {
+		w.booked(n, &out.service.Bookings[i])
+	}
+	for i := range out.service.Receipts {
+		r := &out.service.Receipts[i]
+		if r.Code == chain.CodeOK {
+			w.track.earned[r.Payee] = w.track.earned[r.Payee].Plus(r.Booked)
+		}
+		for _, e := range r.Entries {
+			if !e.Applied() {
+				w.counts.RefusedEntries++
+			}
+		}
+	}
+	totals := service.ReadTotals(n.view)
+	if totals.Waiting != (service.Sums{}) {
+		w.counts.Waited++
+	}
+	if totals.Received != w.track.received[n] {
+		w.failf("shard %d has received %+v, its messages carried %+v", n.id, totals.Received, w.track.received[n])
+	}
+	if w.liar == nil {
+		all := make([]service.Totals, 0, len(w.chains))
+		for _, s := range w.shards() {
+			all = append(all, service.ReadTotals(s.view))
+		}
+		if got := service.InFlight(all...); got != w.track.flight {
+			w.failf("shards say that %+v is between them, messages carry %+v", got, w.track.flight)
+		}
+	}
+	if height%auditEvery == 0 {
+		if _, err := service.Audit(n.view); err != nil {
+			w.failf("shard %d at height %d: %v", n.id, height, err)
+		}
+	}
+}
+
+// booked checks one booking.
+func (w *World) booked(n *node, b *service.Booking) {
+	a := w.byID[b.ChannelID]
+	if a == nil || int(b.Lane) >= lanesUsed {
+		w.failf("shard %d books on lane %d of channel %s, which nobody opened", n.id, b.Lane, b.ChannelID)
+	}
+	if w.ownerOf(place(service.HomeOf(w.address(a.payer)))) != n {
+		w.failf("shard %d books on channel %d, which lives elsewhere", n.id, a.index)
+	}
+	cumulative := uint64(b.Cumulative)
+	if cumulative <= a.booked[b.Lane] {
+		w.failf("lane %d of channel %d is booked up to %d after %d", b.Lane, a.index, cumulative, a.booked[b.Lane])
+	}
+	a.booked[b.Lane] = cumulative
+	total, was := uint64(0), false
+	for lane := range a.booked {
+		total += a.booked[lane]
+	}
+	for _, e := range a.lanes[b.Lane].all {
+		was = was || e.Cumulative == b.Cumulative && e.Units == b.Units
+	}
+	if total > a.deposit || !was {
+		w.failf("channel %d: %d booked of a deposit of %d; signed by the payer: %t", a.index, total, a.deposit, was)
+	}
+	w.counts.Booked++
+}

@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// forge is a shard of which malicious members hold two thirds or more: they certify
+// a block that nobody executed, with messages and acknowledgements of their making,
+// or a second version of the last block.
+func (w *World) forge() {
+	n := w.liar
+	malicious := func(i int) bool { return n.seats.malicious[i] }
+	box, err := link.NewOutbox(w.lies(n))
+	if err != nil {
+		w.failf("forge: %v", err)
+	}
+	c := cert.Checkpoint{
+		Height: n.height() + 1, BlockHash: ledger.HashOf("sim/forged", n.digest[:]), StateRoot: ledger.Hash{0xbb},
+		OutboxRoot: box.Root(),
+	}
+	w.counts.ForgedCheckpoints++
+	if n.height() > 0 && w.chance(30) {
+		c.Height = n.height()
+		n.twins = append(n.twins, n.seats.certify(c, malicious))
+		return
+	}
+	n.blocks = append(n.blocks, stored{digest: n.digest, cert: n.seats.certify(c, malicious), forged: true})
+	w.counts.Blocks++
+	n.keep(w, c.Height, box)
+}
+
+// lies returns, as changes of a state, what a corrupt committee would like others to
+// believe.
+func (w *World) lies(n *node) chain.Changes {
+	own := n.rules.(*shardRules).is //nolint:errcheck // liars are shards
+	mine := link.Place{Service: serviceID, Zone: own.Zone, Bucket: uint8(own.Buckets.First)}
+	var changes chain.Changes
+	for range 1 + w.pick(3) {
+		victim := w.address(payeeKey(w.pick(payees)))
+		to := place(service.HomeOf(victim))
+		e := service.EarningsMessage{Payee: victim, Sums: service.Sums{Amount: 1 << 40, Units: 1 << 40, Work: 1 << 40}}
+		m := link.Message{Link: link.Link{Src: mine, Dst: to}, Kind: uint16(service.KindEarnings), Expiry: 1 << 60, Payload: e.Encode()}
+		switch w.pick(7) {
+		case 0: // speak for somebody else
+			m.Link.Src.Bucket ^= 0x80
+			m.Link.Src.Zone ^= 1
+		case 1: // speak for main: a channel with a deposit that nobody made
+			m.Link.Src = link.Place{}
+			o := channel.OpenedNotice{Index: 1 << 20, Payer: victim, Payee: victim, Service: serviceID, Deposit: 1 << 40, ExpiresAt: 1 << 40}
+			m.Kind, m.Payload = uint16(service.KindOpened), o.Encode()
+		case 2: // the same from the shard itself
+			o := channel.OpenedNotice{Index: 1 << 20, Payer: victim, Payee: victim, Service: serviceID, Deposit: 1 << 40, ExpiresAt: 1 << 40}
+			m.Kind, m.Payload = uint16(service.KindOpened), o.Encode()
+		case 3: // what main never takes
+			m.Link.Dst = link.Place{}
+		case 4: // a bounce of what was never sent
+			m.Expiry, m.Of, m.Code = 0, 1<<30, chain.CodeMessageExpired
+		case 5: // acknowledge what was never sent, or was sent and did not arrive
+			l := link.Link{Src: to, Dst: mine}
+			if l.Src == l.Dst {
+				continue
+			}
+			next := link.OutboundAt(w.ownerOf(to).view, l).Next
+			if w.chance(50) {
+				next += 5
+			}
+			in := link.Inbound{Next: next}
+			changes = append(changes, chain.Change{Key: link.InboundKey(l), Value: in.Encode()})
+			continue
+		}
+		if m.Link.Src == m.Link.Dst {
+			continue
+		}
+		m.Seq = link.InboundAt(w.ownerOf(m.Link.Dst).view, m.Link).Next
+		changes = append(changes, chain.Change{Key: link.MessageKey(m.Link, m.Seq), Value: m.Encode()})
+	}
+	slices.SortFunc(changes, func(a, b chain.Change) int { return bytes.Compare(a.Key, b.Key) })
+	return slices.CompactFunc(changes, func(a, b chain.Change) bool { return bytes.Equal(a.Key, b.Key) })
+}

@@ -1,0 +1,279 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/merkle"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// item is what the network carries to a chain.
+type item struct {
+	kind itemKind
+	raw  []byte
+}
+
+type itemKind uint8
+
+const (
+	itemTx     itemKind = 1
+	itemImport itemKind = 2 // a delivery, or a request to list again
+	itemAnchor itemKind = 3
+	itemEpoch  itemKind = 4
+)
+
+// maxPool is how much a node keeps for its next blocks.
+const maxPool = 256
+
+// stored is a block as the chain's nodes keep it.
+type stored struct {
+	raw    []byte
+	digest ledger.Hash // of the history after it
+	cert   cert.Certificate
+	// forged says that there is no block: a corrupt committee certified what it
+	// liked at this height, and changed nothing in its own state.
+	forged  bool
+	records [][]byte // of main: digest first, then what the state root covers beside it
+}
+
+// parcel is leaves of a block for one chain.
+type parcel struct {
+	height     uint64
+	begin, end int
+}
+
+// node is a chain: what all honest nodes of it have. view and blocks are on disk; what
+// a crash loses is in memory.
+type node struct {
+	at     int // its number in the world, and in the network
+	id     ledger.ChainID
+	rules  rules
+	seats  *seats
+	view   *state
+	digest ledger.Hash
+	blocks []stored // by height-1
+
+	halted bool
+	pool   []item // memory
+	// boxes are the outboxes of blocks with leaves that somebody has, parcels what of
+	// them another chain may still want.
+	boxes       map[uint64]*link.Outbox
+	parcels     map[*node][]parcel
+	settlements []service.Settlement // memory: made and not yet carried to main
+	twins       []cert.Certificate   // a corrupt committee's second opinions
+	// anchoredAt says, on main, which block and record anchored a checkpoint; epochAt
+	// which block began the last epoch.
+	anchoredAt map[anchoredKey]recordAt
+	epochAt    uint64
+}
+
+type anchoredKey struct {
+	shard  ledger.ChainID
+	height uint64
+}
+
+type recordAt struct {
+	height uint64
+	index  int
+}
+
+func (n *node) height() uint64 { return uint64(len(n.blocks)) }
+
+func (n *node) isMain() bool { return n.id == ledger.MainChain }
+
+// put is what arrives; what a full node cannot keep is lost.
+func (n *node) put(it item) {
+	if len(n.pool) < maxPool {
+		n.pool = append(n.pool, it)
+	}
+}
+
+// next makes the next block of what is in the pool.
+func (n *node) next() block {
+	b := block{height: n.height() + 1, parent: n.digest}
+	for _, it := range n.pool {
+		switch it.kind {
+		case itemTx:
+			b.txs = append(b.txs, it.raw)
+		case itemImport:
+			b.imports = append(b.imports, it.raw)
+		case itemAnchor:
+			b.anchors = append(b.anchors, it.raw)
+		case itemEpoch:
+			b.epoch = it.raw
+		}
+	}
+	return b
+}
+
+// rootOf returns the state root after a block and what it is made of.
+func rootOf(digest ledger.Hash, records [][]byte) (ledger.Hash, [][]byte, error) {
+	leaves := append([][]byte{digest[:]}, records...)
+	root, err := merkle.Root(leaves)
+	return root, leaves, err
+}
+
+// prove returns the proof of a record of main.
+func (n *node) prove(at recordAt) (proof, error) {
+	s := &n.blocks[at.height-1]
+	tree, err := merkle.New(s.records)
+	if err != nil {
+		return proof{}, err
+	}
+	path, err := tree.Path(uint64(at.index))
+	return proof{main: s.cert, index: uint64(at.index), size: uint64(len(s.records)), path: path, record: s.records[at.index]}, err
+}
+
+// produce makes, decides and commits the next block. Without force a shard makes none
+// if it has nothing to do.
+func (w *World) produce(n *node, force bool) {
+	willing := !w.chaos || w.chance(80)
+	if n.halted || !n.seats.decides(willing) {
+		w.counts.Stalls++
+		return
+	}
+	if len(n.pool) == 0 && !n.isMain() && !force && !service.Settling(n.view) {
+		return
+	}
+	b := n.next()
+	out, err := n.rules.apply(n.view, &b, false)
+	if err != nil {
+		w.failf("chain %d: %v", n.id, err)
+	}
+	n.pool = nil
+	w.refusals(n, out)
+	if !n.isMain() && !force && len(out.kept.imports)+len(out.kept.txs)+len(out.kept.epoch) == 0 && !service.Settling(n.view) {
+		return // nothing of it may be in a block
+	}
+	raw := out.kept.encode()
+	digest := digestAfter(n.digest, out.changes)
+	if w.chaos && w.chance(6) {
+		w.counts.Crashes++
+		w.again(n, raw, digest)
+	}
+	if w.chaos && len(out.kept.imports) > 0 && w.chance(4) {
+		w.invalid(n, out.kept)
+	}
+	root, records, err := rootOf(digest, out.records)
+	if err != nil {
+		w.failf("chain %d: %v", n.id, err)
+	}
+	signs := func(i int) bool { return !n.seats.down[i] && (willing || !n.seats.malicious[i]) }
+	c := n.seats.certify(cert.Checkpoint{
+		Height: b.height, BlockHash: ledger.HashOf("sim/block", raw), StateRoot: root,
+		OutboxRoot: out.box.Root(), UsageRoot: out.usage, ResultsRoot: out.results,
+	}, signs)
+	n.view.apply(out.changes)
+	n.digest = digest
+	n.blocks = append(n.blocks, stored{raw: raw, digest: digest, cert: c, records: records})
+	w.counts.Blocks++
+	w.index(n, b.height, out)
+	w.committed(n, b.height, out)
+	if w.chaos && w.chance(3) {
+		w.crash(n)
+	}
+}
+
+// again is a node that crashed after the block was decided and before it was committed:
+// it executes the block's bytes on what it had committed.
+func (w *World) again(n *node, raw []byte, want ledger.Hash) {
+	b, err := decodeBlock(raw)
+	if err != nil {
+		w.failf("chain %d: %v", n.id, err)
+	}
+	out, err := n.rules.apply(n.view, &b, true)
+	if err != nil {
+		w.failf("chain %d height %d after a restart: %v", n.id, b.height, err)
+	}
+	if got := digestAfter(n.digest, out.changes); got != want {
+		w.failf("chain %d height %d has another root after a restart", n.id, b.height)
+	}
+}
+
+// invalid lets a malicious proposer bring an import twice: no voter may take the block.
+func (w *World) invalid(n *node, b block) {
+	b.imports = append(slices.Clip(b.imports), b.imports[len(b.imports)-1])
+	if _, err := n.rules.apply(n.view, &b, true); !errors.Is(err, errBlock) {
+		w.failf("chain %d height %d brings an import twice, and voters say %v", n.id, b.height, err)
+	}
+	w.counts.InvalidBlocks++
+}
+
+// crash loses what is in memory, and sometimes the leaves of a block for good.
+func (w *World) crash(n *node) {
+	w.counts.Crashes++
+	n.pool, n.settlements = nil, nil
+	w.corruptRow(n)
+	if w.cfg.loseLeaves && len(n.boxes) > 0 && w.chance(50) {
+		lost := w.pick(int(n.height())) + 1
+		if n.boxes[uint64(lost)] != nil {
+			delete(n.boxes, uint64(lost))
+			w.counts.LostOutboxes++
+		}
+	}
+}
+
+// index notes what relays ask nodes for.
+func (w *World) index(n *node, height uint64, out *applied) {
+	n.keep(w, height, out.box)
+	n.settlements = append(n.settlements, out.service.Settlements...)
+	for i, r := range out.records {
+		if a, ok := decodeAnchored(r); ok {
+			n.anchoredAt[anchoredKey{a.shard, a.height}] = recordAt{height, i + 1}
+		} else {
+			n.epochAt = height
+		}
+	}
+}
+
+// keep keeps an outbox and notes for whom it is.
+func (n *node) keep(w *World, height uint64, box *link.Outbox) {
+	leaves := box.Leaves()
+	if len(leaves) == 0 {
+		return
+	}
+	n.boxes[height] = box
+	for begin := 0; begin < len(leaves); {
+		to := w.ownerOf(leaves[begin].To())
+		end := begin + 1
+		for end < len(leaves) && w.ownerOf(leaves[end].To()) == to {
+			end++
+		}
+		n.parcels[to] = append(n.parcels[to], parcel{height, begin, end})
+		begin = end
+	}
+}
+
+// replay applies the bytes of all blocks from the genesis again and compares the
+// roots with those that were certified.
+func (w *World) replay(n *node) {
+	view, digest := newState(w.genesis[n.at]), ledger.Hash{}
+	for i := range n.blocks {
+		s := &n.blocks[i]
+		if s.forged {
+			continue
+		}
+		b, err := decodeBlock(s.raw)
+		if err != nil {
+			w.failf("replay chain %d: %v", n.id, err)
+		}
+		if b.parent != digest {
+			w.failf("replay chain %d: height %d does not follow the one before it", n.id, b.height)
+		}
+		out, err := n.rules.apply(view, &b, true)
+		if err != nil {
+			w.failf("replay chain %d height %d: %v", n.id, b.height, err)
+		}
+		view.apply(out.changes)
+		digest = digestAfter(digest, out.changes)
+		root, _, err := rootOf(digest, out.records)
+		if err != nil || root != s.cert.Checkpoint.StateRoot || out.box.Root() != s.cert.Checkpoint.OutboxRoot {
+			w.failf("replay chain %d: height %d has another root: %v", n.id, b.height, err)
+		}
+	}
+	w.counts.Replayed += len(n.blocks)
+}

@@ -1,0 +1,247 @@
+package sim
+
+import (
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// rounds is in how many rounds a network that is well has to end everything.
+const rounds = 120
+
+// patience is after how many rounds without progress links are listed again: what an
+// anchor, a message and its acknowledgement take.
+const patience = 3
+
+// recover lets the network be well: nothing is lost or cut off, everybody is up, relays
+// carry what is wanted, payees book the newest vouchers, and all of it is settled.
+func (w *World) recover() {
+	w.chaos = false
+	for _, n := range w.chains {
+		n.halted = false
+		clear(n.seats.down)
+	}
+	clear(w.cut)
+	still := 0
+	until := uint64(0) // epoch that has to begin, so that everything is settled
+	for round := range rounds {
+		w.now += 1_000
+		switch round {
+		case 2:
+			w.bookEverything()
+		case 4:
+			for _, n := range w.shards() {
+				until = max(until, service.ReadEpoch(n.view).Number+1)
+			}
+		}
+		before := w.progress()
+		w.round()
+		if until != 0 && w.settled(until) && w.quiet() {
+			return
+		}
+		if w.progress() != before {
+			still = 0
+		} else if still++; still >= patience && !w.quiet() {
+			w.listAgain()
+			still = 0
+		}
+	}
+	w.failf("a network that is well does not come to rest: %s", w.unrest())
+}
+
+// round lets relays carry everything and each chain make a block.
+func (w *World) round() {
+	w.produce(w.main(), true)
+	for i, n := range w.shards() {
+		for w.net.anchor.Last(w.main().view, n.id)+maxAnchors < n.height() {
+			w.anchorTo(0, n)
+			w.produce(w.main(), true)
+		}
+		w.anchorTo(0, n)
+		w.tellEpoch(0, n)
+		if i == 0 {
+			w.produce(w.main(), true)
+		}
+	}
+	for _, from := range w.chains {
+		for _, to := range w.chains {
+			if from != to {
+				w.carryWanted(0, from, to, 64)
+			}
+		}
+	}
+	for i, n := range w.shards() {
+		w.produce(n, false)
+		w.settleAll(i%relays, n)
+	}
+}
+
+// settleAll carries to main what a shard has settled and main has not paid.
+func (w *World) settleAll(relay int, n *node) {
+	n.settlements = nil
+	if w.paid(n) {
+		return
+	}
+	for _, s := range service.Outstanding(n.view, ledger.Address{}, 64) {
+		unpaid := false
+		for i := range s.Batch.Entries {
+			e := &s.Batch.Entries[i]
+			unpaid = unpaid || !w.settledFor(e.Index, e.Lane, e.Cumulative)
+		}
+		if unpaid {
+			w.mainTx(relayKey(relay), chain.KindSettle, s.Batch.Encode())
+		}
+	}
+}
+
+// paid reports whether main paid what a shard has booked on channels that are open, as
+// far as deposits go.
+func (w *World) paid(n *node) bool {
+	for _, a := range w.open() {
+		if w.ownerOf(place(service.HomeOf(w.address(a.payer)))) != n {
+			continue
+		}
+		for lane, booked := range a.booked {
+			if !w.settledFor(a.index, uint8(lane), ledger.Amount(booked)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// progress is a number that changes as long as messages and settlements move.
+func (w *World) progress() (sum uint64) {
+	for _, n := range w.chains {
+		for _, l := range w.links(n) {
+			o := link.OutboundAt(n.view, l)
+			sum += o.Next + o.Acked + o.Returned
+		}
+		sum += uint64(len(n.pool)) + w.net.anchor.Last(w.main().view, n.id)
+	}
+	return sum
+}
+
+// links returns the links that an honest chain has sent on and whose other end is honest.
+func (w *World) links(n *node) (list []link.Link) {
+	if !w.honest(n) {
+		return nil
+	}
+	last := -1
+	for key := range n.view.Range(link.BucketPrefix(0)[:1]) {
+		if bucket := int(key[1]); bucket != last {
+			last = bucket
+			for l := range link.Outbounds(n.view, key[1]) {
+				if w.honest(w.ownerOf(l.Dst)) {
+					list = append(list, l)
+				}
+			}
+		}
+	}
+	return list
+}
+
+// settled reports whether every honest shard has begun an epoch and settled what moved
+// before it, and main has paid all of that.
+func (w *World) settled(epoch uint64) bool {
+	for _, n := range w.shards() {
+		if w.honest(n) && (service.ReadEpoch(n.view).Number < epoch || service.Settling(n.view) || !w.paid(n)) {
+			return false
+		}
+	}
+	return true
+}
+
+// quiet reports whether nothing is under way between honest chains.
+func (w *World) quiet() bool {
+	for _, n := range w.chains {
+		for _, l := range w.links(n) {
+			o := link.OutboundAt(n.view, l)
+			if messages, _ := o.UnderWay(); messages > 0 {
+				return false
+			}
+		}
+		if w.honest(n) && !n.isMain() && service.ReadTotals(n.view).Waiting != (service.Sums{}) && w.liar == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// listAgain lets chains list again what nobody can prove any more, once they have made the
+// blocks that it takes.
+func (w *World) listAgain() {
+	ask := make([][]again, len(w.chains))
+	for _, n := range w.chains {
+		for _, l := range w.links(n) {
+			o, dst := link.OutboundAt(n.view, l), w.ownerOf(l.Dst)
+			switch {
+			case o.Unacked() == 0:
+			case link.InboundAt(dst.view, l).Next > o.Acked: // it arrived: the acknowledgement is lost
+				ask[dst.at] = append(ask[dst.at], again{l: l, acks: true})
+			default:
+				ask[n.at] = append(ask[n.at], again{l: l})
+			}
+		}
+	}
+	for i, n := range w.chains {
+		if len(ask[i]) == 0 {
+			continue
+		}
+		for range link.RelistBlocks {
+			w.produce(n, true)
+		}
+		for _, a := range ask[i] {
+			n.put(item{itemImport, a.encode()})
+		}
+	}
+}
+
+// unrest says what keeps the network from coming to rest.
+func (w *World) unrest() string {
+	for _, n := range w.chains {
+		for _, l := range w.links(n) {
+			o := link.OutboundAt(n.view, l)
+			if messages, _ := o.UnderWay(); messages > 0 {
+				return "link " + l.String() + " has messages under way"
+			}
+		}
+	}
+	return "settlements are not paid"
+}
+
+// finish checks what has to hold in the end.
+func (w *World) finish() {
+	for _, key := range w.track.order {
+		if t := w.track.messages[key]; !t.phase.Final() && w.honest(w.ownerOf(key.l.Src)) && w.honest(w.ownerOf(key.l.Dst)) {
+			w.failf("message %d of %s is %s", key.seq, key.l, t.phase)
+		}
+	}
+	if _, err := settlement.Audit(w.main().view); err != nil {
+		w.failf("main: %v", err)
+	}
+	for _, n := range w.shards() {
+		if _, err := service.Audit(n.view); err != nil {
+			w.failf("shard %d: %v", n.id, err)
+		}
+	}
+	if w.liar == nil {
+		w.finishEarnings()
+	}
+	for _, n := range w.chains {
+		w.replay(n)
+	}
+}
+
+// finishEarnings: every payee has in its home what was booked for it anywhere.
+func (w *World) finishEarnings() {
+	for i := range payees {
+		a := w.address(payeeKey(i))
+		got := service.EarningsOf(w.ownerOf(place(service.HomeOf(a))).view, a).Total
+		if want := w.track.earned[a]; got != want {
+			w.failf("payee %d has earned %+v, %+v was booked for it", i, got, want)
+		}
+	}
+}

@@ -1,0 +1,269 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// maxAnchors is how many checkpoints a relay anchors at once.
+const maxAnchors = 8
+
+// relay lets a relay carry something, which it finds by asking the nodes of chains on
+// its side of a partition.
+func (w *World) relay(i int) {
+	self := len(w.chains) + i
+	reach := func(n *node) bool { return w.cut[self] == w.cut[n.at] }
+	n := w.shards()[w.pick(len(w.shards()))]
+	if !reach(w.main()) || !reach(n) {
+		return
+	}
+	switch k := w.pick(100); {
+	case k < 40:
+		w.anchorTo(self, n)
+	case k < 52:
+		w.settle(i, n)
+	case k < 60:
+		w.tellEpoch(self, n)
+	case k < 64:
+		w.lieAnchor(self, n)
+	default:
+		from := w.chains[w.pick(len(w.chains))]
+		to := w.chains[w.pick(len(w.chains))]
+		if from != to && reach(from) && reach(to) {
+			w.carry(self, from, to)
+		}
+	}
+}
+
+// anchorTo posts checkpoints of a shard: from the next one on, mostly.
+func (w *World) anchorTo(self int, n *node) {
+	first := w.net.anchor.Last(w.main().view, n.id) + 1
+	if w.chaos && w.chance(6) {
+		first += uint64(w.pick(3))
+		first -= min(first-1, uint64(w.pick(3)))
+	}
+	var list []cert.Certificate
+	for h := first; h <= n.height() && len(list) < maxAnchors; h++ {
+		list = append(list, n.blocks[h-1].cert)
+	}
+	if len(list) == 0 {
+		return
+	}
+	if w.chaos && w.chance(30) { // a corrupt committee's second opinion of the same height
+		for _, twin := range n.twins {
+			if twin.Checkpoint.Height == first {
+				list = []cert.Certificate{twin}
+			}
+		}
+	}
+	w.send(self, w.main(), item{itemAnchor, encodeAnchor(list)})
+}
+
+// lieAnchor posts a checkpoint that the malicious members of a shard signed, or claim
+// that others did. While they are less than two thirds, main must refuse.
+func (w *World) lieAnchor(self int, n *node) {
+	if n == w.liar {
+		return
+	}
+	c := cert.Checkpoint{Height: w.net.anchor.Last(w.main().view, n.id) + 1, StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
+	malicious := func(i int) bool { return n.seats.malicious[i] }
+	lie := n.seats.certify(c, malicious)
+	if w.chance(50) { // claim that everybody signed
+		signature := lie.Signature
+		lie = n.seats.certify(c, func(int) bool { return true })
+		lie.Signature = signature
+	}
+	if len(lie.Bitmap) > 0 {
+		w.send(self, w.main(), item{itemAnchor, encodeAnchor([]cert.Certificate{lie})})
+	}
+}
+
+// settle carries settlements of a shard to main.
+func (w *World) settle(i int, n *node) {
+	list := n.settlements
+	n.settlements = nil
+	if w.chance(50) {
+		list = append(list, service.Outstanding(n.view, ledger.Address{}, 6)...)
+	}
+	for _, s := range list {
+		if w.chaos && w.chance(5) { // the shard, or the relay, asks for more than was signed
+			s.Batch.Entries = slices.Clone(s.Batch.Entries)
+			w.spoil(&s.Batch.Entries[w.pick(len(s.Batch.Entries))])
+		}
+		w.mainTx(relayKey(i), chain.KindSettle, s.Batch.Encode())
+	}
+}
+
+// tellEpoch carries the record of main's epoch to a shard.
+func (w *World) tellEpoch(self int, n *node) {
+	m := w.main()
+	if m.epochAt == 0 || service.ReadEpoch(n.view).Number >= m.epochAt/epochBlocks {
+		return
+	}
+	p, err := m.prove(recordAt{m.epochAt, len(m.blocks[m.epochAt-1].records) - 1})
+	if err != nil {
+		w.failf("prove an epoch: %v", err)
+	}
+	w.send(self, n, item{itemEpoch, p.encode()})
+}
+
+// carry takes a parcel from one chain to another: the oldest that is wanted, or any.
+func (w *World) carry(self int, from, to *node) {
+	if w.chance(60) {
+		w.carryWanted(self, from, to, 2)
+		return
+	}
+	parcels := from.parcels[to]
+	if len(parcels) == 0 {
+		return
+	}
+	p := parcels[w.pick(len(parcels))]
+	if w.chance(30) { // a part of it
+		p.begin += w.pick(p.end - p.begin)
+		p.end = p.begin + 1 + w.pick(p.end-p.begin)
+	}
+	d, ok := w.deliver(from, p)
+	if !ok {
+		return
+	}
+	if w.chance(12) {
+		if d, ok = w.twist(d); !ok {
+			return
+		}
+		w.counts.Lies++
+	}
+	w.send(self, to, item{itemImport, d.encode()})
+}
+
+// deliver makes the transaction that brings a parcel, if its block is anchored and
+// somebody has the leaves.
+func (w *World) deliver(from *node, p parcel) (delivery, bool) {
+	box := from.boxes[p.height]
+	if box == nil {
+		return delivery{}, false
+	}
+	var evidence proof
+	if from.isMain() {
+		evidence.main = from.blocks[p.height-1].cert
+	} else {
+		at, ok := w.main().anchoredAt[anchoredKey{from.id, p.height}]
+		if !ok {
+			return delivery{}, false
+		}
+		var err error
+		if evidence, err = w.main().prove(at); err != nil {
+			w.failf("prove an anchor: %v", err)
+		}
+	}
+	in, err := box.Import(from.id, p.height, p.begin, p.end)
+	if err != nil {
+		w.failf("prove leaves %d to %d: %v", p.begin, p.end, err)
+	}
+	return delivery{proof: evidence.encode(), imported: in.Encode()}, true
+}
+
+// carryWanted brings, in their order, the leaves from one chain that the other lacks, in
+// at most so many imports, and forgets parcels of which nothing is wanted any more.
+func (w *World) carryWanted(self int, from, to *node, limit int) {
+	next := map[link.Link]uint64{}
+	keep := from.parcels[to][:0]
+	for _, p := range from.parcels[to] {
+		box := from.boxes[p.height]
+		if box == nil {
+			continue
+		}
+		useful := false
+		leaves := box.Leaves()
+		for begin := p.begin; begin < p.end; begin++ {
+			if now, later := w.wanted(to, leaves[begin], next); !now {
+				useful = useful || later
+				continue
+			}
+			useful = true
+			end := begin + 1
+			for end < p.end {
+				if now, _ := w.wanted(to, leaves[end], next); !now {
+					break
+				}
+				end++
+			}
+			if limit > 0 {
+				if d, ok := w.deliver(from, parcel{p.height, begin, end}); ok {
+					w.send(self, to, item{itemImport, d.encode()})
+					limit--
+				}
+			}
+			begin = end - 1
+		}
+		if useful {
+			keep = append(keep, p)
+		}
+	}
+	from.parcels[to] = keep
+}
+
+// wanted reports whether a chain wants a leaf now, given what it is brought before
+// it, or later.
+func (w *World) wanted(to *node, l link.Leaf, next map[link.Link]uint64) (now, later bool) {
+	if l.Ack != nil {
+		now = l.Ack.Next > link.OutboundAt(to.view, l.Ack.Link).Acked
+		return now, now
+	}
+	m := l.Message
+	want, ok := next[m.Link]
+	if !ok {
+		want = link.InboundAt(to.view, m.Link).Next
+	}
+	if m.Seq == want {
+		next[m.Link] = want + 1
+	}
+	return m.Seq == want, m.Seq > want
+}
+
+// twist returns a delivery that is not what it proves.
+func (w *World) twist(d delivery) (delivery, bool) {
+	in, err := link.DecodeImport(d.imported)
+	if err != nil {
+		w.failf("decode an import: %v", err)
+	}
+	in.Leaves = slices.Clone(in.Leaves)
+	at := w.pick(len(in.Leaves))
+	l := &in.Leaves[at]
+	switch k := w.pick(4); {
+	case k == 0:
+		in.Height++
+	case k == 1:
+		in.Range.Path = append(slices.Clone(in.Range.Path), ledger.Hash{1})
+	case l.Ack != nil:
+		a := *l.Ack
+		a.Next++
+		l.Ack = &a
+	case k == 2 && len(l.Message.Payload) > 0:
+		m := *l.Message
+		m.Payload = slices.Clone(m.Payload)
+		m.Payload[w.pick(len(m.Payload))] ^= 1
+		l.Message = &m
+	default:
+		m := *l.Message
+		m.Seq++
+		l.Message = &m
+	}
+	d.imported = in.Encode()
+	return d, true
+}
+
+// settledFor reports whether main paid as much on a lane as it can.
+func (w *World) settledFor(index uint64, lane uint8, cumulative ledger.Amount) bool {
+	c, ok := settlement.ChannelAt(w.main().view, index)
+	if !ok {
+		return true // closed
+	}
+	l, _ := settlement.LaneAt(w.main().view, index, lane)
+	return l.Redeemed >= cumulative || c.Redeemed == c.Deposit
+}

@@ -1,0 +1,143 @@
+package sim_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tributary-network/tributary/tests/sim"
+)
+
+const (
+	seeds      = 1_000
+	shortSeeds = 100
+	shares     = 8
+)
+
+// TestMain lets the heap grow: worlds are small and made anew a thousand times, and
+// collecting them would take a third of the time.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800)
+	os.Exit(m.Run())
+}
+
+// number returns the value of an environment variable, or otherwise.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%q: want a number", name, text)
+	}
+	return n
+}
+
+// TestSimulation runs the seeds 1 to 1,000, or SEEDS of them, or SEED alone; BLOCKS is how
+// many blocks a seed has.
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	last, blocks := number(t, "SEEDS", seeds), int(number(t, "BLOCKS", sim.DefaultBlocks))
+	if testing.Short() && os.Getenv("SEEDS") == "" {
+		last = shortSeeds
+	}
+	keys := sim.NewKeys()
+	if one := number(t, "SEED", 0); one != 0 {
+		counts, digest, err := sim.Run(sim.Config{Seed: one, Blocks: blocks}, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("seed %d: %+v, digest %s", one, counts, digest)
+		return
+	}
+	for share := range uint64(shares) {
+		t.Run(fmt.Sprint("share ", share), func(t *testing.T) {
+			t.Parallel()
+			var all sim.Counts
+			for seed := last*share/shares + 1; seed <= last*(share+1)/shares; seed++ {
+				counts, _, err := sim.Run(sim.Config{Seed: seed, Blocks: blocks}, keys)
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				all.Add(&counts)
+			}
+			if last >= seeds && blocks >= sim.DefaultBlocks {
+				requireAll(t, &all)
+			}
+		})
+	}
+}
+
+// requireAll: a simulation in which something never happens does not test it.
+func requireAll(t *testing.T, c *sim.Counts) {
+	t.Helper()
+	v := reflect.ValueOf(*c)
+	for i := range v.NumField() {
+		if n := v.Field(i).Int(); n < 3 {
+			t.Errorf("%s is %d in all of these seeds", v.Type().Field(i).Name, n)
+		}
+	}
+	t.Logf("%+v", *c)
+}
+
+// TestRepeats: a seed does the same each time.
+func TestRepeats(t *testing.T) {
+	t.Parallel()
+	keys := sim.NewKeys()
+	for seed := uint64(1); seed <= 6; seed++ {
+		a, first, err := sim.Run(sim.Config{Seed: seed}, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, second, err := sim.Run(sim.Config{Seed: seed}, keys)
+		if err != nil || first != second || a != b {
+			t.Errorf("seed %d has two runs: %v", seed, err)
+		}
+	}
+}
+
+// TestFaults: what breaks the network is found, by the invariant that it breaks.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	keys := sim.NewKeys()
+	const enough = 20 // seeds
+	for _, row := range []struct {
+		name  string
+		fault sim.Fault
+		want  []string // texts, of which any may be first
+	}{
+		{"signatures", sim.FaultSignatures, []string{"were signed", "signed by the payer: false", "signed away"}},
+		{"quorum", sim.FaultQuorum, []string{"which it did not decide"}},
+		{"gaps", sim.FaultGaps, []string{"does not come to rest"}},
+		{"forget", sim.FaultForget, []string{"is listed again and is another one", "did not send", "carry", "carried"}},
+		{"twice", sim.FaultTwice, []string{"is next"}},
+		{"mint", sim.FaultMint, []string{"value is not conserved"}},
+		{"rewrite", sim.FaultRewrite, []string{"replay"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= enough; seed++ {
+				_, _, err := sim.Run(sim.Config{Seed: seed, Fault: row.fault}, keys)
+				if err == nil {
+					continue
+				}
+				if !errors.Is(err, sim.ErrFailed) || !strings.Contains(err.Error(), fmt.Sprintf("SEED=%d ", seed)) {
+					t.Errorf("the failure does not name its seed: %v", err)
+				}
+				if !slices.ContainsFunc(row.want, func(s string) bool { return strings.Contains(err.Error(), s) }) {
+					t.Errorf("found by another invariant: %v", err)
+				}
+				return
+			}
+			t.Errorf("not found in %d seeds", enough)
+		})
+	}
+}
