@@ -161,7 +161,7 @@ func Start(o *chain.Overlay, p *Params, epochs *staking.Params, services []zone.
 			o.Set(servesKey(s.ID, row), []byte{1})
 		}
 	}
-	c.pool(staking.Candidates(o, epochs))
+	c.pool(staking.Candidates(o))
 	for e := range uint64(beacon.Lag) {
 		for _, a := range shard.Assign(Inputs(o, e, m)) {
 			o.Set(AssignmentKey(e, a.Shard), a.Encode())
