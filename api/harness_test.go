@@ -143,7 +143,11 @@ func (n *fakeNode) LightBlock(height uint64) (api.LightBlock, uint64, bool) {
 	return api.LightBlock{SignedHeader: h.Hash, ValidatorSet: []byte{byte(height)}}, from, ok
 }
 
-func testParams() settlement.Params { return settlement.LocalParams() }
+func testParams() settlement.Params {
+	p := settlement.LocalParams()
+	p.Services = []uint32{0, 1}
+	return p
+}
 
 // newWorld starts a server; change may alter its configuration. Blocks are made
 // as soon as there is something to put in.

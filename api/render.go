@@ -204,6 +204,7 @@ func renderParams(p *settlement.Params) *nodev1.Params {
 		MaxTxBytes: chain.MaxTxSize, NonceWindow: chain.NonceWindow,
 		MaxPayments: settlement.MaxPayments,
 		PaymentFee:  uint64(p.PaymentFee), BlockIntervalMs: p.BlockInterval,
-		Staking: renderStakingParams(&p.Staking),
+		Staking:            renderStakingParams(&p.Staking),
+		RegisterServiceFee: uint64(p.Registry.RegisterFee), ServiceFee: uint64(p.Registry.ServiceFee),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
@@ -79,7 +80,8 @@ func paramsOf(p *nodev1.Params) settlement.Params {
 		MaxLifetime: p.GetMaxLifetime(), MaxBlockBytes: int64(p.GetMaxBlockBytes()), ReservedBps: p.GetReservedBps(),
 		MaxStretch: p.GetMaxStretch(), Services: p.GetServices(),
 		PaymentFee: ledger.Amount(p.GetPaymentFee()), BlockInterval: p.GetBlockIntervalMs(),
-		Staking: stakingParamsOf(p.GetStaking()),
+		Staking:  stakingParamsOf(p.GetStaking()),
+		Registry: registry.Params{RegisterFee: ledger.Amount(p.GetRegisterServiceFee()), ServiceFee: ledger.Amount(p.GetServiceFee())},
 	}
 }
 

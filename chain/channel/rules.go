@@ -16,7 +16,10 @@ type Rules struct {
 	MinChallenge uint32        // sigma
 	MaxChallenge uint32        // sigma
 	MaxLifetime  uint64        // sigma; an expiry is at most this far away
-	Services     []uint32      // registered services, ascending
+	Services     []uint32      // that a channel may name without a registry, ascending
+	// Registered reports whether the chain's registry has a service; nil if there is no
+	// registry.
+	Registered func(service uint32) bool
 }
 
 // Burn returns what is burned of the first total drops that a channel pays out,
@@ -54,7 +57,7 @@ func (r *Rules) CheckParams(payer ledger.Address, p *OpenParams, clock uint64) e
 	if lo, hi := clock+MinLifetime*uint64(p.Challenge), clock+r.MaxLifetime; p.ExpiresAt < lo || p.ExpiresAt > hi {
 		return chain.Refuse(chain.CodeExpiryOutOfRange, "expires at %d, want %d to %d", p.ExpiresAt, lo, hi)
 	}
-	if _, ok := slices.BinarySearch(r.Services, p.Service); !ok {
+	if _, ok := slices.BinarySearch(r.Services, p.Service); !ok && (r.Registered == nil || !r.Registered(p.Service)) {
 		return chain.Refuse(chain.CodeUnknownService, "service %d is not registered", p.Service)
 	}
 	return nil

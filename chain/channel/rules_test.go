@@ -32,6 +32,7 @@ func TestCheckParams(t *testing.T) {
 	t.Parallel()
 	rules := channel.Rules{
 		MinDeposit: 100, Rent: 5, MinChallenge: 10, MaxChallenge: 20, MaxLifetime: 1_000, Services: []uint32{2, 7, 9},
+		Registered: func(service uint32) bool { return service == 30 },
 	}
 	const clock = 50
 	payer := key(1).Address(0)
@@ -54,6 +55,7 @@ func TestCheckParams(t *testing.T) {
 		{"as long as may be", func(p *channel.OpenParams) { p.ExpiresAt = clock + 1_000 }, chain.CodeOK},
 		{"longer", func(p *channel.OpenParams) { p.ExpiresAt = clock + 1_001 }, chain.CodeExpiryOutOfRange},
 		{"for ever", func(p *channel.OpenParams) { p.ExpiresAt = 1<<64 - 1 }, chain.CodeExpiryOutOfRange},
+		{"a registered service", func(p *channel.OpenParams) { p.Service = 30 }, chain.CodeOK},
 		{"a service nobody registered", func(p *channel.OpenParams) { p.Service = 8 }, chain.CodeUnknownService},
 	} {
 		p := params()

@@ -15,10 +15,10 @@ import (
 // after that whenever somebody asks for the hand-over.
 const (
 	// patientEvery is after how many CertifyDelays they are tried again.
-	patientEvery = 10
+	patientEvery = 20
 	// patientBlocks is for how many blocks: votes that came late are kept for no more
 	// (consensus/comet).
-	patientBlocks = 16
+	patientBlocks = 8
 	// maxPatient is how many blocks are tried again; older ones give way.
 	maxPatient = 16
 	// maxAsked is of how many blocks it is remembered that their votes do not suffice.
@@ -122,11 +122,10 @@ func (e *Executor) certifyPatiently(ctx context.Context) {
 	var left []*uncertified
 	for _, u := range e.patience.take() {
 		height := u.checkpoint.Height
-		e.tryCertify(u)
-		switch {
-		case u.err != nil:
-			e.log.WarnContext(ctx, "certificate not made", slog.Uint64("height", height), slog.Any("err", u.err))
-		case u.done:
+		switch done, err := e.tryCertify(u); {
+		case err != nil:
+			e.log.WarnContext(ctx, "certificate not made", slog.Uint64("height", height), slog.Any("err", err))
+		case done:
 			e.log.InfoContext(ctx, "certificate made late", slog.Uint64("height", height))
 		case head <= height+patientBlocks:
 			left = append(left, u)
@@ -153,9 +152,9 @@ func (e *Executor) certifyLate(epoch, height uint64) (done bool, err error) {
 	p.asking.Lock()
 	defer p.asking.Unlock()
 	u := p.of(checkpoint)
-	e.tryCertify(u)
-	if u.done {
+	done, err = e.tryCertify(u)
+	if done {
 		delete(p.asked, height)
 	}
-	return u.done, u.err
+	return done, err
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 )
@@ -25,10 +26,11 @@ func (e *Executor) deadlineNear(v chain.View, height uint64) bool {
 }
 
 // needsTick reports whether the chain has to go on to the block at height although
-// nobody sends transactions: a deadline is near, or something of staking waits for
-// an epoch to end.
+// nobody sends transactions: a deadline is near, or something of staking or of the
+// registry of services waits for an epoch to end.
 func (e *Executor) needsTick(v chain.View, height uint64) bool {
-	return e.deadlineNear(v, height) || staking.NeedsTick(v, e.params.Staking, height)
+	return e.deadlineNear(v, height) || staking.NeedsTick(v, e.params.Staking, height) ||
+		registry.NeedsTick(v, &e.params.Staking, height)
 }
 
 // tick asks for a block whenever the head is older than the tick interval and

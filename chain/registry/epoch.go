@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -18,19 +17,18 @@ import (
 // by row; in the last the map changes and committees are drawn. In others nothing
 // happens, and candidates are nil.
 func (c *Context) End(candidates []committee.Candidate) {
-	if !c.On() {
+	if !c.Epochs.EpochBlock(c.Height) || !c.On() {
 		return
 	}
-	switch e := c.epoch(); {
-	case c.Height == c.Epochs.LastBlock(e):
+	if e := c.epoch(); c.Height == c.Epochs.LastBlock(e) {
 		c.turn(e)
-	case c.Epochs.EpochBlock(c.Height):
-		c.pool(candidates)
+	} else {
+		c.pool(e+beacon.Lag, candidates)
 	}
 }
 
-// pool keeps, for each service, the candidates that serve it.
-func (c *Context) pool(candidates []committee.Candidate) {
+// pool keeps, for each service, the candidates that serve it, for the draw of epoch.
+func (c *Context) pool(epoch uint64, candidates []committee.Candidate) {
 	for _, s := range Services(c.State) {
 		p := shard.Pool{Service: s.ID, Rules: s.Rules(c.Epochs.PowerCapBps)}
 		for i := range candidates {
@@ -38,14 +36,7 @@ func (c *Context) pool(candidates []committee.Candidate) {
 				p.Candidates = append(p.Candidates, shard.Candidate{Candidate: candidates[i]})
 			}
 		}
-		c.set(PoolKey(s.ID), p.Encode())
-	}
-}
-
-// set writes what differs.
-func (c *Context) set(key, value []byte) {
-	if !bytes.Equal(c.State.Get(key), value) {
-		c.State.Set(key, value)
+		c.State.Set(PoolKey(epoch, s.ID), p.Encode())
 	}
 }
 
@@ -67,6 +58,9 @@ func (c *Context) turn(epoch uint64) {
 	m = shard.Apply(m)
 	c.State.Set(MapKey(), m.Encode())
 	c.draw(epoch+beacon.Lag, m)
+	for _, s := range Services(c.State) {
+		c.State.Delete(PoolKey(epoch, s.ID))
+	}
 	if last := c.Epochs.Kept() + 1; epoch+beacon.Lag >= last {
 		old := epoch + beacon.Lag - last
 		for _, a := range Assignments(c.State, old) {
@@ -83,12 +77,14 @@ func (c *Context) draw(epoch uint64, now *shard.Map) {
 	}
 }
 
-// Inputs returns what decides who serves in an epoch whose map is m, with the pools
-// as they are now: public data from which everybody draws the same committees.
+// Inputs returns what decides who serves in an epoch whose map is m: public data from
+// which everybody draws the same committees. The state has all of it for the present
+// epoch, whose map is ReadMap's, for the next one, whose map is shard.Apply of that,
+// and, in the last block of an epoch, for the one that is drawn.
 func Inputs(v chain.View, epoch uint64, m *shard.Map) shard.Inputs {
 	in := shard.Inputs{Seed: staking.Seed(v, epoch), Map: m}
 	for _, service := range m.Services() {
-		if p, ok := ReadPool(v, service); ok {
+		if p, ok := ReadPool(v, epoch, service); ok {
 			in.Pools = append(in.Pools, p)
 		}
 	}
@@ -161,8 +157,8 @@ func Start(o *chain.Overlay, p *Params, epochs *staking.Params, services []zone.
 			o.Set(servesKey(s.ID, row), []byte{1})
 		}
 	}
-	c.pool(staking.Candidates(o))
 	for e := range uint64(beacon.Lag) {
+		c.pool(e, staking.Candidates(o, epochs))
 		for _, a := range shard.Assign(Inputs(o, e, m)) {
 			o.Set(AssignmentKey(e, a.Shard), a.Encode())
 		}

@@ -93,6 +93,12 @@ func (c *Context) On() bool { return c.State.Get(MapKey()) != nil }
 
 func (c *Context) epoch() uint64 { return c.Epochs.Epoch(c.Height) }
 
+// wait has the chain go on until what was asked for in the block holds: the end of
+// this epoch announces it and draws for the epoch of which this notes the number.
+func (c *Context) wait() {
+	c.State.Set(waitKey(), binary.BigEndian.AppendUint64(nil, c.epoch()+shard.Notice))
+}
+
 // Register adds a service. Its zones are announced for shard.Notice epochs later.
 func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
 	m, ok := ReadMap(c.State)
@@ -150,6 +156,7 @@ func (c *Context) found(m *shard.Map, s *zone.ServiceType) error {
 	}
 	c.State.Set(ServiceKey(s.ID), s.Encode())
 	c.State.Set(nameKey(s.Name), binary.BigEndian.AppendUint32(nil, s.ID))
+	c.wait()
 	return nil
 }
 
@@ -168,6 +175,7 @@ func (c *Context) Serve(from ledger.Address, m *Serve) error {
 	default:
 		c.State.Delete(servesKey(m.Service, row))
 	}
+	c.wait()
 	return nil
 }
 
@@ -191,5 +199,6 @@ func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 		return chain.Refuse(chain.CodeReshardRefused, "%d requests wait for the end of epoch %d", MaxRequests, shards.Epoch())
 	}
 	c.State.Set(requestKey(m.Shard), []byte{byte(m.Kind)})
+	c.wait()
 	return nil
 }

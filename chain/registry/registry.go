@@ -17,13 +17,14 @@
 // So everybody knows a whole epoch ahead what it will have to run. All of it can be
 // recomputed from public data (shard.Inputs.Check).
 //
-// Nothing calls it yet: the main chain takes none of its transactions. For that
-// chain/settlement begins its genesis with Start, gives each transaction of these
-// kinds to the method of its name, lets channels name what Has knows, and ends each
-// block with End after that of staking.
+// Who calls it is chain/settlement: it begins the genesis with Start, gives each
+// transaction of these kinds to the method of its name, lets channels name what Has
+// knows, and ends each block with End after that of staking. The shards themselves
+// are run by nobody yet.
 //
 // Which blocks change the state is as in chain/staking: those with records, and the
-// last two of an epoch.
+// last two of an epoch. A chain that is idle goes on until what was asked for holds;
+// see NeedsTick.
 //
 // It is row 1c of the dependency order: pure rules over values.
 package registry
@@ -33,6 +34,7 @@ import (
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/shard"
@@ -97,8 +99,12 @@ func (p *Params) Read(r *codec.Reader) {
 //	'Y' | service u32 | row u64        nothing: the validator serves the service
 //	'J' | shard u32                    kind u8: a request for a split or a merge
 //	'M'                                the shard.Map of the epoch
-//	'Q' | service u32                  the shard.Pool for the coming draw
+//	'Q' | epoch u64 | service u32      the shard.Pool of the epoch's draw
 //	'H' | epoch u64 | shard u32        the shard.Assignment
+//	'W'                                epoch u64: see NeedsTick
+//
+// Pools are kept for as long as their draw can be repeated with what else is in the
+// state: until their epoch is over.
 //
 // A chain without staking has none of these: see Context.On.
 const (
@@ -109,6 +115,7 @@ const (
 	prefixMap        = 'M'
 	prefixPool       = 'Q'
 	prefixAssignment = 'H'
+	prefixWait       = 'W'
 )
 
 // ServiceKey returns the state key of a service.
@@ -119,10 +126,14 @@ func ServiceKey(service uint32) []byte {
 // MapKey returns the state key of the map of shards.
 func MapKey() []byte { return []byte{prefixMap} }
 
-// PoolKey returns the state key of the pool from which the coming committees of a
-// service's shards are drawn.
-func PoolKey(service uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{prefixPool}, service)
+// PoolKey returns the state key of the pool from which the committees of a
+// service's shards are drawn for an epoch.
+func PoolKey(epoch uint64, service uint32) []byte {
+	return binary.BigEndian.AppendUint32(poolPrefix(epoch), service)
+}
+
+func poolPrefix(epoch uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixPool}, epoch)
 }
 
 // AssignmentKey returns the state key of who serves a shard in an epoch.
@@ -143,6 +154,8 @@ func servesPrefix(service uint32) []byte {
 func servesKey(service uint32, row uint64) []byte {
 	return binary.BigEndian.AppendUint64(servesPrefix(service), row)
 }
+
+func waitKey() []byte { return []byte{prefixWait} }
 
 func requestKey(id shard.ID) []byte {
 	return binary.BigEndian.AppendUint32([]byte{prefixRequest}, uint32(id))
@@ -211,10 +224,11 @@ func ReadMap(v chain.View) (m *shard.Map, ok bool) {
 	return m, true
 }
 
-// ReadPool returns the pool for the coming draw of a service's committees, and
-// ok=false if there is none yet.
-func ReadPool(v chain.View, service uint32) (p shard.Pool, ok bool) {
-	b := v.Get(PoolKey(service))
+// ReadPool returns the pool from which a service's committees are drawn for an epoch,
+// and ok=false if there is none, not yet, or not any more: pools are kept from the
+// present epoch on.
+func ReadPool(v chain.View, epoch uint64, service uint32) (p shard.Pool, ok bool) {
+	b := v.Get(PoolKey(epoch, service))
 	if b == nil {
 		return shard.Pool{}, false
 	}
@@ -254,6 +268,14 @@ func Requests(v chain.View) (list []shard.Request) {
 		list = append(list, shard.Request{Kind: shard.Kind(b[0]), Shard: shard.ID(binary.BigEndian.Uint32(k[1:]))})
 	}
 	return list
+}
+
+// NeedsTick reports whether the chain must go on to the block at height although
+// nobody sends transactions, so that what was asked for comes to hold: a service, who
+// serves it, a split or a merge. That is at most shard.Notice epochs.
+func NeedsTick(v chain.View, epochs *staking.Params, height uint64) bool {
+	b := v.Get(waitKey())
+	return b != nil && epochs.Epoch(height) < binary.BigEndian.Uint64(b)
 }
 
 func mustRead(what string, err error) {

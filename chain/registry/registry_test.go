@@ -87,7 +87,7 @@ func (w *world) next() {
 	epoch := w.rules.Epoch(w.ctx.Height)
 	switch w.ctx.Height {
 	case w.rules.LastBlock(epoch) - 1:
-		w.ctx.End(staking.Candidates(w.ctx.State))
+		w.ctx.End(staking.Candidates(w.ctx.State, &w.rules))
 	case w.rules.LastBlock(epoch):
 		seed := ledger.HashOf("seed", fmt.Append(nil, epoch))
 		w.ctx.State.Set(staking.SeedKey(epoch+2), seed[:])
@@ -181,6 +181,9 @@ func TestServiceComesUp(t *testing.T) {
 		if err := registry.Inputs(w.ctx.State, e+1, shard.Apply(w.shards())).Check(registry.Assignments(w.ctx.State, e+1)); err != nil {
 			t.Errorf("epoch %d: %v", e+1, err)
 		}
+		if err := registry.Inputs(w.ctx.State, e, w.shards()).Check(registry.Assignments(w.ctx.State, e)); err != nil {
+			t.Errorf("the present epoch %d: %v", e, err)
+		}
 	}
 	for _, sh := range w.shards().Zone(9, 0) {
 		a, ok := registry.ReadAssignment(w.ctx.State, 3, sh.ID)
@@ -213,7 +216,7 @@ func TestServing(t *testing.T) {
 	}
 	w.must(w.ctx.Serve(operator(0), &registry.Serve{Service: 1, On: true}))
 	w.epoch(7)
-	if p, _ := registry.ReadPool(w.ctx.State, 1); len(p.Candidates) != 5 {
+	if p, _ := registry.ReadPool(w.ctx.State, 8, 1); len(p.Candidates) != 5 {
 		t.Errorf("%d candidates, want 5", len(p.Candidates))
 	}
 }

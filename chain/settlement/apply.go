@@ -65,7 +65,9 @@ type block struct {
 
 	staking       staking.Context
 	stakingEvents []staking.Event
-	ticked        bool // a tick made the block, and it had to be made
+	registry      registryContext
+	known         map[uint32]bool // services that are registered, as far as asked for
+	ticked        bool            // a tick made the block, and it had to be made
 
 	urgent int64 // bytes of transactions that moved money of urgent channels
 	// refusal is why the last transaction that was refused was; a receipt keeps
@@ -82,6 +84,8 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 		State: state, Bank: b.bank, Domain: d, Rules: &rules,
 		Height: height, Clock: Clock(v, height),
 	}
+	rules.Registered = b.registered
+	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height}
 	b.staking = staking.Context{State: state, Bank: b.bank, Rules: &p.Staking, Network: d.Network, Height: height}
 	return b
 }
@@ -266,7 +270,8 @@ func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row 
 
 // enter makes state and books the present ones.
 func (b *block) enter(state *chain.Overlay, bk books) {
-	b.state, b.ctx.State, b.staking.State, b.bank.state = state, state, state, state
+	b.state, b.ctx.State, b.bank.state = state, state, state
+	b.staking.State, b.registry.State = state, state
 	b.bank.books = bk
 }
 
@@ -307,6 +312,8 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 		events, complete, err = b.settle(r, tx, pl.batch, v)
 	case pl.stake != nil:
 		err = b.stake(index, r, pl.stake, staking.Party(from))
+	case pl.service != nil:
+		err = pl.service.run(&b.registry, tx.Signer)
 	}
 	if err != nil {
 		b.refuse(r, row, err)

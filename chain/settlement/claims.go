@@ -28,6 +28,7 @@ type payload struct {
 	request  *channel.RequestClose
 	coop     *channel.CoopClose
 	stake    *stakeMessage
+	service  *serviceMessage
 }
 
 func decodePayload(tx *chain.Tx) (payload, error) {
@@ -54,11 +55,13 @@ func decodePayload(tx *chain.Tx) (payload, error) {
 		v, err := channel.DecodeCoopClose(tx.Payload)
 		return payload{coop: &v}, err
 	default:
-		m, err := decodeStake(tx)
-		if m == nil {
-			err = chain.Refuse(chain.CodeUnknownKind, "kind %d", tx.Kind)
+		if m, err := decodeStake(tx); m != nil {
+			return payload{stake: m}, err
 		}
-		return payload{stake: m}, err
+		if m, err := decodeService(tx); m != nil {
+			return payload{service: m}, err
+		}
+		return payload{}, chain.Refuse(chain.CodeUnknownKind, "kind %d", tx.Kind)
 	}
 }
 
@@ -79,6 +82,8 @@ func (pl *payload) fee(p *Params) ledger.Amount {
 		}
 	case pl.stake != nil:
 		fee += pl.stake.fee(&p.Staking)
+	case pl.service != nil:
+		fee += pl.service.fee(&p.Registry)
 	}
 	return fee
 }

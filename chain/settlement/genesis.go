@@ -10,6 +10,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // Genesis is the state a main chain starts from.
@@ -23,6 +24,9 @@ type Genesis struct {
 	// has no staking: its validators are fixed by whoever starts it, no epoch passes
 	// and nobody can register.
 	Validators []GenesisValidator
+	// Services are registered from the start, ascending by id, and served by all
+	// validators. They need validators: without any no epoch passes.
+	Services []zone.ServiceType
 }
 
 // GenesisValidator is a validator that exists from the start.
@@ -73,7 +77,10 @@ func (g Genesis) Validate() error {
 	if _, err := g.Supply(); err != nil {
 		return err
 	}
-	return staking.ValidateGenesis(&g.Params.Staking, g.Validators)
+	if err := staking.ValidateGenesis(&g.Params.Staking, g.Validators); err != nil {
+		return err
+	}
+	return validateServices(g.Services, len(g.Validators))
 }
 
 // Supply returns the sum of all balances and stakes, which must be below 2^63.
@@ -110,7 +117,8 @@ func (g Genesis) Hash() ledger.Hash { return ledger.HashOf("trib/genesis/1", g.E
 //
 //	name u16+bytes | time u64 | params u32+bytes |
 //	count u32 | count x (address 21 | balance u64) |
-//	count u32 | count x (operator 21 | as the payload of a staking.Register)
+//	count u32 | count x (operator 21 | as the payload of a staking.Register) |
+//	count u32 | count x (service u32+bytes, as zone.ServiceType encodes it)
 func (g Genesis) Encode() []byte {
 	w := codec.NewWriter(256 + len(g.Accounts)*genesisAccountSize)
 	w.String16(g.Name)
@@ -124,6 +132,10 @@ func (g Genesis) Encode() []byte {
 	w.Uint32(uint32(len(g.Validators)))
 	for i := range g.Validators {
 		g.Validators[i].Append(w)
+	}
+	w.Uint32(uint32(len(g.Services)))
+	for i := range g.Services {
+		w.Bytes32(g.Services[i].Encode())
 	}
 	return w.Bytes()
 }
@@ -156,10 +168,13 @@ func DecodeGenesis(b []byte) (Genesis, error) {
 	for i := range g.Validators {
 		g.Validators[i].Read(r)
 	}
-	if err := r.Done(); err != nil {
+	var err error
+	if g.Services, err = readServices(r); err == nil {
+		err = r.Done()
+	}
+	if err != nil {
 		return Genesis{}, fmt.Errorf("decode genesis: %w", err)
 	}
-	var err error
 	if g.Params, err = DecodeParams(params); err != nil {
 		return Genesis{}, fmt.Errorf("decode genesis: %w", err)
 	}
@@ -186,6 +201,7 @@ func (g Genesis) State() (chain.Changes, error) {
 		o.Set(AccountIndexKey(a.Address), binary.BigEndian.AppendUint64(nil, row))
 	}
 	staked := staking.Start(o, &g.Params.Staking, g.Hash(), g.Validators)
+	startRegistry(o, &g.Params, g.Services)
 	b := books{
 		Totals: Totals{Accounts: supply - staked, Staked: staked}, supply: supply, rows: uint64(len(g.Accounts)),
 	}

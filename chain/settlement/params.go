@@ -41,9 +41,12 @@ type Params struct {
 	ReservedBps   uint32 // share of MaxBlockBytes reserved for urgent redemptions
 	MaxStretch    uint32 // a window of n sigma lasts at most n*MaxStretch blocks
 
-	Services []uint32 // registered services a channel may name, ascending
+	// Services are those that a channel may name although they are not registered,
+	// ascending: 0 stands for none in particular.
+	Services []uint32
 
-	Staking staking.Params
+	Staking  staking.Params
+	Registry RegistryParams
 }
 
 // DefaultParams are the parameters to start with: four hours of challenge at
@@ -58,6 +61,7 @@ func DefaultParams() Params {
 		MaxBlockBytes: 4 << 20, ReservedBps: 3_000, MaxStretch: 4,
 		Services: []uint32{0},
 		Staking:  staking.DefaultParams(),
+		Registry: defaultRegistry(),
 	}
 }
 
@@ -67,8 +71,8 @@ func LocalParams() Params {
 	p := DefaultParams()
 	p.BlockInterval = 200
 	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 5, 20, 600
-	p.Services = []uint32{0, 1, 2, 3}
 	p.Staking = staking.LocalParams()
+	p.Registry = localRegistry()
 	return p
 }
 
@@ -155,6 +159,9 @@ func (p *Params) Validate() error {
 	if err := p.Staking.Validate(); err != nil {
 		return fmt.Errorf("staking: %w", err)
 	}
+	if err := p.Registry.Validate(); err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
 	return nil
 }
 
@@ -176,6 +183,7 @@ func (p *Params) write(w *codec.Writer) {
 		w.Uint32(s)
 	}
 	p.Staking.Append(w)
+	p.Registry.Append(w)
 }
 
 func (p *Params) read(r *codec.Reader) {
@@ -195,10 +203,12 @@ func (p *Params) read(r *codec.Reader) {
 		p.Services[i] = r.Uint32()
 	}
 	p.Staking.Read(r)
+	p.Registry.Read(r)
 }
 
 // Encode returns the canonical encoding: the fields in their order, of fixed
-// width, with a two-byte number before the services, and those of staking last.
+// width, with a two-byte number before the services, and those of staking and of the
+// registry last.
 func (p *Params) Encode() []byte {
 	w := codec.NewWriter(256)
 	p.write(w)

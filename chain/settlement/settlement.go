@@ -1,7 +1,6 @@
 // Package settlement is the rules of the main chain: accounts, transfers and
-// fees, the dispatch of channel and staking transactions, what happens at the
-// beginning and the end of a block,
-// and the conservation of value.
+// fees, the dispatch of the transactions of channels, staking and the registry of services,
+// what happens at the beginning and the end of a block, and the conservation of value.
 //
 // ApplyBlock is the whole of it: a function from a view of the state, the
 // parameters and a block to the changes and the receipts. It has no clock, disk,

@@ -120,10 +120,10 @@ func (b *block) beginStaking(blk *Block) {
 }
 
 // NeedsTick reports whether the chain has to go on to the block at height although
-// nobody sends transactions: something of staking waits for an epoch to end, or the
-// earliest deadline of a channel is no further than the longest challenge.
+// nobody sends transactions: something of staking or of the registry waits for an epoch
+// to end, or the earliest deadline of a channel is no further than the longest challenge.
 func NeedsTick(v chain.View, p *Params, height uint64) bool {
-	if staking.NeedsTick(v, p.Staking, height) {
+	if staking.NeedsTick(v, p.Staking, height) || registryNeedsTick(v, p, height) {
 		return true
 	}
 	deadline, ok := NextDeadline(v)
@@ -167,4 +167,5 @@ func (b *block) endStaking(blk *Block, res *Result) {
 	out := b.staking.End(staking.Pot{Fees: bk.Fees, Minted: bk.Minted, Supply: bk.supply}, blk.Seals)
 	res.Staking = append(b.stakingEvents, out.Events...)
 	res.Updates, res.Election, res.Candidates = out.Updates, out.Election, out.Candidates
+	b.registry.End(out.Candidates)
 }

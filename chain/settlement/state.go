@@ -19,7 +19,7 @@ import (
 //	'r'              the results of the last block that had any
 //	's'              the settlement clock's stretches
 //
-// Those of chain/staking are listed there.
+// Those of chain/staking and chain/registry are listed there.
 const (
 	prefixAccount    = 'A'
 	prefixAccountRow = 'a'

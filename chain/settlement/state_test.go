@@ -14,9 +14,11 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // state is a View over a map, with its keys sorted.
@@ -170,7 +172,7 @@ func newBench(tb testing.TB, p settlement.Params, n int) *bench {
 type encoder interface{ Encode() []byte }
 
 func kindOf(p encoder) chain.Kind {
-	switch p.(type) {
+	switch p := p.(type) {
 	case *settlement.Transfer:
 		return chain.KindTransfer
 	case *channel.Open:
@@ -199,6 +201,15 @@ func kindOf(p encoder) chain.Kind {
 		return chain.KindClaimRewards
 	case *staking.Unjail:
 		return chain.KindUnjail
+	case *registry.Serve:
+		return chain.KindServe
+	case *registry.Reshard:
+		return chain.KindReshard
+	case *zone.ServiceType:
+		if p.Version == 1 {
+			return chain.KindRegisterService
+		}
+		return chain.KindUpdateService
 	default:
 		panic(fmt.Sprintf("a payload of no kind: %T", p))
 	}

@@ -51,6 +51,12 @@ const (
 	registeredWeight = 3 * leastWrite // found by two keys and by its operator
 	proofWeight      = 256 << 10      // a proof of possession writes nothing and costs 2 ms: 60 fit a block of 4 MiB
 
+	// Of the registry: what a service writes beside its own row, and the map of all
+	// shards, which is decoded and checked as well: 200 such transactions fit a block
+	// of 4 MiB.
+	namedWeight = 3 * leastWrite // the old name, the new one, the note that the chain goes on
+	mapWeight   = 64 << 10
+
 	maxVarint          = 10
 	receiptBytes       = 2*ledger.HashSize + ledger.AddressSize + 1 + 3 + 6*maxVarint + 3
 	receiptEntryBytes  = maxVarint + 1 + 3 + 3*maxVarint
@@ -102,7 +108,7 @@ func Weight(tx *chain.Tx) int64 {
 			weight += opensWeight([]channel.OpenParams{*c.Rollover})
 		}
 	default:
-		weight = stakeWeight(tx)
+		weight = stakeWeight(tx) + serviceWeight(tx)
 	}
 	return weight + recordWeight + receiptKeyOverhead + min(receiptBytes+entries*receiptEntryBytes, largeValue)
 }
@@ -127,6 +133,20 @@ func stakeWeight(tx *chain.Tx) int64 {
 		return int64(tx.Payload[0]) * (validatorWeight + delegationWeight)
 	case chain.KindUnjail:
 		return validatorWeight + progressWeight
+	default:
+		return 0
+	}
+}
+
+// serviceWeight returns the weight of a transaction of the registry.
+func serviceWeight(tx *chain.Tx) int64 {
+	switch tx.Kind {
+	case chain.KindRegisterService, chain.KindUpdateService:
+		return min(int64(len(tx.Payload))+leastWrite, largeValue) + namedWeight + mapWeight
+	case chain.KindServe:
+		return 2 * leastWrite
+	case chain.KindReshard:
+		return 2*leastWrite + mapWeight
 	default:
 		return 0
 	}

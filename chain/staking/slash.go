@@ -3,7 +3,6 @@ package staking
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
@@ -81,12 +80,15 @@ func (p *Params) fraction(kind EvidenceKind) (points uint32, ok bool) {
 // stakeOf returns what the validator at row had staked when the committee of the
 // epoch was elected, and ok=false if it is no member of it.
 func (c *Context) stakeOf(row, epoch uint64) (ledger.Amount, bool) {
-	seats, _ := seatsAt(c.State, epoch)
-	i := slices.IndexFunc(seats, func(s seat) bool { return s.row == row })
-	if i < 0 {
+	rec, ok := electionAt(c.State, epoch)
+	if !ok {
 		return 0, false
 	}
-	return seats[i].stake, true
+	i, ok := rec.Committee.FindValidator(row)
+	if !ok {
+		return 0, false
+	}
+	return stakesAt(c.State, epoch)[i], true
 }
 
 // slash burns up to left, which is points of what the validator at row had when

@@ -10,8 +10,7 @@
 //
 // Signatures of one message by many keys add up to one signature, which is
 // verified against the sum of the keys with one product of two pairings,
-// however many keys there are. So do signatures of many messages, with a pairing
-// for each set of keys (VerifyMany). This is sound only for keys whose owners have
+// however many keys there are. This is sound only for keys whose owners have
 // proved that they know the secret: without a proof the key g^x - (sum of all
 // others) would let its maker sign for everybody. So a key is trusted only
 // after VerifyProof, which registration does once. Both key and proof are public,
@@ -23,7 +22,7 @@
 // and the identity are refused everywhere.
 //
 // It belongs to row 1a of the dependency order. It is pure: no randomness,
-// clock or state; secrets and random numbers come from the caller. Everything here is safe for
+// clock or state; secrets come from the caller. Everything here is safe for
 // concurrent use.
 package bls
 

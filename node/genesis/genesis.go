@@ -1,6 +1,6 @@
 // Package genesis is the document that all nodes of a network start from: its
-// name, its time, the consensus parameters, who has how much money, and who
-// validates with which stake. The voting powers of the first committee are not in
+// name, its time, the consensus parameters, who has how much money, who validates
+// with which stake, and which services there are. The voting powers of the first committee are not in
 // it: the rules elect that committee from the stakes like any other.
 //
 // The document is JSON, meant to be read, compared and edited by people before
@@ -37,6 +37,7 @@ import (
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/zone"
 )
 
 const (
@@ -65,6 +66,9 @@ type Document struct {
 	// Validators stand for election from the start; the first committee is elected
 	// from them. Their stakes are part of the supply.
 	Validators []Validator
+	// Services are registered from the start, ascending by id; all validators serve
+	// them.
+	Services []zone.ServiceType
 }
 
 // Account is an account that exists from the start.
@@ -116,6 +120,7 @@ func (d Document) Validate() error {
 	}
 	v.accounts(d.Accounts)
 	v.validators(d.Validators, &d.Params.Staking)
+	v.services(d.Services)
 	if len(v.problems) == 0 {
 		if err := d.Settlement().Validate(); err != nil {
 			v.problems = append(v.problems, err)

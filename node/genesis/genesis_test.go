@@ -18,6 +18,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/zone"
 )
 
 func consensusKey(i int) ed25519.PublicKey {
@@ -58,6 +59,13 @@ func document() genesis.Document {
 		})
 	}
 	d.Validators[3].MinSelf = 50 * ledger.DropsPerCoin
+	policy := zone.DefaultPolicy("north")
+	policy.Fees, policy.Proofs = zone.Fees{ShareBps: 7, Entry: 3}, zone.Proofs(zone.NoProof, zone.Bandwidth)
+	d.Services = []zone.ServiceType{{
+		ID: 1, Name: "content", SpecHash: ledger.HashOf("spec"), Unit: zone.Unit{Name: "chunk", Size: 1 << 18}, Proof: zone.Bandwidth,
+		Zones: zone.Registry{{Number: 0, Policy: policy}, {Number: 9, Policy: zone.DefaultPolicy("south")}}, Shards: 2, CommitteeSize: 32,
+		MinStake: ledger.DropsPerCoin, Fees: zone.Fees{ShareBps: 100, Entry: 2}, Owner: address("alice"), Version: 1,
+	}}
 	return d
 }
 
@@ -151,6 +159,8 @@ func TestValidateNamesTheField(t *testing.T) {
 		{"commission above its most", func(d *genesis.Document) { d.Validators[1].Commission = 2_001 }, "validators[1].commission_bps"},
 		{"more than all", func(d *genesis.Document) { d.Validators[1].MaxCommission = 10_001 }, "validators[1].max_commission_bps"},
 		{"jump", func(d *genesis.Document) { d.Validators[1].MaxChange = 10_001 }, "validators[1].max_commission_change_bps"},
+		{"service without a unit", func(d *genesis.Document) { d.Services[0].Unit.Size = 0 }, "services[0]"},
+		{"service without shards", func(d *genesis.Document) { d.Services[0].Shards = 0 }, "services[0]"},
 		{"bad node id", func(d *genesis.Document) { d.Validators[1].NodeID = strings.Repeat("A", 40) }, "validators[1].node_id"},
 		{"node id twice", func(d *genesis.Document) { d.Validators[1].NodeID = d.Validators[0].NodeID }, "validators[1].node_id"},
 		{"bad endpoint", func(d *genesis.Document) { d.Validators[1].Endpoint = ":26656" }, "validators[1].endpoint"},
@@ -219,6 +229,11 @@ func TestDecodeRefuses(t *testing.T) {
 		{"short BLS key", strings.Replace(good, `"bls_key": "`, `"bls_key": "00`, 1), "validators[0].bls_key"},
 		{"proof not hexadecimal", strings.Replace(good, `"bls_proof": "`, `"bls_proof": "x`, 1), "validators[0].bls_proof"},
 		{"key not hexadecimal", strings.Replace(good, `"public_key": "`, `"public_key": "x`, 1), "validators[0].public_key"},
+		{"unknown proof", strings.Replace(good, `"proof": "bandwidth"`, `"proof": "luck"`, 1), "services[0].proof"},
+		{"unknown proof of a zone", strings.Replace(good, `"none",`, `"nothing",`, 1), "services[0].zones[0].proofs[0]"},
+		{"proof twice", strings.Replace(good, `"none",`, `"bandwidth",`, 1), "services[0].zones[0].proofs[1]"},
+		{"short specification", strings.Replace(good, `"spec_hash": "`, `"spec_hash": "00`, 1), "services[0].spec_hash"},
+		{"zone with a name", strings.Replace(good, `"region": "north"`, `"name": "north"`, 1), "name"},
 		{"bad address", strings.Replace(good, `"trib1`, `"trib1q`, 1), "parse address"},
 		{"bad time", strings.Replace(good, `"time": "2026`, `"time": "26`, 1), "time"},
 		{"deep", strings.Repeat("[", 5000), "nested too deeply"},
@@ -233,6 +248,21 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Errorf("Decode: %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestServiceSurvivesEncoding: a service stands alone as it stands in a document.
+func TestServiceSurvivesEncoding(t *testing.T) {
+	t.Parallel()
+	want := document().Services[0]
+	got, err := genesis.DecodeService(genesis.EncodeService(&want))
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, text := range []string{"", "{}", `{"id": 1, "ID": 1}`, `{"id": 1, "when": 2}`, `{"id": -1}`} {
+		if _, err := genesis.DecodeService([]byte(text)); err == nil {
+			t.Errorf("%q is a service", text)
+		}
 	}
 }
 
@@ -263,6 +293,9 @@ func TestNetworkIDCoversWhatNodesMustShare(t *testing.T) {
 		{"validator's commission", func(d *genesis.Document) { d.Validators[0].Commission++ }, false},
 		{"validator's name", func(d *genesis.Document) { d.Validators[0].Name = "x" }, false},
 		{"fewer validators", func(d *genesis.Document) { d.Validators = d.Validators[:3] }, false},
+		{"service", func(d *genesis.Document) { d.Services[0].Shards++ }, false},
+		{"zone of a service", func(d *genesis.Document) { d.Services[0].Zones[1].Policy.Replication++ }, false},
+		{"fee of services", func(d *genesis.Document) { d.Params.Registry.ServiceFee++ }, false},
 		{"node id", func(d *genesis.Document) { d.Validators[0].NodeID = strings.Repeat("f", 40) }, true},
 		{"endpoint", func(d *genesis.Document) { d.Validators[0].Endpoint = "example.org:1" }, true},
 	} {

@@ -21,7 +21,7 @@ const (
 // Settlement returns what the rules of the main chain start from. Where nodes are
 // reached is left out: it is in no hash.
 func (d Document) Settlement() settlement.Genesis {
-	g := settlement.Genesis{Name: d.Name, Time: d.Time.UnixMilli(), Params: d.Params}
+	g := settlement.Genesis{Name: d.Name, Time: d.Time.UnixMilli(), Params: d.Params, Services: d.Services}
 	for _, a := range d.Accounts {
 		g.Accounts = append(g.Accounts, settlement.GenesisAccount{Address: a.Address, Balance: a.Balance})
 	}

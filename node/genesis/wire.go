@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
@@ -28,6 +29,7 @@ type document struct {
 	Time       time.Time   `json:"time"`
 	Params     params      `json:"params"`
 	Validators []validator `json:"validators"`
+	Services   []service   `json:"services,omitempty"`
 	Accounts   []account   `json:"accounts"`
 }
 
@@ -50,6 +52,13 @@ type params struct {
 	MaxStretch       uint32   `json:"max_stretch"`
 	Services         []uint32 `json:"services"`
 	Staking          stakes   `json:"staking"`
+	Registry         fees     `json:"registry"`
+}
+
+// fees are the parameters of the registry.
+type fees struct {
+	RegisterFee amount `json:"register_service_fee"`
+	ServiceFee  amount `json:"service_fee"`
 }
 
 type stakes struct {
@@ -125,6 +134,7 @@ func (d Document) wire() document {
 			MinChallenge: p.MinChallenge, DefaultChallenge: p.DefaultChallenge, MaxChallenge: p.MaxChallenge,
 			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
 			MaxStretch: p.MaxStretch, Services: p.Services, Staking: wireStakes(&p.Staking),
+			Registry: fees{amount(p.Registry.RegisterFee), amount(p.Registry.ServiceFee)},
 		},
 		Validators: make([]validator, len(d.Validators)),
 		Accounts:   make([]account, len(d.Accounts)),
@@ -134,6 +144,9 @@ func (d Document) wire() document {
 			v.Name, v.Operator, hex.EncodeToString(v.PublicKey), v.BLSKey.String(), v.Proof.String(), amount(v.Stake), amount(v.MinSelf),
 			v.Commission, v.MaxCommission, v.MaxChange, v.NodeID, v.Endpoint,
 		}
+	}
+	for i := range d.Services {
+		w.Services = append(w.Services, wireService(&d.Services[i]))
 	}
 	for i, a := range d.Accounts {
 		w.Accounts[i] = account{a.Name, a.Address, amount(a.Balance)}
@@ -151,6 +164,7 @@ func (w document) document() (Document, error) {
 			MinChallenge: p.MinChallenge, DefaultChallenge: p.DefaultChallenge, MaxChallenge: p.MaxChallenge,
 			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
 			MaxStretch: p.MaxStretch, Services: p.Services, Staking: p.Staking.params(),
+			Registry: registry.Params{RegisterFee: ledger.Amount(p.Registry.RegisterFee), ServiceFee: ledger.Amount(p.Registry.ServiceFee)},
 		},
 	}
 	for i, v := range w.Validators {
@@ -170,6 +184,13 @@ func (w document) document() (Document, error) {
 			v.Name, v.Operator, ed25519.PublicKey(key), blsKey, proof, ledger.Amount(v.Stake), ledger.Amount(v.MinSelf),
 			v.Commission, v.MaxCommission, v.MaxChange, v.NodeID, v.Endpoint,
 		})
+	}
+	for i := range w.Services {
+		s, err := w.Services[i].service(fmt.Sprintf("services[%d].", i))
+		if err != nil {
+			return Document{}, err
+		}
+		d.Services = append(d.Services, s)
 	}
 	for _, a := range w.Accounts {
 		d.Accounts = append(d.Accounts, Account{a.Address, ledger.Amount(a.Balance), a.Name})

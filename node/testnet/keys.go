@@ -39,6 +39,7 @@ func SoloGenesis(network, moniker string, id node.Identity) genesis.Document {
 		Validators: []genesis.Validator{
 			genesisValidator(moniker, ValidatorName(0), id, ""),
 		},
+		Services: Services(),
 	}
 }
 

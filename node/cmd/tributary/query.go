@@ -215,9 +215,12 @@ func (c *cli) queryParamsCommand() *cobra.Command {
 				ReservedBps      uint32   `json:"reserved_bps"`
 				MaxStretch       uint32   `json:"max_stretch"`
 				Services         []uint32 `json:"services"`
+				RegisterService  drops    `json:"register_service_fee"`
+				ServiceFee       drops    `json:"service_fee"`
 			}{
 				drops(p.TxFee), drops(p.PaymentFee), drops(p.OpenFee), drops(p.EntryFee), drops(p.StepFee), drops(p.Rent), drops(p.MinDeposit), p.BurnBps,
 				p.MinChallenge, p.DefaultChallenge, p.MaxChallenge, p.MaxLifetime, p.BlockInterval, p.MaxBlockBytes, p.ReservedBps, p.MaxStretch, p.Services,
+				drops(p.Registry.RegisterFee), drops(p.Registry.ServiceFee),
 			}
 			return c.print(result, func(t *table) {
 				t.row("fee of a transaction", p.TxFee, "coins")
@@ -233,7 +236,9 @@ func (c *cli) queryParamsCommand() *cobra.Command {
 				t.row("time between blocks", p.BlockInterval, "ms, at least")
 				t.row("largest block", p.MaxBlockBytes, "bytes")
 				t.row("  reserved for urgent claims", fmt.Sprintf("%d.%02d", p.ReservedBps/100, p.ReservedBps%100), "%")
-				t.row("services", fmt.Sprint(p.Services))
+				t.row("services without registration", fmt.Sprint(p.Services))
+				t.row("fee of a new service", p.Registry.RegisterFee, "coins")
+				t.row("  of whatever else concerns services", p.Registry.ServiceFee, "coins")
 			})
 		}),
 	}

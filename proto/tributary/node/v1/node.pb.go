@@ -667,7 +667,8 @@ type Params struct {
 	ReservedBps uint32 `protobuf:"varint,13,opt,name=reserved_bps,json=reservedBps,proto3" json:"reserved_bps,omitempty"`
 	// The settlement clock runs at least once in so many blocks.
 	MaxStretch uint32 `protobuf:"varint,14,opt,name=max_stretch,json=maxStretch,proto3" json:"max_stretch,omitempty"`
-	// Services a channel may name, ascending.
+	// Services a channel may name although they are not registered, ascending; 0 stands
+	// for none in particular.
 	Services []uint32 `protobuf:"varint,15,rep,packed,name=services,proto3" json:"services,omitempty"`
 	// Limits of the protocol: channels of one open, entries of one batch, bytes
 	// of one transaction, nonces ahead of the lowest unused one, payments of one
@@ -682,8 +683,12 @@ type Params struct {
 	// Least time between two blocks, in milliseconds.
 	BlockIntervalMs uint32             `protobuf:"varint,22,opt,name=block_interval_ms,json=blockIntervalMs,proto3" json:"block_interval_ms,omitempty"`
 	Staking         *v11.StakingParams `protobuf:"bytes,23,opt,name=staking,proto3" json:"staking,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Drops on top of tx_fee: of a new service, and of every other transaction of the
+	// registry of services.
+	RegisterServiceFee uint64 `protobuf:"varint,24,opt,name=register_service_fee,json=registerServiceFee,proto3" json:"register_service_fee,omitempty"`
+	ServiceFee         uint64 `protobuf:"varint,25,opt,name=service_fee,json=serviceFee,proto3" json:"service_fee,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Params) Reset() {
@@ -875,6 +880,20 @@ func (x *Params) GetStaking() *v11.StakingParams {
 		return x.Staking
 	}
 	return nil
+}
+
+func (x *Params) GetRegisterServiceFee() uint64 {
+	if x != nil {
+		return x.RegisterServiceFee
+	}
+	return 0
+}
+
+func (x *Params) GetServiceFee() uint64 {
+	if x != nil {
+		return x.ServiceFee
+	}
+	return 0
 }
 
 // Block is a block and what it did.
@@ -1571,7 +1590,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\x06params\x18\x05 \x01(\v2\x19.tributary.node.v1.ParamsR\x06params\x12\x16\n" +
 	"\x06height\x18\x06 \x01(\x04R\x06height\x12)\n" +
 	"\x10settlement_clock\x18\a \x01(\x04R\x0fsettlementClock\x12\x14\n" +
-	"\x05local\x18\b \x01(\bR\x05local\"\x96\x06\n" +
+	"\x05local\x18\b \x01(\bR\x05local\"\xe9\x06\n" +
 	"\x06Params\x12\x15\n" +
 	"\x06tx_fee\x18\x01 \x01(\x04R\x05txFee\x12\x19\n" +
 	"\bopen_fee\x18\x02 \x01(\x04R\aopenFee\x12\x1b\n" +
@@ -1601,7 +1620,10 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\vpayment_fee\x18\x15 \x01(\x04R\n" +
 	"paymentFee\x12*\n" +
 	"\x11block_interval_ms\x18\x16 \x01(\rR\x0fblockIntervalMs\x12=\n" +
-	"\astaking\x18\x17 \x01(\v2#.tributary.staking.v1.StakingParamsR\astaking\"\xa7\x02\n" +
+	"\astaking\x18\x17 \x01(\v2#.tributary.staking.v1.StakingParamsR\astaking\x120\n" +
+	"\x14register_service_fee\x18\x18 \x01(\x04R\x12registerServiceFee\x12\x1f\n" +
+	"\vservice_fee\x18\x19 \x01(\x04R\n" +
+	"serviceFee\"\xa7\x02\n" +
 	"\x05Block\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06header\x18\x02 \x01(\v2\x1a.tributary.chain.v1.HeaderR\x06header\x12)\n" +

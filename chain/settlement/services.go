@@ -1,0 +1,129 @@
+package settlement
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/registry" //nolint:depguard // row 1c: what row 2 runs, like staking; the list of its imports is older
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/zone"
+)
+
+// RegistryParams are the consensus parameters of the registry of services.
+type RegistryParams = registry.Params
+
+type registryContext = registry.Context
+
+// maxServiceSize bounds an encoded service: zone.MaxZones policies of 72 bytes, and
+// what comes before them.
+const maxServiceSize = 8 << 10
+
+func defaultRegistry() RegistryParams { return registry.DefaultParams() }
+
+func localRegistry() RegistryParams { return registry.LocalParams() }
+
+// validateServices returns an error that names the first of a genesis' services that
+// is wrong.
+func validateServices(services []zone.ServiceType, validators int) error {
+	if len(services) > 0 && validators == 0 {
+		return fmt.Errorf("services has %d entries and validators none, want somebody who can serve them", len(services))
+	}
+	return registry.ValidateGenesis(services)
+}
+
+// readServices reads those of a genesis; that some are cut off is for r to tell.
+func readServices(r *codec.Reader) (list []zone.ServiceType, err error) {
+	n := int(r.Uint32())
+	if r.Err() == nil && n > min(registry.MaxServices, r.Remaining()/4) {
+		return nil, fmt.Errorf("%d services in %d bytes, at most %d", n, r.Remaining(), registry.MaxServices)
+	}
+	for i := 0; i < n && r.Err() == nil; i++ {
+		encoded := r.Bytes32(maxServiceSize)
+		if r.Err() == nil {
+			s, err := zone.DecodeServiceType(encoded)
+			if err != nil {
+				return nil, fmt.Errorf("services[%d]: %w", i, err)
+			}
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// startRegistry writes the registry at height 0.
+func startRegistry(o *chain.Overlay, p *Params, services []zone.ServiceType) {
+	registry.Start(o, &p.Registry, &p.Staking, services)
+}
+
+func registryNeedsTick(v chain.View, p *Params, height uint64) bool {
+	return registry.NeedsTick(v, &p.Staking, height)
+}
+
+// serviceMessage is the decoded payload of a transaction of the registry: exactly one
+// field is set.
+type serviceMessage struct {
+	register *zone.ServiceType
+	update   *zone.ServiceType
+	serve    *registry.Serve
+	reshard  *registry.Reshard
+}
+
+// decodeService returns nil, without an error, for a kind that has nothing to do with
+// the registry.
+func decodeService(tx *chain.Tx) (*serviceMessage, error) {
+	switch tx.Kind {
+	case chain.KindRegisterService:
+		v, err := registry.DecodeService(tx.Payload)
+		return &serviceMessage{register: &v}, err
+	case chain.KindUpdateService:
+		v, err := registry.DecodeService(tx.Payload)
+		return &serviceMessage{update: &v}, err
+	case chain.KindServe:
+		v, err := registry.DecodeServe(tx.Payload)
+		return &serviceMessage{serve: &v}, err
+	case chain.KindReshard:
+		v, err := registry.DecodeReshard(tx.Payload)
+		return &serviceMessage{reshard: &v}, err
+	default:
+		return nil, nil
+	}
+}
+
+// fee returns what the message costs on top of TxFee.
+func (m *serviceMessage) fee(p *registry.Params) ledger.Amount {
+	if m.register != nil {
+		return p.RegisterFee
+	}
+	return p.ServiceFee
+}
+
+// run executes the message of from. No money moves but the fee.
+func (m *serviceMessage) run(c *registry.Context, from ledger.Address) error {
+	switch {
+	case m.register != nil:
+		return c.Register(from, m.register)
+	case m.update != nil:
+		return c.Update(from, m.update)
+	case m.serve != nil:
+		return c.Serve(from, m.serve)
+	default:
+		return c.Reshard(from, m.reshard)
+	}
+}
+
+// registered reports whether the registry has a service. Services never go, so the
+// block asks the state once for each that it finds, however many channels name it.
+func (b *block) registered(service uint32) bool {
+	if b.known[service] {
+		return true
+	}
+	if !registry.Has(b.state, service) {
+		return false
+	}
+	if b.known == nil {
+		b.known = make(map[uint32]bool)
+	}
+	b.known[service] = true
+	return true
+}
