@@ -150,6 +150,7 @@ type SyncProgress struct {
 	TimeLeft            time.Duration // 0 if it cannot be told
 	Idle                time.Duration
 	Stalled             bool
+	Note                string // what there is to say besides, in one line; usually empty
 }
 
 // Header is what the validators signed, as far as clients need it.

@@ -68,7 +68,7 @@ func (n *nodes) GetStatus(context.Context, *nodev1.GetStatusRequest) (*nodev1.Ge
 func renderSync(s *SyncProgress) *nodev1.SyncProgress {
 	out := &nodev1.SyncProgress{
 		Phase: nodev1.SyncPhase_SYNC_PHASE_BLOCKS, Height: s.Height, Target: s.Target, Chunks: s.Chunks, TotalChunks: s.TotalChunks,
-		BlocksPerSecond: s.BlocksPerSecond, Idle: durationpb.New(s.Idle), Stalled: s.Stalled,
+		BlocksPerSecond: s.BlocksPerSecond, Idle: durationpb.New(s.Idle), Stalled: s.Stalled, Note: s.Note,
 	}
 	if s.Snapshot {
 		out.Phase = nodev1.SyncPhase_SYNC_PHASE_SNAPSHOT

@@ -29,6 +29,7 @@ func (b backend) Chain() api.ChainInfo {
 			Snapshot: s.Sync.Phase == comet.SyncSnapshot, Height: s.Sync.Height, Target: s.Sync.Target,
 			Chunks: s.Sync.Chunks, TotalChunks: s.Sync.TotalChunks, BlocksPerSecond: s.Sync.BlocksPerSecond,
 			TimeLeft: s.Sync.TimeLeft, Idle: s.Sync.Idle, Stalled: s.Sync.Stalled,
+			Note: s.Sync.Note,
 		}
 	}
 	if s.Halt != nil {

@@ -56,7 +56,7 @@ func (n *Node) stateSync() (*comet.StateSync, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state_sync.trust_hash: %w", err)
 	}
-	how := &comet.StateSync{TrustHeight: uint64(s.TrustHeight), TrustHash: hash} //nolint:gosec // not negative
+	how := &comet.StateSync{TrustHeight: uint64(s.TrustHeight), TrustHash: hash, SearchTime: s.SearchTime.Duration} //nolint:gosec // not negative
 	if how.TrustPeriod, err = trustPeriod(s.TrustPeriod.Duration, n.genesis.Comet().EvidenceMaxAge); err != nil {
 		return nil, err
 	}

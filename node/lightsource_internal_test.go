@@ -22,9 +22,10 @@ func TestStateSyncOfTheSettings(t *testing.T) {
 	}
 	n.cfg.StateSync = config.StateSync{
 		Enabled: true, Sources: []string{"a:1", "b:2"}, TrustHeight: 7, TrustHash: strings.Repeat("aB", 32),
+		SearchTime: config.Duration{Duration: 7 * time.Second},
 	}
 	s, err := n.stateSync()
-	if err != nil || len(s.Sources) != 2 || s.Sources[1].String() != "b:2" || s.TrustHeight != 7 || len(s.TrustHash) != 32 || s.TrustHash[0] != 0xab || s.TrustPeriod < time.Hour {
+	if err != nil || len(s.Sources) != 2 || s.Sources[1].String() != "b:2" || s.TrustHeight != 7 || len(s.TrustHash) != 32 || s.TrustHash[0] != 0xab || s.TrustPeriod < time.Hour || s.SearchTime != 7*time.Second {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if err := n.Close(); err != nil { // never asked, never connected

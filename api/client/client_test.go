@@ -113,7 +113,7 @@ func TestStatusOfANodeThatCatchesUp(t *testing.T) {
 	for _, want := range []*client.SyncProgress{
 		nil,
 		{Snapshot: true, Height: 1_000, Target: 1_400, Chunks: 2, TotalChunks: 9, Idle: 31 * time.Second, Stalled: true},
-		{Height: 1_100, Target: 1_400, BlocksPerSecond: 12.5, TimeLeft: 24 * time.Second, Idle: time.Second},
+		{Height: 1_100, Target: 1_400, BlocksPerSecond: 12.5, TimeLeft: 24 * time.Second, Idle: time.Second, Note: "no snapshot was found"},
 	} {
 		nd := n.nodes["node0"]
 		nd.mu.Lock()

@@ -55,6 +55,7 @@ type SyncProgress struct {
 	TimeLeft            time.Duration // 0 if it cannot be told
 	Idle                time.Duration // since a block or a chunk was taken
 	Stalled             bool          // idle for too long to go on by itself, in all likelihood
+	Note                string        // what there is to say besides, as that no snapshot was found; usually empty
 }
 
 func syncOf(m *nodev1.SyncProgress) *SyncProgress {
@@ -64,7 +65,7 @@ func syncOf(m *nodev1.SyncProgress) *SyncProgress {
 	return &SyncProgress{
 		Snapshot: m.GetPhase() == nodev1.SyncPhase_SYNC_PHASE_SNAPSHOT, Height: m.GetHeight(), Target: m.GetTarget(),
 		Chunks: m.GetChunks(), TotalChunks: m.GetTotalChunks(), BlocksPerSecond: m.GetBlocksPerSecond(),
-		TimeLeft: m.GetTimeLeft().AsDuration(), Idle: m.GetIdle().AsDuration(), Stalled: m.GetStalled(),
+		TimeLeft: m.GetTimeLeft().AsDuration(), Idle: m.GetIdle().AsDuration(), Stalled: m.GetStalled(), Note: m.GetNote(),
 	}
 }
 

@@ -63,6 +63,9 @@ func (e *Executor) InitChain(appState []byte) (appHash []byte, err error) {
 	if len(appState) > 0 && !bytes.Equal(appState, e.genesis.Encode()) {
 		return nil, errors.New("init chain: consensus has another genesis than this node")
 	}
+	if err := e.endRestore(); err != nil {
+		return nil, fmt.Errorf("init chain: give up the snapshot that was begun: %w", err)
+	}
 	changes, err := e.genesis.State()
 	if err != nil {
 		return nil, fmt.Errorf("init chain: %w", err)

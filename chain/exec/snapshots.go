@@ -103,11 +103,8 @@ var errNoSnapshots = errors.New("this node keeps none")
 // snapshot may do.
 func (e *Executor) OfferSnapshot(manifest, appHash []byte) (err error) {
 	defer contain("offer snapshot", &err)
-	if r := e.restoring.restore; r != nil {
-		e.restoring = restoreState{}
-		if err := r.Abort(); err != nil {
-			return err
-		}
+	if err := e.endRestore(); err != nil {
+		return err
 	}
 	m, err := layer.DecodeManifest(manifest)
 	if err != nil {
@@ -125,6 +122,16 @@ func (e *Executor) OfferSnapshot(manifest, appHash []byte) (err error) {
 	}
 	e.restoring = restoreState{restore: r, head: head{height: m.State.Height, appHash: m.State.AppHash}}
 	return nil
+}
+
+// endRestore gives up the snapshot that was begun, if any.
+func (e *Executor) endRestore() error {
+	r := e.restoring.restore
+	if r == nil {
+		return nil
+	}
+	e.restoring = restoreState{}
+	return r.Abort()
 }
 
 // ApplySnapshotChunk takes the next chunk of the snapshot that was offered. After

@@ -23,7 +23,8 @@ type Application interface {
 
 	// InitChain starts from genesis and returns the hash of the initial state.
 	// It must be deterministic, and idempotent until the first Commit: a node
-	// that stops before it gets InitChain again.
+	// that stops before it gets InitChain again. It ends the restore of a snapshot
+	// that was begun and not completed.
 	InitChain(appState []byte) (appHash []byte, err error)
 
 	// Check decides whether tx may enter the mempool (recheck: may stay after a

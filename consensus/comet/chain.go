@@ -43,8 +43,13 @@ type Chain struct {
 	sweeping        atomic.Bool // the record of swept heights exists
 	sweepRecord     sync.Mutex  // guards its making, and its change by backfill
 	progress        *progress
-	source          int  // the source of headers that answered last; owned by backfill
-	stateSyncing    bool // this start began without blocks and looks for a snapshot
+	source          int            // the source of headers that answered last; owned by backfill
+	states          *trustedStates // of a start that looks for a snapshot, else nil
+	searching       atomic.Bool    // this start began without blocks and looks for a snapshot
+	fromGenesis     atomic.Bool    // it found none
+	searchNote      atomic.Pointer[string]
+	engineSearched  chan struct{} // closed when CometBFT has looked for a snapshot itself
+	noteSearched    func()        // closes it; may be called more than once
 	adapter         *adapter
 	head            *head
 	halt            *halt
@@ -114,6 +119,8 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		stopping: make(chan struct{}), started: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	ch.giveUp = sync.OnceFunc(func() { close(ch.stopping) })
+	ch.engineSearched = make(chan struct{})
+	ch.noteSearched = sync.OnceFunc(func() { close(ch.engineSearched) })
 	ch.adapter = &adapter{
 		app: app, gate: ch.appGate, head: ch.head, halt: ch.halt, rounds: &voteRounds{}, retain: ch.retain,
 		progress: ch.progress, logger: logger,
@@ -212,6 +219,12 @@ func (c *Chain) start(ctx context.Context) error {
 	c.loops.Go(func() { c.watch(c.ctx) })
 	c.loops.Go(func() { c.sweep(c.ctx) })
 	c.loops.Go(func() { c.follow(c.ctx) })
+	if c.searching.Load() && !c.engine.ConsensusReactor().WaitSync() {
+		c.searching.Store(false) // the only validator waits for nobody
+	}
+	if c.searching.Load() {
+		c.loops.Go(func() { c.search(c.ctx, c.states) })
+	}
 	return nil
 }
 
@@ -312,6 +325,9 @@ func (c *Chain) view(id string) *database {
 // engineLogger watches CometBFT's log for failures it reports nowhere else.
 func (c *Chain) engineLogger() cmtlog.Logger {
 	return newLogger(c.logger.Handler(), func(msg string, keyvals []any) {
+		if msg == msgStateSyncFailed { // as it must, see join.go
+			c.noteSearched()
+		}
 		cause, reason, halts := engineFailure(msg, fmt.Sprint(keyval(keyvals, "err")))
 		if halts {
 			height, _, _, _, _ := c.head.snapshot()
@@ -331,8 +347,6 @@ func engineFailure(msg, text string) (cause HaltCause, reason string, halts bool
 		return HaltAppHash, "consensus failure: " + text, true
 	case msg == msgConsensusFailure:
 		return HaltConsensus, "consensus failure: " + text, true
-	case msg == msgStateSyncFailed:
-		return HaltConsensus, "state sync failed: " + text, true
 	case msg == msgSyncValidation && differs:
 		return HaltAppHash, "state differs from the network's: " + text, true
 	}
@@ -363,6 +377,11 @@ const (
 func (c *Chain) stopEngine() {
 	if c.engine != nil {
 		if c.engine.IsRunning() {
+			if syncing := c.adapter.syncing; syncing != nil {
+				// First of all, and to its end: consensus that block sync starts while
+				// it is being stopped would never stop.
+				_ = contain(syncing.Stop)
+			}
 			_ = contain(c.engine.Stop)
 		} else {
 			_ = c.engine.EventBus().Stop()

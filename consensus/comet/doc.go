@@ -26,7 +26,8 @@
 //     application lets go of their heights, and headers when no evidence can be
 //     about them any more.
 //   - Joining from a snapshot of the application's state, by headers that are
-//     verified from a trusted one on (see [StateSync]), with its progress shown.
+//     verified from a trusted one on (see [StateSync]), with its progress shown; by
+//     all blocks if there is no such snapshot, and a word when nobody has those.
 //   - Block sync that survives its peers. CometBFT v0.40 dereferences nil when a
 //     peer leaves, or takes back what it said, while a block of it is verified;
 //     such events wait here until the block is applied.

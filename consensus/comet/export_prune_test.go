@@ -58,7 +58,7 @@ func NewProgress() *Progress { return &Progress{} }
 
 // Look looks at now.
 func (p *Progress) Look(now time.Time, phase SyncPhase, height, target uint64) SyncStatus {
-	return p.p.look(now, phase, height, target)
+	return p.p.look(now, phase, height, target, "")
 }
 
 // Snapshot takes a chunk.

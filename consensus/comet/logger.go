@@ -109,7 +109,7 @@ func (l *logger) errorLevel(msg string) slog.Level {
 	switch {
 	case msg == msgConsensusFailure:
 		return slog.LevelError
-	case l.module == "p2p", l.module == "pex", strings.HasPrefix(msg, "Stopped accept routine"),
+	case l.module == "p2p", l.module == "pex", msg == msgStateSyncFailed, strings.HasPrefix(msg, "Stopped accept routine"),
 		strings.HasSuffix(msg, "has not been started yet"), msg == "Error stopping consensus state": // a stop while catching up
 		return slog.LevelDebug
 	case l.module == "mempool", l.module == "blocksync", l.module == "evidence":

@@ -1,14 +1,18 @@
 package comet
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
 	ssproto "github.com/cometbft/cometbft/proto/tendermint/statesync"
+	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/statesync"
+	"github.com/cometbft/cometbft/types"
 )
 
 const (
@@ -33,6 +37,7 @@ type offers struct {
 	current  offerKey // the snapshot that is being taken
 	taking   bool
 	complete bool
+	collect  func() // lets offers come in; nil if nobody looks for them
 }
 
 // offerKey is the hash of a snapshot's fields, and its height.
@@ -62,11 +67,67 @@ func (o *offers) install(n *node.Node) {
 	n.Switch().AddReactor(stateSyncReactor, o)
 }
 
+// SetSwitch implements p2p.Reactor.
+func (o *offers) SetSwitch(s p2p.Switcher) { o.Reactor.SetSwitch(askingSwitch{s, o}) }
+
+// askingSwitch is the switch as CometBFT's reactor for snapshots sees it. The reactor
+// asks all peers and then takes what is there; time to answer is given in between.
+type askingSwitch struct {
+	p2p.Switcher
+	offers *offers
+}
+
+// BroadcastAsync implements p2p.Switcher. The reactor calls it to ask for snapshots
+// only.
+func (s askingSwitch) BroadcastAsync(e p2p.Envelope) {
+	s.Switcher.BroadcastAsync(e)
+	s.offers.mu.Lock()
+	collect := s.offers.collect
+	s.offers.mu.Unlock()
+	if collect != nil {
+		collect()
+	}
+}
+
+// round asks all peers for snapshots, for states.cfg.DiscoveryTime, and restores the
+// best that can be. The error is CometBFT's if there is none.
+func (o *offers) round(ctx context.Context, states *trustedStates) (sm.State, *types.Commit, error) {
+	look := func(collect func()) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.collect = collect
+	}
+	look(func() {
+		timer := time.NewTimer(states.cfg.DiscoveryTime)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	})
+	defer look(nil)
+	return o.Sync(states, 0)
+}
+
+// count returns how many peers offered a snapshot, and how many of them are not
+// believed any more.
+func (o *offers) count() (offering, refused int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.peers {
+		offering++
+		if p.banned {
+			refused++
+		}
+	}
+	return offering, refused
+}
+
 // Receive implements p2p.Reactor.
 func (o *offers) Receive(e p2p.Envelope) {
 	switch msg := e.Message.(type) {
 	case *ssproto.SnapshotsResponse:
-		if !o.offer(e.Src.ID(), keyOf(msg.Height, msg.Format, msg.Chunks, msg.Hash, msg.Metadata)) {
+		if !o.looking() || !o.offer(e.Src.ID(), keyOf(msg.Height, msg.Format, msg.Chunks, msg.Hash, msg.Metadata)) {
 			return
 		}
 	case *ssproto.ChunkResponse:
@@ -83,6 +144,13 @@ func keyOf(height uint64, format, chunks uint32, hash, metadata []byte) offerKey
 	_, _ = h.Write(hash)
 	_, _ = h.Write(metadata)
 	return offerKey{height: height, sum: [32]byte(h.Sum(nil))}
+}
+
+// looking reports whether offers are of use.
+func (o *offers) looking() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.collect != nil
 }
 
 // offer notes that a peer offers a snapshot and reports whether to look at it.
@@ -118,7 +186,7 @@ func (o *offers) begin(key offerKey) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.taking && !o.complete && o.current != key {
+	if o.taking && !o.complete {
 		o.strike(func(p *offerer) bool { return p.offered[o.current] })
 	}
 	o.current, o.taking, o.complete = key, true, false

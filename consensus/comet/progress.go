@@ -46,6 +46,9 @@ type SyncStatus struct {
 	TimeLeft            time.Duration // 0: not known
 	Idle                time.Duration // since something was taken; 0 if the node has caught up
 	Stalled             bool          // nothing was taken for 30 s
+	// Note is what there is to say besides, in one line: that no snapshot was found,
+	// or that nobody has the blocks this node needs. Usually empty.
+	Note string
 }
 
 const (
@@ -78,7 +81,7 @@ func (p *progress) snapshot(height uint64, taken, total uint32) {
 }
 
 // look notes where the node is at now.
-func (p *progress) look(now time.Time, phase SyncPhase, height, target uint64) SyncStatus {
+func (p *progress) look(now time.Time, phase SyncPhase, height, target uint64, note string) SyncStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.status
@@ -92,7 +95,10 @@ func (p *progress) look(now time.Time, phase SyncPhase, height, target uint64) S
 		p.moved = now
 	}
 	p.looked, p.height, p.changed = now, height, false
-	s.Phase, s.Target = phase, max(target, height)
+	s.Phase, s.Target, s.Note = phase, max(target, height), ""
+	if phase != SyncNone {
+		s.Note = note
+	}
 	if phase != SyncSnapshot {
 		s.Height, s.Chunks, s.TotalChunks = height, 0, 0
 	}
@@ -126,7 +132,8 @@ func (c *Chain) follow(ctx context.Context) {
 	syncing := false
 	for {
 		now := time.Now()
-		s := c.progress.look(now, c.phase(), c.Status().Height, c.Status().NetworkHeight)
+		status := c.Status()
+		s := c.progress.look(now, c.phase(), status.Height, status.NetworkHeight, c.note())
 		switch {
 		case s.Phase == SyncNone && syncing:
 			c.logger.InfoContext(ctx, "caught up", slog.Uint64("height", s.Height))
@@ -138,7 +145,7 @@ func (c *Chain) follow(ctx context.Context) {
 				slog.Uint64("height", s.Height), slog.Uint64("target", s.Target),
 				slog.Uint64("chunks", uint64(s.Chunks)), slog.Uint64("total_chunks", uint64(s.TotalChunks)),
 				slog.Float64("blocks_per_second", s.BlocksPerSecond), slog.Duration("time_left", s.TimeLeft.Round(time.Second)),
-				slog.Bool("stalled", s.Stalled))
+				slog.Bool("stalled", s.Stalled), slog.String("note", s.Note))
 		}
 		select {
 		case <-ctx.Done():
@@ -150,19 +157,21 @@ func (c *Chain) follow(ctx context.Context) {
 
 // phase returns what the node is doing.
 func (c *Chain) phase() SyncPhase {
-	if !c.engine.ConsensusReactor().WaitSync() {
+	if !c.catchingUp() {
 		return SyncNone
 	}
-	height, _, _, _, _ := c.head.snapshot()
-	if c.stateSyncing && height == 0 || c.progress.restoring() {
+	if c.searching.Load() {
 		return SyncSnapshot
 	}
 	return SyncBlocks
 }
 
-// restoring reports whether a snapshot is begun and not complete.
-func (p *progress) restoring() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.status.TotalChunks > 0 && p.status.Chunks < p.status.TotalChunks
+// catchingUp reports whether the node does not take part in consensus yet, or takes
+// part in vain, since the others are ahead and have not kept what it lacks.
+func (c *Chain) catchingUp() bool {
+	if c.engine.ConsensusReactor().WaitSync() {
+		return true
+	}
+	_, stranded := c.stranded()
+	return stranded
 }

@@ -28,6 +28,7 @@ import (
 const (
 	DefaultTrustPeriod   = 7 * 24 * time.Hour
 	DefaultDiscoveryTime = 5 * time.Second
+	DefaultSearchTime    = 30 * time.Second
 )
 
 const (
@@ -75,8 +76,14 @@ type StateSync struct {
 	// after which a validator can no longer be punished. It is measured against
 	// the newest header of Sources, so a chain that idled is no older for it.
 	TrustPeriod time.Duration
-	// DiscoveryTime is how long snapshots are looked for, at least 5 s.
+	// DiscoveryTime is how long peers get to offer snapshots before the best of them
+	// is tried; then they are asked again. Zero means DefaultDiscoveryTime.
 	DiscoveryTime time.Duration
+	// SearchTime is how long snapshots are looked for, while there is a peer to ask.
+	// If none could be restored by then, because nobody offers one or all were
+	// refused, the node fetches all blocks instead, as soon as a peer has the first.
+	// While nobody has, it goes on looking for either. Zero means DefaultSearchTime.
+	SearchTime time.Duration
 }
 
 // Needed is how many of Sources must answer: more than half of them, two at least,
@@ -98,7 +105,7 @@ func (s *StateSync) validate() error {
 		return fmt.Errorf("state sync: trust hash has %d bytes, want 32", len(s.TrustHash))
 	case s.TrustHeight == 0 && len(s.Sources) < 2:
 		return errors.New("state sync: one source is not enough without a trusted height and hash; add a second, or give them")
-	case s.TrustPeriod < 0 || s.DiscoveryTime < 0:
+	case s.TrustPeriod < 0 || s.DiscoveryTime < 0 || s.SearchTime < 0:
 		return errors.New("state sync: a negative duration")
 	}
 	return nil
@@ -117,6 +124,7 @@ type trustedStates struct {
 	mu      sync.Mutex    // the light client is not safe for concurrent use
 	sources []LightSource // those that answered at the start; nil before
 	client  *light.Client
+	problem error // the last
 }
 
 var _ statesync.StateProvider = (*trustedStates)(nil)
@@ -124,6 +132,7 @@ var _ statesync.StateProvider = (*trustedStates)(nil)
 func newTrustedStates(s StateSync, genesis *types.GenesisDoc, logger cmtlog.Logger) *trustedStates {
 	def(&s.TrustPeriod, DefaultTrustPeriod)
 	def(&s.DiscoveryTime, DefaultDiscoveryTime)
+	def(&s.SearchTime, DefaultSearchTime)
 	return &trustedStates{cfg: s, chainID: genesis.ChainID, params: genesis.ConsensusParams, logger: logger}
 }
 
@@ -323,10 +332,22 @@ func (s *trustedStates) checkSource(ctx context.Context, source LightSource) err
 	return nil
 }
 
-// AppHash implements statesync.StateProvider: the header after height has it.
-func (s *trustedStates) AppHash(ctx context.Context, height uint64) ([]byte, error) {
+// lastProblem returns why a snapshot that was offered could not be judged, or nil.
+func (s *trustedStates) lastProblem() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.problem
+}
+
+// AppHash implements statesync.StateProvider: the header after height has it.
+func (s *trustedStates) AppHash(ctx context.Context, height uint64) (hash []byte, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() { // CometBFT tells nobody
+		if err != nil {
+			s.problem = err
+		}
+	}()
 	if s.offers != nil && !s.offers.any(height) {
 		return nil, fmt.Errorf("nobody who may be believed offers a snapshot of height %d", height)
 	}
@@ -544,17 +565,17 @@ func (c *Chain) prepareStateSync(ctx context.Context) (engine *cfg.Config, optio
 	}); err != nil {
 		return nil, nil, fmt.Errorf("state sync: %w", err)
 	}
-	c.stateSyncing = states != nil && empty
-	if !c.stateSyncing {
+	if states == nil || !empty {
 		return engine, nil, nil
 	}
 	if err := states.check(ctx); err != nil {
 		return nil, nil, fmt.Errorf("state sync: %w", err)
 	}
 	engine.StateSync.Enable = true
-	engine.StateSync.DiscoveryTime = states.cfg.DiscoveryTime
+	engine.StateSync.DiscoveryTime = 0 // see join.go
 	engine.StateSync.TempDir = c.cfg.Dir
 	states.offers = newOffers()
-	c.adapter.offers = states.offers
+	c.adapter.offers, c.states = states.offers, states
+	c.searching.Store(true)
 	return engine, []node.Option{node.StateProvider(states), states.offers.install}, nil
 }

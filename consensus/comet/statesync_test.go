@@ -172,6 +172,9 @@ func stateSyncNetwork(t *testing.T, name string) (nw *network, joiner *member) {
 func (n *network) join(t *testing.T, how *comet.StateSync) {
 	t.Helper()
 	joiner := n.members[4]
+	if how.SearchTime == 0 { // however slow the machine is, it is to be a snapshot
+		how.SearchTime = 10 * hangs
+	}
 	n.config = func(c *comet.Config) { c.EmptyBlocks, c.StateSync = true, how }
 	n.start(t, 4)
 	eventually(t, 60*time.Second, "joining", func() bool { return !joiner.chain.Status().CatchingUp })

@@ -90,9 +90,9 @@ func (s Status) Health(now time.Time, limits HealthLimits) (ok bool, reason stri
 	case s.Validator && s.Signer != nil:
 		return false, s.Signer.Error()
 	case s.CatchingUp && s.NetworkHeight <= s.Height:
-		return false, fmt.Sprintf("catching up: at height %d, and no peer of %d has told of a higher one", s.Height, s.Peers)
+		return false, fmt.Sprintf("catching up: at height %d, and no peer of %d has told of a higher one", s.Height, s.Peers) + s.note()
 	case s.CatchingUp:
-		return false, fmt.Sprintf("catching up: height %d of %d", s.Height, s.NetworkHeight) + s.peerProblem()
+		return false, fmt.Sprintf("catching up: height %d of %d", s.Height, s.NetworkHeight) + s.note() + s.peerProblem()
 	case !limits.IgnoreQuorum && !s.quorum():
 		return false, fmt.Sprintf("quorum unreachable: voting power %d of %d connected", s.ConnectedPower, s.TotalPower) + s.peerProblem()
 	case s.ClockSkew > limits.ClockSkew || s.ClockSkew < -limits.ClockSkew:
@@ -109,6 +109,14 @@ func (s Status) peerProblem() string {
 		return ""
 	}
 	return "; " + s.PeerProblem
+}
+
+// note is what a reason ends with that may come of how this node catches up.
+func (s Status) note() string {
+	if s.Sync.Note == "" {
+		return ""
+	}
+	return "; " + s.Sync.Note
 }
 
 // quorum reports whether the connected power exceeds two thirds.
@@ -137,7 +145,7 @@ func (c *Chain) Status() Status {
 	}
 	s.Running = true
 	s.Sync = c.progress.get()
-	s.CatchingUp = engine.ConsensusReactor().WaitSync()
+	s.CatchingUp = c.catchingUp()
 	s.MempoolTxs = engine.Mempool().Size()
 	s.MempoolBytes = engine.Mempool().SizeBytes()
 	s.WantedPeers, s.PeerProblem = c.dialer.count(), c.dialer.problem()

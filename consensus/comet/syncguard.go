@@ -118,6 +118,19 @@ func (g *syncGuard) takesBack(id p2p.ID, m *bcproto.StatusResponse) bool {
 	return m.Base > m.Height || last != nil && (m.Base < last.Base || m.Height < last.Height)
 }
 
+// lowest returns the lowest block that a connected peer has, as far as they told;
+// known is false if none has any.
+func (g *syncGuard) lowest() (height int64, known bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, claim := range g.claims {
+		if claim.Height > 0 && (!known || claim.Base < height) {
+			height, known = claim.Base, true
+		}
+	}
+	return height, known
+}
+
 func (g *syncGuard) hold(event func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

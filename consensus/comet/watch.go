@@ -91,7 +91,7 @@ func (c *Chain) nudge() {
 // flags is what heartbeats say of this node.
 func (c *Chain) flags() byte {
 	var f byte
-	if c.engine.ConsensusReactor().WaitSync() {
+	if c.catchingUp() {
 		f |= flagCatchingUp
 	}
 	if c.halt.get() != nil || c.signer.Err() != nil {

@@ -158,7 +158,10 @@ type StateSync struct {
 	TrustHeight int      `toml:"trust_height"`
 	TrustHash   string   `toml:"trust_hash"` // hexadecimal
 	TrustPeriod Duration `toml:"trust_period"`
-	CAFile      string   `toml:"ca_file"`
+	// SearchTime is how long a snapshot is looked for before all blocks are fetched; 0
+	// means comet.DefaultSearchTime.
+	SearchTime Duration `toml:"search_time"`
+	CAFile     string   `toml:"ca_file"`
 }
 
 // Log says what is logged and how.

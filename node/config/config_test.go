@@ -286,6 +286,9 @@ func TestValidate(t *testing.T) {
 		{"a source without host", func(c *config.Config) { c.StateSync = stateSync(":1", "b:1") }, "state_sync.sources"},
 		{"a trust period of a second", func(c *config.Config) { c.StateSync.TrustPeriod.Duration = time.Second }, "state_sync.trust_period"},
 		{"a negative trust period", func(c *config.Config) { c.StateSync.TrustPeriod.Duration = -time.Hour }, "state_sync.trust_period"},
+		{"a search of a second", func(c *config.Config) { c.StateSync.SearchTime.Duration = time.Second }, "state_sync.search_time"},
+		{"a search without end", func(c *config.Config) { c.StateSync.SearchTime.Duration = 48 * time.Hour }, "state_sync.search_time"},
+		{"the usual search", func(c *config.Config) { c.StateSync.SearchTime.Duration = 0 }, ""},
 		{"height without hash", func(c *config.Config) { c.StateSync.TrustHeight = 7 }, "state_sync.trust_height"},
 		{"hash without height", func(c *config.Config) { c.StateSync.TrustHash = strings.Repeat("aB", 32) }, "state_sync.trust_height"},
 		{"short hash", func(c *config.Config) {

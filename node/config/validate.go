@@ -259,6 +259,9 @@ func (v *validator) stateSync() {
 	if d := s.TrustPeriod.Duration; d != 0 && d < time.Minute {
 		v.fail("state_sync.trust_period", "too short to join in", "write at least \"1m\", or \"0s\" for what the genesis asks for")
 	}
+	if d := s.SearchTime.Duration; d != 0 && (d < 5*time.Second || d > 24*time.Hour) {
+		v.fail("state_sync.search_time", "not a time to look for a snapshot", "write \"5s\" to \"24h\", or \"0s\" for half a minute")
+	}
 	least := 2
 	if s.TrustHeight != 0 {
 		least = 1

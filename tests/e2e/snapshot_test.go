@@ -75,6 +75,7 @@ func TestJoinBySnapshotWhereOldBlocksAreGone(t *testing.T) {
 	begin := time.Now()
 	process := u.background(append([]string{
 		"start", "--state_sync.enabled", "--state_sync.sources", net.Nodes[0].GRPC + "," + net.Nodes[1].GRPC,
+		"--state_sync.search_time", "1h", // however slow the machine is, it is to be a snapshot
 	}, soloPorts()...)...)
 	own, address := clientOf(t, process)
 	phases := make(map[string]bool)

@@ -66,7 +66,13 @@ func (p progress) String() string {
 	if p.TimeLeft > 0 {
 		add("%v left", p.TimeLeft.Round(time.Second))
 	}
-	if p.Stalled {
+	if p.Note != "" {
+		add("%s", p.Note)
+	}
+	switch {
+	case p.Stalled && p.Note != "":
+		add("stalled for %v", p.Idle.Round(time.Second))
+	case p.Stalled:
 		add("stalled for %v: %s", p.Idle.Round(time.Second), p.hint())
 	}
 	return strings.Join(parts, ", ")
@@ -78,7 +84,7 @@ func (p progress) hint() string {
 	case p.peers == 0:
 		return "no peer is connected; check p2p.persistent_peers"
 	case p.Snapshot && p.TotalChunks == 0:
-		return "no peer has a snapshot that the headers confirm; check p2p.persistent_peers and state_sync.sources, or set state_sync.enabled to false"
+		return "no peer has a snapshot that the headers confirm; check p2p.persistent_peers and state_sync.sources"
 	case p.Snapshot:
 		return "no peer gives the next chunk; check p2p.persistent_peers"
 	case p.Target <= p.Height:

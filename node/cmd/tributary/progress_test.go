@@ -30,7 +30,15 @@ func TestProgressInWords(t *testing.T) {
 		"nobody is ahead":     {client.SyncProgress{Height: 7, Target: 7, Stalled: true, Idle: 40 * time.Second}, 2, "block 7 (100 %), stalled for 40s: no peer has blocks above height 7; check p2p.persistent_peers", 30},
 		"nobody has the next": {client.SyncProgress{Height: 0, Target: 700, Stalled: true, Idle: time.Minute}, 2, "stalled for 1m0s: no peer gives block 1, which they may no longer have", 0},
 		"no snapshot":         {client.SyncProgress{Snapshot: true, Stalled: true, Idle: time.Minute}, 2, seek + "2 peers, stalled for 1m0s: no peer has a snapshot", 0},
-		"no chunk":            {client.SyncProgress{Snapshot: true, TotalChunks: 2, Stalled: true, Idle: time.Minute}, 2, "no peer gives the next chunk", 0},
+		"no snapshot yet": {
+			client.SyncProgress{Height: 30, Target: 60, Note: "no snapshot was found, so all blocks are fetched"},
+			3, "block 30 of 60 (50 %), no snapshot was found, so all blocks are fetched", 15,
+		},
+		"nobody has anything": {
+			client.SyncProgress{Snapshot: true, Stalled: true, Idle: time.Minute, Note: "no peer has block 1"},
+			3, seek + "3 peers, no peer has block 1, stalled for 1m0s", 0,
+		},
+		"no chunk": {client.SyncProgress{Snapshot: true, TotalChunks: 2, Stalled: true, Idle: time.Minute}, 2, "no peer gives the next chunk", 0},
 	} {
 		p := progress{tt.sync, tt.peers}
 		if got := p.String(); !strings.Contains(got, tt.want) {

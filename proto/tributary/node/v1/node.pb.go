@@ -402,7 +402,10 @@ type SyncProgress struct {
 	// Since a block or a piece was taken.
 	Idle *durationpb.Duration `protobuf:"bytes,8,opt,name=idle,proto3" json:"idle,omitempty"`
 	// Idle for too long to go on by itself, in all likelihood.
-	Stalled       bool `protobuf:"varint,9,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	Stalled bool `protobuf:"varint,9,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	// What there is to say besides, in one line, as that no snapshot was found or that
+	// no peer has the next block; usually empty.
+	Note          string `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -498,6 +501,13 @@ func (x *SyncProgress) GetStalled() bool {
 		return x.Stalled
 	}
 	return false
+}
+
+func (x *SyncProgress) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 type GetNetworkRequest struct {
@@ -1569,7 +1579,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\rpending_bytes\x18\x0f \x01(\x04R\fpendingBytes\x12#\n" +
 	"\rchannels_ever\x18\x10 \x01(\x04R\fchannelsEver\x122\n" +
 	"\x06totals\x18\x11 \x01(\v2\x1a.tributary.chain.v1.TotalsR\x06totals\x123\n" +
-	"\x04sync\x18\x12 \x01(\v2\x1f.tributary.node.v1.SyncProgressR\x04sync\"\xda\x02\n" +
+	"\x04sync\x18\x12 \x01(\v2\x1f.tributary.node.v1.SyncProgressR\x04sync\"\xee\x02\n" +
 	"\fSyncProgress\x122\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1c.tributary.node.v1.SyncPhaseR\x05phase\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x16\n" +
@@ -1579,7 +1589,9 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\x11blocks_per_second\x18\x06 \x01(\x01R\x0fblocksPerSecond\x126\n" +
 	"\ttime_left\x18\a \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12-\n" +
 	"\x04idle\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04idle\x12\x18\n" +
-	"\astalled\x18\t \x01(\bR\astalled\"\x13\n" +
+	"\astalled\x18\t \x01(\bR\astalled\x12\x12\n" +
+	"\x04note\x18\n" +
+	" \x01(\tR\x04note\"\x13\n" +
 	"\x11GetNetworkRequest\"\xad\x02\n" +
 	"\x12GetNetworkResponse\x12\x1d\n" +
 	"\n" +

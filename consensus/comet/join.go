@@ -1,0 +1,200 @@
+package comet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cometbft/cometbft/blocksync"
+	"github.com/cometbft/cometbft/consensus"
+	"github.com/cometbft/cometbft/p2p"
+	bcproto "github.com/cometbft/cometbft/proto/tendermint/blocksync"
+	sm "github.com/cometbft/cometbft/state"
+	"github.com/cometbft/cometbft/types"
+)
+
+// CometBFT's state sync looks for snapshots without end, and leaves its goroutine
+// behind when the node stops. So it is asked to look but once here (its discovery
+// time is zero), which fails at the start of the node; after that this package looks,
+// in rounds of the same reactor, and goes on by all blocks if nothing comes of it.
+
+const (
+	noteNoSnapshot = "no snapshot was found, so all blocks are fetched"
+	// strandedRemedy is what helps a node that wants blocks that nobody has.
+	strandedRemedy = "connect a node that keeps all blocks, or begin anew from a snapshot (state sync)"
+)
+
+// found is what a round of the search came to.
+type found struct {
+	state  sm.State
+	commit *types.Commit
+	err    error
+}
+
+// search looks for a snapshot, round by round, until one is restored, or there was
+// none for states.cfg.SearchTime and a peer has the blocks from the first on. Then
+// block sync begins. It ends early with ctx, or if the chain halts.
+func (c *Chain) search(ctx context.Context, states *trustedStates) {
+	select {
+	case <-c.engineSearched:
+	case <-ctx.Done():
+		return
+	}
+	var looked time.Duration // while there was a peer to ask
+	var told time.Time
+	for ctx.Err() == nil && c.halt.get() == nil {
+		began := time.Now()
+		// What peers have is known of what they said when they connected.
+		c.engine.Switch().BroadcastAsync(p2p.Envelope{ChannelID: blocksync.BlocksyncChannel, Message: &bcproto.StatusRequest{}})
+		result, over := c.searchOnce(ctx, states)
+		switch {
+		case over:
+			return
+		case result.err == nil:
+			c.began(c.beginAfter(result.state, result.commit))
+			return
+		case c.restored(ctx):
+			// It has the snapshot's state, so it cannot begin at the genesis.
+			c.began(result.err)
+			return
+		}
+		if c.engine.Switch().Peers().Size() > 0 {
+			looked += time.Since(began)
+		}
+		if looked < states.cfg.SearchTime {
+			continue
+		}
+		offering, refused := states.offers.count()
+		attrs := []any{
+			slog.Duration("looked", looked.Round(time.Second)), slog.Int("peers", c.engine.Switch().Peers().Size()),
+			slog.Int("peers_offering", offering), slog.Int("peers_refused", refused), slog.Any("err", states.lastProblem()),
+		}
+		lowest, known := c.adapter.syncing.lowest()
+		if known && lowest <= c.genesis.InitialHeight {
+			c.logger.WarnContext(ctx, "no snapshot found; all blocks are fetched instead", attrs...)
+			c.began(c.beginAtGenesis(ctx))
+			return
+		}
+		c.searchNote.Store(new(strandedNote(c.genesis.InitialHeight, lowest, known)))
+		if time.Since(told) >= repeatInterval {
+			told = time.Now()
+			c.logger.WarnContext(ctx, "no snapshot found, and nobody has the first block any more; still looking for either: "+strandedRemedy,
+				append(attrs, slog.Int64("lowest_block", lowest))...)
+		}
+	}
+}
+
+// searchOnce runs one round: peers are asked for snapshots, those that come within
+// the discovery time are tried, the best first. over is true if ctx ended meanwhile;
+// what CometBFT does then is cut off from everything by the gates.
+func (c *Chain) searchOnce(ctx context.Context, states *trustedStates) (result found, over bool) {
+	done := make(chan found, 1)
+	go func() {
+		var f found
+		if err := contain(func() error {
+			f.state, f.commit, f.err = states.offers.round(ctx, states)
+			return nil
+		}); err != nil {
+			f.err = err
+		}
+		done <- f
+	}()
+	select {
+	case result = <-done:
+		return result, ctx.Err() != nil
+	case <-ctx.Done():
+		return found{}, true
+	}
+}
+
+// restored reports whether the application has a state above the genesis.
+func (c *Chain) restored(ctx context.Context) bool {
+	info, err := c.adapter.Info(ctx, nil)
+	return err == nil && info.LastBlockHeight > 0
+}
+
+// began ends the search, and halts the chain if what followed did not succeed.
+func (c *Chain) began(err error) {
+	c.searching.Store(false)
+	c.searchNote.Store(nil)
+	if err != nil && !errors.Is(err, errDetached) && c.ctx.Err() == nil {
+		height, _, _, _, _ := c.head.snapshot()
+		_ = c.halt.set(uint64(height), HaltConsensus, "state sync failed: "+err.Error())
+	}
+}
+
+// beginAfter starts block sync after the snapshot that leads to state.
+func (c *Chain) beginAfter(state sm.State, commit *types.Commit) error {
+	return contain(func() error {
+		if err := c.stateStore().Bootstrap(state); err != nil {
+			return err
+		}
+		if err := c.engine.BlockStore().SaveSeenCommit(state.LastBlockHeight, commit); err != nil {
+			return err
+		}
+		return c.adapter.syncing.Enable(state)
+	})
+}
+
+// beginAtGenesis starts block sync with the first block. CometBFT left out what it
+// does at the start of a node without blocks, as the snapshot was to bring it.
+func (c *Chain) beginAtGenesis(ctx context.Context) error {
+	return contain(func() error {
+		states := c.stateStore()
+		state, err := states.LoadFromDBOrGenesisDoc(c.genesis)
+		if err != nil {
+			return err
+		}
+		handshake := consensus.NewHandshaker(states, state, c.engine.BlockStore(), c.genesis)
+		handshake.SetLogger(c.engineLogger().With("module", "consensus"))
+		handshake.SetEventBus(c.engine.EventBus())
+		if err := handshake.HandshakeWithContext(ctx, c.engine.ProxyApp()); err != nil {
+			return err
+		}
+		if state, err = states.Load(); err != nil {
+			return err
+		}
+		c.restoreHead()
+		c.progress.snapshot(0, 0, 0)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		c.fromGenesis.Store(true)
+		return c.adapter.syncing.Enable(state)
+	})
+}
+
+// strandedNote says that nobody has the block that this node needs next.
+func strandedNote(next, lowest int64, known bool) string {
+	if !known {
+		return "no peer has a snapshot, and none has told which blocks it has"
+	}
+	return fmt.Sprintf("no peer has block %d, the lowest that any has is %d; %s", next, lowest, strandedRemedy)
+}
+
+// stranded reports whether no peer has the block that this node needs next, and says
+// so. CometBFT takes a peer without it for none, and itself for caught up.
+func (c *Chain) stranded() (note string, yes bool) {
+	height, _, _, _, _ := c.head.snapshot()
+	lowest, known := c.adapter.syncing.lowest()
+	if c.searching.Load() || !known || lowest <= height+1 {
+		return "", false
+	}
+	return strandedNote(height+1, lowest, true), true
+}
+
+// note is what there is to say of how this node catches up; empty if nothing.
+func (c *Chain) note() string {
+	if text := c.searchNote.Load(); text != nil {
+		return *text
+	}
+	if text, yes := c.stranded(); yes {
+		return text
+	}
+	if c.fromGenesis.Load() {
+		return noteNoSnapshot
+	}
+	return ""
+}
