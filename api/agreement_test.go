@@ -63,7 +63,10 @@ func TestCertificatesThatAreNotThere(t *testing.T) {
 		_, err := s.agreement().GetCertificate(s.ctx(), &consensusv1.GetCertificateRequest{Name: name})
 		return err
 	}
-	wantProblem(t, get("certificates/18"), codes.NotFound, api.ReasonNoCertificate)
+	none := wantProblem(t, get("certificates/18"), codes.NotFound, api.ReasonNoCertificate)
+	if m := none.status.Message(); none.info.GetMetadata()["endpoints"] != "10.0.0.0:26656" || !strings.Contains(m, "any other node may have it, such as those at 10.0.0.0:26656") {
+		t.Errorf("a certificate that cannot be made: %q, %v", m, none.info)
+	}
 	wantProblem(t, get("certificates/latest"), codes.NotFound, api.ReasonNoCertificate)
 	wantProblem(t, get("certificates/21"), codes.NotFound, api.ReasonBlockNotFound)
 	p := wantProblem(t, get("certificates/2"), codes.DataLoss, api.ReasonPruned)

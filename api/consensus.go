@@ -66,7 +66,7 @@ func (a *agreements) GetCertificate(ctx context.Context, req *consensusv1.GetCer
 		certificate, err = a.Agreement.Certificate(height)
 	}
 	if errors.Is(err, exec.ErrNoCertificate) {
-		return nil, a.uncertified(ctx, req.GetName(), height)
+		return nil, a.uncertified(ctx, req.GetName(), height, err)
 	}
 	if err != nil {
 		return nil, err
@@ -86,11 +86,28 @@ func (a *agreements) GetCertificate(ctx context.Context, req *consensusv1.GetCer
 	return resp, nil
 }
 
+// certifyTokens is what it costs to ask for a certificate that is not there, since the
+// votes for the block may have to be checked: some milliseconds.
+const certifyTokens = 20 * readTokens
+
+// maxEndpoints is how many other nodes an error names.
+const maxEndpoints = 4
+
 // uncertified says why there is no certificate of the block at height, 0 for the
-// newest.
-func (a *agreements) uncertified(ctx context.Context, name string, height uint64) error {
+// newest, and who may have one. none is what the node said about it.
+func (a *agreements) uncertified(ctx context.Context, name string, height uint64, none error) error {
 	head, _ := a.State.Head()
-	p := missing(ReasonNoCertificate, name, "this node has no certificate of block %d; it may come in a moment, or another node or a later block may have one", height)
+	p := missing(ReasonNoCertificate, name, "this node has no certificate of block %d", height)
+	if u, ok := errors.AsType[*exec.UncertifiedError](none); ok {
+		p.message += ": of the votes for it that are still here, too few carry a correct signature"
+		if u.Making {
+			p.message = fmt.Sprintf("the certificate of block %d is being made; ask again in a moment", height)
+		}
+		if u.Next != 0 {
+			p.message += fmt.Sprintf("; that of block %d is here, whose state follows from it", u.Next)
+			p.setNumber("next_height", u.Next)
+		}
+	}
 	switch {
 	case height == 0:
 		p.message = "this node has no certificate of any block"
@@ -106,10 +123,34 @@ func (a *agreements) uncertified(ctx context.Context, name string, height uint64
 		if err != nil {
 			return err
 		}
-		a.rates.charge(callerIP(ctx), blockTokens(b))
+		a.rates.charge(callerIP(ctx), blockTokens(b)+certifyTokens)
+		p.message += "; any other node may have it"
+		if others, err := a.endpoints(height); err == nil && others != "" {
+			p.message += ", such as those at " + others + ", which validators of this block name"
+			p.set("endpoints", others)
+		}
 	}
 	p.setNumber("height", head)
 	return p
+}
+
+// endpoints returns where some of those who voted for the block at height say that
+// their nodes can be reached, "" if that is not known.
+func (a *agreements) endpoints(height uint64) (string, error) {
+	var list []string
+	err := a.State.Read(func(v chain.View, _ uint64) error {
+		com, _ := staking.ReadCommittee(v, a.Network.Params.Staking.Epoch(height))
+		for i := range com.Members {
+			if len(list) == maxEndpoints {
+				break
+			}
+			if e := staking.ReadProfile(v, com.Members[i].Validator).Endpoints; len(e) > 0 {
+				list = append(list, e[0])
+			}
+		}
+		return nil
+	})
+	return strings.Join(list, ", "), err
 }
 
 func renderCertificate(c *cert.Certificate, com *committee.Committee) *consensusv1.Certificate {

@@ -88,13 +88,6 @@ func (c certificates) prune(below uint64, limit int) (more bool, err error) {
 	return more, nil
 }
 
-// Certificate returns the certificate of the block at height: the committee's
-// signature of the state after it. It fails with ErrNoCertificate. staking.ReadCommittee
-// has the committee that it verifies with.
-func (e *Executor) Certificate(height uint64) (cert.Certificate, error) {
-	return e.certificates.get(height)
-}
-
 // LatestCertificate returns the certificate of the highest block that has one here,
 // or ErrNoCertificate.
 func (e *Executor) LatestCertificate() (cert.Certificate, error) {
@@ -108,7 +101,13 @@ func (e *Executor) LatestCertificate() (cert.Certificate, error) {
 // PruneCertificates deletes up to limit certificates of blocks below a height, the
 // oldest first, and reports whether there are more. The newest stays.
 func (e *Executor) PruneCertificates(below uint64, limit int) (more bool, err error) {
-	return e.certificates.prune(min(below, e.certifier.latest.Load()), limit)
+	below = min(below, e.certifier.latest.Load())
+	for {
+		kept := e.certifier.kept.Load()
+		if below <= kept || e.certifier.kept.CompareAndSwap(kept, below) {
+			return e.certificates.prune(below, limit)
+		}
+	}
 }
 
 // votesOf sorts extensions into what a certificate is assembled from. wrong are

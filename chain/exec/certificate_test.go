@@ -191,9 +191,9 @@ func TestCertificatesOfLateVotes(t *testing.T) {
 	}
 }
 
-// A node that stopped before it made the head's certificate makes it when it is
-// back, even if consensus takes a while to start.
-func TestCertificateOfTheHeadAfterARestart(t *testing.T) {
+// A node that stopped before it made the certificates of its last blocks makes them
+// when it is back, even if consensus takes a while to start.
+func TestCertificatesAfterARestart(t *testing.T) {
 	t.Parallel()
 	c := newValidators(t, 4, 100)
 	late := newVotes()
@@ -208,8 +208,11 @@ func TestCertificateOfTheHeadAfterARestart(t *testing.T) {
 		late.set(b.Height, b.Hash, right)
 	}
 	n.open(cfg)
-	if got := n.exec.Uncertified(); got != 1 {
-		t.Fatalf("%d blocks wait for a certificate after the restart, want 1", got)
+	if got := n.exec.Uncertified(); got != 3 {
+		t.Fatalf("%d blocks wait for a certificate after the restart, want 3", got)
+	}
+	if _, err := n.exec.Certificate(2); !errors.Is(err, exec.ErrNoCertificate) {
+		t.Errorf("certificate that is to be made: %v", err)
 	}
 	n.run()
 	<-late.asked
@@ -217,17 +220,21 @@ func TestCertificateOfTheHeadAfterARestart(t *testing.T) {
 	late.err = nil
 	late.mu.Unlock()
 	awaitCertifier(t, n.exec)
-	want, err := c.certified(t, 1, 3)
-	if err != nil {
-		t.Fatal(err)
+	for height := uint64(1); height <= 3; height++ {
+		want, err := c.certified(t, 1, height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := n.exec.Certificate(height); err != nil || !bytes.Equal(got.Encode(), want.Encode()) {
+			t.Errorf("block %d: certificate after a restart: %+v, %v", height, got.Checkpoint, err)
+		}
 	}
-	got, err := n.exec.LatestCertificate()
-	if err != nil || !bytes.Equal(got.Encode(), want.Encode()) {
-		t.Errorf("certificate after a restart: %+v, %v", got.Checkpoint, err)
+	if s := n.exec.Stats(); s.Certificates != 3 {
+		t.Errorf("%d certificates were made without being asked for, want 3", s.Certificates)
 	}
 	n.open(cfg)
 	if got := n.exec.Uncertified(); got != 0 {
-		t.Errorf("%d blocks wait for a certificate although the head has one", got)
+		t.Errorf("%d blocks wait for a certificate although all have one", got)
 	}
 	if again, err := n.exec.LatestCertificate(); err != nil || again.Checkpoint.Height != 3 {
 		t.Errorf("latest certificate after a restart: %+v, %v", again.Checkpoint, err)

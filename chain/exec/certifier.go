@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/consensus/cert"
 )
 
@@ -42,12 +41,14 @@ const (
 //     somebody else's signature, nothing at all.
 //   - The two blocks that end an epoch are tried again for longer, and when they are
 //     asked for: see handoverlate.go.
-//   - Without one the block has none on this node. The header of the next block and
+//   - Without one the block has none on this node, unless somebody asks for it when there
+//     are votes enough: see certasked.go. The header of the next block and
 //     its commit prove the same state (ErrNoCertificate).
 //   - A node whose own state differs would assemble nothing at all, but it does not
 //     come to that: consensus halts it at the next header.
 type certifier struct {
 	latest atomic.Uint64 // height of the newest certificate, 0 if there is none
+	kept   atomic.Uint64 // certificates of lower blocks were deleted
 	wake   chan struct{} // capacity 1: waiting was added to
 
 	mu      sync.Mutex
@@ -208,7 +209,7 @@ func (e *Executor) tryCertify(u *uncertified) (done bool, err error) {
 		return false, nil
 	}
 	u.votes = len(extensions)
-	el, err := e.electorateOf(height)
+	el, err := e.electorateKnown(height)
 	if err != nil || el == nil {
 		return false, err
 	}
@@ -241,45 +242,18 @@ func (e *Executor) tryCertify(u *uncertified) (done bool, err error) {
 	}
 }
 
-// loadCertifier finds the newest certificate, and the head's checkpoint if it has
-// none yet.
+// loadCertifier finds the newest certificate, and the last blocks that have none.
 func (e *Executor) loadCertifier() error {
 	latest, err := e.certificates.latest()
 	if err != nil {
 		return fmt.Errorf("find the newest certificate: %w", err)
 	}
 	e.certifier.latest.Store(latest)
-	height := e.head.Load().height
 	if e.cfg.Extensions == nil {
 		return nil
 	}
 	if err := e.loadPatience(); err != nil {
 		return err
 	}
-	if latest >= height {
-		return nil
-	}
-	raw, err := e.index.Get([]byte{idxCheckpoint})
-	if err != nil {
-		return fmt.Errorf("read the checkpoint of the head: %w", err)
-	}
-	if raw == nil {
-		return nil
-	}
-	checkpoint, err := cert.DecodeCheckpoint(raw)
-	if err != nil {
-		return fmt.Errorf("read the checkpoint of the head: %w", err)
-	}
-	if checkpoint.Height == height {
-		e.certifier.add(&checkpoint)
-	}
-	return nil
-}
-
-// indexCheckpoint is the index entry of the head's checkpoint.
-func indexCheckpoint(p *prepared) []chain.Change {
-	if p.checkpoint == nil {
-		return nil
-	}
-	return []chain.Change{{Key: []byte{idxCheckpoint}, Value: p.checkpoint.Encode()}}
+	return e.loadUncertified()
 }

@@ -141,10 +141,13 @@ type validators struct {
 }
 
 // newValidators makes n validators that run.
-func newValidators(t *testing.T, n int, epoch uint64) *validators {
+func newValidators(t *testing.T, n int, epoch uint64, change ...func(*settlement.Params)) *validators {
 	t.Helper()
 	params := settlement.LocalParams()
 	params.Staking.EpochBlocks = epoch
+	for _, f := range change {
+		f(&params)
+	}
 	c := &validators{net: &network{}, gen: withValidators(genesisOf(12, params), n)}
 	for i := range n {
 		v := newVotes()

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -125,6 +126,23 @@ func (e *Executor) electorate(v chain.View, height uint64) (*electorate, error) 
 	}
 	e.electorates.put(epoch, el)
 	return el, nil
+}
+
+// electorateKnown is electorateOf, also of a committee that the state has forgotten, if
+// it was handed over to.
+func (e *Executor) electorateKnown(height uint64) (*electorate, error) {
+	el, err := e.electorateOf(height)
+	if el != nil || err != nil || !e.staked() {
+		return el, err
+	}
+	c, err := e.committeeKnown(e.params.Staking.Epoch(height))
+	if errors.Is(err, ErrNoHandover) {
+		return nil, nil //nolint:nilnil // no committee is no error
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newElectorate(*c, nil)
 }
 
 // electorateOf is electorate by the state at the head.

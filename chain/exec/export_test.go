@@ -3,6 +3,7 @@ package exec
 import (
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -58,6 +59,16 @@ func (e *Executor) PruneIndex() (more bool, err error) { return e.pruneStep() }
 
 // Uncertified is how many blocks wait for their certificate.
 func (e *Executor) Uncertified() int { return e.certifier.len() }
+
+// CertificateStored is Certificate, and makes none.
+func (e *Executor) CertificateStored(height uint64) (cert.Certificate, error) {
+	return e.certificates.get(height)
+}
+
+// CheckpointAt is checkpointAt.
+func (e *Executor) CheckpointAt(height uint64) (*cert.Checkpoint, error) {
+	return e.checkpointAt(height)
+}
 
 // MaxUncertified is maxUncertified.
 const MaxUncertified = maxUncertified

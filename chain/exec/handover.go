@@ -156,8 +156,8 @@ func (e *Executor) proveElection(height uint64) error {
 	if err := b.Set(handoverKey(handoverStatement, next, height), raw); err != nil {
 		return fmt.Errorf("store the hand-over to epoch %d: %w", next, err)
 	}
-	// What is to be certified is in the index for the head only.
-	checkpoint, err := e.index.Get([]byte{idxCheckpoint})
+	// The index does not keep what is to be certified for as long as this.
+	checkpoint, err := e.index.Get(keyOf(idxCheckpoint, nil, height))
 	if err != nil {
 		return fmt.Errorf("read the checkpoint of the head: %w", err)
 	}

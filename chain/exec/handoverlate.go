@@ -148,13 +148,5 @@ func (e *Executor) certifyLate(epoch, height uint64) (done bool, err error) {
 	if checkpoint == nil || err != nil {
 		return false, err
 	}
-	p := &e.patience
-	p.asking.Lock()
-	defer p.asking.Unlock()
-	u := p.of(checkpoint)
-	done, err = e.tryCertify(u)
-	if done {
-		delete(p.asked, height)
-	}
-	return done, err
+	return e.certifyNow(checkpoint)
 }

@@ -30,7 +30,7 @@ import (
 //	'n'                        hash of the genesis
 //	'l'                        height and position (u32) of the first receipt that
 //	                           was not removed yet
-//	'k'                        checkpoint of the head, to be certified
+//	'k' | height               checkpoint of a block that may have to be certified yet
 //
 // What it keeps of staking is in stakingindex.go.
 const (
@@ -130,8 +130,9 @@ func (e *Executor) indexBlock(p *prepared) (chain.Changes, error) {
 	}
 	x.channels(p.result.Events)
 	x.pairs = append(x.pairs, e.indexStaking(p)...)
-	x.pairs = append(x.pairs, indexCheckpoint(p)...)
-	return x.pairs, nil
+	checkpoints, err := e.indexCheckpoint(p)
+	x.pairs = append(x.pairs, checkpoints...)
+	return x.pairs, err
 }
 
 // names reports whether the receipt says what became of the record of that

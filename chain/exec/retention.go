@@ -253,6 +253,7 @@ func (x *pruner) block() error {
 	x.remove(payees)
 	x.remove(keyOf(idxProof, nil, height))
 	x.remove(keyOf(idxStaking, nil, height))
+	x.remove(keyOf(idxCheckpoint, nil, height))
 	if epoch := x.exec.params.Staking.EpochBlocks; height > epoch {
 		x.remove(keyOf(idxSeal, nil, height-epoch)) // of an epoch that has ended: this block is in a later one
 	}

@@ -41,8 +41,11 @@ type ConsensusServiceClient interface {
 	// GetCertificate returns the certificate of a block: the signature of more
 	// than two thirds of the committee's power over the state after it. NOT_FOUND,
 	// reason NO_CERTIFICATE, if too few of the votes that this node saw carried a
-	// correct signature; another node, or a later block, may have one. It lags the
-	// block by a moment.
+	// correct signature; another node, or a later block, may have one: next_height is
+	// the next block that has one here, endpoints are where some validators of the block
+	// say that they can be reached. It lags the block by a moment. One that the node
+	// could not make then, since it was killed or fetched blocks, it makes when it is
+	// asked, of the votes that are stored with the block.
 	GetCertificate(ctx context.Context, in *GetCertificateRequest, opts ...grpc.CallOption) (*GetCertificateResponse, error)
 	// GetCommittee returns the validators that vote in an epoch, with the proof of
 	// their record in the newest state. NOT_FOUND, reason COMMITTEE_NOT_FOUND, if
@@ -171,8 +174,11 @@ type ConsensusServiceServer interface {
 	// GetCertificate returns the certificate of a block: the signature of more
 	// than two thirds of the committee's power over the state after it. NOT_FOUND,
 	// reason NO_CERTIFICATE, if too few of the votes that this node saw carried a
-	// correct signature; another node, or a later block, may have one. It lags the
-	// block by a moment.
+	// correct signature; another node, or a later block, may have one: next_height is
+	// the next block that has one here, endpoints are where some validators of the block
+	// say that they can be reached. It lags the block by a moment. One that the node
+	// could not make then, since it was killed or fetched blocks, it makes when it is
+	// asked, of the votes that are stored with the block.
 	GetCertificate(context.Context, *GetCertificateRequest) (*GetCertificateResponse, error)
 	// GetCommittee returns the validators that vote in an epoch, with the proof of
 	// their record in the newest state. NOT_FOUND, reason COMMITTEE_NOT_FOUND, if
