@@ -10,7 +10,8 @@
 //
 // Signatures of one message by many keys add up to one signature, which is
 // verified against the sum of the keys with one product of two pairings,
-// however many keys there are. This is sound only for keys whose owners have
+// however many keys there are. So do signatures of many messages, with a pairing
+// for each set of keys (VerifyMany). This is sound only for keys whose owners have
 // proved that they know the secret: without a proof the key g^x - (sum of all
 // others) would let its maker sign for everybody. So a key is trusted only
 // after VerifyProof, which registration does once. Both key and proof are public,

@@ -121,23 +121,30 @@ func (c *Certificate) Verify(network ledger.NetworkID, chain ledger.ChainID, com
 	if err := c.checkBitmap(); err != nil {
 		return err
 	}
+	signing, err := c.signing(com, keys)
+	if err != nil {
+		return err
+	}
+	if !bls.VerifySame(signing, c.Checkpoint.Message(), c.Signature) {
+		return fmt.Errorf("height %d, %d signers: %w", c.Checkpoint.Height, len(signing), ErrBadSignature)
+	}
+	return nil
+}
+
+// signing returns the keys of the signers, as the bitmap says, if they are members
+// with enough power.
+func (c *Certificate) signing(com *committee.Committee, keys []*bls.Key) ([]*bls.Key, error) {
 	var power uint64
 	signers := c.Signers()
 	signing := make([]*bls.Key, 0, len(signers))
 	for _, i := range signers {
 		if i >= len(com.Members) {
-			return fmt.Errorf("bit %d of a committee of %d: %w", i, len(com.Members), ErrStranger)
+			return nil, fmt.Errorf("bit %d of a committee of %d: %w", i, len(com.Members), ErrStranger)
 		}
 		power += com.Members[i].Power
 		signing = append(signing, keys[i])
 	}
-	if err := checkPower(power, com); err != nil {
-		return err
-	}
-	if !bls.VerifySame(signing, c.Checkpoint.Message(), c.Signature) {
-		return fmt.Errorf("height %d, %d signers: %w", c.Checkpoint.Height, len(signers), ErrBadSignature)
-	}
-	return nil
+	return signing, checkPower(power, com)
 }
 
 // checkCommittee returns an error unless com is the committee that c names and

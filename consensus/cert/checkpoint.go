@@ -6,7 +6,10 @@
 // power add up to one; with a bitmap of who signed it is a Certificate. To
 // verify one takes the committee of its epoch and nothing else of the chain:
 // one product of two pairings, however many members there are. So a
-// certificate convinces other chains, auditors and telephones.
+// certificate convinces other chains, auditors and telephones. The certificates of
+// heights that follow each other add up to a Run, which has one signature and costs
+// far less than they do; the main chain takes the checkpoints of shards as runs
+// (chain/anchor).
 //
 // A forged certificate takes members with two thirds of the power; and any two
 // certificates of one height and round that differ in their checkpoint are evidence
