@@ -102,12 +102,12 @@ const (
 	// CodeUnknownShard and those after it are refused by the state of anchors.
 	CodeUnknownShard     Code = 120
 	CodeAnchorGap        Code = 121 // checkpoints before the first one are missing
-	CodeAnchorStale      Code = 122 // all of its heights are anchored
-	CodeAnchorEpoch      Code = 123 // of an epoch before the last one anchored
+	CodeAnchorStale      Code = 122 // it begins with a height that is anchored
+	CodeAnchorEpoch      Code = 123 // of an epoch before the last one anchored, or that has not begun
 	CodeUnknownCommittee Code = 124 // no committee is known for the epoch, or not any more
 	CodeBadCertificate   Code = 125 // the committee did not sign the checkpoints
 	CodeAnchorConflict   Code = 126 // the last height is anchored with another checkpoint
-	CodeShardEnded       Code = 127 // beyond the height at which the shard was to stop
+	CodeShardEnded       Code = 127 // beyond the height or epoch at which the shard was to stop
 	CodeNoConflict       Code = 128 // nobody signed two checkpoints of one height
 )
 

@@ -16,10 +16,12 @@ type Group struct {
 // The keys must have proved possession. A key or message that is given twice counts
 // twice, in one group or in several: whoever counts signers keeps them apart.
 //
-// It costs one product of pairings, one for each group and one for s, a hash to the
-// curve for each message and an addition for each key of a group: pairings are
-// linear, so what the same keys signed is added up before. Sixty-four messages of one
-// group cost little more than the hashes.
+// It costs one product of pairings, one for each group and one for s, and a hash to
+// the curve for each message: pairings are linear, so what the same keys signed is
+// added up before. Sixty-four messages of one group cost little more than the hashes.
+// An addition is made for each key that a group has and the one before has not, or the
+// other way round, if these are fewer than its keys: groups that differ in a few of
+// many keys cost little for them.
 func VerifyMany(groups []Group, s Signature) bool {
 	point, err := decode(s)
 	if err != nil || len(groups) == 0 {
@@ -28,27 +30,64 @@ func VerifyMany(groups []Group, s Signature) bool {
 	ones := append(make([]*bls12381.G1, 0, len(groups)+1), point)
 	twos := append(make([]*bls12381.G2, 0, len(groups)+1), bls12381.G2Generator())
 	signs := append(make([]int, 0, len(groups)+1), 1)
+	var before []*Key
+	key := new(bls12381.G2)
+	key.SetIdentity()
 	for i := range groups {
-		hash, key, ok := groups[i].sum()
-		if !ok {
+		hash := sumHashes(groups[i].Messages)
+		key = sumAfter(key, before, groups[i].Keys)
+		if hash.IsIdentity() || key.IsIdentity() { // of an honest group neither is
 			return false
 		}
+		before = groups[i].Keys
 		ones, twos, signs = append(ones, hash), append(twos, key), append(signs, -1)
 	}
 	return bls12381.ProdPairFrac(ones, twos, signs).IsIdentity()
 }
 
-// sum returns the sum of the messages' hashes and that of the keys, and ok=false if
-// one of them is the identity, which no honest group is.
-func (g *Group) sum() (hash *bls12381.G1, key *bls12381.G2, ok bool) {
-	hash, key = new(bls12381.G1), new(bls12381.G2)
-	hash.SetIdentity()
-	key.SetIdentity()
-	for _, m := range g.Messages {
-		hash.Add(hash, hashed(m, SuiteSign))
+// sumHashes returns the sum of the messages' hashes.
+func sumHashes(messages [][]byte) *bls12381.G1 {
+	sum := new(bls12381.G1)
+	sum.SetIdentity()
+	for _, m := range messages {
+		sum.Add(sum, hashed(m, SuiteSign))
 	}
-	for _, k := range g.Keys {
-		key.Add(key, &k.point)
+	return sum
+}
+
+// sumAfter returns the sum of keys, given the sum of those before.
+func sumAfter(sumBefore *bls12381.G2, before, keys []*Key) *bls12381.G2 {
+	more := make(map[*Key]int, len(keys)) // how often keys has it more than before has
+	for _, k := range keys {
+		more[k]++
 	}
-	return hash, key, !hash.IsIdentity() && !key.IsIdentity()
+	for _, k := range before {
+		more[k]--
+	}
+	differ := 0
+	for _, n := range more {
+		differ += max(n, -n)
+	}
+	sum := new(bls12381.G2)
+	if differ >= len(keys) {
+		sum.SetIdentity()
+		for _, k := range keys {
+			sum.Add(sum, &k.point)
+		}
+		return sum
+	}
+	*sum = *sumBefore
+	for _, k := range keys {
+		for ; more[k] > 0; more[k]-- {
+			sum.Add(sum, &k.point)
+		}
+	}
+	for _, k := range before {
+		for ; more[k] < 0; more[k]++ {
+			away := k.point
+			away.Neg()
+			sum.Add(sum, &away)
+		}
+	}
+	return sum
 }

@@ -115,6 +115,36 @@ func TestVerifyManyIsVerifySame(t *testing.T) {
 	}
 }
 
+// TestVerifyManyByDifferences: groups whose keys differ in whatever way from those of
+// the group before, also in how often a key comes, count all their keys.
+func TestVerifyManyByDifferences(t *testing.T) {
+	t.Parallel()
+	members := [][]byte{{0, 1, 2, 3}, {0, 1, 2, 3}, {1, 2, 3}, {1, 2, 3, 3, 4}, {3, 2, 1, 4}, {5}, {0, 1, 2, 3, 4, 5}, {0, 1, 2, 4, 5}}
+	groups, s := signMany(t, 1, members...)
+	known := map[bls.PublicKey]*bls.Key{} // as in a committee, a member has one Key
+	for _, g := range groups {
+		for i, k := range g.Keys {
+			if first, ok := known[k.Public()]; ok {
+				g.Keys[i] = first
+			}
+			known[k.Public()] = g.Keys[i]
+		}
+	}
+	if !bls.VerifyMany(groups, s) {
+		t.Error("the sum does not verify")
+	}
+	for i := range groups {
+		for j := range groups[i].Keys {
+			keys := groups[i].Keys
+			groups[i].Keys = append(append([]*bls.Key(nil), keys[:j]...), keys[j+1:]...)
+			if bls.VerifyMany(groups, s) {
+				t.Errorf("group %d without key %d verifies", i, j)
+			}
+			groups[i].Keys = keys
+		}
+	}
+}
+
 func BenchmarkVerifyMany(b *testing.B) {
 	for _, messages := range []int{1, 16, 64} {
 		for _, n := range []int{4, 32, 100} {

@@ -326,9 +326,9 @@ const (
 	Code_CODE_UNKNOWN_SHARD  Code = 120
 	// Checkpoints before the first one are missing.
 	Code_CODE_ANCHOR_GAP Code = 121
-	// All of its heights are anchored.
+	// It begins with a height that is anchored.
 	Code_CODE_ANCHOR_STALE Code = 122
-	// Of an epoch before the last one anchored.
+	// Of an epoch before the last one anchored, or that has not begun.
 	Code_CODE_ANCHOR_EPOCH Code = 123
 	// No committee is known for the epoch, or not any more.
 	Code_CODE_UNKNOWN_COMMITTEE Code = 124
@@ -336,7 +336,7 @@ const (
 	Code_CODE_BAD_CERTIFICATE Code = 125
 	// The last height is anchored with another checkpoint.
 	Code_CODE_ANCHOR_CONFLICT Code = 126
-	// Beyond the height at which the shard was to stop.
+	// Beyond the height or epoch at which the shard was to stop.
 	Code_CODE_SHARD_ENDED Code = 127
 	// Nobody signed two checkpoints of one height.
 	Code_CODE_NO_CONFLICT Code = 128

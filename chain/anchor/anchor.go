@@ -1,0 +1,269 @@
+// Package anchor is the rules by which the main chain takes the certified headers of
+// shards: contiguous, many at once, by anybody, and one version of each height.
+//
+// A shard's committee certifies a checkpoint of every block. Whoever has the
+// certificates sends them to the main chain as runs (cert.Run), each with one
+// signature for up to cert.MaxRun heights. A run is taken if it begins at the height
+// after the last one that is anchored, of each height's epoch the committee that the
+// main chain drew signed with more than two thirds of its power, and the epochs do
+// not fall. So nothing is final before a committee certified it and main took it, and
+// to forge a shard's state takes two thirds of a committee, not one. The first
+// version of a height stays for ever. A repeat is refused before any pairing, and so
+// is everything else that the state alone can refuse. Another version of an anchored
+// height is refused too (CodeAnchorConflict); that somebody signed two is for Judge
+// to find.
+//
+// Main keeps one row for each shard that ever was: State, with an append-only tree of
+// RFC 6962 over all its checkpoints, of which no more than the frontier is kept
+// (merkle.Frontier), and the outbox roots of the last Window heights, which links
+// import from without a proof. The row is a leaf of main's state tree, so one
+// application hash of main proves every header of every shard: a state proof of the
+// row (ledger/stateproof), and a Proof from it. A tree of its own over the rows would
+// prove the same with a second format, at the price of one more write per level and
+// anchor, while the state tree is there, is in every header, and is certified.
+//
+// Who relays. An anchor is a transaction like others, and its signer pays as for
+// others. What was due (Params.Due) and is taken costs nothing: PaidBack. So the
+// duty is free for who does it first, a race has one loser who pays, and nobody earns
+// by it, which would be worth a race. Splitting what could go together is not due
+// and is paid for.
+//
+// Missing anchors. Params.Status says from the heights of main alone whether a shard
+// is live, late or stalled, since the last anchor or since it got its committee. Main
+// cannot tell a shard that stands still from one that has nothing to do: an idle shard
+// makes an empty block at least every half of Params.LateBlocks, so that there is
+// something to anchor. Stalled lists who is to get another committee, for
+// shard.Inputs.Redraw and shard.Redraw. That committee goes on from what is anchored;
+// what the one before certified beyond is lost, and was never final.
+//
+// # Wiring
+//
+// Nothing calls it yet. The main chain does this with it:
+//
+//   - Genesis: Params are part of chain/settlement's. After registry.Start, Sync at
+//     height 0 with the map of epoch 0.
+//   - Two new kinds of transactions, 36 with an encoded Anchors and 37 with an encoded
+//     Conflict as the payload. Anchors: the fee is settlement's for a record and
+//     Params.Fee; the weight settlement's for a record and Weight; Context.Check at the
+//     API and in CheckTx; Context.Apply in the block, whose Results are entries of the
+//     receipt like those of a settlement. If Apply refuses, so is the record. Otherwise
+//     PaidBack of the whole fee goes from the block's fees to the signer.
+//   - Context: State is the block's overlay, Network the genesis' hash, Height the
+//     block's, Epoch that of staking.Params.Epoch, Committees reads
+//     registry.ReadAssignment and keeps decoded keys (0.2 ms each) by the hash of the
+//     committee. Proved may remember the hashes of runs that CheckTx verified.
+//   - Conflict: Context.Judge in the block. For each of Verdict.Signed, if Verdict.Guilty,
+//     staking.Punish with a kind of evidence of its own, which reads the stake of a
+//     member of a shard's committee; and the shard is redrawn.
+//   - Last block of an epoch: chain/registry calls Sync with the map of the coming
+//     epoch after it is applied, and sets Inputs.Redraw to Stalled for the draw.
+//   - Any block: for each of Stalled, round = Context.Redrawn(id), and the assignment of
+//     the epoch becomes shard.Redraw(inputs, id, round), which Committees then returns.
+//   - Links: Known is link.Anchors on main. On a shard the same rows come with a
+//     state proof against main's certified header.
+//   - Split and merge: once a parent's last height is known to main by the rules of
+//     the hand-over, which do not exist yet, Stop; when its Result says Finished, Sync
+//     founds the heirs, whose clock goes on from the parents'. Until then their
+//     anchors are refused.
+//   - Params.MaxLag is less than EvidenceEpochs, so that who signs is still answerable.
+//
+// It is row 1c of the dependency order: pure rules over values. A Context is owned by
+// one goroutine.
+package anchor
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+)
+
+// Params are the consensus parameters of anchors. Blocks are those of the main chain.
+type Params struct {
+	// DueHeights and DueBlocks say when an anchor is due: after so many heights of the
+	// shard, or so many blocks since the last one.
+	DueHeights, DueBlocks uint32
+	// LateBlocks is how many blocks without an anchor make a shard late, StalledBlocks
+	// how many make it stalled, so that it gets another committee.
+	LateBlocks, StalledBlocks uint32
+	// MaxLag is how many epochs before the running one a checkpoint may be of. Older
+	// committees may have taken their stake home and sign what they like.
+	MaxLag uint32
+	// SetFee is for each set of signers of a run, which costs a pairing, HeightFee for
+	// each height, in drops, on top of the fee of every transaction.
+	SetFee, HeightFee ledger.Amount
+}
+
+// DefaultParams are the parameters to start with, at blocks of three seconds and
+// epochs of an hour: an anchor each four heights or twelve seconds, late after three
+// minutes, another committee after half an hour, ten days of lag.
+func DefaultParams() Params {
+	return Params{DueHeights: 4, DueBlocks: 4, LateBlocks: 60, StalledBlocks: 600, MaxLag: 240, SetFee: 100, HeightFee: 10}
+}
+
+// LocalParams are DefaultParams for networks on one machine, at five blocks a second
+// and epochs of 20 blocks.
+func LocalParams() Params {
+	p := DefaultParams()
+	p.LateBlocks, p.StalledBlocks, p.MaxLag = 20, 100, 12
+	return p
+}
+
+// Bounds of parameters.
+const (
+	maxBlocks = 1 << 20
+	maxLag    = 10_000
+	maxFee    = ledger.Amount(1_000_000_000_000)
+)
+
+// Validate returns an error that names the first parameter out of its range.
+func (p *Params) Validate() error {
+	for _, r := range []struct {
+		name             string
+		value, low, high uint64
+	}{
+		{"due_heights", uint64(p.DueHeights), 1, MaxHeights},
+		{"due_blocks", uint64(p.DueBlocks), 1, maxBlocks},
+		{"late_blocks", uint64(p.LateBlocks), 1, maxBlocks},
+		{"stalled_blocks", uint64(p.StalledBlocks), 1, maxBlocks},
+		{"max_lag", uint64(p.MaxLag), 1, maxLag},
+		{"set_fee", uint64(p.SetFee), 0, uint64(maxFee)},
+		{"height_fee", uint64(p.HeightFee), 0, uint64(maxFee)},
+	} {
+		if r.value < r.low || r.value > r.high {
+			return fmt.Errorf("%s is %d, want %d to %d", r.name, r.value, r.low, r.high)
+		}
+	}
+	switch {
+	case p.LateBlocks <= p.DueBlocks:
+		return fmt.Errorf("late_blocks is %d, more than due_blocks %d, or a shard would be late before its anchor is due", p.LateBlocks, p.DueBlocks)
+	case p.StalledBlocks <= p.LateBlocks:
+		return fmt.Errorf("stalled_blocks is %d, more than late_blocks %d", p.StalledBlocks, p.LateBlocks)
+	}
+	return nil
+}
+
+// ParamsSize is the length of encoded Params in bytes.
+const ParamsSize = 5*4 + 2*8
+
+func (p *Params) fields() [5]*uint32 {
+	return [5]*uint32{&p.DueHeights, &p.DueBlocks, &p.LateBlocks, &p.StalledBlocks, &p.MaxLag}
+}
+
+// Append writes the parameters: due heights, due blocks, late blocks, stalled blocks
+// and lag 4 each, the fees 8 each.
+func (p *Params) Append(w *codec.Writer) {
+	for _, v := range p.fields() {
+		w.Uint32(*v)
+	}
+	w.Uint64(uint64(p.SetFee))
+	w.Uint64(uint64(p.HeightFee))
+}
+
+// Read reads what Append wrote.
+func (p *Params) Read(r *codec.Reader) {
+	for _, v := range p.fields() {
+		*v = r.Uint32()
+	}
+	p.SetFee, p.HeightFee = ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64())
+}
+
+// Fee returns what anchors cost on top of the fee of every transaction.
+func (p *Params) Fee(a *Anchors) ledger.Amount {
+	var fee ledger.Amount
+	for i := range a.Runs {
+		r := &a.Runs[i]
+		fee += p.SetFee*ledger.Amount(len(r.Sets)) + p.HeightFee*ledger.Amount(len(r.Heads))
+	}
+	return fee
+}
+
+// PaidBack returns the part of a fee that goes back to the signer of anchors with
+// these results: all of it if every run was taken and was due, and otherwise the share
+// that the heights of those runs have in all heights, rounded down.
+func PaidBack(fee ledger.Amount, results []Result) (ledger.Amount, error) {
+	var earned, all uint64
+	for i := range results {
+		r := &results[i]
+		all += r.Heights()
+		if r.Taken() && r.Due {
+			earned += r.Heights()
+		}
+	}
+	if all == 0 {
+		return 0, nil
+	}
+	return fee.MulDiv(earned, all)
+}
+
+// What a set of signers and a height weigh, in the unit of the main chain's blocks:
+// bytes written, where two milliseconds of computing are 256 KiB. A set is a pairing
+// and the addition of a hundred keys, a height a hash to the curve.
+const (
+	setWeight    = 128 << 10
+	heightWeight = 16 << 10
+	rowWeight    = 5 + MaxStateSize + 15
+)
+
+// Weight returns what taking anchors makes a node write and compute at most.
+func Weight(a *Anchors) int64 {
+	var weight int64
+	for i := range a.Runs {
+		weight += rowWeight + setWeight*int64(len(a.Runs[i].Sets)+1) + heightWeight*int64(len(a.Runs[i].Heads))
+	}
+	return weight
+}
+
+// Status is how a shard does, as its anchors show.
+type Status uint8
+
+// The statuses.
+const (
+	Live    Status = 1 // anchors come
+	Late    Status = 2 // anchors are missing
+	Stalled Status = 3 // so many are missing that the shard gets another committee
+)
+
+// String returns the status' name: "live".
+func (s Status) String() string {
+	switch s {
+	case Live:
+		return "live"
+	case Late:
+		return "late"
+	case Stalled:
+		return "stalled"
+	default:
+		return "unknown"
+	}
+}
+
+// waited returns the blocks from one height of main to another, none if that is lower.
+func waited(from, height uint64) uint64 { return height - min(from, height) }
+
+// Due reports whether the block at height may take an anchor of so many heights for
+// nothing, if the anchor before was taken at from.
+func (p *Params) Due(height, from uint64, heights int) bool {
+	return uint64(heights) >= uint64(p.DueHeights) || waited(from, height) >= uint64(p.DueBlocks)
+}
+
+// Status returns how a shard does at a height of main if its last anchor was taken,
+// or it got its committee, at from: State.From.
+func (p *Params) Status(height, from uint64) Status {
+	switch n := waited(from, height); {
+	case n >= uint64(p.StalledBlocks):
+		return Stalled
+	case n >= uint64(p.LateBlocks):
+		return Late
+	default:
+		return Live
+	}
+}
+
+// Missed returns how many anchors were due and not taken, as route.Backlog counts them:
+// one for each DueBlocks since from, at most math.MaxUint32. A shard all of whose
+// heights are anchored has missed none, which only it knows.
+func (p *Params) Missed(height, from uint64) uint64 {
+	return min(waited(from, height)/uint64(p.DueBlocks), math.MaxUint32)
+}

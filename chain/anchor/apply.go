@@ -1,0 +1,284 @@
+package anchor
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/merkle"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// Committees returns the committee of a shard in an epoch with its decoded keys
+// (committee.Keys), or ok=false if none is known. It answers from the state of the
+// main chain: the same on every node.
+type Committees func(id shard.ID, epoch uint64) (com *committee.Committee, keys []*bls.Key, ok bool)
+
+// Context is where and when things happen on the main chain.
+type Context struct {
+	State      *chain.Overlay
+	Rules      *Params
+	Network    ledger.NetworkID
+	Height     uint64 // of the block
+	Epoch      uint64 // of the block
+	Committees Committees
+	// Proved reports whether a run, by its Hash, has been verified before against
+	// whatever committees. It saves the pairings and has no influence on the outcome:
+	// the bytes of a run name its committees. Nil knows none.
+	Proved func(run ledger.Hash) bool
+}
+
+// Result is what became of a run.
+type Result struct {
+	Shard       shard.ID
+	First, Last uint64
+	// Code is CodeOK for a run that was taken. Of the others nothing was changed.
+	Code   chain.Code
+	Detail string // for people; never hashed
+	// Due says that the run, if it was taken, came when it was due, so that who sent it
+	// pays nothing for it; Finished that the shard is anchored to its end.
+	Due, Finished bool
+}
+
+// Taken reports whether the run was taken.
+func (r *Result) Taken() bool { return r.Code == chain.CodeOK }
+
+// Heights returns the number of heights of the run.
+func (r *Result) Heights() uint64 { return r.Last - r.First + 1 }
+
+// Apply anchors what it can of a: each run is taken or refused for itself, so that who
+// comes second with the heights of one shard does not lose those of another. If none is
+// taken, Apply refuses as the first of them is, and changes nothing. The results are
+// in the order of the runs, which are refused with
+//
+//	CodeWrongNetwork       of another network
+//	CodeUnknownShard       never founded, or an heir of shards that are not finished
+//	CodeAnchorStale        it begins with a height that is anchored: begin with the next
+//	CodeAnchorConflict     the same, and it has another version of the last one; Judge
+//	                       says whether that is certified
+//	CodeAnchorGap          it begins beyond the next height
+//	CodeShardEnded         it goes beyond the last height or the last epoch of the shard
+//	CodeAnchorEpoch        a height is of an earlier epoch than the one before it, than
+//	                       the shard serves since or than its last redraw, or of one that
+//	                       has not begun
+//	CodeUnknownCommittee   of an epoch whose committee is not known or not answerable
+//	                       any more, or by another committee than that of the epoch
+//	CodeBadCertificate     members with too little power signed, or a signer is no
+//	                       member, or the signature is not theirs
+//	CodeMalformed          not in the canonical form
+//
+// All but the last look at CodeBadCertificate is done without a pairing. a itself is
+// refused as a whole as DecodeAnchors does.
+func (c *Context) Apply(a *Anchors) ([]Result, error) {
+	return c.each(a, func(s *State, run *cert.Run) error {
+		if err := c.verify(run); err != nil {
+			return err
+		}
+		for i := range run.Heads {
+			p := run.Checkpoint(i)
+			s.push(&p)
+		}
+		s.From = c.Height
+		c.State.Set(Key(run.Chain), s.Encode())
+		return nil
+	})
+}
+
+// Check is Apply without the signatures and without a change: what it refuses Apply
+// refuses now. It costs a fraction of a millisecond.
+func (c *Context) Check(a *Anchors) ([]Result, error) {
+	return c.each(a, func(*State, *cert.Run) error { return nil })
+}
+
+// each does something with each run that the state does not refuse.
+func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Result, error) {
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	var first error
+	taken := false
+	results := make([]Result, len(a.Runs))
+	for i := range a.Runs {
+		run := &a.Runs[i]
+		s, err := c.look(run)
+		results[i] = Result{Shard: run.Chain, First: run.First, Last: run.Last(), Due: c.Rules.Due(c.Height, s.From, len(run.Heads))}
+		if err == nil {
+			err = do(&s, run)
+		}
+		if err == nil {
+			taken = true
+			results[i].Finished = s.Finished()
+			continue
+		}
+		results[i].refuse(err)
+		if first == nil {
+			first = err
+		}
+	}
+	if !taken {
+		return nil, first
+	}
+	return results, nil
+}
+
+func (r *Result) refuse(err error) {
+	rule, ok := errors.AsType[*chain.RuleError](err)
+	if !ok {
+		panic(fmt.Errorf("a run is refused without a code: %w", err))
+	}
+	r.Code, r.Detail, r.Due = rule.Code, rule.Detail, false
+}
+
+// look checks everything of a run but its signature, what costs least first, and
+// returns its shard.
+func (c *Context) look(run *cert.Run) (State, error) {
+	if run.Network != c.Network {
+		return State{}, chain.Refuse(chain.CodeWrongNetwork, "run of network %s, want %s", run.Network, c.Network)
+	}
+	if len(run.Heads) == 0 {
+		return State{}, chain.Refuse(chain.CodeMalformed, "run of shard %d without heights", run.Chain)
+	}
+	s, ok := Read(c.State, run.Chain)
+	if !ok {
+		return State{}, chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", run.Chain)
+	}
+	if err := s.place(run); err != nil {
+		return s, err
+	}
+	if err := c.epochs(&s, run); err != nil {
+		return s, err
+	}
+	return s, refusal(run.Check(c.Network, run.Chain, c.committees(run.Chain)))
+}
+
+// place checks that the run goes on where the shard's anchors end.
+func (s *State) place(run *cert.Run) error {
+	next := s.Height() + 1
+	switch last := run.Last(); {
+	case run.First < next && last >= s.Height():
+		if p := run.Checkpoint(int(s.Height() - run.First)); !sameBlock(&p, &s.Last) {
+			return chain.Refuse(chain.CodeAnchorConflict, "height %d of shard %d is anchored with block %s, the run has block %s: if both are certified, send them as a conflict",
+				s.Height(), run.Chain, s.Last.BlockHash, p.BlockHash)
+		}
+		return chain.Refuse(chain.CodeAnchorStale, "shard %d is anchored up to height %d, want a run from %d on", run.Chain, s.Height(), next)
+	case run.First < next:
+		return chain.Refuse(chain.CodeAnchorStale, "shard %d is anchored up to height %d, the run ends at %d", run.Chain, s.Height(), last)
+	case run.First > next:
+		return chain.Refuse(chain.CodeAnchorGap, "run of shard %d begins at height %d, want %d: send those before first", run.Chain, run.First, next)
+	case s.End > 0 && last > s.End:
+		return chain.Refuse(chain.CodeShardEnded, "run of shard %d ends at height %d, the shard at %d", run.Chain, last, s.End)
+	case last > merkle.MaxSize:
+		return chain.Refuse(chain.CodeTooLarge, "run of shard %d ends at height %d, at most %d", run.Chain, last, uint64(merkle.MaxSize))
+	}
+	return nil
+}
+
+// sameBlock reports whether two checkpoints are the same but for the round. More than
+// two thirds may have precommitted one block in several rounds, and nobody is to
+// blame for that.
+func sameBlock(a, b *cert.Checkpoint) bool {
+	x, y := *a, *b
+	x.Round, y.Round = 0, 0
+	return x == y
+}
+
+// epochs checks that the epochs of the run are those in which the shard serves and
+// whose committees are answerable, and that they do not fall.
+func (c *Context) epochs(s *State, run *cert.Run) error {
+	before := max(s.Since, s.Last.Epoch, s.RedrawEpoch)
+	for i := range run.Heads {
+		if int(run.Heads[i].Set) >= len(run.Sets) {
+			return chain.Refuse(chain.CodeMalformed, "run of shard %d: signers %d of %d", run.Chain, run.Heads[i].Set, len(run.Sets))
+		}
+		e := run.Sets[run.Heads[i].Set].Epoch
+		height := run.First + uint64(i)
+		switch {
+		case e < before:
+			return chain.Refuse(chain.CodeAnchorEpoch, "height %d of shard %d is of epoch %d, want %d or later", height, run.Chain, e, before)
+		case e > c.Epoch:
+			return chain.Refuse(chain.CodeAnchorEpoch, "height %d of shard %d is of epoch %d, this is epoch %d", height, run.Chain, e, c.Epoch)
+		case s.Until > 0 && e >= s.Until:
+			return chain.Refuse(chain.CodeShardEnded, "height %d of shard %d is of epoch %d, the shard serves until epoch %d", height, run.Chain, e, s.Until)
+		case e+uint64(c.Rules.MaxLag) < c.Epoch:
+			return chain.Refuse(chain.CodeUnknownCommittee, "height %d of shard %d is of epoch %d, at most %d epochs ago: its committee may have left", height, run.Chain, e, c.Rules.MaxLag)
+		}
+		before = e
+	}
+	return nil
+}
+
+func (c *Context) committees(id shard.ID) cert.Committees {
+	return func(epoch uint64) (*committee.Committee, []*bls.Key, bool) { return c.Committees(id, epoch) }
+}
+
+// verify verifies the signature of a run that passed look.
+func (c *Context) verify(run *cert.Run) error {
+	if c.Proved != nil && c.Proved(run.Hash()) {
+		return nil
+	}
+	return refusal(run.Verify(c.Network, run.Chain, c.committees(run.Chain)))
+}
+
+// refusal gives an error of cert the code of the rule that it breaks.
+func refusal(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, cert.ErrNotCanonical), errors.Is(err, cert.ErrBitmap):
+		return chain.Refuse(chain.CodeMalformed, "%v", err)
+	case errors.Is(err, cert.ErrWrongNetwork):
+		return chain.Refuse(chain.CodeWrongNetwork, "%v", err)
+	case errors.Is(err, cert.ErrWrongEpoch), errors.Is(err, cert.ErrWrongCommittee):
+		return chain.Refuse(chain.CodeUnknownCommittee, "%v", err)
+	case errors.Is(err, cert.ErrStranger), errors.Is(err, cert.ErrTooLittlePower), errors.Is(err, cert.ErrBadSignature):
+		return chain.Refuse(chain.CodeBadCertificate, "%v", err)
+	default: // cert.ErrWrongKeys: Committees does not do what it promises
+		panic(fmt.Errorf("verify a run: %w", err))
+	}
+}
+
+// Stop says that a shard ends at a height, which the hand-over to its heirs knows. It
+// refuses with CodeUnknownShard, CodeShardEnded if the end is known and another one,
+// and CodeAnchorStale if more is anchored.
+func (c *Context) Stop(id shard.ID, height uint64) error {
+	s, ok := Read(c.State, id)
+	switch {
+	case !ok:
+		return chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", id)
+	case s.End > 0 && s.End != height:
+		return chain.Refuse(chain.CodeShardEnded, "shard %d ends at height %d, not at %d", id, s.End, height)
+	case height == 0 || height < s.Height():
+		return chain.Refuse(chain.CodeAnchorStale, "shard %d cannot end at height %d, it is anchored up to %d", id, height, s.Height())
+	case s.End == height:
+		return nil
+	}
+	s.End = height
+	c.State.Set(Key(id), s.Encode())
+	return nil
+}
+
+// Stalled returns the shards that serve and get another committee, ascending by id.
+func (c *Context) Stalled() []shard.ID { return StalledAt(c.State, c.Rules, c.Height) }
+
+// Redrawn notes that a shard gets another committee in this epoch and block, which
+// has from now on as much time as the first one had. Nothing that a committee before
+// it certified is anchored any more, or two would go on from one height. It returns the round of the
+// draw for shard.Redraw, 1 for the first of the epoch, and 0 for a shard that is not
+// founded.
+func (c *Context) Redrawn(id shard.ID) (round uint32) {
+	s, ok := Read(c.State, id)
+	if !ok {
+		return 0
+	}
+	if s.RedrawEpoch != c.Epoch {
+		s.RedrawEpoch, s.Redraws = c.Epoch, 0
+	}
+	s.Redraws++
+	s.From = c.Height
+	c.State.Set(Key(id), s.Encode())
+	return s.Redraws
+}

@@ -1,0 +1,279 @@
+package anchor
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math/bits"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/ledger/merkle"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// The state of anchors:
+//
+//	'K' | shard u32    a State
+const prefix = 'K'
+
+const (
+	// Window is the number of heights of a shard whose outbox roots the state has.
+	Window = 64
+	// MaxStateSize is the length of the longest encoded State in bytes.
+	MaxStateSize = stateFixed + 8 + merkle.MaxPath*ledger.HashSize + cert.CheckpointSize + 8 + Window*ledger.HashSize
+
+	stateFixed = 4 + 3 + 6*8 + 4
+)
+
+// ErrBadState means bytes that are no State.
+var ErrBadState = errors.New("not the state of a shard's anchors")
+
+// Key returns the state key of a shard.
+func Key(id shard.ID) []byte { return binary.BigEndian.AppendUint32([]byte{prefix}, uint32(id)) }
+
+// State is what the main chain knows of a shard.
+type State struct {
+	// Service, Zone and Buckets are the accounts whose home the shard is. They never
+	// change.
+	Service uint32
+	Zone    byte
+	Buckets shard.Range
+	// Since is the first epoch in which the shard serves, Until the first in which it
+	// does not any more, 0 while that is not known.
+	Since, Until uint64
+	// End is the last height, 0 while that is not known.
+	End uint64
+	// Base is the anchor clock before the first height; see link.Message.Expiry.
+	Base uint64
+	// From is the height of main from which on an anchor is waited for: that of the
+	// last anchor, of the founding, or of the draw of another committee.
+	From uint64
+	// RedrawEpoch is the last epoch in which the shard got another committee at once,
+	// and Redraws how often it did in it; 0 and 0 if it never did. Heights of earlier
+	// epochs are not anchored any more.
+	RedrawEpoch uint64
+	Redraws     uint32
+	// Tree has the checkpoints of all heights from 1 on, encoded, as its leaves: that
+	// of height h is leaf h-1.
+	Tree merkle.Frontier
+	// Last is the checkpoint of the last height, the zero value before the first.
+	Last cert.Checkpoint
+	// Outboxes are the outbox roots of the last heights, Window of them or all,
+	// ascending by height.
+	Outboxes []ledger.Hash
+}
+
+// Height returns the last height that is anchored, 0 if none is.
+func (s *State) Height() uint64 { return s.Tree.Size }
+
+// Clock returns the anchor clock of the last height.
+func (s *State) Clock() uint64 { return s.Base + s.Tree.Size }
+
+// Root returns the root of the tree of all checkpoints.
+func (s *State) Root() ledger.Hash { return s.Tree.Root() }
+
+// Finished reports whether the shard is anchored to its end.
+func (s *State) Finished() bool { return s.End > 0 && s.Tree.Size == s.End }
+
+// Outbox returns the outbox root of a height, and ok=false if it is not one of the
+// last Window that are anchored.
+func (s *State) Outbox(height uint64) (root ledger.Hash, ok bool) {
+	first := s.Tree.Size - uint64(len(s.Outboxes)) + 1
+	if height < first || height > s.Tree.Size {
+		return ledger.Hash{}, false
+	}
+	return s.Outboxes[height-first], true
+}
+
+// push takes the checkpoint of the next height.
+func (s *State) push(c *cert.Checkpoint) {
+	s.Tree.Push(c.Encode())
+	s.Last = *c
+	keep := s.Outboxes[max(0, len(s.Outboxes)+1-Window):]
+	s.Outboxes = append(append(make([]ledger.Hash, 0, len(keep)+1), keep...), c.OutboxRoot)
+}
+
+// Encode returns the canonical encoding: service 4, zone 1, first and last bucket 1
+// each, since, until, end, base, from and epoch of the redraws 8 each, redraws 4, the
+// tree, and if it is not empty the last checkpoint and the outbox roots: 8 bytes with
+// a bit for each, the newest in the lowest, that is set unless the root is zero, and
+// those that are not zero, 32 each.
+func (s *State) Encode() []byte {
+	w := codec.NewWriter(stateFixed + 8 + len(s.Tree.Roots)*ledger.HashSize + cert.CheckpointSize + 8 + len(s.Outboxes)*ledger.HashSize)
+	w.Uint32(s.Service)
+	w.Uint8(s.Zone)
+	w.Uint8(uint8(s.Buckets.First))
+	w.Uint8(uint8(s.Buckets.Last))
+	for _, v := range s.numbers() {
+		w.Uint64(*v)
+	}
+	w.Uint32(s.Redraws)
+	s.Tree.Append(w)
+	if s.Tree.Size == 0 {
+		return w.Bytes()
+	}
+	w.Fixed(s.Last.Encode())
+	var mask uint64
+	for i := range s.Outboxes {
+		mask <<= 1
+		if !s.Outboxes[i].IsZero() {
+			mask |= 1
+		}
+	}
+	w.Uint64(mask)
+	for i := range s.Outboxes {
+		if !s.Outboxes[i].IsZero() {
+			w.Fixed(s.Outboxes[i][:])
+		}
+	}
+	return w.Bytes()
+}
+
+func (s *State) numbers() [6]*uint64 {
+	return [6]*uint64{&s.Since, &s.Until, &s.End, &s.Base, &s.From, &s.RedrawEpoch}
+}
+
+// DecodeState reads what Encode wrote. It returns ErrBadState for a state that no
+// shard can have.
+func DecodeState(b []byte) (State, error) {
+	r := codec.NewReader(b)
+	s := State{Service: r.Uint32(), Zone: r.Uint8(), Buckets: shard.Range{First: shard.Bucket(r.Uint8()), Last: shard.Bucket(r.Uint8())}}
+	for _, v := range s.numbers() {
+		*v = r.Uint64()
+	}
+	s.Redraws = r.Uint32()
+	var err error
+	if s.Tree, err = merkle.ReadFrontier(r); err != nil {
+		return State{}, fmt.Errorf("decode anchors: %w", err)
+	}
+	if s.Tree.Size > 0 {
+		if err := s.readLast(r); err != nil {
+			return State{}, err
+		}
+	}
+	if err := r.Done(); err != nil {
+		return State{}, fmt.Errorf("decode anchors: %w", err)
+	}
+	switch {
+	case !s.Buckets.Valid():
+		return State{}, fmt.Errorf("decode anchors: buckets %s: %w", s.Buckets, ErrBadState)
+	case s.Last.Height != s.Tree.Size, s.End > 0 && s.Tree.Size > s.End:
+		return State{}, fmt.Errorf("decode anchors: height %d of %d, %d in the tree: %w", s.Last.Height, s.End, s.Tree.Size, ErrBadState)
+	case s.Until > 0 && s.Until <= s.Since:
+		return State{}, fmt.Errorf("decode anchors: serves from epoch %d until %d: %w", s.Since, s.Until, ErrBadState)
+	}
+	return s, nil
+}
+
+// readLast reads the last checkpoint and the outbox roots.
+func (s *State) readLast(r *codec.Reader) error {
+	raw := r.Fixed(cert.CheckpointSize)
+	mask := r.Uint64()
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("decode anchors: %w", err)
+	}
+	var err error
+	if s.Last, err = cert.DecodeCheckpoint(raw); err != nil {
+		return fmt.Errorf("decode anchors: %w", err)
+	}
+	n := int(min(Window, s.Tree.Size))
+	if bits.Len64(mask) > n {
+		return fmt.Errorf("decode anchors: outbox roots %016x of %d heights: %w", mask, n, ErrBadState)
+	}
+	s.Outboxes = make([]ledger.Hash, n)
+	for i := range s.Outboxes {
+		if mask>>(n-1-i)&1 == 0 {
+			continue
+		}
+		if r.Into(s.Outboxes[i][:]); r.Err() == nil && s.Outboxes[i].IsZero() {
+			return fmt.Errorf("decode anchors: an outbox root is zero and written all the same: %w", ErrBadState)
+		}
+	}
+	if root := s.Outboxes[n-1]; r.Err() == nil && root != s.Last.OutboxRoot {
+		return fmt.Errorf("decode anchors: last outbox root %s, in the checkpoint %s: %w", root, s.Last.OutboxRoot, ErrBadState)
+	}
+	return nil
+}
+
+// Read returns what is known of a shard, and ok=false if it was never founded. It
+// panics if the state cannot be decoded: a replica that cannot read its own state
+// must stop.
+func Read(v chain.View, id shard.ID) (s State, ok bool) {
+	b := v.Get(Key(id))
+	if b == nil {
+		return State{}, false
+	}
+	return mustRead(b), true
+}
+
+// All yields all shards that ever were founded, ascending by id. It panics as Read
+// does.
+func All(v chain.View) iter.Seq2[shard.ID, State] {
+	return func(yield func(shard.ID, State) bool) {
+		for k, b := range v.Range([]byte{prefix}) {
+			if !yield(shard.ID(binary.BigEndian.Uint32(k[1:])), mustRead(b)) {
+				return
+			}
+		}
+	}
+}
+
+func mustRead(b []byte) State {
+	s, err := DecodeState(b)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// StalledAt returns the shards that serve and are Stalled at a height of main,
+// ascending by id.
+func StalledAt(v chain.View, p *Params, height uint64) (ids []shard.ID) {
+	for id, s := range All(v) {
+		if s.Until == 0 && p.Status(height, s.From) == Stalled {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Sync makes the rows fit a map: shards that are not in it any more serve until its
+// epoch; those that are new are founded, waited for from height of main on, unless a
+// parent is not anchored to its end. It is called for every new map, and once more
+// when a shard is finished; a second call with the same map changes nothing.
+func Sync(o *chain.Overlay, m *shard.Map, height uint64) {
+	var replaced []shard.ID
+	for id, s := range All(o) {
+		if _, serves := m.Find(id); !serves && s.Until == 0 {
+			replaced = append(replaced, id)
+		}
+	}
+	for _, id := range replaced {
+		s, _ := Read(o, id)
+		s.Until = m.Epoch()
+		o.Set(Key(id), s.Encode())
+	}
+	for s := range m.All() {
+		if o.Get(Key(s.ID)) == nil {
+			found(o, &s, height)
+		}
+	}
+}
+
+// found writes the row of a new shard. Its clock goes on from the latest of its
+// parents'.
+func found(o *chain.Overlay, s *shard.Shard, height uint64) {
+	row := State{Service: s.Service, Zone: s.Zone, Buckets: s.Buckets, Since: s.Since, From: height}
+	for _, id := range s.Parents {
+		p, ok := Read(o, id)
+		if !ok || !p.Finished() {
+			return
+		}
+		row.Base = max(row.Base, p.Clock())
+	}
+	o.Set(Key(s.ID), row.Encode())
+}

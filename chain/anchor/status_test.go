@@ -1,0 +1,188 @@
+package anchor_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// TestStatus: a shard is live, then late, then stalled, by the heights of main alone.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	p := anchor.Params{DueHeights: 4, DueBlocks: 5, LateBlocks: 20, StalledBlocks: 100}
+	for _, row := range []struct {
+		height, from uint64
+		status       anchor.Status
+		missed       uint64
+		due          bool
+	}{
+		{50, 50, anchor.Live, 0, false},
+		{50, 60, anchor.Live, 0, false}, // from the future: nothing was waited
+		{54, 50, anchor.Live, 0, false},
+		{55, 50, anchor.Live, 1, true},
+		{69, 50, anchor.Live, 3, true},
+		{70, 50, anchor.Late, 4, true},
+		{149, 50, anchor.Late, 19, true},
+		{150, 50, anchor.Stalled, 20, true},
+		{1<<64 - 1, 0, anchor.Stalled, 1<<32 - 1, true},
+	} {
+		if got := p.Status(row.height, row.from); got != row.status {
+			t.Errorf("%d after %d: %s, want %s", row.height, row.from, got, row.status)
+		}
+		if got := p.Missed(row.height, row.from); got != row.missed {
+			t.Errorf("%d after %d: %d missed, want %d", row.height, row.from, got, row.missed)
+		}
+		if got := p.Due(row.height, row.from, 3); got != row.due {
+			t.Errorf("%d after %d: due is %v, want %v", row.height, row.from, got, row.due)
+		}
+		if !p.Due(row.height, row.from, 4) {
+			t.Errorf("%d after %d: four heights are not due", row.height, row.from)
+		}
+	}
+	if got := anchor.Status(9).String(); got != "unknown" {
+		t.Errorf("status 9 is %q", got)
+	}
+}
+
+// TestRedraw: a shard that stands still is drawn anew, gets as much time again, and
+// goes on from what is anchored with the new committee only.
+func TestRedraw(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.take(run(t, one, 1, 4, version{}))
+	w.ctx.Epoch = 1
+	lost := run(t, one, 5, 9, version{}) // certified, and nobody brings it
+	stalled := uint64(w.ctx.Rules.StalledBlocks)
+	w.ctx.Height = 99 + stalled
+	if got := w.ctx.Stalled(); got != nil {
+		t.Fatalf("stalled at %d: %d", w.ctx.Height, got)
+	}
+	w.ctx.Height++
+	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{one, two}) {
+		t.Fatalf("stalled are %d", got)
+	}
+	for round := uint32(1); round <= 2; round++ {
+		if got := w.ctx.Redrawn(one); got != round {
+			t.Errorf("round %d, want %d", got, round)
+		}
+	}
+	w.redraw[1] = 1
+	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+		t.Errorf("after the redraw stalled are %d", got)
+	}
+	w.refused("what the committee before certified", chain.CodeAnchorEpoch, func() error {
+		_, err := w.ctx.Apply(&anchor.Anchors{Runs: []cert.Run{lost}})
+		return err
+	})
+	w.take(run(t, one, 5, 7, version{epoch: 1, redraw: 1, block: 1}))
+	w.ctx.Epoch = 2
+	if got := w.ctx.Redrawn(one); got != 1 {
+		t.Errorf("round %d in another epoch, want 1", got)
+	}
+	if got := w.ctx.Redrawn(99); got != 0 {
+		t.Errorf("round %d of no shard", got)
+	}
+	s := w.state(two)
+	s.Until = 9
+	w.ctx.State.Set(anchor.Key(two), s.Encode())
+	if got := w.ctx.Stalled(); got != nil {
+		t.Errorf("a shard that was replaced is stalled: %d", got)
+	}
+}
+
+// TestSplit: the parent ends, and its heirs begin when all of it is anchored, with its
+// clock.
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m, err := shard.Announce(w.shards, shard.Change{Kind: shard.Split, At: shard.Notice, Service: 1, Zone: 3, Shards: []shard.ID{one}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range shard.Notice {
+		m = shard.Apply(m)
+	}
+	heirs := m.Heirs(one)
+	sync := func(height uint64) {
+		w.ctx.Height = height
+		anchor.Sync(w.ctx.State, m, height)
+		before := w.digest()
+		anchor.Sync(w.ctx.State, m, height+1)
+		if w.digest() != before {
+			t.Error("a second time changes something")
+		}
+	}
+	w.take(run(t, one, 1, 10, version{}))
+	sync(200)
+	if s := w.state(one); s.Until != shard.Notice || s.Finished() {
+		t.Errorf("the parent serves until %d, finished %v", s.Until, s.Finished())
+	}
+	if s := w.state(two); s.Until != 0 || s.From != 100 {
+		t.Errorf("the other shard serves until %d, from %d", s.Until, s.From)
+	}
+	w.refused("an heir too soon", chain.CodeUnknownShard, func() error {
+		r := run(t, two, 1, 2, version{})
+		r.Chain = heirs[0].ID
+		_, err := w.ctx.Apply(&anchor.Anchors{Runs: []cert.Run{r}})
+		return err
+	})
+	w.refused("an end before what is anchored", chain.CodeAnchorStale, func() error { return w.ctx.Stop(one, 9) })
+	w.refused("the end of nothing", chain.CodeUnknownShard, func() error { return w.ctx.Stop(99, 9) })
+	for range 2 {
+		if err := w.ctx.Stop(one, 12); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.refused("another end", chain.CodeShardEnded, func() error { return w.ctx.Stop(one, 13) })
+	if results := w.take(run(t, one, 11, 12, version{})); !results[0].Finished {
+		t.Error("the parent is not finished")
+	}
+	sync(210)
+	for _, h := range heirs {
+		s := w.state(h.ID)
+		if s.Base != 12 || s.From != 210 || s.Since != shard.Notice || s.Buckets != h.Buckets || s.Height() != 0 {
+			t.Errorf("heir %d: %+v", h.ID, s)
+		}
+	}
+	var ids []shard.ID
+	for id := range anchor.All(w.ctx.State) {
+		ids = append(ids, id)
+	}
+	if !slices.Equal(ids, []shard.ID{one, two, heirs[0].ID, heirs[1].ID}) {
+		t.Errorf("shards %d", ids)
+	}
+}
+
+func TestParams(t *testing.T) {
+	t.Parallel()
+	for name, p := range map[string]anchor.Params{"default": anchor.DefaultParams(), "local": anchor.LocalParams()} {
+		if err := p.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		w := codec.NewWriter(anchor.ParamsSize)
+		p.Append(w)
+		var again anchor.Params
+		r := codec.NewReader(w.Bytes())
+		again.Read(r)
+		if err := r.Done(); err != nil || again != p || w.Len() != anchor.ParamsSize {
+			t.Errorf("%s: %+v in %d bytes, %v", name, again, w.Len(), err)
+		}
+	}
+	for name, change := range map[string]func(p *anchor.Params){
+		"due_heights": func(p *anchor.Params) { p.DueHeights = anchor.MaxHeights + 1 }, "due_blocks": func(p *anchor.Params) { p.DueBlocks = 0 },
+		"late": func(p *anchor.Params) { p.LateBlocks = p.DueBlocks }, "stalled": func(p *anchor.Params) { p.StalledBlocks = p.LateBlocks },
+		"stalled for ever": func(p *anchor.Params) { p.StalledBlocks = 1 << 30 }, "lag": func(p *anchor.Params) { p.MaxLag = 0 },
+		"set fee": func(p *anchor.Params) { p.SetFee = 1 << 60 }, "height fee": func(p *anchor.Params) { p.HeightFee = 1 << 60 },
+	} {
+		p := anchor.DefaultParams()
+		change(&p)
+		if err := p.Validate(); err == nil {
+			t.Errorf("%s: %+v is valid", name, p)
+		}
+	}
+}
