@@ -42,23 +42,27 @@
 //
 //   - Genesis: Params are part of chain/settlement's. After registry.Start, Sync at
 //     height 0 with the map of epoch 0.
-//   - Two new kinds of transactions, 36 with an encoded Anchors and 37 with an encoded
-//     Conflict as the payload. Anchors: the fee is settlement's for a record and
-//     Params.Fee; the weight settlement's for a record and Weight; Context.Check at the
-//     API and in CheckTx; Context.Apply in the block, whose Results are entries of the
-//     receipt like those of a settlement. If Apply refuses, so is the record. Otherwise
-//     PaidBack of the whole fee goes from the block's fees to the signer.
+//   - Two new kinds of transactions, one with an encoded Anchors as the payload and one
+//     with an encoded Conflict, both in the class of settlements and evidence, so that
+//     imports come after them (link.ClassSettlement). Anchors: the fee is settlement's
+//     for a record and Params.Fee; the weight settlement's for a record and Weight;
+//     Context.Check at the API, Context.Verify in CheckTx and Context.Apply in the
+//     block, whose Results are entries of the receipt like those of a settlement. If
+//     Apply refuses, so is the record. Otherwise PaidBack of the whole fee goes from the
+//     block's fees to the signer.
 //   - Context: State is the block's overlay, Network the genesis' hash, Height the
 //     block's, Epoch that of staking.Params.Epoch, Committees reads
 //     registry.ReadAssignment and keeps decoded keys (0.2 ms each) by the hash of the
-//     committee. Proved may remember the hashes of runs that CheckTx verified.
+//     committee. Proved remembers the hashes that Context.Verify returned.
 //   - Conflict: Context.Judge in the block. For each of Verdict.Signed, if Verdict.Guilty,
 //     staking.Punish with a kind of evidence of its own, which reads the stake of a
 //     member of a shard's committee; and the shard is redrawn.
 //   - Last block of an epoch: chain/registry calls Sync with the map of the coming
 //     epoch after it is applied, and sets Inputs.Redraw to Stalled for the draw.
 //   - Any block: for each of Stalled, round = Context.Redrawn(id), and the assignment of
-//     the epoch becomes shard.Redraw(inputs, id, round), which Committees then returns.
+//     the epoch becomes shard.Redraw(inputs, id, round), which Committees then returns;
+//     so does that of the next epoch, which is drawn already, with the same members,
+//     or those before would come back.
 //   - Links: Known is link.Anchors on main. On a shard the same rows come with a
 //     state proof against main's certified header.
 //   - Split and merge: once a parent's last height is known to main by the rules of

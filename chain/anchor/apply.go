@@ -89,9 +89,24 @@ func (c *Context) Apply(a *Anchors) ([]Result, error) {
 }
 
 // Check is Apply without the signatures and without a change: what it refuses Apply
-// refuses now. It costs a fraction of a millisecond.
+// refuses now. It costs a fraction of a millisecond, and for a repeat two microseconds.
 func (c *Context) Check(a *Anchors) ([]Result, error) {
 	return c.each(a, func(*State, *cert.Run) error { return nil })
+}
+
+// Verify is Apply without a change, for who admits transactions: what it refuses Apply
+// refuses now. proved are the hashes of the runs that hold, for Context.Proved; whether
+// they are taken when the block comes is another matter. A run that is not signed is
+// found here at the cost of one node, and in a block at that of all.
+func (c *Context) Verify(a *Anchors) (proved []ledger.Hash, err error) {
+	_, err = c.each(a, func(_ *State, run *cert.Run) error {
+		err := c.verify(run)
+		if err == nil {
+			proved = append(proved, run.Hash())
+		}
+		return err
+	})
+	return proved, err
 }
 
 // each does something with each run that the state does not refuse.

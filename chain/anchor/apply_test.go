@@ -153,8 +153,13 @@ func TestRefusals(t *testing.T) {
 			looked := false
 			w.ctx.Proved = func(ledger.Hash) bool { looked = true; return false }
 			if row.code == chain.CodeOK {
+				before := w.digest()
+				if proved, err := w.ctx.Verify(in); err != nil || !slices.Equal(proved, []ledger.Hash{in.Runs[0].Hash()}) || w.digest() != before {
+					t.Errorf("Verify: %s, %v", proved, err)
+				}
 				w.take(in.Runs...)
 			} else {
+				w.refused("Verify", row.code, func() error { _, err := w.ctx.Verify(in); return err })
 				w.refused("Apply", row.code, func() error { _, err := w.ctx.Apply(in); return err })
 			}
 			if looked != row.pairings {

@@ -16,6 +16,9 @@ type Group struct {
 // The keys must have proved possession. A key or message that is given twice counts
 // twice, in one group or in several: whoever counts signers keeps them apart.
 //
+// That what the same keys signed is added up takes nothing from it: other messages whose
+// hashes have the same sum are as hard to find as discrete logarithms on the curve.
+//
 // It costs one product of pairings, one for each group and one for s, and a hash to
 // the curve for each message: pairings are linear, so what the same keys signed is
 // added up before. Sixty-four messages of one group cost little more than the hashes.

@@ -84,7 +84,9 @@ type Run struct {
 }
 
 // Join returns the run of certificates, by ascending heights without a gap, all of
-// one chain. It verifies nothing but the form of what it is given.
+// one chain. It verifies nothing but the form of what it is given: whoever sends the run
+// verifies them before, since one that is wrong spoils it and cannot be told from the
+// others then.
 //
 // ErrNotCanonical: none or more than MaxRun, or height 0. ErrGap, ErrRepeat: heights
 // do not follow each other; also those that descend repeat. ErrWrongNetwork,
