@@ -26,7 +26,7 @@ JOBS    := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 export CGO_ENABLED := 0
 export GOWORK      := off
 
-.PHONY: build demo test lint proto proto-check proto-tools bench fuzz soak testnet testnet-down clean help
+.PHONY: build demo test lint proto proto-check proto-tools bench sim fuzz soak testnet testnet-down clean help
 .DEFAULT_GOAL := build
 
 build: ## build the static binary build/tributary
@@ -65,6 +65,12 @@ bench: build ## throughput, latency, memory against the machine's limits; writes
 	@mkdir -p $(BUILD)
 	@$(GOBUILD) -o $(BUILD)/bench ./tests/bench
 	@./$(BUILD)/bench
+
+sim: ## what 1 to 1,024 shards would carry and what limits them: a model, its costs measured here
+	@echo "building $(BUILD)/capacity"
+	@mkdir -p $(BUILD)
+	@$(GOBUILD) -o $(BUILD)/capacity ./tests/sim/capacity
+	@./$(BUILD)/capacity
 
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 	@./.ci/fuzz $(FUZZTIME)

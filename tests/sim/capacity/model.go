@@ -1,0 +1,239 @@
+package main
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Costs are what operations take: microseconds of one processor, bytes on the wire, and
+// the weight that blocks of main count.
+type Costs struct {
+	BookVerify, BookApply float64 // a booking: its share of signatures, the rules
+	Send                  float64 // a message: sending it, and its leaf of the outbox
+	Import, ImportLeaf    float64 // an import, and each message or acknowledgement in it
+	Vote, Assemble        float64 // a member's signature of a block; making the certificate of a committee
+	CertVerify            float64 // verifying one
+	Anchor, AnchorHeight  float64 // on main: a run of heights, and each height
+	SettleVerify, Settle  float64 // on main: an entry of a settlement
+
+	BookBytes                        float64
+	ImportBytes, LeafBytes           float64
+	AnchorBytes, AnchorHeightBytes   float64
+	SettleBytes                      float64
+	AnchorWeight, AnchorHeightWeight float64
+	SettleWeight                     float64
+}
+
+// Network is what is assumed of the network.
+type Network struct {
+	Cores     float64 // of a validator, for one chain
+	Busy      float64 // share of them that is used at most
+	Node      float64 // microseconds per booking or entry beside the rules: store, pool, consensus
+	Bandwidth float64 // of a validator, bytes per second, both directions together
+	Gossip    float64 // bytes that a validator sends and receives for each byte of a block
+
+	MainInterval      time.Duration
+	ShardInterval     time.Duration // at least
+	ShardIntervalMost time.Duration // if anchors want it
+	Finality          time.Duration // from a block's time to its certificate
+	Relay             time.Duration // from there to the pool of another chain
+
+	BlockBytes   float64 // of a block of either kind
+	BlockWeight  float64 // of a block of main
+	PerPayee     float64 // bookings of a payee in a second: those of a block go as one message
+	Settled      float64 // entries of settlements for each booking
+	Units        float64 // billing units that a booking is about
+	Unacked      float64 // messages under way on a link
+	Buckets      float64 // of a zone: a shard's links to each shard
+	AnchorEach   int     // an anchor is due after so many heights, or blocks of main
+	AnchorMost   int     // heights per anchor, at most
+	AnchorsShare float64 // of main that anchors take at most; else they are rarer
+}
+
+func defaultNetwork() Network {
+	return Network{
+		Cores: 2, Busy: 0.7, Node: 15, Bandwidth: 12.5e6, Gossip: 4.4,
+		MainInterval: 3 * time.Second, ShardInterval: time.Second, ShardIntervalMost: 64 * time.Second, Finality: 500 * time.Millisecond, Relay: 200 * time.Millisecond,
+		BlockBytes: 4 << 20, BlockWeight: 15 << 20, PerPayee: 64, Settled: 1.0 / 60, Units: 32,
+		Unacked: 2_048, Buckets: 256, AnchorEach: 4, AnchorMost: 64, AnchorsShare: 0.5,
+	}
+}
+
+// Load is how busy a part of the network is: 1 is all that it can do.
+type Load struct {
+	Part  string
+	Share float64
+}
+
+// The parts. Those of main are in the order of Main.
+const (
+	shardCPU       = "CPU of a shard"
+	shardBytes     = "bytes of a shard's blocks"
+	shardBandwidth = "bandwidth of a shard"
+	linkRoom       = "room of a link"
+)
+
+func mainParts() [4]string {
+	return [4]string{"CPU of main", "bytes of main's blocks", "weight of main's blocks", "bandwidth of main"}
+}
+
+// Main is the shares that something takes of main: of its processors, of the bytes and
+// of the weight of its blocks, and of its bandwidth.
+type Main [4]float64
+
+func (m Main) plus(o Main) Main {
+	for i := range m {
+		m[i] += o[i]
+	}
+	return m
+}
+
+// most returns the largest share and which one it is.
+func (m Main) most() (share float64, at int) {
+	for i := range m {
+		if m[i] > m[at] {
+			at = i
+		}
+	}
+	return m[at], at
+}
+
+// Plan is how a network of so many shards is run.
+type Plan struct {
+	Shards   int
+	Interval time.Duration // of shards' blocks
+	Heights  int           // per anchor
+}
+
+// enough is the share of what the best plan carries that a plan must carry.
+const enough = 0.95
+
+// plan returns the plan for so many shards: of those in which anchors take no more than
+// their share of main and that carry about as much as any, the one in which messages
+// arrive first.
+func (n *Network) plan(c *Costs, shards int) Plan {
+	var plans []Plan
+	var carries []float64
+	for interval := n.ShardInterval; interval <= n.ShardIntervalMost; interval *= 2 {
+		for heights := 1; heights <= n.AnchorMost; heights *= 2 {
+			p := Plan{Shards: shards, Interval: interval, Heights: heights}
+			due := heights >= n.AnchorEach || interval*time.Duration(heights) >= n.MainInterval*time.Duration(n.AnchorEach)
+			if share, _ := n.anchors(c, p).most(); due && share <= n.AnchorsShare {
+				each, _ := n.most(c, p)
+				plans, carries = append(plans, p), append(carries, each)
+			}
+		}
+	}
+	if len(plans) == 0 {
+		return Plan{Shards: shards, Interval: n.ShardIntervalMost, Heights: n.AnchorMost}
+	}
+	best, least := -1, enough*slices.Max(carries)
+	for i, p := range plans {
+		if carries[i] >= least && (best < 0 || n.latency(p) < n.latency(plans[best])) {
+			best = i
+		}
+	}
+	return plans[best]
+}
+
+// anchors returns what anchors take of main.
+func (n *Network) anchors(c *Costs, p Plan) Main {
+	heights := float64(p.Shards) / p.Interval.Seconds() // a second
+	runs := heights / float64(p.Heights)
+	return n.anchorsOf(c, runs, heights)
+}
+
+// anchorsOf returns what so many runs with so many heights in a second take.
+func (n *Network) anchorsOf(c *Costs, runs, heights float64) Main {
+	return n.share(
+		runs*(c.Anchor+n.Node)+heights*c.AnchorHeight,
+		runs*c.AnchorBytes+heights*c.AnchorHeightBytes,
+		runs*c.AnchorWeight+heights*c.AnchorHeightWeight,
+	)
+}
+
+// settle returns what settlements take of main at so many bookings a second in all.
+func (n *Network) settle(c *Costs, bookings float64) Main {
+	entries := bookings * n.Settled
+	return n.share(entries*(c.SettleVerify+c.Settle+n.Node), entries*c.SettleBytes, entries*c.SettleWeight)
+}
+
+// share returns what microseconds, bytes and weight a second are of main.
+func (n *Network) share(micros, size, weight float64) Main {
+	interval := n.MainInterval.Seconds()
+	return Main{micros / 1e6 / (n.Cores * n.Busy), size * interval / n.BlockBytes, weight * interval / n.BlockWeight, size * n.Gossip / n.Bandwidth}
+}
+
+// messages returns how many messages and imports a shard takes in a second, if each
+// shard books so much.
+func (n *Network) messages(p Plan, bookings float64) (messages, imports float64) {
+	others := float64(p.Shards - 1)
+	if others == 0 {
+		return 0, 0
+	}
+	// A payee's bookings of a block go as one message.
+	interval := p.Interval.Seconds()
+	perBlock := bookings / n.PerPayee * others / float64(p.Shards)
+	// Messages and as many acknowledgements come from others at random; each other one
+	// that has any is an import.
+	leaves := 2 * perBlock
+	sources := others * (1 - math.Pow(1-1/max(others, 2), leaves))
+	if others == 1 {
+		sources = min(1, leaves)
+	}
+	return perBlock / interval, sources / interval
+}
+
+// loads returns how busy each part is if each shard books so many vouchers a second.
+func (n *Network) loads(c *Costs, p Plan, bookings float64) []Load {
+	messages, imports := n.messages(p, bookings)
+	interval, cpu := p.Interval.Seconds(), 1e6*n.Cores*n.Busy
+	block := (c.Vote+c.Assemble)/interval + c.CertVerify/n.MainInterval.Seconds()
+	work := bookings*(c.BookVerify+c.BookApply+n.Node) + messages*(c.Send+2*c.ImportLeaf) + imports*(c.Import+n.Node)
+	size := bookings*c.BookBytes + 2*messages*c.LeafBytes + imports*c.ImportBytes
+	// A message is under way until its acknowledgement has come back.
+	underWay := messages * 2 * n.latency(p) / max(1, n.Buckets*float64(p.Shards-1))
+	all := bookings * float64(p.Shards)
+	loads := []Load{
+		{shardCPU, (work + block) / cpu},
+		{shardBytes, size * interval / n.BlockBytes},
+		{shardBandwidth, size * n.Gossip / n.Bandwidth},
+		{linkRoom, underWay / n.Unacked},
+	}
+	for i, share := range n.anchors(c, p).plus(n.settle(c, all)) {
+		loads = append(loads, Load{mainParts()[i], share})
+	}
+	return loads
+}
+
+// latency returns about how many seconds a message takes.
+func (n *Network) latency(p Plan) float64 {
+	wait := p.Interval * time.Duration(p.Heights) / 2
+	return (wait + n.MainInterval/2 + n.Finality + n.Relay + p.Interval/2).Seconds()
+}
+
+// busiest returns the part that is busiest.
+func busiest(loads []Load) Load {
+	most := loads[0]
+	for _, l := range loads[1:] {
+		if l.Share > most.Share {
+			most = l
+		}
+	}
+	return most
+}
+
+// most returns how many bookings a second each shard can take, and what limits it.
+func (n *Network) most(c *Costs, p Plan) (bookings float64, first Load) {
+	low, high := 0.0, 1e9
+	for range 100 {
+		middle := (low + high) / 2
+		if busiest(n.loads(c, p, middle)).Share > 1 {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return low, busiest(n.loads(c, p, low))
+}
