@@ -88,11 +88,11 @@ func (e *Executor) certifyNow(checkpoint *cert.Checkpoint) (done bool, err error
 	p.asking.Lock()
 	defer p.asking.Unlock()
 	u := p.of(checkpoint)
-	done, err = e.tryCertify(u)
-	if done {
+	e.tryCertify(u)
+	if u.done {
 		delete(p.asked, checkpoint.Height)
 	}
-	return done, err
+	return u.done, u.err
 }
 
 // waitsFor reports whether the block at height is among those that wait.

@@ -43,15 +43,18 @@ func (c certificates) get(height uint64) (cert.Certificate, error) {
 	return cert.Decode(raw)
 }
 
-func (c certificates) put(certificate *cert.Certificate) error {
+// put stores certificates, all or none.
+func (c certificates) put(list ...*cert.Certificate) error {
 	b := c.store.NewBatch()
 	defer b.Discard()
-	height := certificate.Checkpoint.Height
-	if err := b.Set(certificateKey(height), certificate.Encode()); err != nil {
-		return fmt.Errorf("store the certificate of block %d: %w", height, err)
+	for _, certificate := range list {
+		height := certificate.Checkpoint.Height
+		if err := b.Set(certificateKey(height), certificate.Encode()); err != nil {
+			return fmt.Errorf("store the certificate of block %d: %w", height, err)
+		}
 	}
 	if err := b.Commit(false); err != nil {
-		return fmt.Errorf("store the certificate of block %d: %w", height, err)
+		return fmt.Errorf("store %d certificates: %w", len(list), err)
 	}
 	return nil
 }

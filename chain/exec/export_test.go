@@ -84,3 +84,6 @@ func (e *Executor) KeptKeys(epoch uint64) []*bls.Key {
 	}
 	return el.keys
 }
+
+// CertifyTogether is certifyTogether.
+const CertifyTogether = certifyTogether

@@ -15,10 +15,10 @@ import (
 // after that whenever somebody asks for the hand-over.
 const (
 	// patientEvery is after how many CertifyDelays they are tried again.
-	patientEvery = 20
+	patientEvery = 10
 	// patientBlocks is for how many blocks: votes that came late are kept for no more
 	// (consensus/comet).
-	patientBlocks = 8
+	patientBlocks = 16
 	// maxPatient is how many blocks are tried again; older ones give way.
 	maxPatient = 16
 	// maxAsked is of how many blocks it is remembered that their votes do not suffice.
@@ -122,10 +122,11 @@ func (e *Executor) certifyPatiently(ctx context.Context) {
 	var left []*uncertified
 	for _, u := range e.patience.take() {
 		height := u.checkpoint.Height
-		switch done, err := e.tryCertify(u); {
-		case err != nil:
-			e.log.WarnContext(ctx, "certificate not made", slog.Uint64("height", height), slog.Any("err", err))
-		case done:
+		e.tryCertify(u)
+		switch {
+		case u.err != nil:
+			e.log.WarnContext(ctx, "certificate not made", slog.Uint64("height", height), slog.Any("err", u.err))
+		case u.done:
 			e.log.InfoContext(ctx, "certificate made late", slog.Uint64("height", height))
 		case head <= height+patientBlocks:
 			left = append(left, u)

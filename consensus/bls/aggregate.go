@@ -41,40 +41,8 @@ func Aggregate(signatures []Signature) (Signature, error) {
 // ErrEmpty: no signature is left, bad still lists all of them. ErrIdentity:
 // what is left cancels out. It panics if the lengths differ.
 func AggregateSame(keys []*Key, message []byte, signatures []Signature) (sum Signature, bad []int, err error) {
-	if len(keys) != len(signatures) {
-		panic(fmt.Sprintf("bls: %d keys for %d signatures", len(keys), len(signatures)))
-	}
-	s := search{hash: hashed(message, SuiteSign), wrong: make([]bool, len(keys))}
-	for i, signature := range signatures {
-		p, err := decode(signature)
-		if err != nil {
-			s.wrong[i] = true
-			continue
-		}
-		s.shares = append(s.shares, share{index: i, key: &keys[i].point, point: p})
-	}
-	if len(s.shares) > 0 {
-		s.find(s.shares, false)
-	}
-	var left []share
-	for _, one := range s.shares {
-		if !s.wrong[one.index] {
-			left = append(left, one)
-		}
-	}
-	for i, wrong := range s.wrong {
-		if wrong {
-			bad = append(bad, i)
-		}
-	}
-	if len(left) == 0 {
-		return Signature{}, bad, ErrEmpty
-	}
-	key, point := add(left)
-	if key.IsIdentity() || point.IsIdentity() {
-		return Signature{}, bad, ErrIdentity
-	}
-	return encode(point), bad, nil
+	one := AggregateEach(nil, []Shares{{Keys: keys, Message: message, Signatures: signatures}})[0]
+	return one.Sum, one.Bad, one.Err
 }
 
 // share is one signature, decoded, with the key it should be by.
@@ -87,8 +55,58 @@ type share struct {
 // search finds the wrong ones among shares of one message.
 type search struct {
 	hash   *bls12381.G1
-	shares []share
+	shares []share // those that are signatures at all
 	wrong  []bool
+
+	key    *bls12381.G2 // the sum of the shares' keys
+	point  *bls12381.G1 // the sum of the shares' points
+	factor factor       // in products for several searches
+}
+
+func newSearch(list *Shares) *search {
+	if len(list.Keys) != len(list.Signatures) {
+		panic(fmt.Sprintf("bls: %d keys for %d signatures", len(list.Keys), len(list.Signatures)))
+	}
+	s := &search{hash: hashed(list.Message, SuiteSign), wrong: make([]bool, len(list.Keys))}
+	for i, signature := range list.Signatures {
+		p, err := decode(signature)
+		if err != nil {
+			s.wrong[i] = true
+			continue
+		}
+		s.shares = append(s.shares, share{index: i, key: &list.Keys[i].point, point: p})
+	}
+	s.key, s.point = add(s.shares)
+	return s
+}
+
+// result is what the shares that are not marked wrong add up to.
+func (s *search) result() Aggregated {
+	var out Aggregated
+	for i, wrong := range s.wrong {
+		if wrong {
+			out.Bad = append(out.Bad, i)
+		}
+	}
+	var left []share
+	for _, one := range s.shares {
+		if !s.wrong[one.index] {
+			left = append(left, one)
+		}
+	}
+	key, point := s.key, s.point
+	if len(left) < len(s.shares) {
+		key, point = add(left)
+	}
+	switch {
+	case len(left) == 0:
+		out.Err = ErrEmpty
+	case key.IsIdentity() || point.IsIdentity():
+		out.Err = ErrIdentity
+	default:
+		out.Sum = encode(point)
+	}
+	return out
 }
 
 // find marks the wrong shares of part and reports whether there are any. If

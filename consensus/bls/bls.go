@@ -23,7 +23,7 @@
 // and the identity are refused everywhere.
 //
 // It belongs to row 1a of the dependency order. It is pure: no randomness,
-// clock or state; secrets come from the caller. Everything here is safe for
+// clock or state; secrets and random numbers come from the caller. Everything here is safe for
 // concurrent use.
 package bls
 

@@ -58,7 +58,7 @@ func (c *Chain) Extensions(height uint64) (blockHash []byte, extensions []Extens
 
 const (
 	// lateHeights is of how many of the last heights votes are collected.
-	lateHeights = 8
+	lateHeights = 16
 	// voteBuffer is how many votes may wait to be collected. When more come, some
 	// are not: they are a help, not a need.
 	voteBuffer = 1_000

@@ -112,8 +112,13 @@ func (run *run) queryCertificate(out, since string) error {
 	})
 }
 
-// certificateRetry is how often a certificate that is being made is asked for.
-const certificateRetry = 100 * time.Millisecond
+const (
+	// certificateRetry is how often a certificate that is being made is asked for.
+	certificateRetry = 100 * time.Millisecond
+	// certificateLag is of how many of the last blocks it may still be made: nodes make
+	// those of blocks that follow each other fast together.
+	certificateLag = 16
+)
 
 // certificate reads a certificate. That of the newest blocks may still be made.
 func (run *run) certificate(height uint64) (cert.Certificate, committee.Committee, error) {
@@ -124,7 +129,7 @@ func (run *run) certificate(height uint64) (cert.Certificate, committee.Committe
 		if err == nil || try == tries || !ok || e.Reason != "NO_CERTIFICATE" || e.Metadata["height"] == "" {
 			return certificate, com, err
 		}
-		if head, parsed := strconv.ParseUint(e.Metadata["height"], 10, 64); parsed != nil || height != 0 && height+1 < head {
+		if head, parsed := strconv.ParseUint(e.Metadata["height"], 10, 64); parsed != nil || height != 0 && height+certificateLag < head {
 			return certificate, com, err
 		}
 		select {

@@ -1,0 +1,103 @@
+package exec_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tributary-network/tributary/chain/exec"
+)
+
+// Blocks that are certified together get the certificates that they get one by one, and
+// a wrong signature among many is found and costs no other block anything.
+func TestBlocksAreCertifiedTogether(t *testing.T) {
+	t.Parallel()
+	const blocks, forged, lost = 7, 3, 5
+	c := newValidators(t, 4, 1000)
+	seen := newVotes()
+	n := newNode(t, &network{}, c.gen, exec.Config{Extensions: seen.extensions, CertifyDelay: time.Millisecond}, false)
+	for height := uint64(1); height <= blocks; height++ {
+		b := c.next()
+		right := c.vote(t, b)
+		sent := slices.Clone(right)
+		switch height {
+		case forged:
+			sent[2].Data = sent[1].Data
+		case lost:
+			sent[0].Data, sent[3].Data = sent[1].Data, sent[1].Data
+		}
+		c.agree(t, b, sent)
+		n.decide(b)
+		seen.set(height, b.Hash, sent)
+	}
+	n.run() // all of them wait
+	awaitCertifier(t, n.exec)
+	for height := uint64(1); height <= blocks; height++ {
+		want, wantErr := c.certified(t, 1, height)
+		got, err := n.exec.Certificate(height)
+		if height == lost {
+			if !errors.Is(err, exec.ErrNoCertificate) || !errors.Is(wantErr, exec.ErrNoCertificate) {
+				t.Errorf("block %d without enough right signatures: %v, one by one %v", height, err, wantErr)
+			}
+			continue
+		}
+		if err != nil || wantErr != nil || !bytes.Equal(got.Encode(), want.Encode()) {
+			t.Errorf("block %d: signed by %v, %v; one by one by %v, %v", height, got.Signers(), err, want.Signers(), wantErr)
+		}
+	}
+	s := n.exec.Stats()
+	if s.Certificates != blocks-1 || s.CertificateHeight != blocks || s.Uncertified != 1 || s.ExtensionsWrong != 3 {
+		t.Errorf("%d certificates up to %d, %d not made, %d wrong signatures", s.Certificates, s.CertificateHeight, s.Uncertified, s.ExtensionsWrong)
+	}
+}
+
+// The first block after a rest is certified at once, those that follow it soon are when
+// enough of them wait, and those that end an epoch do not wait.
+func TestBlocksWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	const epoch = 16
+	c := newValidators(t, 4, epoch)
+	seen := newVotes()
+	// As good as for ever: what is certified is so for another reason.
+	n := newNode(t, &network{}, c.gen, exec.Config{Extensions: seen.extensions, CertifyDelay: time.Hour}, true)
+	reach := func(height uint64) {
+		for n.height() < height {
+			b := c.next()
+			right := c.vote(t, b)
+			c.agree(t, b, right)
+			seen.set(b.Height, b.Hash, right)
+			n.decide(b)
+		}
+	}
+	const together = exec.CertifyTogether
+	for _, row := range []struct {
+		name   string
+		height uint64
+		all    bool
+	}{
+		{"the first", 1, true},
+		{"too few", together, false},
+		{"enough", together + 1, true},
+		{"the last before the election", epoch - 2, false},
+		{"the election", epoch - 1, true},
+		{"the end of the epoch", epoch, true},
+		{"the next epoch", epoch + 1, false},
+	} {
+		reach(row.height)
+		if !row.all {
+			if _, err := n.exec.Certificate(row.height); !errors.Is(err, exec.ErrNoCertificate) {
+				t.Errorf("%s: block %d did not wait: %v", row.name, row.height, err)
+			}
+			continue
+		}
+		awaitCertifier(t, n.exec)
+		if latest, err := n.exec.LatestCertificate(); err != nil || latest.Checkpoint.Height != row.height {
+			t.Errorf("%s: the newest certificate is of block %d, %v", row.name, latest.Checkpoint.Height, err)
+		}
+	}
+	if s := n.exec.Stats(); s.Certificates != epoch || s.Uncertified != 0 {
+		t.Errorf("%d certificates, %d not made", s.Certificates, s.Uncertified)
+	}
+}
