@@ -24,8 +24,8 @@ func (n *Node) chainSample() telemetry.ChainSample {
 		Height: s.chain.Height, NetworkHeight: s.chain.NetworkHeight, Round: s.chain.Round,
 		Ready: s.ready, Halted: s.chain.Halt != nil, CatchingUp: s.chain.CatchingUp,
 		ClockSkew: s.chain.ClockSkew, Peers: s.chain.Peers,
-		KeyMismatch: n.mismatch.Load() != nil,
-		MempoolTxs:  s.chain.MempoolTxs, MempoolBytes: s.chain.MempoolBytes, PoolRecords: stats.PoolRecords,
+		KeyMismatch: n.mismatch.Load() != nil, RefusedVotes: s.chain.RefusedVotes,
+		MempoolTxs: s.chain.MempoolTxs, MempoolBytes: s.chain.MempoolBytes, PoolRecords: stats.PoolRecords,
 	}
 	out.Certificates = telemetry.Certificates{
 		Height: stats.CertificateHeight, Made: stats.Certificates, Missing: stats.Uncertified,

@@ -1,13 +1,14 @@
 package comet
 
 import (
+	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/types"
@@ -26,7 +27,11 @@ type adapter struct {
 	head   *head
 	halt   *halt
 	rounds *voteRounds
-	retain func(uint64) int64 // see Chain.retain
+	own    func() []byte // consensus address of this node's key
+	attach atomic.Int64  // most bytes of an extension of its own, MaxExtension
+
+	refused *refusals
+	retain  func(uint64) int64 // see Chain.retain
 
 	progress  *progress
 	syncing   *syncGuard // set before the chain starts
@@ -188,7 +193,7 @@ func (a *adapter) ExtendVote(ctx context.Context, req *abci.RequestExtendVote) (
 			extension, err = a.app.Extend(b)
 			return err
 		})
-		if err == nil && len(extension) > MaxExtension {
+		if err == nil && int64(len(extension)) > a.attach.Load() {
 			err = fmt.Errorf("extension of %d bytes, at most %d", len(extension), MaxExtension)
 		}
 		if err != nil {
@@ -201,12 +206,11 @@ func (a *adapter) ExtendVote(ctx context.Context, req *abci.RequestExtendVote) (
 	return res, err
 }
 
-// VerifyVoteExtension refuses a vote for the size of its extension only.
+// VerifyVoteExtension refuses a vote for the size of its extension only, see
+// MaxPeerExtension. CometBFT also asks about the own one, which ExtendVote cut.
 func (a *adapter) VerifyVoteExtension(ctx context.Context, req *abci.RequestVerifyVoteExtension) (*abci.ResponseVerifyVoteExtension, error) {
 	res := &abci.ResponseVerifyVoteExtension{Status: abci.ResponseVerifyVoteExtension_ACCEPT}
-	if len(req.VoteExtension) > MaxExtension {
-		a.logger.WarnContext(ctx, "vote refused: its extension is too large", slog.Int64("height", req.Height),
-			slog.String("validator", hex.EncodeToString(req.ValidatorAddress)), slog.Int("bytes", len(req.VoteExtension)))
+	if !bytes.Equal(req.ValidatorAddress, a.own()) && a.refused.refuses(ctx, req.Height, req.ValidatorAddress, len(req.VoteExtension)) {
 		res.Status = abci.ResponseVerifyVoteExtension_REJECT
 	}
 	return res, nil

@@ -50,7 +50,8 @@ type Application interface {
 	// The vote leaves whatever happens here. Nobody asks an application about the
 	// extensions of others before their votes count: to refuse one would be to
 	// refuse the vote, and what is wrong with it can be found out later. Only what
-	// is longer than MaxExtension is refused, which no honest node sends.
+	// is longer than MaxPeerExtension is refused, for a while, which no honest node
+	// sends.
 	Extend(b Block) ([]byte, error)
 
 	// Finalize applies an agreed block without making it durable. It must be
@@ -80,7 +81,8 @@ type Attester interface {
 	Attested(consensusKey, msg, proof []byte) (known, ok bool)
 }
 
-// MaxExtension bounds the extension of a vote, in bytes.
+// MaxExtension bounds the extension that a node attaches to its vote, in bytes. A
+// longer one is left out. See MaxPeerExtension for those of others.
 const MaxExtension = 1 << 10
 
 // Block is a proposed or agreed block.

@@ -123,8 +123,10 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 	ch.noteSearched = sync.OnceFunc(func() { close(ch.engineSearched) })
 	ch.adapter = &adapter{
 		app: app, gate: ch.appGate, head: ch.head, halt: ch.halt, rounds: &voteRounds{}, retain: ch.retain,
+		own: signer.Address, refused: newRefusals(logger),
 		progress: ch.progress, logger: logger,
 	}
+	ch.adapter.attach.Store(MaxExtension)
 	return ch, nil
 }
 

@@ -20,8 +20,9 @@
 //     file and directory; a node whose sign state was lost refuses to vote.
 //   - Extensions that go with votes, kept with the block and collected while
 //     votes come late (see [Chain.Extensions]). None that is missing, wrong or
-//     failing costs a vote or stops the chain; one above [MaxExtension] is
-//     refused with its vote.
+//     failing costs a vote or stops the chain, however many there are. One that is
+//     long beyond reason is refused with its vote, as long as the chain can do
+//     without (see [MaxPeerExtension]).
 //   - Block parts in files of their own, dropped by unlinking them when the
 //     application lets go of their heights, and headers when no evidence can be
 //     about them any more.

@@ -113,10 +113,43 @@ func ValidatorUpdates(updates []ValidatorUpdate) error {
 	return err
 }
 
-// VoteRefused reports whether a vote with an extension of that size is refused.
-func VoteRefused(c *Chain, size int) bool {
-	res, err := c.adapter.VerifyVoteExtension(context.Background(), &abci.RequestVerifyVoteExtension{Height: 1, VoteExtension: make([]byte, size)})
+// VoteRefused reports whether a validator's vote at height with an extension of that
+// size is refused.
+func VoteRefused(c *Chain, height int64, validator []byte, size int) bool {
+	res, err := c.adapter.VerifyVoteExtension(context.Background(), &abci.RequestVerifyVoteExtension{
+		Height: height, ValidatorAddress: validator, VoteExtension: make([]byte, size),
+	})
 	return err != nil || !res.IsAccepted()
+}
+
+// RefusalDue reports whether votes refused at height are taken from at on, if work has
+// waited for so long.
+func RefusalDue(c *Chain, height int64, at time.Time, waited time.Duration) bool {
+	return c.adapter.refused.due(height, at, waited)
+}
+
+// RefusalPatience sets how long c does without votes that it refused.
+func RefusalPatience(c *Chain, d time.Duration) {
+	c.adapter.refused.mu.Lock()
+	defer c.adapter.refused.mu.Unlock()
+	c.adapter.refused.patience = d
+}
+
+// AttachUpTo makes c attach extensions of up to so many bytes, as no honest node does.
+func AttachUpTo(c *Chain, size int) { c.adapter.attach.Store(int64(size)) }
+
+// LargestExtension returns the size of the largest extension stored with the block at
+// height, -1 if there is none.
+func LargestExtension(c *Chain, height uint64) int {
+	commit := c.engine.BlockStore().LoadBlockExtendedCommit(int64(height))
+	if commit == nil {
+		return -1
+	}
+	largest := 0
+	for _, s := range commit.ExtendedSignatures {
+		largest = max(largest, len(s.Extension))
+	}
+	return largest
 }
 
 // RecodeBeat decodes a heartbeat and encodes it again.

@@ -19,7 +19,7 @@ import (
 type Extension struct {
 	Validator []byte // consensus address, 20 bytes
 	Round     uint32 // of the vote
-	Data      []byte // not checked, at most MaxExtension bytes; may be empty
+	Data      []byte // not checked, at most MaxPeerExtension bytes; may be empty, and is if it was longer
 }
 
 // Extensions returns the extensions of the votes for the block at height that
@@ -39,7 +39,11 @@ func (c *Chain) Extensions(height uint64) (blockHash []byte, extensions []Extens
 		blockHash, round = commit.BlockID.Hash, uint32(commit.Round) //nolint:gosec // not negative
 		for _, s := range commit.ExtendedSignatures {
 			if s.BlockIDFlag == types.BlockIDFlagCommit {
-				extensions = append(extensions, Extension{Validator: s.ValidatorAddress, Round: round, Data: s.Extension})
+				e := Extension{Validator: s.ValidatorAddress, Round: round}
+				if len(s.Extension) <= MaxPeerExtension {
+					e.Data = s.Extension
+				}
+				extensions = append(extensions, e)
 			}
 		}
 		return nil
@@ -84,7 +88,7 @@ type lateVote struct {
 
 // add takes the vote of a precommit that consensus has verified.
 func (l *lateVotes) add(v *types.Vote) {
-	if v.Type != cmtproto.PrecommitType || v.BlockID.IsZero() || len(v.Extension) == 0 {
+	if v.Type != cmtproto.PrecommitType || v.BlockID.IsZero() || len(v.Extension) == 0 || len(v.Extension) > MaxPeerExtension {
 		return
 	}
 	l.mu.Lock()

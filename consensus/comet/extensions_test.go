@@ -143,7 +143,7 @@ func TestNoExtensionStopsTheChain(t *testing.T) {
 	}{
 		{"error", func(comet.Block) ([]byte, error) { return []byte("half"), errBoom }},
 		{"panic", func(comet.Block) ([]byte, error) { panic("no extension") }},
-		{"too large", func(comet.Block) ([]byte, error) { return make([]byte, comet.MaxExtension+1), nil }},
+		{"too large to attach", func(comet.Block) ([]byte, error) { return make([]byte, comet.MaxExtension+1), nil }},
 		{"garbage", func(comet.Block) ([]byte, error) { return bytes.Repeat([]byte{7}, comet.MaxExtension), nil }},
 		{"none", func(comet.Block) ([]byte, error) { return nil, nil }},
 	}
@@ -169,18 +169,6 @@ func TestNoExtensionStopsTheChain(t *testing.T) {
 	for i, m := range n.members {
 		if s := m.chain.Status(); s.Halt != nil {
 			t.Errorf("member %d halted: %v", i, s.Halt)
-		}
-	}
-}
-
-// A vote is refused for the size of its extension, and for nothing else.
-func TestExtensionTooLarge(t *testing.T) {
-	t.Parallel()
-	n := newNetwork(t, "largeext", 1)
-	n.startAll(t)
-	for size, want := range map[int]bool{0: false, 1: false, comet.MaxExtension: false, comet.MaxExtension + 1: true, 1 << 20: true} {
-		if got := comet.VoteRefused(n.members[0].chain, size); got != want {
-			t.Errorf("a vote with an extension of %d bytes refused: %v, want %v", size, got, want)
 		}
 	}
 }

@@ -36,6 +36,11 @@ type Status struct {
 	// another network, or another node than it should be. Empty if there is no such.
 	PeerProblem string
 
+	// Refused are the votes for the block being agreed on that this node refused, see
+	// MaxPeerExtension, by address; RefusedVotes is how many there were since the start.
+	Refused      []RefusedVote
+	RefusedVotes uint64
+
 	MempoolTxs   int
 	MempoolBytes int64
 	// PendingSince is when the oldest work without a block since began to wait:
@@ -98,7 +103,7 @@ func (s Status) Health(now time.Time, limits HealthLimits) (ok bool, reason stri
 	case s.ClockSkew > limits.ClockSkew || s.ClockSkew < -limits.ClockSkew:
 		return false, fmt.Sprintf("clock differs from the peers' by %v", s.ClockSkew.Round(time.Millisecond))
 	case !s.PendingSince.IsZero() && now.Sub(s.PendingSince) > limits.Stall:
-		return false, fmt.Sprintf("no block for %v although work is pending", now.Sub(s.PendingSince).Round(time.Millisecond))
+		return false, fmt.Sprintf("no block for %v although work is pending", now.Sub(s.PendingSince).Round(time.Millisecond)) + s.refused()
 	}
 	return true, ""
 }
@@ -144,6 +149,7 @@ func (c *Chain) Status() Status {
 		return s
 	}
 	s.Running = true
+	s.Refused, s.RefusedVotes = c.adapter.refused.at(height + 1)
 	s.Sync = c.progress.get()
 	s.CatchingUp = c.catchingUp()
 	s.MempoolTxs = engine.Mempool().Size()

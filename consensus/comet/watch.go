@@ -50,6 +50,7 @@ func (c *Chain) watch(ctx context.Context) {
 		now := time.Now()
 		height, _, _, _, _ := c.head.snapshot()
 		c.head.watch(now, c.engine.Mempool().Size())
+		c.takeRefused(ctx, height, now)
 		if now.Sub(beaten) >= beatInterval {
 			beaten = now
 			c.presence.send(height, c.flags())

@@ -66,6 +66,8 @@ type ChainSample struct {
 	// KeyMismatch says that this node's BLS key is not that of its validator.
 	KeyMismatch bool
 
+	RefusedVotes uint64 // for too long an extension, since the start
+
 	MempoolTxs   int
 	MempoolBytes int64
 	PoolRecords  int // checked records waiting for a block

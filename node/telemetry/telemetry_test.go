@@ -101,7 +101,7 @@ func registry(t *testing.T) (*telemetry.Registry, *telemetry.Chain) {
 	c, err := r.NewChain("local", func() telemetry.ChainSample {
 		return telemetry.ChainSample{
 			Height: 7, NetworkHeight: 9, HeightAge: 1500 * time.Millisecond, Halted: true, ClockSkew: -2 * time.Second, KeyMismatch: true,
-			MempoolTxs: 3, MempoolBytes: 4, OpenChannels: 5,
+			MempoolTxs: 3, MempoolBytes: 4, OpenChannels: 5, RefusedVotes: 6,
 			Books:        telemetry.Books{Accounts: 30, Escrow: 30, Rent: 9, Burned: 6, Fees: 4, Staked: 17, Rewards: 3, Supply: 100},
 			Certificates: telemetry.Certificates{Height: 5, Made: 4, Missing: 1, ExtensionsMissing: 3, ExtensionsWrong: 2},
 		}
@@ -194,6 +194,7 @@ func TestMetrics(t *testing.T) {
 		"certificate_missing_total":              1,
 		"vote_extensions_missing_total":          3,
 		"vote_extensions_wrong_total":            2,
+		"vote_extensions_refused_total":          6,
 		"ledger_supply_drops/channels":           30,
 		"ledger_supply_drops/rent":               9,
 		"ledger_supply_drops/burned":             6,

@@ -1,0 +1,148 @@
+package comet
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// MaxPeerExtension bounds, in bytes, the extension of another validator's vote that
+// is taken at once, whatever is in it. It is 64 times what a node attaches, which
+// cuts its own (see MaxExtension), so that no release which is half right loses its
+// votes by it. Extensions are stored with their block: a lone validator that means
+// harm makes all others store this much a block, 640 MiB in 10,000 blocks; without a
+// bound it would be what a message may be long, 1 MiB a block.
+//
+// A vote with a longer one is refused: it counts as no vote, and its validator is
+// named in the log and in [Status]. Below a third of the power that stops nothing.
+// But who refuses a vote that others have counted would never follow them, not even
+// after such votes have ceased. So a height at which work
+// waited for refusalPatience after a vote was refused takes every vote, and all connections are
+// made anew, by which the refused votes come again. So whatever share of the
+// validators sends whatever size: the chain goes on, with a third or more of them at
+// a block in some seconds, and at its own pace as soon as they stop.
+const MaxPeerExtension = 64 << 10
+
+const (
+	// refusalPatience is how long a height waits without the votes it refused.
+	refusalPatience = 5 * time.Second
+	// maxRefusers bounds how many validators are remembered to be logged.
+	maxRefusers = 256
+)
+
+// RefusedVote is a vote that this node refused since its extension is too long.
+type RefusedVote struct {
+	Validator []byte // consensus address, 20 bytes
+	Height    uint64
+	Bytes     int // of the extension
+}
+
+// refusals decides about votes by the size of their extension. It is safe for
+// concurrent use.
+type refusals struct {
+	logger *slog.Logger
+
+	mu       sync.Mutex
+	patience time.Duration
+	height   int64                // of the votes in by
+	since    time.Time            // the first of them
+	by       map[string]int       // bytes by consensus address
+	taken    int64                // at this height every vote is taken
+	total    uint64               // refused since the start
+	told     map[string]time.Time // when a validator was logged last
+}
+
+func newRefusals(logger *slog.Logger) *refusals {
+	return &refusals{logger: logger, patience: refusalPatience, told: make(map[string]time.Time)}
+}
+
+// refuses reports whether to refuse a vote, whose signature holds, at the height that
+// is being agreed on.
+func (r *refusals) refuses(ctx context.Context, height int64, validator []byte, size int) bool {
+	if size <= MaxPeerExtension {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if height == r.taken {
+		return false
+	}
+	now := time.Now()
+	if height != r.height {
+		r.height, r.since, r.by = height, now, make(map[string]int)
+	}
+	r.by[string(validator)] = size
+	r.total++
+	if now.Sub(r.told[string(validator)]) >= repeatInterval {
+		if len(r.told) >= maxRefusers {
+			clear(r.told)
+		}
+		r.told[string(validator)] = now
+		r.logger.WarnContext(ctx, "vote refused: its extension is too long; the validator's software is wrong, or means harm",
+			slog.Int64("height", height), slog.String("validator", hex.EncodeToString(validator)),
+			slog.Int("bytes", size), slog.Int("limit", MaxPeerExtension))
+	}
+	return true
+}
+
+// due reports, once for a height, whether the height that is being agreed on has
+// waited long enough without the votes it refused, which it takes from now on. waited
+// is how long there has been work for a block: a chain that idles misses no votes.
+func (r *refusals) due(height int64, now time.Time, waited time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if height != r.height || height == r.taken || min(now.Sub(r.since), waited) < r.patience {
+		return false
+	}
+	r.taken = height
+	return true
+}
+
+// at returns the votes refused at height, by address, and how many were in all since
+// the start.
+func (r *refusals) at(height int64) (votes []RefusedVote, total uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if height == r.height && height != r.taken {
+		for validator, size := range r.by {
+			votes = append(votes, RefusedVote{Validator: []byte(validator), Height: uint64(height), Bytes: size})
+		}
+	}
+	slices.SortFunc(votes, func(a, b RefusedVote) int { return cmp.Compare(string(a.Validator), string(b.Validator)) })
+	return votes, r.total
+}
+
+var errVotesNeeded = errors.New("the votes it refused are needed")
+
+// takeRefused takes the votes that were refused at the height after height, if it is
+// time to.
+func (c *Chain) takeRefused(ctx context.Context, height int64, now time.Time) {
+	if !c.adapter.refused.due(height+1, now, c.head.waitedFor(now)) {
+		return
+	}
+	c.logger.WarnContext(ctx, "no block without the votes that were refused; they are taken at this height, and connections made anew to get them",
+		slog.Int64("height", height+1))
+	// CometBFT sends a vote once over a connection.
+	for _, peer := range c.engine.Switch().Peers().Copy() {
+		c.engine.Switch().StopPeerForError(peer, errVotesNeeded)
+	}
+}
+
+// refused is what a reason ends with that may come of votes that were refused.
+func (s Status) refused() string {
+	if len(s.Refused) == 0 {
+		return ""
+	}
+	names := make([]string, len(s.Refused))
+	for i, v := range s.Refused {
+		names[i] = hex.EncodeToString(v.Validator)
+	}
+	return fmt.Sprintf("; refused are the votes of %s, whose extensions are too long", strings.Join(names, ", "))
+}
