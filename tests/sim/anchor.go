@@ -1,76 +1,190 @@
 package sim
 
 import (
-	"encoding/binary"
+	"bytes"
+	"iter"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
-// AnchorRule is what main keeps of the checkpoints of shards. Certificates have been
-// verified before. Its rows begin with 0x01, as all of the simulation's own do.
-// Implementations are stateless: they read and write the overlay only.
-type AnchorRule interface {
-	// Accept anchors a checkpoint, or refuses with a chain.RuleError and then has
-	// changed nothing: heights of a shard are contiguous, and each has one version,
-	// the first that came.
-	Accept(o *chain.Overlay, c *cert.Checkpoint) error
-	// Last returns the height of a shard that was anchored last, 0 if none was.
-	Last(v chain.View, shard ledger.ChainID) uint64
-	// Outbox returns the outbox root of an anchored checkpoint.
-	Outbox(v chain.View, shard ledger.ChainID, height uint64) (ledger.Hash, bool)
+// committees is that of anchor.Context. There is one epoch of committees.
+func (n *network) committees(id shard.ID, epoch uint64) (*committee.Committee, []*bls.Key, bool) {
+	s, ok := n.seats[id]
+	if !ok || epoch != s.committee.Epoch || id == ledger.MainChain {
+		return nil, nil, false
+	}
+	return &s.committee, n.keys.bls[:len(s.committee.Members)], true
 }
 
-// Contiguous is the AnchorRule in its plainest form.
-type Contiguous struct{}
-
-var _ AnchorRule = Contiguous{}
-
-func anchorKey(kind byte, shard ledger.ChainID, numbers ...uint64) []byte {
-	k := binary.BigEndian.AppendUint32([]byte{1, kind}, uint32(shard))
-	for _, n := range numbers {
-		k = binary.BigEndian.AppendUint64(k, n)
+// anchors applies a transaction with runs of heights to the state of main, and returns
+// the checkpoints that it anchored. Signatures are verified here, by their model, so
+// that chain/anchor takes them as proved, as it does after admission.
+func (n *network) anchors(o *chain.Overlay, height uint64, raw []byte) ([]cert.Checkpoint, error) {
+	a, err := anchor.DecodeAnchors(raw)
+	if err != nil {
+		return nil, err
 	}
-	return k
+	ctx := &anchor.Context{
+		State: o, Rules: &n.anchor, Network: n.id, Height: height, Committees: n.committees,
+		Proved: func(ledger.Hash) bool { return true },
+	}
+	if _, err := ctx.Check(&a); err != nil {
+		return nil, err
+	}
+	for i := range a.Runs {
+		if !n.signed(&a.Runs[i]) {
+			return nil, chain.Refuse(chain.CodeBadCertificate, "run of shard %d: %v", a.Runs[i].Chain, errFalse)
+		}
+	}
+	results, err := ctx.Apply(&a)
+	if err != nil {
+		return nil, err
+	}
+	var list []cert.Checkpoint
+	for i := range results {
+		for at := range a.Runs[i].Heads {
+			if results[i].Taken() {
+				list = append(list, a.Runs[i].Checkpoint(at))
+			}
+		}
+	}
+	return list, nil
 }
 
-// Accept is that of AnchorRule.
-func (Contiguous) Accept(o *chain.Overlay, c *cert.Checkpoint) error {
-	last := Contiguous{}.Last(o, c.Chain)
-	key := anchorKey('c', c.Chain, c.Height)
-	hash := c.Hash()
-	switch known := o.Get(key); {
-	case c.Height <= last && len(known) == 2*ledger.HashSize && ledger.Hash(known[ledger.HashSize:]) != hash:
-		return chain.Refuse(chain.CodeAnchorConflict, "height %d of chain %d is anchored with another checkpoint", c.Height, c.Chain)
-	case c.Height <= last:
-		return chain.Refuse(chain.CodeAnchorStale, "height %d of chain %d is anchored", c.Height, c.Chain)
-	case c.Height != last+1:
-		return chain.Refuse(chain.CodeAnchorGap, "height %d of chain %d, next is %d", c.Height, c.Chain, last+1)
+// signed reports whether the signature of a run is the sum of its signers'.
+func (n *network) signed(r *cert.Run) bool {
+	s, ok := n.seats[r.Chain]
+	if !ok || n.fault == FaultCertificates {
+		return ok
 	}
-	o.Set(key, append(c.OutboxRoot[:], hash[:]...))
-	o.Set(anchorKey('l', c.Chain), binary.BigEndian.AppendUint64(nil, c.Height))
+	var sum bls.Signature
+	for i := range r.Heads {
+		c := r.Checkpoint(i)
+		message := c.Message()
+		for _, member := range r.Signers(i) {
+			if member >= len(s.committee.Members) {
+				return false
+			}
+			add(&sum, s.vote(member, message))
+		}
+	}
+	return sum == r.Signature
+}
+
+// add adds a signature of the model.
+func add(sum *bls.Signature, s bls.Signature) {
+	for i := range s {
+		sum[i] ^= s[i]
+	}
+}
+
+// join returns the run of certificates of heights that follow each other, as cert.Join
+// does with signatures that are real.
+func join(list []cert.Certificate) cert.Run {
+	first := &list[0].Checkpoint
+	r := cert.Run{Network: first.Network, Chain: first.Chain, First: first.Height}
+	for i := range list {
+		c, p := &list[i], &list[i].Checkpoint
+		at := slices.IndexFunc(r.Sets, func(s cert.SignerSet) bool {
+			return s.CommitteeHash == p.CommitteeHash && bytes.Equal(s.Bitmap, c.Bitmap)
+		})
+		if at < 0 {
+			at = len(r.Sets)
+			r.Sets = append(r.Sets, cert.SignerSet{Epoch: p.Epoch, CommitteeHash: p.CommitteeHash, Bitmap: c.Bitmap})
+		}
+		r.Heads = append(r.Heads, cert.Head{
+			Set: uint8(at), Round: p.Round, BlockHash: p.BlockHash, StateRoot: p.StateRoot,
+			OutboxRoot: p.OutboxRoot, UsageRoot: p.UsageRoot, ResultsRoot: p.ResultsRoot,
+		})
+		add(&r.Signature, c.Signature)
+	}
+	return r
+}
+
+// anchorOf returns the transaction that anchors runs.
+func anchorOf(runs ...cert.Run) item {
+	a := anchor.Anchors{Runs: runs}
+	return item{itemAnchor, a.Encode()}
+}
+
+// anchoredHeight returns the last height of a shard that main has anchored.
+func anchoredHeight(v chain.View, id shard.ID) uint64 {
+	s, _ := anchor.Read(v, id)
+	return s.Height()
+}
+
+// row is a view of one row of main, which was proved.
+type row struct{ key, value []byte }
+
+// Get is that of chain.View.
+func (r row) Get(key []byte) []byte {
+	if bytes.Equal(key, r.key) {
+		return r.value
+	}
 	return nil
 }
 
-// Last is that of AnchorRule.
-func (Contiguous) Last(v chain.View, shard ledger.ChainID) uint64 {
-	return number(v.Get(anchorKey('l', shard)))
+// Range is that of chain.View.
+func (r row) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		if bytes.HasPrefix(r.key, prefix) {
+			yield(r.key, r.value)
+		}
+	}
 }
 
-// Outbox is that of AnchorRule.
-func (Contiguous) Outbox(v chain.View, shard ledger.ChainID, height uint64) (ledger.Hash, bool) {
-	b := v.Get(anchorKey('c', shard, height))
-	if b == nil {
-		return ledger.Hash{}, false
-	}
-	return ledger.Hash(b[:ledger.HashSize]), true
+// ofMain is link.Anchors of one block of main, for shards.
+type ofMain struct{ checkpoint *cert.Checkpoint }
+
+// Anchored is that of link.Anchors. Main's blocks need no anchor: its certificate does.
+func (m ofMain) Anchored(id ledger.ChainID, height uint64) (link.Anchored, bool) {
+	c := m.checkpoint
+	return link.Anchored{Outbox: c.OutboxRoot, Clock: c.Height, Newest: c.Height}, id == ledger.MainChain && height == c.Height
 }
 
-// number reads a row with one number; nil is 0.
-func number(b []byte) uint64 {
-	if b == nil {
-		return 0
+// Owned is that of link.Anchors.
+func (ofMain) Owned(id ledger.ChainID, _ uint64, p link.Place) bool {
+	return id == ledger.MainChain && isMain(p)
+}
+
+// learn returns what a delivery proves to a chain, beside what main has in its state.
+func (n *network) learn(v chain.View, here ledger.ChainID, d *delivery) (link.Anchors, error) {
+	if here == ledger.MainChain {
+		return older(anchor.NewKnown(v), d)
 	}
-	return binary.BigEndian.Uint64(b)
+	p, err := decodeProof(d.proof)
+	if err != nil {
+		return nil, chain.Refuse(chain.CodeMalformed, "%v", err)
+	}
+	if err := p.check(n.seats[ledger.MainChain]); err != nil {
+		return nil, chain.Refuse(chain.CodeBadCertificate, "%v", err)
+	}
+	if len(p.record) == 0 {
+		return ofMain{&p.main.Checkpoint}, nil
+	}
+	id, value, ok := decodeAnchored(p.record)
+	if !ok {
+		return nil, chain.Refuse(chain.CodeMalformed, "not the record of a shard's anchors")
+	}
+	return older(anchor.NewKnown(row{anchor.Key(id), value}), d)
+}
+
+// older adds the proof of a height that is not one of the last ones, if there is one.
+func older(k *anchor.Known, d *delivery) (link.Anchors, error) {
+	if len(d.older) == 0 {
+		return k, nil
+	}
+	p, err := anchor.DecodeProof(d.older)
+	if err != nil {
+		return nil, err
+	}
+	return k, k.Prove(&p)
 }

@@ -188,15 +188,11 @@ func (w *World) checkMain(n *node, height uint64, out *applied) {
 	if totals.Sum() != w.supply {
 		w.failf("main has %d drops at height %d, want %d", uint64(totals.Sum()), height, uint64(w.supply))
 	}
-	for _, r := range out.records {
-		a, ok := decodeAnchored(r)
-		if !ok {
-			continue
-		}
+	for _, c := range out.anchored {
 		w.counts.Anchored++
-		s := w.chains[int(a.shard-ledger.MainChain)]
-		if w.honest(s) && (a.height > s.height() || s.blocks[a.height-1].cert.Checkpoint.OutboxRoot != a.outbox) {
-			w.failf("height %d of shard %d is anchored, which it did not decide", a.height, a.shard)
+		s := w.chains[int(c.Chain-ledger.MainChain)]
+		if w.honest(s) && (c.Height > s.height() || s.blocks[c.Height-1].cert.Checkpoint != c) {
+			w.failf("height %d of shard %d is anchored, which it did not decide", c.Height, c.Chain)
 		}
 	}
 	for i := range out.main.Events {

@@ -9,10 +9,10 @@
 // # What is real
 //
 // The blocks of main are applied by chain/settlement, those of shards by
-// chain/service; shard.Map says who owns which bucket; what crosses goes through
-// shard/link with outbox trees, range proofs, acknowledgements, bounces, expiry and
-// listing again; shard/link orders blocks and shard/route refuses users of a
-// congested shard. Channels are opened, topped up, extended, redeemed and closed
+// chain/service, and chain/anchor anchors the heights of shards on main;
+// shard.Map says who owns which bucket; what crosses goes through shard/link with outbox
+// trees, range proofs, acknowledgements, bounces, expiry and listing again; shard/link
+// orders blocks and shard/route refuses users of a congested shard. Channels are opened, topped up, extended, redeemed and closed
 // on main, whose notices make them known in their home shards; vouchers are booked
 // there, netted, sent to the payees' homes, and settled by batches that relays
 // carry to main. Blocks, transactions, imports, checkpoints and certificates cross
@@ -27,11 +27,12 @@
 //     consensus/committee; only the check of the sum is modelled.
 //   - Agreement. A chain decides a block when members with a quorum of its power are
 //     up and willing; rounds, votes and proposers that compete are the business of
-//     CometBFT and its tests. Committees are fixed: there are no elections.
+//     CometBFT and its tests.
 //   - State roots are hashes of the history of changes, and not of a tree. Equal
-//     roots mean equal histories.
-//   - Anchors are an AnchorRule: contiguous heights, one version of each. Main's state
-//     root covers what it anchored in that block, which is how shards learn of it.
+//     roots mean equal histories. Beside it main's root covers the rows of shards that
+//     the block anchored, so proofs of those rows are paths of RFC 6962 and not of IAVL.
+//   - Who elects committees, draws them for shards and splits or merges shards is not
+//     here: the map and all committees stay as they are, and so do fees of anchors.
 //
 // # Who misbehaves
 //
@@ -40,10 +41,10 @@
 // was committed. A shard stands still for a while. Leaves of outboxes are lost, so that
 // their messages have to be listed again. Payers overspend, payees book and settle
 // stale and repeated vouchers, and vouchers with false signatures, some in the wrong
-// shard. Relays change what they carry. Members of committees sign what is false: with less than two
-// thirds of a shard's power that certifies nothing; in some seeds they have more, and
-// then they anchor what they like. Even so main pays nobody a drop that a payer did
-// not sign, and no link of honest shards is touched.
+// shard. Relays change what they carry. Members of committees sign what is false: with
+// less than two thirds of a shard's power that certifies nothing; in some seeds they
+// have as much or more, and then they anchor what they like. Even so main pays nobody a
+// drop that a payer did not sign, and no link of honest shards is touched.
 //
 // # What is checked
 //

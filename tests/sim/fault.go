@@ -1,11 +1,8 @@
 package sim
 
 import (
-	"encoding/binary"
-
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
-	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
 )
@@ -16,26 +13,14 @@ type Fault uint8
 
 // The faults.
 const (
-	FaultNone       Fault = 0
-	FaultSignatures Fault = 1 // nobody checks signatures of transactions and vouchers
-	FaultQuorum     Fault = 2 // certificates count whatever power signed them
-	FaultGaps       Fault = 3 // main anchors heights with others missing before them
-	FaultForget     Fault = 4 // a node forgets a message that is not acknowledged
-	FaultTwice      Fault = 5 // a node forgets that it took a message
-	FaultMint       Fault = 6 // an account on main gets a drop from nowhere
-	FaultRewrite    Fault = 7 // a block on disk is not the one that was decided
+	FaultNone         Fault = 0
+	FaultSignatures   Fault = 1 // nobody checks signatures of transactions and vouchers
+	FaultCertificates Fault = 2 // nobody checks signatures of anchors
+	FaultForget       Fault = 3 // a node forgets a message that is not acknowledged
+	FaultTwice        Fault = 4 // a node forgets that it took a message
+	FaultMint         Fault = 5 // an account on main gets a drop from nowhere
+	FaultRewrite      Fault = 6 // a block on disk is not the one that was decided
 )
-
-// loose is an AnchorRule with FaultGaps.
-type loose struct{ Contiguous }
-
-// Accept is that of AnchorRule.
-func (l loose) Accept(o *chain.Overlay, c *cert.Checkpoint) error {
-	if last := l.Last(o, c.Chain); c.Height > last {
-		o.Set(anchorKey('l', c.Chain), binary.BigEndian.AppendUint64(nil, c.Height-1))
-	}
-	return l.Contiguous.Accept(o, c)
-}
 
 // corruptRow damages what a node has on disk, if there is what the fault damages.
 func (w *World) corruptRow(n *node) {

@@ -4,13 +4,20 @@ import (
 	"encoding/binary"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
 )
 
 // Keys are the accounts of all simulations: real public keys, which are slow to
 // make, with signatures that are a model. They are immutable and safe for
 // concurrent use.
-type Keys struct{ public []ledger.PublicKey }
+type Keys struct {
+	public []ledger.PublicKey
+	bls    []*bls.Key // of members, one for each seat of a committee
+}
+
+// maxSeats is how many members a committee has at most.
+const maxSeats = 7
 
 // keyCount is how many accounts there are.
 const keyCount = 16
@@ -21,6 +28,18 @@ func NewKeys() *Keys {
 	for i := range uint64(keyCount) {
 		seed := ledger.HashOf("sim/key", binary.BigEndian.AppendUint64(nil, i))
 		k.public = append(k.public, ledger.NewPrivateKey(seed).Public())
+	}
+	for i := range uint64(maxSeats) {
+		seed := ledger.HashOf("sim/bls", binary.BigEndian.AppendUint64(nil, i))
+		secret, err := bls.NewSecretKey(seed[:])
+		if err != nil {
+			panic(err) // a hash is long enough
+		}
+		key, err := bls.ParseKey(secret.Public())
+		if err != nil {
+			panic(err) // it was just made
+		}
+		k.bls = append(k.bls, key)
 	}
 	return k
 }

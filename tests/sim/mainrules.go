@@ -6,8 +6,10 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
 )
@@ -36,14 +38,19 @@ func (m *mainRules) apply(v chain.View, b *block, strict bool) (*applied, error)
 		out.kept.imports = append(out.kept.imports, raw)
 	}
 	for _, raw := range b.anchors {
-		records, err := m.anchor(o, raw)
+		list, err := m.net.anchors(o, b.height, raw)
 		if err != nil {
 			if err := out.refuse(strict, err); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		out.kept.anchors, out.records = append(out.kept.anchors, raw), append(out.records, records...)
+		out.kept.anchors, out.anchored = append(out.kept.anchors, raw), append(out.anchored, list...)
+	}
+	for s := range m.net.places.All() { // by service, zone and bucket
+		if slices.ContainsFunc(out.anchored, func(c cert.Checkpoint) bool { return c.Chain == s.ID }) {
+			out.records = append(out.records, encodeAnchored(s.ID, o.Get(anchor.Key(s.ID))))
+		}
 	}
 	txs := make([]settlement.BlockTx, len(b.txs))
 	for i, raw := range b.txs {
@@ -87,33 +94,6 @@ func (m *mainRules) bring(ctx *link.Context, raw []byte, out *applied) error {
 		out.imports = append(out.imports, done)
 	}
 	return err
-}
-
-// anchor anchors the checkpoints of one transaction, all of them or none, and
-// returns their records.
-func (m *mainRules) anchor(o *chain.Overlay, raw []byte) (records [][]byte, err error) {
-	certificates, err := decodeAnchor(raw)
-	if err != nil {
-		return nil, chain.Refuse(chain.CodeMalformed, "%v", err)
-	}
-	child := chain.NewOverlay(o)
-	for i := range certificates {
-		c := &certificates[i]
-		members, ok := m.net.seats[c.Checkpoint.Chain]
-		if !ok || c.Checkpoint.Chain == ledger.MainChain {
-			return nil, chain.Refuse(chain.CodeUnknownShard, "chain %d", c.Checkpoint.Chain)
-		}
-		if err := members.verify(c); err != nil {
-			return nil, chain.Refuse(chain.CodeBadCertificate, "%v", err)
-		}
-		if err := m.net.anchor.Accept(child, &c.Checkpoint); err != nil {
-			return nil, err
-		}
-		a := anchored{shard: c.Checkpoint.Chain, height: c.Checkpoint.Height, outbox: c.Checkpoint.OutboxRoot}
-		records = append(records, a.encode())
-	}
-	o.Merge(child)
-	return records, nil
 }
 
 // notify tells the homes of channels what the block did: see channel's notices.

@@ -65,15 +65,11 @@ type node struct {
 	parcels     map[*node][]parcel
 	settlements []service.Settlement // memory: made and not yet carried to main
 	twins       []cert.Certificate   // a corrupt committee's second opinions
-	// anchoredAt says, on main, which block and record anchored a checkpoint; epochAt
-	// which block began the last epoch.
-	anchoredAt map[anchoredKey]recordAt
+	// anchoredAt says, on main, which block and record anchored the last heights of a
+	// shard, anchored all of them from 1 on; epochAt which block began the last epoch.
+	anchoredAt map[ledger.ChainID]recordAt
+	anchored   map[ledger.ChainID][]cert.Checkpoint
 	epochAt    uint64
-}
-
-type anchoredKey struct {
-	shard  ledger.ChainID
-	height uint64
 }
 
 type recordAt struct {
@@ -221,9 +217,12 @@ func (w *World) crash(n *node) {
 func (w *World) index(n *node, height uint64, out *applied) {
 	n.keep(w, height, out.box)
 	n.settlements = append(n.settlements, out.service.Settlements...)
+	for _, c := range out.anchored {
+		n.anchored[c.Chain] = append(n.anchored[c.Chain], c)
+	}
 	for i, r := range out.records {
-		if a, ok := decodeAnchored(r); ok {
-			n.anchoredAt[anchoredKey{a.shard, a.height}] = recordAt{height, i + 1}
+		if id, _, ok := decodeAnchored(r); ok {
+			n.anchoredAt[id] = recordAt{height, i + 1}
 		} else {
 			n.epochAt = height
 		}

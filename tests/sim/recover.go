@@ -55,7 +55,7 @@ func (w *World) recover() {
 func (w *World) round() {
 	w.produce(w.main(), true)
 	for i, n := range w.shards() {
-		for w.net.anchor.Last(w.main().view, n.id)+maxAnchors < n.height() {
+		for anchoredHeight(w.main().view, n.id)+maxAnchors < n.height() {
 			w.anchorTo(0, n)
 			w.produce(w.main(), true)
 		}
@@ -119,7 +119,7 @@ func (w *World) progress() (sum uint64) {
 			o := link.OutboundAt(n.view, l)
 			sum += o.Next + o.Acked + o.Returned
 		}
-		sum += uint64(len(n.pool)) + w.net.anchor.Last(w.main().view, n.id)
+		sum += uint64(len(n.pool)) + anchoredHeight(w.main().view, n.id)
 	}
 	return sum
 }

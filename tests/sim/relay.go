@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/cert"
@@ -43,7 +44,7 @@ func (w *World) relay(i int) {
 
 // anchorTo posts checkpoints of a shard: from the next one on, mostly.
 func (w *World) anchorTo(self int, n *node) {
-	first := w.net.anchor.Last(w.main().view, n.id) + 1
+	first := anchoredHeight(w.main().view, n.id) + 1
 	if w.chaos && w.chance(6) {
 		first += uint64(w.pick(3))
 		first -= min(first-1, uint64(w.pick(3)))
@@ -62,7 +63,7 @@ func (w *World) anchorTo(self int, n *node) {
 			}
 		}
 	}
-	w.send(self, w.main(), item{itemAnchor, encodeAnchor(list)})
+	w.send(self, w.main(), anchorOf(join(list)))
 }
 
 // lieAnchor posts a checkpoint that the malicious members of a shard signed, or claim
@@ -71,7 +72,7 @@ func (w *World) lieAnchor(self int, n *node) {
 	if n == w.liar {
 		return
 	}
-	c := cert.Checkpoint{Height: w.net.anchor.Last(w.main().view, n.id) + 1, StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
+	c := cert.Checkpoint{Height: anchoredHeight(w.main().view, n.id) + 1, StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
 	malicious := func(i int) bool { return n.seats.malicious[i] }
 	lie := n.seats.certify(c, malicious)
 	if w.chance(50) { // claim that everybody signed
@@ -80,7 +81,7 @@ func (w *World) lieAnchor(self int, n *node) {
 		lie.Signature = signature
 	}
 	if len(lie.Bitmap) > 0 {
-		w.send(self, w.main(), item{itemAnchor, encodeAnchor([]cert.Certificate{lie})})
+		w.send(self, w.main(), anchorOf(join([]cert.Certificate{lie})))
 	}
 }
 
@@ -88,7 +89,7 @@ func (w *World) lieAnchor(self int, n *node) {
 func (w *World) settle(i int, n *node) {
 	list := n.settlements
 	n.settlements = nil
-	if w.chance(50) {
+	if w.chance(25) {
 		list = append(list, service.Outstanding(n.view, ledger.Address{}, 6)...)
 	}
 	for _, s := range list {
@@ -148,24 +149,34 @@ func (w *World) deliver(from *node, p parcel) (delivery, bool) {
 	if box == nil {
 		return delivery{}, false
 	}
+	var d delivery
 	var evidence proof
 	if from.isMain() {
 		evidence.main = from.blocks[p.height-1].cert
 	} else {
-		at, ok := w.main().anchoredAt[anchoredKey{from.id, p.height}]
-		if !ok {
+		list := w.main().anchored[from.id]
+		if p.height > uint64(len(list)) {
 			return delivery{}, false
 		}
 		var err error
-		if evidence, err = w.main().prove(at); err != nil {
+		if evidence, err = w.main().prove(w.main().anchoredAt[from.id]); err != nil {
 			w.failf("prove an anchor: %v", err)
+		}
+		if p.height+anchor.Window <= uint64(len(list)) {
+			old, err := anchor.Prove(list, p.height)
+			if err != nil {
+				w.failf("prove an old anchor: %v", err)
+			}
+			d.older = old.Encode()
+			w.counts.Older++
 		}
 	}
 	in, err := box.Import(from.id, p.height, p.begin, p.end)
 	if err != nil {
 		w.failf("prove leaves %d to %d: %v", p.begin, p.end, err)
 	}
-	return delivery{proof: evidence.encode(), imported: in.Encode()}, true
+	d.proof, d.imported = evidence.encode(), in.Encode()
+	return d, true
 }
 
 // carryWanted brings, in their order, the leaves from one chain that the other lacks, in

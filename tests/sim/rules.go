@@ -1,13 +1,14 @@
 package sim
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
@@ -21,7 +22,8 @@ type network struct {
 	id     ledger.NetworkID
 	places *shard.Map
 	seats  map[ledger.ChainID]*seats
-	anchor AnchorRule
+	keys   *Keys
+	anchor anchor.Params
 	main   settlement.Params
 	params service.Params
 	// underWay is how many messages a shard has under way on a link at most; below
@@ -70,7 +72,8 @@ type applied struct {
 	imports   []imported
 	usage     ledger.Hash
 	results   ledger.Hash
-	records   [][]byte // of main: what its state root covers beside the state
+	anchored  []cert.Checkpoint // by main
+	records   [][]byte          // of main: what its state root covers beside the state
 	refused   []chain.Code
 	main      settlement.Result
 	service   service.Result
@@ -93,59 +96,6 @@ func (a *applied) refuse(strict bool, err error) error {
 	return nil
 }
 
-// known is what a chain knows of the checkpoint that an import is about.
-type known struct {
-	net    *network
-	shard  ledger.ChainID
-	height uint64
-	what   link.Anchored
-}
-
-// Anchored is that of link.Anchors.
-func (k *known) Anchored(id ledger.ChainID, height uint64) (link.Anchored, bool) {
-	return k.what, id == k.shard && height == k.height
-}
-
-// Owned is that of link.Anchors. Places do not move in the simulation.
-func (k *known) Owned(id ledger.ChainID, _ uint64, p link.Place) bool {
-	owner, ok := k.net.owner(p)
-	return ok && owner == id
-}
-
-// learn returns what a delivery proves to a shard, or main knows.
-func (n *network) learn(v chain.View, here ledger.ChainID, d *delivery, in *link.Import) (*known, error) {
-	k := &known{net: n, shard: in.Shard, height: in.Height}
-	k.what.Clock, k.what.Newest = in.Height, number(v.Get(anchorKey('n', in.Shard)))
-	if here == ledger.MainChain {
-		outbox, ok := n.anchor.Outbox(v, in.Shard, in.Height)
-		if !ok {
-			return nil, chain.Refuse(chain.CodeNotAnchored, "height %d of chain %d", in.Height, in.Shard)
-		}
-		k.what.Outbox, k.what.Newest = outbox, n.anchor.Last(v, in.Shard)
-		return k, nil
-	}
-	p, err := decodeProof(d.proof)
-	if err != nil {
-		return nil, chain.Refuse(chain.CodeMalformed, "%v", err)
-	}
-	if err := p.check(n.seats[ledger.MainChain]); err != nil {
-		return nil, chain.Refuse(chain.CodeBadCertificate, "%v", err)
-	}
-	if in.Shard == ledger.MainChain {
-		k.what.Outbox = p.main.Checkpoint.OutboxRoot
-		if p.main.Checkpoint.Height != in.Height || len(p.record) != 0 {
-			return nil, chain.Refuse(chain.CodeNotAnchored, "height %d of main", in.Height)
-		}
-		return k, nil
-	}
-	a, ok := decodeAnchored(p.record)
-	if !ok || a.shard != in.Shard || a.height != in.Height {
-		return nil, chain.Refuse(chain.CodeNotAnchored, "height %d of chain %d", in.Height, in.Shard)
-	}
-	k.what.Outbox = a.outbox
-	return k, nil
-}
-
 // bring applies an encoded delivery to the block under way.
 func (n *network) bring(c *link.Context, here ledger.ChainID, raw []byte, h *handler) (imported, error) {
 	d, err := decodeDelivery(raw)
@@ -156,16 +106,13 @@ func (n *network) bring(c *link.Context, here ledger.ChainID, raw []byte, h *han
 	if err != nil {
 		return imported{}, err
 	}
-	k, err := n.learn(c.State, here, &d, &in)
+	k, err := n.learn(c.State, here, &d)
 	if err != nil {
 		return imported{}, err
 	}
 	out := imported{in: in}
 	if out.receipts, err = c.Apply(&in, k, h); err != nil {
 		return imported{}, err
-	}
-	if k.what.Clock > k.what.Newest {
-		c.State.Set(anchorKey('n', in.Shard), binary.BigEndian.AppendUint64(nil, k.what.Clock))
 	}
 	for _, l := range in.Leaves {
 		if l.Message != nil {

@@ -24,13 +24,15 @@ const (
 func payeeKey(i int) int { return payers + i }
 func relayKey(i int) int { return payers + payees + i }
 
-// address returns the address of a key. Payers and payees are of all zones.
-func (w *World) address(key int) ledger.Address {
-	zones := 1
-	if w.net.places != nil {
-		zones = len(w.net.places.Zones(serviceID))
+// address returns the address of a key.
+func (w *World) address(key int) ledger.Address { return w.addresses[key] }
+
+// settleDown gives all keys addresses; payers and payees are of all zones.
+func (w *World) settleDown() {
+	zones := len(w.net.places.Zones(serviceID))
+	for i, k := range w.keys.public {
+		w.addresses[i] = ledger.NewAddress(byte(i%zones), k)
 	}
-	return ledger.NewAddress(byte(key%zones), w.keys.public[key])
 }
 
 // account is a channel as its payer and payee have it.

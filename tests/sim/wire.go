@@ -63,33 +63,6 @@ func readList(r *codec.Reader) (list [][]byte) {
 	return list
 }
 
-// encodeAnchor returns the transaction that anchors checkpoints of one shard.
-func encodeAnchor(certificates []cert.Certificate) []byte {
-	w := codec.NewWriter(512 * len(certificates))
-	list := make([][]byte, len(certificates))
-	for i := range certificates {
-		list[i] = certificates[i].Encode()
-	}
-	writeList(w, list)
-	return w.Bytes()
-}
-
-func decodeAnchor(raw []byte) ([]cert.Certificate, error) {
-	r := codec.NewReader(raw)
-	list := readList(r)
-	if err := r.Done(); err != nil {
-		return nil, fmt.Errorf("decode anchor: %w", err)
-	}
-	out := make([]cert.Certificate, len(list))
-	for i, b := range list {
-		var err error
-		if out[i], err = cert.Decode(b); err != nil {
-			return nil, fmt.Errorf("decode anchor: %w", err)
-		}
-	}
-	return out, nil
-}
-
 // proof shows that main, by the certificate of one of its blocks, has a record; or,
 // without a record, what the block itself says.
 type proof struct {
@@ -144,20 +117,21 @@ func (p *proof) check(main *seats) error {
 	return merkle.Verify(p.main.Checkpoint.StateRoot, p.record, p.index, p.size, p.path)
 }
 
-// delivery is a transaction with an import. Without a proof it is for main, which
-// knows what it anchored.
-type delivery struct{ proof, imported []byte }
+// delivery is a transaction with an import. proof is for shards; main knows what it
+// anchored. older is an anchor.Proof, if the height is not one of the last ones.
+type delivery struct{ proof, older, imported []byte }
 
 func (d *delivery) encode() []byte {
-	w := codec.NewWriter(8 + len(d.proof) + len(d.imported))
+	w := codec.NewWriter(12 + len(d.proof) + len(d.older) + len(d.imported))
 	w.Bytes32(d.proof)
+	w.Bytes32(d.older)
 	w.Bytes32(d.imported)
 	return w.Bytes()
 }
 
 func decodeDelivery(raw []byte) (delivery, error) {
 	r := codec.NewReader(raw)
-	d := delivery{proof: r.Bytes32(most), imported: r.Bytes32(most)}
+	d := delivery{proof: r.Bytes32(most), older: r.Bytes32(most), imported: r.Bytes32(most)}
 	if err := r.Done(); err != nil {
 		return delivery{}, fmt.Errorf("decode delivery: %w", err)
 	}
@@ -169,28 +143,21 @@ const (
 	recordEpoch    = 'e'
 )
 
-// anchored is what main keeps of a checkpoint of a shard.
-type anchored struct {
-	shard  ledger.ChainID
-	height uint64
-	outbox ledger.Hash
-}
-
-func (a *anchored) encode() []byte {
-	w := codec.NewWriter(45)
+// encodeAnchored returns the record of a shard's row of anchors, as a proof of the state
+// would have it.
+func encodeAnchored(id ledger.ChainID, row []byte) []byte {
+	w := codec.NewWriter(9 + len(row))
 	w.Uint8(recordAnchored)
-	w.Uint32(uint32(a.shard))
-	w.Uint64(a.height)
-	w.Fixed(a.outbox[:])
+	w.Uint32(uint32(id))
+	w.Bytes32(row)
 	return w.Bytes()
 }
 
-func decodeAnchored(b []byte) (a anchored, ok bool) {
+func decodeAnchored(b []byte) (id ledger.ChainID, row []byte, ok bool) {
 	r := codec.NewReader(b)
 	kind := r.Uint8()
-	a = anchored{shard: ledger.ChainID(r.Uint32()), height: r.Uint64()}
-	r.Into(a.outbox[:])
-	return a, r.Done() == nil && kind == recordAnchored
+	id, row = ledger.ChainID(r.Uint32()), r.Bytes32(most)
+	return id, row, r.Done() == nil && kind == recordAnchored
 }
 
 // epochRecord says that an epoch of main has begun.

@@ -8,8 +8,10 @@ import (
 	"runtime/debug"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
@@ -26,7 +28,7 @@ type Counts struct {
 	Opened, Closed, Booked, RefusedEntries, Redeemed             int
 	Sent, Executed, Bounced, Expired, Returned, Listed           int
 	Waited, Congested, LostOutboxes                              int
-	Anchored, BadCertificates, BadAnchors                        int
+	Anchored, Older, BadCertificates, BadAnchors                 int
 	Lies, Gaps, Repeats, ForgedCheckpoints, Corrupt              int
 }
 
@@ -37,7 +39,7 @@ func (c *Counts) all() []*int {
 		&c.Opened, &c.Closed, &c.Booked, &c.RefusedEntries, &c.Redeemed,
 		&c.Sent, &c.Executed, &c.Bounced, &c.Expired, &c.Returned, &c.Listed,
 		&c.Waited, &c.Congested, &c.LostOutboxes,
-		&c.Anchored, &c.BadCertificates, &c.BadAnchors,
+		&c.Anchored, &c.Older, &c.BadCertificates, &c.BadAnchors,
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt,
 	}
 }
@@ -61,26 +63,27 @@ type scenario struct {
 
 // World is a network of one seed. It is owned by one goroutine.
 type World struct {
-	rng      *rand.Rand
-	keys     *Keys
-	net      network
-	cfg      scenario
-	chains   []*node // main, then the shards
-	genesis  []chain.Changes
-	liar     *node
-	now      uint64 // ms
-	queue    events
-	order    uint64
-	chaos    bool
-	cut      []bool // who is on the far side of a partition
-	blocks   int
-	fault    Fault
-	supply   ledger.Amount
-	accounts []*account
-	byID     map[ledger.Hash]*account
-	track    tracker
-	counts   Counts
-	digest   ledger.Hash
+	rng       *rand.Rand
+	keys      *Keys
+	net       network
+	cfg       scenario
+	chains    []*node // main, then the shards
+	genesis   []chain.Changes
+	liar      *node
+	now       uint64 // ms
+	queue     events
+	order     uint64
+	chaos     bool
+	cut       []bool // who is on the far side of a partition
+	blocks    int
+	fault     Fault
+	supply    ledger.Amount
+	addresses [keyCount]ledger.Address
+	accounts  []*account
+	byID      map[ledger.Hash]*account
+	track     tracker
+	counts    Counts
+	digest    ledger.Hash
 }
 
 // failure is what ends a run: an invariant that does not hold.
@@ -137,16 +140,13 @@ func (w *World) found() {
 		hasty: w.chance(25), narrow: w.chance(25), crowded: w.chance(20),
 	}
 	w.net = network{
-		id: ledger.HashOf("sim/network"), seats: map[ledger.ChainID]*seats{}, anchor: Contiguous{},
+		id: ledger.HashOf("sim/network"), seats: map[ledger.ChainID]*seats{}, keys: w.keys, anchor: anchor.LocalParams(),
 		main: mainParams(), params: service.DefaultParams(), underWay: link.MaxUnacked, lifetime: link.DefaultLifetime, congested: 1 << 20,
 	}
 	w.net.params.UnitsPerDrop, w.net.params.SettleEntries, w.net.params.BatchEntries, w.net.params.MinAdvance = 2, 6, 4, 3
 	w.net.fault = w.fault
-	if w.fault == FaultGaps {
-		w.net.anchor = loose{}
-	}
 	if w.cfg.hasty {
-		w.net.lifetime = uint64(1 + w.pick(3))
+		w.net.lifetime = uint64(3 + w.pick(4))
 	}
 	if w.cfg.narrow {
 		w.net.underWay = uint64(1 + w.pick(2))
@@ -166,6 +166,7 @@ func (w *World) found() {
 	if w.net.places, err = shard.New(0, id, shards, nil); err != nil {
 		w.failf("map: %v", err)
 	}
+	w.settleDown()
 	w.add(ledger.MainChain, &mainRules{net: &w.net}, w.mainGenesis())
 	for s := range w.net.places.All() {
 		g := service.Genesis{Network: w.net.id, Params: w.net.params, Shard: service.Shard{
@@ -191,23 +192,22 @@ func (w *World) found() {
 // add adds a chain with a committee of four to seven. Malicious members have less than
 // two thirds of the power.
 func (w *World) add(id ledger.ChainID, r rules, genesis chain.Changes) {
-	powers := make([]uint64, 4+w.pick(4))
+	powers := make([]uint64, 4+w.pick(maxSeats-3))
 	for i := range powers {
 		powers[i] = uint64(1 + w.pick(5))
 	}
-	s := newSeats(w.net.id, id, powers)
+	s := newSeats(w.net.id, id, powers, w.keys)
 	for i := range powers {
 		s.malicious[i] = id != ledger.MainChain && w.chance(30)
 		if s.corrupt() {
 			s.malicious[i] = false
 		}
 	}
-	s.anyPower = w.fault == FaultQuorum
 	w.net.seats[id] = s
 	w.genesis = append(w.genesis, genesis)
 	w.chains = append(w.chains, &node{
 		at: len(w.chains), id: id, rules: r, seats: s, view: newState(genesis),
-		boxes: map[uint64]*link.Outbox{}, parcels: map[*node][]parcel{}, anchoredAt: map[anchoredKey]recordAt{},
+		boxes: map[uint64]*link.Outbox{}, parcels: map[*node][]parcel{}, anchoredAt: map[ledger.ChainID]recordAt{}, anchored: map[ledger.ChainID][]cert.Checkpoint{},
 	})
 }
 
@@ -234,7 +234,9 @@ func (w *World) mainGenesis() chain.Changes {
 	if err != nil {
 		w.failf("genesis of main: %v", err)
 	}
-	return changes
+	o := chain.NewOverlay(newState(changes))
+	anchor.Sync(o, w.net.places, 0)
+	return append(changes, o.Changes()...)
 }
 
 // ownerOf returns the chain of a place.
