@@ -209,14 +209,24 @@ func (a *agreements) GetCommittee(ctx context.Context, req *consensusv1.GetCommi
 	if err != nil {
 		return nil, err
 	}
-	if st.Value == nil {
-		return nil, a.forgotten(req.GetName())
+	if st.Value == nil { // it is past
+		if st, err = a.prove(ctx, staking.PastCommitteeKey(epoch)); err != nil {
+			return nil, err
+		}
 	}
-	record, err := committee.DecodeRecord(st.Value)
+	var com committee.Committee
+	known := false
+	err = a.State.Read(func(v chain.View, _ uint64) error {
+		com, known = staking.ReadCommittee(v, epoch)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	resp := &consensusv1.GetCommitteeResponse{Epoch: epoch, Committee: record.Committee.Encode()}
+	if st.Value == nil || !known {
+		return nil, a.forgotten(req.GetName())
+	}
+	resp := &consensusv1.GetCommitteeResponse{Epoch: epoch, Committee: com.Encode()}
 	resp.Proof, err = a.renderProof(st)
 	return resp, err
 }

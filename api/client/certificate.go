@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -58,7 +59,9 @@ func (c *Client) Certificate(ctx context.Context, height uint64) (cert.Certifica
 // CommitteeInfo is an epoch's committee, as a node shows it.
 type CommitteeInfo struct {
 	Record committee.Record
-	Proof  StateProof // of the record, in the newest state
+	// Proof is of the record, in the newest state: of staking.CommitteeKey, or of
+	// staking.PastCommitteeKey if it is not one of the last two that were elected.
+	Proof StateProof
 }
 
 // Committee reads the committee of an epoch with the proof of its record. Nothing is
@@ -85,16 +88,46 @@ func (c *Client) committee(ctx context.Context, id string) (CommitteeInfo, error
 	if info.Proof, err = stateProofOf(resp.GetProof()); err != nil {
 		return info, err
 	}
-	if info.Record, err = committee.DecodeRecord(info.Proof.Value); err != nil {
-		var r reader
-		r.fail("proof", err)
+	var r reader
+	if string(info.Proof.Key) != string(staking.PastCommitteeKey(resp.GetEpoch())) {
+		if info.Record, err = committee.DecodeRecord(info.Proof.Value); err != nil {
+			r.fail("proof", err)
+		}
 		return info, r.err
 	}
-	return info, nil
+	com, err := committee.Decode(resp.GetCommittee())
+	if err != nil {
+		r.fail("committee", err)
+		return info, r.err
+	}
+	if info.Record, err = committee.DecodeShort(info.Proof.Value, &com); err != nil {
+		r.fail("proof", err)
+	}
+	return info, r.err
+}
+
+// Verify returns nil if i's proof shows that i's record is that of the committee of
+// epoch in the state with application hash appHash, and ErrProof otherwise.
+func (i *CommitteeInfo) Verify(epoch uint64, appHash ledger.Hash) error {
+	if string(i.Proof.Key) != string(staking.PastCommitteeKey(epoch)) {
+		record, err := VerifyCommitteeProof(&i.Proof, epoch, appHash)
+		if err == nil && !bytes.Equal(record.Encode(), i.Record.Encode()) {
+			err = fmt.Errorf("%w: it is of another record of epoch %d", ErrProof, epoch)
+		}
+		return err
+	}
+	if err := i.Proof.Verify(appHash); err != nil {
+		return err
+	}
+	if got := i.Record.Committee.Epoch; got != epoch || !bytes.Equal(i.Proof.Value, i.Record.EncodeShort()) {
+		return fmt.Errorf("%w: it is not of this record of epoch %d", ErrProof, got)
+	}
+	return nil
 }
 
 // VerifyCommitteeProof returns the record of an epoch's committee that p proves to
-// be in the state with application hash appHash, or ErrProof.
+// be in the state with application hash appHash, or ErrProof. The epoch is one of the
+// last two whose committees were elected; CommitteeInfo.Verify is for those before, too.
 func VerifyCommitteeProof(p *StateProof, epoch uint64, appHash ledger.Hash) (committee.Record, error) {
 	if string(p.Key) != string(staking.CommitteeKey(epoch)) {
 		return committee.Record{}, fmt.Errorf("%w: key %x is not that of the committee of epoch %d", ErrProof, p.Key, epoch)
@@ -124,7 +157,7 @@ type Election struct {
 
 // Election reads the election of an epoch's committee. Election.Record.Check
 // recomputes it from the candidates; whether the record is the chain's,
-// VerifyCommitteeProof tells. Reason PRUNED of an *Error means that the node no
+// CommitteeInfo.Verify tells. Reason PRUNED of an *Error means that the node no
 // longer has the candidates.
 func (c *Client) Election(ctx context.Context, epoch uint64) (Election, error) {
 	name := committeesPrefix + strconv.FormatUint(epoch, 10)

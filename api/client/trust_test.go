@@ -68,6 +68,10 @@ func TestCommitteesAreFollowed(t *testing.T) {
 	if diff := cmp.Diff(info.Record, record); err != nil || diff != "" {
 		t.Errorf("the latest committee: %v (-told +proved)\n%s", err, diff)
 	}
+	if err := info.Verify(5, certificate.Checkpoint.StateRoot); err != nil {
+		t.Errorf("the latest committee: %v", err)
+	}
+	checkPastCommittee(t, c, certificate.Checkpoint.StateRoot)
 	election, err := c.Election(within(t), 5)
 	if err != nil || election.Record.Check(election.Candidates) != nil || len(election.Candidates) != 3 {
 		t.Errorf("its election: %+v, %v", election, err)
@@ -315,6 +319,9 @@ func TestHostileAnswers(t *testing.T) {
 	if _, err := client.VerifyCommitteeProof(&info.Proof, 1, info.Proof.Root); !errors.Is(err, client.ErrProof) {
 		t.Errorf("the attacker's committee: %v, want %v", err, client.ErrProof)
 	}
+	if err := info.Verify(1, info.Proof.Root); !errors.Is(err, client.ErrProof) {
+		t.Errorf("the attacker's committee: %v, want %v", err, client.ErrProof)
+	}
 
 	h.election = func(m *consensusv1.GetElectionResponse) {
 		list, err := committee.DecodeCandidates(m.GetCandidates())
@@ -461,4 +468,43 @@ func FuzzCertificateFile(f *testing.F) {
 			t.Error("it verifies")
 		}
 	})
+}
+
+// checkPastCommittee checks that a committee that is not one of the last two is proved
+// by its hash, in the state with application hash root, and nothing else is.
+func checkPastCommittee(t *testing.T, c *client.Client, root ledger.Hash) {
+	t.Helper()
+	past, err := c.Committee(within(t), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(past.Record.Committee.Members) != 3 || len(past.Proof.Value) > 200 {
+		t.Errorf("%d members are proved by %d bytes", len(past.Record.Committee.Members), len(past.Proof.Value))
+	}
+	if err := past.Verify(2, root); err != nil {
+		t.Errorf("a past committee: %v", err)
+	}
+	for _, row := range []struct {
+		name   string
+		epoch  uint64
+		change func(*client.CommitteeInfo)
+	}{
+		{"another epoch", 3, func(*client.CommitteeInfo) {}},
+		{"another member's power", 2, func(i *client.CommitteeInfo) {
+			i.Record.Committee.Members = slices.Clone(i.Record.Committee.Members)
+			i.Record.Committee.Members[1].Power++
+		}},
+		{"another seed", 2, func(i *client.CommitteeInfo) { i.Record.Seed[0]++ }},
+		{"no value", 2, func(i *client.CommitteeInfo) { i.Proof.Value = nil }},
+		{"another value that fits", 2, func(i *client.CommitteeInfo) {
+			i.Record.Seed[0]++
+			i.Proof.Value = i.Record.EncodeShort()
+		}},
+	} {
+		wrong := past
+		row.change(&wrong)
+		if err := wrong.Verify(row.epoch, root); !errors.Is(err, client.ErrProof) {
+			t.Errorf("%s: %v, want %v", row.name, err, client.ErrProof)
+		}
+	}
 }

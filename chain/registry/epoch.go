@@ -158,7 +158,7 @@ func Start(o *chain.Overlay, p *Params, epochs *staking.Params, services []zone.
 		}
 	}
 	for e := range uint64(beacon.Lag) {
-		c.pool(e, staking.Candidates(o, epochs))
+		c.pool(e, staking.Candidates(o))
 		for _, a := range shard.Assign(Inputs(o, e, m)) {
 			o.Set(AssignmentKey(e, a.Shard), a.Encode())
 		}

@@ -87,7 +87,7 @@ func (w *world) next() {
 	epoch := w.rules.Epoch(w.ctx.Height)
 	switch w.ctx.Height {
 	case w.rules.LastBlock(epoch) - 1:
-		w.ctx.End(staking.Candidates(w.ctx.State, &w.rules))
+		w.ctx.End(staking.Candidates(w.ctx.State))
 	case w.rules.LastBlock(epoch):
 		seed := ledger.HashOf("seed", fmt.Append(nil, epoch))
 		w.ctx.State.Set(staking.SeedKey(epoch+2), seed[:])

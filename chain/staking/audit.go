@@ -37,7 +37,7 @@ func Held(key, value []byte) (staked, rewards ledger.Amount) {
 // unbonding in v: delegations' shares add up to their validator's, unbondings'
 // to their pool's; there are no fewer shares than tokens; no more can be claimed
 // than is outstanding; everything can be found the ways it is looked for, and
-// nothing else can. It returns the stake and the rewards in all.
+// nothing else can, those who can be elected among it. It returns the stake and the rewards in all.
 func Audit(v chain.View, p *Params) (staked, rewards ledger.Amount, err error) {
 	a := auditor{v: v, p: p}
 	for key, encoded := range v.Range([]byte{prefixValidator}) {
@@ -58,13 +58,17 @@ func Audit(v chain.View, p *Params) (staked, rewards ledger.Amount, err error) {
 	if err := a.moves(); err != nil {
 		return 0, 0, err
 	}
-	return staked + unbonding, rewards, a.orphans()
+	if err := a.orphans(); err != nil {
+		return 0, 0, err
+	}
+	return staked + unbonding, rewards, a.elections()
 }
 
 type auditor struct {
 	v           chain.View
 	p           *Params
 	validators  uint64
+	candidates  uint64
 	delegations uint64
 	queued      uint64
 }
@@ -79,6 +83,12 @@ func (a *auditor) validator(row uint64, encoded []byte) error {
 		if at, ok := rowAt(a.v, key); !ok || at != row {
 			return fmt.Errorf("key %x does not lead to it", key)
 		}
+	}
+	if val.Electable(a.p) {
+		a.candidates++
+	}
+	if err := a.electable(row, &val); err != nil {
+		return err
 	}
 	if val.Shares < uint64(val.Tokens) {
 		return fmt.Errorf("%d shares of %d drops", val.Shares, uint64(val.Tokens))
@@ -236,6 +246,7 @@ func (a *auditor) orphans() error {
 		{"consensus addresses", count(prefixAddress), a.validators},
 		{"BLS keys", count(prefixBLSKey), a.validators},
 		{"operators", count(prefixOperator), a.validators},
+		{"validators listed as electable", count(prefixElectable), a.candidates},
 		{"delegations", count(prefixDelegation), a.delegations},
 		{"delegations by delegator", count(prefixDelegator), a.delegations},
 		{"unbondings by delegator", listed, a.queued},

@@ -18,7 +18,10 @@ func TestAuditFinds(t *testing.T) {
 	w.ok(user(1), &staking.Delegate{Validator: 1, Amount: 10_000})
 	w.ok(user(1), &staking.Redelegate{From: 1, To: 0, Amount: 2_000})
 	w.ok(user(0), &staking.Undelegate{Validator: 0, Amount: 500})
-	w.turn(1)
+	w.turn(3)
+	if w.members(0) == nil || w.view.Get(staking.CommitteeKey(0)) != nil || w.view.Get(staking.CommitteeKey(2)) == nil {
+		t.Fatal("the committee of epoch 0 is not one of the past")
+	}
 	due := uint64(p.UnbondingEpochs)
 	add := func(off int, n uint64) func([]byte) []byte {
 		return func(b []byte) []byte {
@@ -80,6 +83,14 @@ func TestAuditFinds(t *testing.T) {
 		{"an operator that is gone", staking.OperatorKey(operator(0)), remove},
 		{"an operator of another", staking.OperatorKey(operator(0)), add(0, 1)},
 		{"an operator of nobody", staking.OperatorKey(user(0)), func([]byte) []byte { return make([]byte, 8) }},
+		{"somebody listed as electable who is not", staking.ElectableKey(7), some},
+		{"somebody not listed as electable who is", staking.ElectableKey(1), remove},
+		{"somebody without stake listed as electable", staking.ValidatorKey(1), row(func(v *staking.Validator) { v.Jailed = true })},
+		{"a past committee of another seed", staking.PastCommitteeKey(0), add(121-8, 1)},
+		{"a past committee without seats", staking.SeatsKey(0), remove},
+		{"a past committee of other power", staking.SeatsKey(0), add(8, 1)},
+		{"a committee of other power", staking.SeatsKey(3), func([]byte) []byte { return make([]byte, 48) }},
+		{"seats of no committee", staking.SeatsKey(9), func([]byte) []byte { return make([]byte, 24) }},
 		{"a miscount of validators", staking.ProgressKey(), add(0, 1)},
 	} {
 		f := w.fork()

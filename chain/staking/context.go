@@ -134,6 +134,7 @@ func (c *Context) put(row uint64, v *Validator) {
 		v.Outstanding = 0
 	}
 	c.State.Set(ValidatorKey(row), v.Encode())
+	c.list(row, v)
 }
 
 // delegation returns the delegation of a to the validator at row, zero if there

@@ -2,7 +2,6 @@ package staking
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -62,7 +61,7 @@ func (c *Context) End(pot Pot, seals [][]byte) (out Outcome) {
 // elected the old committee stays, since a chain without one would be dead.
 func (c *Context) elect(next uint64, out *Outcome) {
 	old, _ := electionAt(c.State, next-1)
-	out.Candidates = Candidates(c.State, c.Rules)
+	out.Candidates = Candidates(c.State)
 	rec := committee.HoldAfter(&old.Committee, next, c.Rules.election(), Seed(c.State, next), out.Candidates)
 	c.hold(&rec, out.Candidates)
 	out.Election = &rec
@@ -71,10 +70,11 @@ func (c *Context) elect(next uint64, out *Outcome) {
 	p := c.progress()
 	p.Dirty = false
 	c.setProgress(&p)
+	if next >= 2 {
+		c.shorten(next - 2)
+	}
 	if last := c.Rules.Kept() + 1; next >= last {
-		c.State.Delete(CommitteeKey(next - last))
-		c.State.Delete(stakesKey(next - last))
-		c.State.Delete(SeedKey(next - last))
+		c.forgetElection(next - last)
 	}
 }
 
@@ -82,24 +82,6 @@ func (p *Params) election() committee.Rules {
 	return committee.Rules{
 		Seats: p.Seats, PowerCapBps: p.PowerCapBps, MinStake: uint64(p.MinStake), MinSelfStake: uint64(p.MinSelfStake),
 	}
-}
-
-// hold stores an election with the stakes of its members.
-func (c *Context) hold(rec *committee.Record, all []committee.Candidate) {
-	stakes := make([]byte, 0, 8*len(rec.Committee.Members))
-	for _, m := range rec.Committee.Members {
-		i, ok := slices.BinarySearchFunc(all, m.Validator, func(x committee.Candidate, row uint64) int { return cmp.Compare(x.Validator, row) })
-		var stake uint64
-		if ok {
-			stake = all[i].Stake
-		} else { // it stays although it could not be elected
-			v := mustValidator(c.State, m.Validator)
-			stake = uint64(v.Tokens)
-		}
-		stakes = binary.BigEndian.AppendUint64(stakes, stake)
-	}
-	c.State.Set(CommitteeKey(rec.Committee.Epoch), rec.Encode())
-	c.State.Set(stakesKey(rec.Committee.Epoch), stakes)
 }
 
 // updates returns what consensus must change to go from one committee to the

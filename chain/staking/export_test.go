@@ -33,3 +33,7 @@ func MoveKey(row, due uint64, a ledger.Address, to uint64) []byte { return moveK
 func ProfileKey(row uint64) []byte { return profileKey(row) }
 
 func OperatorKey(a ledger.Address) []byte { return operatorKey(a) }
+
+func ElectableKey(row uint64) []byte { return electableKey(row) }
+
+func SeatsKey(epoch uint64) []byte { return seatsKey(epoch) }

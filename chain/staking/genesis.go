@@ -88,7 +88,7 @@ func Start(o *chain.Overlay, p *Params, seed ledger.Hash, validators []GenesisVa
 	for e := range uint64(beacon.Lag) {
 		o.Set(SeedKey(e), seed[:])
 	}
-	all := Candidates(o, p)
+	all := Candidates(o)
 	rec := committee.Hold(0, p.election(), seed, all)
 	c.hold(&rec, all)
 	progress := c.progress()

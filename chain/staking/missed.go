@@ -274,7 +274,7 @@ func (c *Context) jail(row uint64, members *committee.Committee) []Event {
 	p.MeterPower += members.Members[i].Power
 	p.JailEnds, p.Dirty = max(p.JailEnds, v.JailedUntil), true
 	c.setProgress(&p)
-	stake := stakesAt(c.State, c.epoch())[i]
+	stake, _ := c.stakeOf(row, c.epoch())
 	burned := c.slash(row, &v, c.epoch(), bps(stake, c.Rules.DowntimeBps), c.Rules.DowntimeBps)
 	c.forget(row)
 	return append([]Event{

@@ -65,6 +65,7 @@ func ValidatorByOperator(v chain.View, a ledger.Address) (row uint64, ok bool) {
 
 // ReadElection returns the election of an epoch's committee, and ok=false if it
 // was not held yet or is forgotten.
+// Of past ones it puts the members together from their rows.
 func ReadElection(v chain.View, epoch uint64) (committee.Record, bool) { return electionAt(v, epoch) }
 
 // ReadCommittee returns the committee of an epoch, and ok=false if it is not
@@ -280,22 +281,6 @@ func UnbondingsOf(v chain.View, p Params, height uint64, a ledger.Address, from 
 			x.Amount = pool.Worth(u.Shares - lost)
 			list = append(list, x)
 		}
-	}
-	return list
-}
-
-// Candidates returns all who can be elected, ascending by row.
-func Candidates(v chain.View, p *Params) (list []committee.Candidate) {
-	for key, row := range v.Range([]byte{prefixValidator}) {
-		val, err := DecodeValidator(row)
-		mustRead("validator", err)
-		if !val.Electable(p) {
-			continue
-		}
-		list = append(list, committee.Candidate{
-			Validator: binary.BigEndian.Uint64(key[1:]), ConsensusKey: val.ConsensusKey, BLSKey: val.BLSKey,
-			Stake: uint64(val.Tokens), SelfStake: uint64(val.Self()),
-		})
 	}
 	return list
 }

@@ -3,6 +3,7 @@ package staking
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
@@ -80,15 +81,12 @@ func (p *Params) fraction(kind EvidenceKind) (points uint32, ok bool) {
 // stakeOf returns what the validator at row had staked when the committee of the
 // epoch was elected, and ok=false if it is no member of it.
 func (c *Context) stakeOf(row, epoch uint64) (ledger.Amount, bool) {
-	rec, ok := electionAt(c.State, epoch)
-	if !ok {
+	seats, _ := seatsAt(c.State, epoch)
+	i := slices.IndexFunc(seats, func(s seat) bool { return s.row == row })
+	if i < 0 {
 		return 0, false
 	}
-	i, ok := rec.Committee.FindValidator(row)
-	if !ok {
-		return 0, false
-	}
-	return stakesAt(c.State, epoch)[i], true
+	return seats[i].stake, true
 }
 
 // slash burns up to left, which is points of what the validator at row had when

@@ -6,7 +6,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/consensus/bls"
-	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 )
@@ -28,8 +27,10 @@ import (
 //	'o' | m u64 | row u64                     tokens u64 that redelegations moved away in that epoch
 //	'y' | m u64 | row u64 | delegator 21 | destination u64   nothing: one of them
 //	'Z' | row u64 | number u32                a slash of what moved away
-//	'e' | epoch u64                           the election of its committee
-//	'i' | epoch u64                           stakes u64 of the members at the election
+//	'x' | row u64                             nothing: it can be elected, see Validator.Electable
+//	'e' | epoch u64                           the election of its committee, of the last two
+//	'f' | epoch u64                           the same of those before, without the committee
+//	'i' | epoch u64                           row, power and stake u64 of the members at the election, or epoch u64 that had the same
 //	'S' | epoch u64                           the seed that the epoch uses
 //	'm'                                       who missed which blocks
 //	'P' | position u32                        row u64 of who proposed that block of the window
@@ -52,8 +53,10 @@ const (
 	prefixMoved      = 'o'
 	prefixMove       = 'y'
 	prefixSlash      = 'Z'
+	prefixElectable  = 'x'
 	prefixElection   = 'e'
-	prefixStakes     = 'i'
+	prefixPast       = 'f'
+	prefixSeats      = 'i'
 	prefixSeed       = 'S'
 	prefixMissed     = 'm'
 	prefixProposer   = 'P'
@@ -74,8 +77,12 @@ func Validators() chain.Table { return chain.Table{Prefix: prefixValidator, RowS
 func ValidatorKey(row uint64) []byte { return Validators().Key(row) }
 
 // CommitteeKey returns the state key of the election of an epoch's committee, a
-// committee.Record.
+// committee.Record, from the election until the second one after it.
 func CommitteeKey(epoch uint64) []byte { return numbered(prefixElection, epoch) }
+
+// PastCommitteeKey returns the state key of the election of an epoch's committee from
+// then on, as committee.Record.EncodeShort writes it.
+func PastCommitteeKey(epoch uint64) []byte { return numbered(prefixPast, epoch) }
 
 // SeedKey returns the state key of the seed that an epoch uses.
 func SeedKey(epoch uint64) []byte { return numbered(prefixSeed, epoch) }
@@ -130,7 +137,9 @@ func slashKey(row uint64, number uint32) []byte {
 	return binary.BigEndian.AppendUint32(numbered(prefixSlash, row), number)
 }
 
-func stakesKey(epoch uint64) []byte { return numbered(prefixStakes, epoch) }
+func electableKey(row uint64) []byte { return numbered(prefixElectable, row) }
+
+func seatsKey(epoch uint64) []byte { return numbered(prefixSeats, epoch) }
 
 func missedKey() []byte { return []byte{prefixMissed} }
 
@@ -240,28 +249,4 @@ func entriesAt(v chain.View, a ledger.Address, row uint64) (due []uint64) {
 		due = append(due, binary.BigEndian.Uint64(b))
 	}
 	return due
-}
-
-func electionAt(v chain.View, epoch uint64) (committee.Record, bool) {
-	b := v.Get(CommitteeKey(epoch))
-	if b == nil {
-		return committee.Record{}, false
-	}
-	rec, err := committee.DecodeRecord(b)
-	mustRead("election", err)
-	return rec, true
-}
-
-// stakesAt returns what the members of the epoch's committee had staked at its
-// election, in their order.
-func stakesAt(v chain.View, epoch uint64) []ledger.Amount {
-	b := v.Get(stakesKey(epoch))
-	if len(b)%8 != 0 {
-		mustRead("stakes of a committee", fmt.Errorf("%d bytes", len(b)))
-	}
-	stakes := make([]ledger.Amount, len(b)/8)
-	for i := range stakes {
-		stakes[i] = ledger.Amount(binary.BigEndian.Uint64(b[8*i:]))
-	}
-	return stakes
 }

@@ -72,7 +72,7 @@ func Elect(r Rules, seed ledger.Hash, candidates []Candidate) []Member {
 	for i := range candidates {
 		c := &candidates[i]
 		if c.Stake > 0 && c.Stake >= r.MinStake && c.SelfStake >= r.MinSelfStake {
-			list = append(list, ranked{c, ledger.HashOf("trib/elect/1", seed[:], c.ConsensusKey[:]), 0})
+			list = append(list, ranked{c, lot(seed, &c.ConsensusKey), 0})
 		}
 	}
 	byLot := func(a, b ranked) int {
@@ -98,6 +98,23 @@ func Elect(r Rules, seed ledger.Hash, candidates []Candidate) []Member {
 		members[i] = Member{Validator: m.Validator, ConsensusKey: m.ConsensusKey, BLSKey: m.BLSKey, Power: m.power}
 	}
 	return members
+}
+
+// lot breaks ties.
+func lot(seed ledger.Hash, key *[32]byte) ledger.Hash {
+	return ledger.HashOf("trib/elect/1", seed[:], key[:])
+}
+
+// order puts members into the order in which Elect returns them.
+func order(seed ledger.Hash, members []Member) {
+	lots := make(map[uint64]ledger.Hash, len(members))
+	for i := range members {
+		lots[members[i].Validator] = lot(seed, &members[i].ConsensusKey)
+	}
+	slices.SortFunc(members, func(a, b Member) int {
+		left, right := lots[a.Validator], lots[b.Validator]
+		return cmp.Or(cmp.Compare(b.Power, a.Power), bytes.Compare(left[:], right[:]), cmp.Compare(a.Validator, b.Validator))
+	})
 }
 
 // powerCap returns the cap on units that Elect describes, between the smallest and

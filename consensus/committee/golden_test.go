@@ -36,6 +36,7 @@ func TestGolden(t *testing.T) {
 	hash := record.Committee.Hash()
 	put("committee hash", hash[:])
 	put("record", record.Encode())
+	put("short record", record.EncodeShort())
 	kept := committee.HoldAfter(&record.Committee, 10, record.Rules, ledger.HashOf("seed"), nil)
 	put("record of a committee that is kept", kept.Encode())
 	address := record.Committee.Members[0].Address()

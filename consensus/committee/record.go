@@ -3,6 +3,7 @@ package committee
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
@@ -78,10 +79,10 @@ func (r *Record) Check(candidates []Candidate) error {
 	return nil
 }
 
-// Encode returns the canonical encoding: seats 4, cap 4, smallest stake 8 and
-// own stake 8, seed 32, hash of the candidates 32, kept 1 (0 or 1), committee.
-func (r *Record) Encode() []byte {
-	w := codec.NewWriter(24 + 2*ledger.HashSize + 1 + 10 + memberSize*len(r.Committee.Members))
+// headSize is the length of what stands before the committee.
+const headSize = 24 + 2*ledger.HashSize + 1
+
+func (r *Record) writeHead(w *codec.Writer) {
 	w.Uint32(r.Rules.Seats)
 	w.Uint32(r.Rules.PowerCapBps)
 	w.Uint64(r.Rules.MinStake)
@@ -89,8 +90,53 @@ func (r *Record) Encode() []byte {
 	w.Fixed(r.Seed[:])
 	w.Fixed(r.Candidates[:])
 	w.Bool(r.Kept)
+}
+
+func (r *Record) readHead(c *codec.Reader) {
+	r.Rules = Rules{Seats: c.Uint32(), PowerCapBps: c.Uint32(), MinStake: c.Uint64(), MinSelfStake: c.Uint64()}
+	c.Into(r.Seed[:])
+	c.Into(r.Candidates[:])
+	r.Kept = c.Bool()
+}
+
+// Encode returns the canonical encoding: seats 4, cap 4, smallest stake 8 and
+// own stake 8, seed 32, hash of the candidates 32, kept 1 (0 or 1), committee.
+func (r *Record) Encode() []byte {
+	w := codec.NewWriter(headSize + 10 + memberSize*len(r.Committee.Members))
+	r.writeHead(w)
 	r.Committee.write(w)
 	return w.Bytes()
+}
+
+// EncodeShort is Encode for whoever has the committee from elsewhere: with its hash 32
+// in its place, and so 121 bytes, however many members it has.
+func (r *Record) EncodeShort() []byte {
+	w := codec.NewWriter(headSize + ledger.HashSize)
+	r.writeHead(w)
+	h := r.Committee.Hash()
+	w.Fixed(h[:])
+	return w.Bytes()
+}
+
+// DecodeShort reads what EncodeShort wrote. The members of c may stand in any order
+// unless the record is Kept: they get that of the election. The error is
+// ErrBadCommittee if c is not the record's committee. c is not changed.
+func DecodeShort(b []byte, c *Committee) (Record, error) {
+	r := codec.NewReader(b)
+	out := Record{Committee: Committee{Epoch: c.Epoch, Members: slices.Clone(c.Members)}}
+	out.readHead(r)
+	var h ledger.Hash
+	r.Into(h[:])
+	if err := r.Done(); err != nil {
+		return Record{}, fmt.Errorf("decode short election record: %w", err)
+	}
+	if !out.Kept {
+		order(out.Seed, out.Committee.Members)
+	}
+	if got := out.Committee.Hash(); got != h {
+		return Record{}, fmt.Errorf("committee of epoch %d has the hash %s, the record is of %s: %w", c.Epoch, got, h, ErrBadCommittee)
+	}
+	return out, nil
 }
 
 // DecodeRecord reads what Encode wrote, with the errors of Decode. It does not
@@ -98,10 +144,7 @@ func (r *Record) Encode() []byte {
 func DecodeRecord(b []byte) (Record, error) {
 	r := codec.NewReader(b)
 	var out Record
-	out.Rules = Rules{Seats: r.Uint32(), PowerCapBps: r.Uint32(), MinStake: r.Uint64(), MinSelfStake: r.Uint64()}
-	r.Into(out.Seed[:])
-	r.Into(out.Candidates[:])
-	out.Kept = r.Bool()
+	out.readHead(r)
 	out.Committee = read(r)
 	if err := r.Done(); err != nil {
 		return Record{}, fmt.Errorf("decode election record: %w", err)

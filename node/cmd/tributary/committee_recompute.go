@@ -94,10 +94,10 @@ func (run *run) recompute(epoch uint64) (*recomputation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := run.compareKept(r, info.Proof.Value); err != nil {
+	if err := run.compareKept(r, &info.Record); err != nil {
 		return nil, err
 	}
-	if r.Certified, err = run.certifiedAt(epoch, info.Proof.Value); err != nil {
+	if r.Certified, err = run.certifiedAt(epoch, info.Record.Encode()); err != nil {
 		return nil, err
 	}
 	if epoch < beacon.Lag {
@@ -109,8 +109,8 @@ func (run *run) recompute(epoch uint64) (*recomputation, error) {
 
 // compareElection elects anew and compares.
 func compareElection(epoch uint64, info *client.CommitteeInfo, election *client.Election) (*recomputation, error) {
-	record, err := client.VerifyCommitteeProof(&info.Proof, epoch, info.Proof.Root)
-	if err != nil {
+	record := &info.Record
+	if err := info.Verify(epoch, info.Proof.Root); err != nil {
 		return nil, fmt.Errorf("the node does not prove its committee: %w", err)
 	}
 	r := &recomputation{
@@ -130,10 +130,9 @@ func compareElection(epoch uint64, info *client.CommitteeInfo, election *client.
 
 // compareKept compares the members of a record in which nobody was elected with those
 // of the epoch before, who stay.
-func (run *run) compareKept(r *recomputation, value []byte) error {
-	record, err := committee.DecodeRecord(value)
-	if err != nil || !record.Kept {
-		return err
+func (run *run) compareKept(r *recomputation, record *committee.Record) error {
+	if !record.Kept {
+		return nil
 	}
 	before, err := run.record(r.Epoch - 1) // a committee that is kept is not the first
 	if err != nil {
@@ -241,7 +240,7 @@ func (run *run) record(epoch uint64) (committee.Record, error) {
 	if err != nil {
 		return committee.Record{}, err
 	}
-	return client.VerifyCommitteeProof(&info.Proof, epoch, info.Proof.Root)
+	return info.Record, info.Verify(epoch, info.Proof.Root)
 }
 
 // certifiedAt returns the height of a block after which the state had the record of an

@@ -288,7 +288,8 @@ type GetCommitteeResponse struct {
 	Committee []byte `protobuf:"bytes,2,opt,name=committee,proto3" json:"committee,omitempty"`
 	// Of its record in the newest state. The value is the record, in the canonical
 	// encoding of consensus/committee: the committee, the rules and the seed of its
-	// election, and the hash of the candidates.
+	// election, and the hash of the candidates. Of a committee before the last two that
+	// were elected the state has the hash only, and the value is the short encoding.
 	Proof         *v1.StateProof `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
