@@ -16,6 +16,7 @@ import (
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
 	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 	stakingv1 "github.com/tributary-network/tributary/proto/tributary/staking/v1"
 )
@@ -57,7 +58,10 @@ func importanceOf(method string) importance {
 		consensusv1.ConsensusService_GetCommittee_FullMethodName,
 		consensusv1.ConsensusService_GetHandover_FullMethodName,
 		consensusv1.ConsensusService_GetElection_FullMethodName,
-		consensusv1.ConsensusService_GetLightBlock_FullMethodName:
+		consensusv1.ConsensusService_GetLightBlock_FullMethodName,
+		servicev1.ServiceChainService_ListServices_FullMethodName,
+		servicev1.ServiceChainService_ListShards_FullMethodName,
+		servicev1.ServiceChainService_GetShard_FullMethodName:
 		return optional
 	default:
 		return ordinary

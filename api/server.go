@@ -27,6 +27,7 @@ import (
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
 	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 	stakingv1 "github.com/tributary-network/tributary/proto/tributary/staking/v1"
 )
@@ -134,10 +135,11 @@ func (s *Server) register() {
 		settlementv1.SettlementService_ServiceDesc, channelv1.ChannelService_ServiceDesc,
 		accountv1.AccountService_ServiceDesc, nodev1.NodeService_ServiceDesc,
 		stakingv1.StakingService_ServiceDesc, consensusv1.ConsensusService_ServiceDesc,
+		servicev1.ServiceChainService_ServiceDesc,
 	}
 	impls := []any{
 		&settlements{backend: b}, &channels{backend: b}, &accounts{backend: b}, &nodes{backend: b},
-		&stakes{backend: b}, &agreements{backend: b},
+		&stakes{backend: b}, &agreements{backend: b}, &services{backend: b},
 	}
 	out := &outcome{log: s.cfg.Log, metrics: s.metrics, now: s.cfg.Now, methods: make(map[string]bool)}
 	s.grpc = grpc.NewServer(s.options(out)...)

@@ -71,6 +71,7 @@ func TestHealthFollowsTheChain(t *testing.T) {
 		api.ChainService, "tributary.settlement.v1.SettlementService", "tributary.channel.v1.ChannelService",
 		"tributary.account.v1.AccountService", "tributary.node.v1.NodeService",
 		"tributary.staking.v1.StakingService", "tributary.consensus.v1.ConsensusService",
+		"tributary.service.v1.ServiceChainService",
 	}
 	const serving, not = grpc_health_v1.HealthCheckResponse_SERVING, grpc_health_v1.HealthCheckResponse_NOT_SERVING
 	await(serving)

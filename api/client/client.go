@@ -49,6 +49,7 @@ import (
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
 	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 	stakingv1 "github.com/tributary-network/tributary/proto/tributary/staking/v1"
 )
@@ -95,6 +96,7 @@ type endpoint struct {
 	channels    channelv1.ChannelServiceClient
 	settlements settlementv1.SettlementServiceClient
 	staking     stakingv1.StakingServiceClient
+	services    servicev1.ServiceChainServiceClient
 	agreement   consensusv1.ConsensusServiceClient
 }
 
@@ -199,6 +201,7 @@ func (c *Client) connect(target string) (*endpoint, error) {
 		channels:    channelv1.NewChannelServiceClient(conn),
 		settlements: settlementv1.NewSettlementServiceClient(conn),
 		staking:     stakingv1.NewStakingServiceClient(conn),
+		services:    servicev1.NewServiceChainServiceClient(conn),
 		agreement:   consensusv1.NewConsensusServiceClient(conn),
 	}, nil
 }

@@ -168,8 +168,10 @@ func (c *Context) Serve(from ledger.Address, m *Serve) error {
 		return chain.Refuse(chain.CodeNotOperator, "%s operates no validator", from)
 	case !Has(c.State, m.Service):
 		return chain.Refuse(chain.CodeUnknownService, "service %d is not registered", m.Service)
+	case Serves(c.State, m.Service, row) == m.On && m.On:
+		return chain.Refuse(chain.CodeStale, "validator %d serves service %d already", row, m.Service)
 	case Serves(c.State, m.Service, row) == m.On:
-		return chain.Refuse(chain.CodeStale, "validator %d serves service %d already: %v", row, m.Service, m.On)
+		return chain.Refuse(chain.CodeStale, "validator %d does not serve service %d", row, m.Service)
 	case m.On:
 		c.State.Set(servesKey(m.Service, row), []byte{1})
 	default:

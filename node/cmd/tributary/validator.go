@@ -160,7 +160,7 @@ func (r *validatorResult) fields(t *table) {
 
 func (c *cli) validatorCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "validator", Short: "Register, show and run validators"}
-	cmd.AddCommand(c.validatorRegisterCommand(), c.validatorEditCommand(), c.validatorListCommand(), c.validatorShowCommand(), c.validatorProofCommand(),
+	cmd.AddCommand(c.validatorRegisterCommand(), c.validatorEditCommand(), c.validatorListCommand(), c.validatorShowCommand(), c.validatorProofCommand(), c.validatorServeCommand(),
 		c.validatorUnjailCommand(), c.validatorWatchCommand())
 	return cmd
 }

@@ -1,0 +1,310 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/ledger"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
+)
+
+// services implements ServiceChainService.
+type services struct {
+	servicev1.UnimplementedServiceChainServiceServer
+	*backend
+}
+
+const (
+	collectionServices = "services"
+	collectionShards   = "shards"
+	// maxServers is how many of the validators that serve a service a call names.
+	maxServers = 10_000
+	// shardRows is how many rows of the state a shard is, for what it costs to look at:
+	// it comes with a committee.
+	shardRows = 4
+	// maxShardMembers bounds the members of a page of shards.
+	maxShardMembers = 20_000
+)
+
+// ServiceName returns the resource name of a service: "services/{id}".
+func ServiceName(id uint32) string {
+	return collectionServices + "/" + strconv.FormatUint(uint64(id), 10)
+}
+
+// ShardName returns the resource name of a shard: "shards/{id}".
+func ShardName(id shard.ID) string {
+	return collectionShards + "/" + strconv.FormatUint(uint64(id), 10)
+}
+
+// parseNumber reads a canonical number from lowest to highest.
+func parseNumber(text string, lowest, highest uint64) (uint32, bool) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return uint32(n), err == nil && n >= lowest && n <= highest && strconv.FormatUint(n, 10) == text //nolint:gosec // of 32 bits
+}
+
+// findService returns the service that "services/{id}" or "services/{label}" names.
+func findService(v chain.View, path, name string) (s zone.ServiceType, err error) {
+	text, ok := strings.CutPrefix(name, collectionServices+"/")
+	if !ok || text == "" || len(text) > zone.MaxName {
+		return s, invalid(path, "%s is not a name; want services/ and an id from 1 to %d, or the label of a service", quoted(name), shard.MaxService)
+	}
+	id, ok := parseNumber(text, 1, shard.MaxService)
+	if !ok {
+		id, ok = registry.ServiceByName(v, text)
+	}
+	if ok {
+		s, ok = registry.ReadService(v, id)
+	}
+	if !ok {
+		return s, missing(chain.CodeUnknownService.String(), name, "there is no service %s; ListServices tells which there are", quoted(text))
+	}
+	return s, nil
+}
+
+func renderProofKind(k zone.ProofKind) servicev1.ProofKind { return servicev1.ProofKind(k + 1) }
+
+func renderService(v chain.View, s *zone.ServiceType, m *shard.Map) *servicev1.Service {
+	out := &servicev1.Service{
+		Name: ServiceName(s.ID), Id: s.ID, Label: s.Name, Version: s.Version, SpecHash: s.SpecHash[:],
+		UnitName: s.Unit.Name, UnitSize: s.Unit.Size, Proof: renderProofKind(s.Proof),
+		ShardsPerZone: uint32(s.Shards), CommitteeSize: s.CommitteeSize, MinStake: uint64(s.MinStake),
+		ShareBps: s.Fees.ShareBps, EntryFee: uint64(s.Fees.Entry), Owner: s.Owner.String(),
+		Validators: uint32(len(registry.Servers(v, s.ID))), Record: s.Encode(), //nolint:gosec // rows are fewer
+	}
+	for i := range s.Zones {
+		z, p := &s.Zones[i], &s.Zones[i].Policy
+		zn := &servicev1.Zone{
+			Number: uint32(z.Number), Region: p.Region, ShareBps: p.Fees.ShareBps, EntryFee: uint64(p.Fees.Entry),
+			BlockBytes: p.Limits.BlockBytes, MessageBytes: p.Limits.MessageBytes, LinkMessages: p.Limits.LinkMessages,
+			LinkBytes: p.Limits.LinkBytes, ExpiryAnchors: p.Limits.ExpiryAnchors, Replication: uint32(p.Replication),
+			Shards: uint32(len(m.Zone(s.ID, z.Number))), //nolint:gosec // at most 16
+		}
+		for k := zone.NoProof; k <= zone.CallTime; k++ {
+			if p.Proofs.Has(k) {
+				zn.Proofs = append(zn.Proofs, renderProofKind(k))
+			}
+		}
+		out.Zones = append(out.Zones, zn)
+	}
+	return out
+}
+
+// mapOf returns the map of the present epoch, empty if the chain has no registry.
+func (s *services) mapOf(v chain.View, height uint64) (m *shard.Map, on bool) {
+	if m, on = registry.ReadMap(v); !on {
+		m = shard.Empty(s.Network.Params.Staking.Epoch(height + 1))
+	}
+	return m, on
+}
+
+// GetService implements ServiceChainServiceServer.
+func (s *services) GetService(ctx context.Context, req *servicev1.GetServiceRequest) (*servicev1.GetServiceResponse, error) {
+	resp := &servicev1.GetServiceResponse{}
+	err := s.State.Read(func(v chain.View, height uint64) error {
+		found, err := findService(v, "name", req.GetName())
+		if err != nil {
+			return err
+		}
+		m, _ := s.mapOf(v, height)
+		resp.Height, resp.Epoch = height, m.Epoch()
+		resp.Service = renderService(v, &found, m)
+		list := registry.Servers(v, found.ID)
+		resp.Validators = list[:min(len(list), maxServers)]
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.rates.charge(callerIP(ctx), rowTokens(len(resp.GetValidators())+int(resp.GetService().GetValidators())))
+	return resp, nil
+}
+
+// ListServices implements ServiceChainServiceServer.
+func (s *services) ListServices(ctx context.Context, req *servicev1.ListServicesRequest) (*servicev1.ListServicesResponse, error) {
+	head, _ := s.State.Head()
+	list := newFilter("ListServices")
+	pg, err := s.pages.open(list, req.GetPageSize(), req.GetPageToken(), head)
+	if err != nil {
+		return nil, err
+	}
+	var from uint64 // the first id
+	if pg.cursor != nil && !readCursor(pg.cursor, &from) {
+		return nil, badCursor()
+	}
+	resp := &servicev1.ListServicesResponse{}
+	looked := 0
+	err = s.State.Read(func(v chain.View, height uint64) error {
+		m, on := s.mapOf(v, height)
+		resp.Height, resp.Epoch, resp.Enabled = height, m.Epoch(), on
+		for _, found := range registry.Services(v) {
+			if uint64(found.ID) < from {
+				continue
+			}
+			if len(resp.GetServices()) == pg.size {
+				resp.NextPageToken = s.pages.token(list, pg.height, cursorU64(uint64(found.ID)))
+				break
+			}
+			out := renderService(v, &found, m)
+			looked += 1 + int(out.GetValidators())
+			resp.Services = append(resp.Services, out)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.rates.charge(callerIP(ctx), rowTokens(looked))
+	return resp, nil
+}
+
+// epochMap returns the map of the epoch that a request asks for: the present one, or
+// the next.
+func (s *services) epochMap(v chain.View, height uint64, asked *uint64) (*shard.Map, error) {
+	m, on := s.mapOf(v, height)
+	if asked == nil || *asked == m.Epoch() {
+		return m, nil
+	}
+	switch epoch := *asked; {
+	case on && epoch == m.Epoch()+1:
+		return shard.Apply(m), nil
+	case epoch < m.Epoch():
+		p := &problem{
+			code: codes.DataLoss, reason: ReasonPruned, subject: "epoch",
+			message: fmt.Sprintf("the map of epoch %d is gone: the state has those of the present epoch, %d, and of the next one", epoch, m.Epoch()),
+		}
+		p.setNumber(keptFromEpoch, m.Epoch())
+		return nil, p
+	default:
+		p := missing(ReasonCommitteeNotFound, "epoch", "who serves in epoch %d is not drawn yet; the present one is %d, and the next one is drawn", epoch, m.Epoch())
+		p.setNumber("epoch", m.Epoch())
+		return nil, p
+	}
+}
+
+func renderShard(v chain.View, epoch uint64, sh *shard.Shard) *servicev1.Shard {
+	out := &servicev1.Shard{
+		Name: ShardName(sh.ID), Id: uint32(sh.ID), Service: ServiceName(sh.Service), Zone: uint32(sh.Zone),
+		FirstBucket: uint32(sh.Buckets.First), LastBucket: uint32(sh.Buckets.Last), SinceEpoch: sh.Since,
+	}
+	for _, p := range sh.Parents {
+		out.Parents = append(out.Parents, uint32(p))
+	}
+	a, _ := registry.ReadAssignment(v, epoch, sh.ID)
+	out.Kept, out.TotalPower = a.Kept, a.Committee.TotalPower()
+	for i := range a.Committee.Members {
+		out.Members = append(out.Members, &servicev1.Member{Validator: a.Committee.Members[i].Validator, Power: a.Committee.Members[i].Power})
+	}
+	return out
+}
+
+// ListShards implements ServiceChainServiceServer.
+func (s *services) ListShards(ctx context.Context, req *servicev1.ListShardsRequest) (*servicev1.ListShardsResponse, error) {
+	head, _ := s.State.Head()
+	asked := ""
+	if req.Epoch != nil {
+		asked = strconv.FormatUint(req.GetEpoch(), 10)
+	}
+	list := newFilter("ListShards", req.GetService(), asked)
+	pg, err := s.pages.open(list, req.GetPageSize(), req.GetPageToken(), head)
+	if err != nil {
+		return nil, err
+	}
+	var at, epoch uint64 // position in the map of the epoch in which the list began
+	if pg.cursor != nil && !readCursor(pg.cursor, &at, &epoch) {
+		return nil, badCursor()
+	}
+	want := req.Epoch
+	if pg.cursor != nil {
+		want = &epoch
+	}
+	resp := &servicev1.ListShardsResponse{}
+	rows := 0
+	err = s.State.Read(func(v chain.View, height uint64) error {
+		m, err := s.epochMap(v, height, want)
+		if err != nil {
+			return err
+		}
+		only := uint32(0)
+		if req.GetService() != "" {
+			found, err := findService(v, "service", req.GetService())
+			if err != nil {
+				return err
+			}
+			only = found.ID
+		}
+		resp.Height, resp.Epoch = height, m.Epoch()
+		i, members := uint64(0), 0
+		for sh := range m.All() {
+			i++
+			if i <= at || only != 0 && sh.Service != only {
+				continue
+			}
+			if len(resp.GetShards()) == pg.size || members >= maxShardMembers {
+				resp.NextPageToken = s.pages.token(list, pg.height, cursorU64(i-1, m.Epoch()))
+				break
+			}
+			out := renderShard(v, m.Epoch(), &sh)
+			members += len(out.GetMembers())
+			resp.Shards = append(resp.Shards, out)
+		}
+		rows = m.Len()/stakeChunk + shardRows*len(resp.GetShards()) + members/shardRows
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.rates.charge(callerIP(ctx), rowTokens(rows))
+	return resp, nil
+}
+
+// GetShard implements ServiceChainServiceServer.
+func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest) (*servicev1.GetShardResponse, error) {
+	text, ok := strings.CutPrefix(req.GetName(), collectionShards+"/")
+	id, number := parseNumber(text, uint64(shard.FirstID), uint64(shard.MaxID))
+	if !ok || !number {
+		return nil, invalid("name", "%s is not a name; want shards/ and an id from %d", quoted(req.GetName()), shard.FirstID)
+	}
+	resp := &servicev1.GetShardResponse{}
+	err := s.State.Read(func(v chain.View, height uint64) error {
+		m, err := s.epochMap(v, height, req.Epoch)
+		if err != nil {
+			return err
+		}
+		sh, ok := m.Find(ledger.ChainID(id))
+		if !ok {
+			p := missing(chain.CodeUnknownShard.String(), req.GetName(), "there is no shard %d in epoch %d; ListShards tells which there are", id, m.Epoch())
+			p.setNumber("epoch", m.Epoch())
+			return p
+		}
+		e := m.Epoch()
+		seed := staking.Seed(v, e)
+		resp.Height, resp.Epoch, resp.Seed, resp.Map = height, e, seed[:], m.Encode()
+		resp.Shard = renderShard(v, e, &sh)
+		resp.Pool = bytes.Clone(v.Get(registry.PoolKey(e, sh.Service)))
+		resp.Assignment = bytes.Clone(v.Get(registry.AssignmentKey(e, sh.ID)))
+		for _, before := range append([]shard.ID{sh.ID}, sh.Parents...) {
+			if e == 0 {
+				break
+			}
+			if b := v.Get(registry.AssignmentKey(e-1, before)); b != nil {
+				resp.Previous = append(resp.Previous, bytes.Clone(b))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.rates.charge(callerIP(ctx), readTokens+rowTokens(len(resp.GetShard().GetMembers())))
+	return resp, nil
+}
