@@ -67,12 +67,22 @@ func (c *Context) putSeats(epoch uint64, seats []seat) {
 
 // electionAt returns the election of an epoch's committee.
 func electionAt(v chain.View, epoch uint64) (committee.Record, bool) {
-	rec, ok, err := readElection(v, epoch)
+	rec, ok, err := readElection(v, epoch, func(row uint64) (committee.Member, error) { return memberAt(v, row) })
 	mustRead("election", err)
 	return rec, ok
 }
 
-func readElection(v chain.View, epoch uint64) (rec committee.Record, ok bool, err error) {
+// memberAt returns the validator at row as a member without power.
+func memberAt(v chain.View, row uint64) (committee.Member, error) {
+	val, ok := ReadValidator(v, row)
+	if !ok {
+		return committee.Member{}, fmt.Errorf("there is no validator %d", row)
+	}
+	return committee.Member{Validator: row, ConsensusKey: val.ConsensusKey, BLSKey: val.BLSKey}, nil
+}
+
+// readElection is electionAt with members that member knows.
+func readElection(v chain.View, epoch uint64, member func(row uint64) (committee.Member, error)) (rec committee.Record, ok bool, err error) {
 	if b := v.Get(CommitteeKey(epoch)); b != nil {
 		rec, err = committee.DecodeRecord(b)
 		return rec, true, err
@@ -84,13 +94,12 @@ func readElection(v chain.View, epoch uint64) (rec committee.Record, ok bool, er
 	com := committee.Committee{Epoch: epoch}
 	seats, _ := seatsAt(v, epoch)
 	for _, s := range seats {
-		val, ok := ReadValidator(v, s.row)
-		if !ok {
-			return rec, true, fmt.Errorf("there is no validator %d", s.row)
+		m, err := member(s.row)
+		if err != nil {
+			return rec, true, err
 		}
-		com.Members = append(com.Members, committee.Member{
-			Validator: s.row, ConsensusKey: val.ConsensusKey, BLSKey: val.BLSKey, Power: s.power,
-		})
+		m.Power = s.power
+		com.Members = append(com.Members, m)
 	}
 	rec, err = committee.DecodeShort(b, &com)
 	return rec, true, err
@@ -145,18 +154,30 @@ func (c *Context) forgetElection(epoch uint64) {
 func (a *auditor) elections() error {
 	used := map[string]bool{}
 	remembered := 0
+	members := map[uint64]committee.Member{} // of a thousand epochs, mostly the same
+	member := func(row uint64) (m committee.Member, err error) {
+		m, known := members[row]
+		if !known {
+			m, err = memberAt(a.v, row)
+			members[row] = m
+		}
+		return m, err
+	}
 	for _, prefix := range []byte{prefixElection, prefixPast} {
 		for key := range a.v.Range([]byte{prefix}) {
 			epoch := binary.BigEndian.Uint64(key[1:])
-			rec, _, err := readElection(a.v, epoch)
+			rec, _, err := readElection(a.v, epoch, member)
 			if err != nil {
 				return fmt.Errorf("election of epoch %d: %w", epoch, err)
 			}
 			seats, at := seatsAt(a.v, epoch)
-			same := len(seats) == len(rec.Committee.Members)
+			powers := make(map[uint64]uint64, len(seats))
 			for _, s := range seats {
-				i, ok := rec.Committee.FindValidator(s.row)
-				same = same && ok && rec.Committee.Members[i].Power == s.power
+				powers[s.row] = s.power
+			}
+			same := len(seats) == len(rec.Committee.Members) && len(seats) == len(powers)
+			for _, m := range rec.Committee.Members {
+				same = same && powers[m.Validator] == m.Power
 			}
 			if !same || len(seats) == 0 || rec.Committee.Epoch != epoch {
 				return fmt.Errorf("the committee of epoch %d does not have the seats of epoch %d", epoch, at)

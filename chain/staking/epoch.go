@@ -87,15 +87,14 @@ func (p *Params) election() committee.Rules {
 // updates returns what consensus must change to go from one committee to the
 // next, ascending by key.
 func updates(old, next *committee.Committee) (list []Update) {
+	before, after := powers(old), powers(next)
 	for i := range next.Members {
-		m := &next.Members[i]
-		if j, ok := old.FindValidator(m.Validator); !ok || old.Members[j].Power != m.Power {
+		if m := &next.Members[i]; before[m.Validator] != m.Power {
 			list = append(list, Update{ConsensusKey: m.ConsensusKey, Power: int64(m.Power)})
 		}
 	}
 	for i := range old.Members {
-		m := &old.Members[i]
-		if _, ok := next.FindValidator(m.Validator); !ok {
+		if m := &old.Members[i]; after[m.Validator] == 0 {
 			list = append(list, Update{ConsensusKey: m.ConsensusKey})
 		}
 	}
@@ -103,16 +102,26 @@ func updates(old, next *committee.Committee) (list []Update) {
 	return list
 }
 
+// powers returns the powers of a committee's members, none of which is 0, by row.
+func powers(com *committee.Committee) map[uint64]uint64 {
+	of := make(map[uint64]uint64, len(com.Members))
+	for i := range com.Members {
+		of[com.Members[i].Validator] = com.Members[i].Power
+	}
+	return of
+}
+
 // changes returns the events of those that join and leave, in the order of the
 // committees.
 func changes(old, next *committee.Committee) (events []Event) {
+	before, after := powers(old), powers(next)
 	for _, m := range next.Members {
-		if _, ok := old.FindValidator(m.Validator); !ok {
+		if before[m.Validator] == 0 {
 			events = append(events, Event{Kind: EventElected, TxIndex: -1, Validator: m.Validator, Epoch: next.Epoch, Power: m.Power})
 		}
 	}
 	for _, m := range old.Members {
-		if _, ok := next.FindValidator(m.Validator); !ok {
+		if after[m.Validator] == 0 {
 			events = append(events, Event{Kind: EventLeft, TxIndex: -1, Validator: m.Validator, Epoch: next.Epoch})
 		}
 	}

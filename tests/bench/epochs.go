@@ -27,8 +27,12 @@ import (
 
 const (
 	epochCandidates = 1_000
+	epochSeats      = 100   // of a node's default
+	epochAllSeats   = 1_000 // the largest committee
 	epochDelegators = 100_000
 	epochFew        = 10_000 // delegators of the measurement to compare with
+	epochLimit      = 300    // ms that the end of an epoch may add to its blocks
+	epochVersions   = 100    // of the state that a node keeps by default
 	epochBlocks     = 20     // of an epoch
 	epochUnbonding  = 3      // epochs
 	epochRounds     = 5      // epochs that are measured
@@ -38,8 +42,9 @@ const (
 	firstOperator  = 1 << 20 // keys of operators
 	firstDelegator = 1 << 21 // keys of delegators
 
-	ordinaryFigure  = "ordinary block, %d candidates, %d delegators"
-	allocatedFigure = "allocated by the end of an epoch beyond that of its other blocks, %d delegators"
+	ordinaryFigure  = "ordinary block, %s"
+	endFigure       = "end of an epoch in all, %s"
+	allocatedFigure = "allocated by the end of an epoch beyond that of its other blocks, %s"
 )
 
 // stakers is one validator with a large state of staking, on disk, which agrees
@@ -63,35 +68,90 @@ type cost struct {
 
 // epochs measures what the end of an epoch adds to its blocks: the block that elects
 // the next committee, the last one, which distributes rewards, and the first of the
-// next epoch, which decodes the committee's keys. The rest of a block is a transfer,
+// next epoch, which decodes the keys of new members. The rest of a block is a transfer,
 // a delegation, the seal and all votes. Executing and committing counts, with the
-// index and synced.
+// index and synced. As in a node, old versions of the state are deleted meanwhile, one a
+// block. A node makes a snapshot of the state beside the blocks at the end of an epoch,
+// though not of each if they are as short as here; what that costs the blocks after it
+// is measured apart, with one at the end of every epoch.
 func (b *bench) epochs(ctx context.Context) error {
-	b.report.step("the end of an epoch, %d candidates, %d delegators", epochCandidates, epochDelegators)
-	s, err := openStakers(filepath.Join(b.dir, "epochs"))
+	if err := b.epochsOf(ctx, epochSeats, []int{epochFew, epochDelegators}); err != nil {
+		return err
+	}
+	return b.epochsOf(ctx, epochAllSeats, []int{epochDelegators})
+}
+
+// epochsOf is epochs with a committee of so many seats, which all are taken.
+func (b *bench) epochsOf(ctx context.Context, seats int, delegators []int) error {
+	b.report.step("the end of an epoch, %d candidates, %d seats, %d delegators", epochCandidates, seats, epochDelegators)
+	s, err := openStakers(filepath.Join(b.dir, fmt.Sprint("epochs", seats)), seats)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = s.layer.Close() }() // all that was measured is durable
+	if err := s.beside(ctx, s.layer.Run, func() error { return b.epochsAlone(ctx, s, delegators) }); err != nil {
+		return err
+	}
+	run := func(ctx context.Context) error {
+		return s.exec.Run(ctx, func([]byte) error { return nil })
+	}
+	return s.beside(ctx, s.layer.Run, func() error {
+		return s.beside(ctx, run, func() error { return b.epochEnds(ctx, s, "a snapshot at each") })
+	})
+}
+
+// epochsAlone measures without snapshots.
+func (b *bench) epochsAlone(ctx context.Context, s *stakers, delegators []int) error {
 	if err := s.fund(ctx); err != nil {
 		return err
 	}
-	for _, delegators := range []int{epochFew, epochDelegators} {
-		if err := s.grow(ctx, delegators); err != nil {
+	var first, last string
+	for i, n := range delegators {
+		if err := s.grow(ctx, n); err != nil {
 			return err
 		}
-		if err := b.epochEnds(ctx, s); err != nil {
+		if err := b.epochEnds(ctx, s, ""); err != nil {
 			return err
+		}
+		if last = fmt.Sprintf(allocatedFigure, s.what("")); i == 0 {
+			first = last
 		}
 	}
-	few, all := fmt.Sprintf(allocatedFigure, epochFew), fmt.Sprintf(allocatedFigure, epochDelegators)
-	b.report.relate(all, few)
+	if last != first {
+		b.report.relate(last, first)
+	}
 	return b.payout(ctx, s)
 }
 
+// beside runs fn while run runs.
+func (s *stakers) beside(ctx context.Context, run func(context.Context) error, fn func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	err := fn()
+	cancel()
+	return errors.Join(err, <-done)
+}
+
+// what says what is measured.
+func (s *stakers) what(more string) string {
+	text := fmt.Sprintf("%d candidates, %d seats, %d delegators", epochCandidates, len(s.committee.Members), s.delegated)
+	if more != "" {
+		text += ", " + more
+	}
+	return text
+}
+
 // epochEnds measures some epochs.
-func (b *bench) epochEnds(ctx context.Context, s *stakers) error {
-	if err := s.advance(ctx, epochBlocks); err != nil { // so that whole epochs follow
+func (b *bench) epochEnds(ctx context.Context, s *stakers, more string) error {
+	// So that the versions that are deleted are those of ordinary blocks, and whole
+	// epochs follow.
+	for range epochVersions {
+		if _, err := s.block(ctx, s.usual()); err != nil {
+			return err
+		}
+	}
+	if err := s.advance(ctx, epochBlocks); err != nil {
 		return err
 	}
 	var ordinary, elect, reward, first []cost
@@ -112,7 +172,7 @@ func (b *bench) epochEnds(ctx context.Context, s *stakers) error {
 		}
 	}
 	usual, usualBytes := middle(ordinary)
-	of := fmt.Sprintf(ordinaryFigure, epochCandidates, s.delegated)
+	of := fmt.Sprintf(ordinaryFigure, s.what(more))
 	b.report.add(of, usual, "ms")
 	extra, extraBytes := 0.0, 0.0
 	for _, kind := range []struct {
@@ -125,10 +185,14 @@ func (b *bench) epochEnds(ctx context.Context, s *stakers) error {
 	} {
 		ms, bytes := middle(kind.costs)
 		extra, extraBytes = extra+ms-usual, extraBytes+bytes-usualBytes
-		b.report.addRatio(fmt.Sprintf("%s, %d delegators", kind.name, s.delegated), ms-usual, "ms", of)
+		b.report.addRatio(fmt.Sprintf("%s, %s", kind.name, s.what(more)), ms-usual, "ms", of)
 	}
-	b.report.addRatio(fmt.Sprintf("end of an epoch in all, %d delegators", s.delegated), extra, "ms", of)
-	b.report.add(fmt.Sprintf(allocatedFigure, s.delegated), extraBytes/(1<<20), "MiB")
+	end := fmt.Sprintf(endFigure, s.what(more))
+	b.report.addRatio(end, extra, "ms", of)
+	b.report.limit(end, epochLimit)
+	if more == "" { // what is made beside the blocks allocates as well
+		b.report.add(fmt.Sprintf(allocatedFigure, s.what(more)), extraBytes/(1<<20), "MiB")
+	}
 	return nil
 }
 
@@ -150,9 +214,9 @@ func (b *bench) payout(ctx context.Context, s *stakers) error {
 			return err
 		}
 		if s.unbonding() == 0 {
-			of := fmt.Sprintf(ordinaryFigure, epochCandidates, s.delegated)
+			of := fmt.Sprintf(ordinaryFigure, s.what(""))
 			ordinary, _ := middle(usual)
-			b.report.addRatio(fmt.Sprintf("the last block of an epoch that pays out %d unbondings, more than an ordinary one", epochPayout),
+			b.report.addRatio(fmt.Sprintf("the last block of an epoch that pays out %d unbondings, more than an ordinary one, %s", epochPayout, s.what("")),
 				1000*c.time.Seconds()-ordinary, "ms", of)
 			return nil
 		}
@@ -177,8 +241,9 @@ func middle(costs []cost) (ms, bytes float64) {
 
 // openStakers begins a chain with all candidates, and an account that can fund all
 // delegators.
-func openStakers(dir string) (*stakers, error) {
+func openStakers(dir string, seats int) (*stakers, error) {
 	p := settlement.DefaultParams()
+	p.Staking.Seats, p.Staking.Window, p.Staking.MaxMissed = uint32(seats), uint32(seats), uint32(seats)/2 //nolint:gosec // small
 	p.Staking.EpochBlocks, p.Staking.UnbondingEpochs, p.Staking.EvidenceEpochs = epochBlocks, epochUnbonding, epochUnbonding-1
 	s := &stakers{nonces: make(map[int]uint64)}
 	s.genesis = settlement.Genesis{Name: "stakers", Time: time.Now().UnixMilli(), Params: p}
@@ -205,15 +270,18 @@ func openStakers(dir string) (*stakers, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	store := badgerkv.Main(dir)
+	store := badgerkv.Main(filepath.Join(dir, "state"))
 	store.MinFree = 0
-	var err error
-	// Old versions of the state are deleted beside the blocks, which is not measured.
-	options := layer.Options{State: statetree.Options{Tables: settlement.Tables(), KeepVersions: statetree.MaxKeepVersions}}
+	snapshots, err := layer.OpenSnapshots(filepath.Join(dir, "snapshots"), 0)
+	if err != nil {
+		return nil, err
+	}
+	options := layer.Options{State: statetree.Options{Tables: settlement.Tables(), KeepVersions: epochVersions}}
 	if s.layer, err = layer.Open(store, options); err != nil {
 		return nil, err
 	}
-	if s.exec, err = exec.Open(exec.Config{}, s.layer, s.genesis, slog.New(slog.DiscardHandler)); err == nil {
+	config := exec.Config{Snapshots: snapshots, SnapshotStride: epochBlocks} // made while the Executor runs
+	if s.exec, err = exec.Open(config, s.layer, s.genesis, slog.New(slog.DiscardHandler)); err == nil {
 		_, err = s.exec.InitChain(nil)
 	}
 	if err == nil {

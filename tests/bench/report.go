@@ -20,6 +20,7 @@ type Figure struct {
 	Unit  string   `json:"unit"`
 	Of    string   `json:"of,omitempty"`    // what the ratio is taken of; "" if there is none
 	Ratio *float64 `json:"ratio,omitempty"` // Value over the figure named by Of; nil if there is none
+	Limit float64  `json:"limit,omitempty"` // that Value must not exceed; 0 if there is none
 }
 
 // report collects figures and tells about progress. It is safe for concurrent use.
@@ -51,6 +52,25 @@ func (r *report) addRatio(name string, value float64, unit, of string) {
 	ratio := value / base
 	r.figures = append(r.figures, Figure{Name: name, Value: value, Unit: unit, Of: of, Ratio: &ratio})
 	fmt.Fprintf(r.progress, "  %s: %s %s (%.3f of %s)\n", name, number(value), unit, ratio, of)
+}
+
+// limit sets the limit of an earlier figure.
+func (r *report) limit(name string, limit float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.figures {
+		if f := &r.figures[i]; f.Name == name {
+			f.Limit = limit
+			fmt.Fprintf(r.progress, "  %s: at most %s, %s\n", name, number(limit), f.verdict())
+		}
+	}
+}
+
+func (f *Figure) verdict() string {
+	if f.Value > f.Limit {
+		return "EXCEEDED"
+	}
+	return "kept"
 }
 
 // relate sets the ratio of an earlier figure to another.
@@ -89,13 +109,16 @@ func (r *report) table(w io.Writer) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "FIGURE\tVALUE\tUNIT\tRATIO\tOF")
+	fmt.Fprintln(tw, "FIGURE\tVALUE\tUNIT\tLIMIT\tRATIO\tOF")
 	for _, f := range r.figures {
-		ratio := ""
+		ratio, limit := "", ""
+		if f.Limit != 0 {
+			limit = number(f.Limit) + " " + f.verdict()
+		}
 		if f.Ratio != nil {
 			ratio = strconv.FormatFloat(*f.Ratio, 'f', 3, 64)
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, ratio, f.Of)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, limit, ratio, f.Of)
 	}
 	return tw.Flush()
 }

@@ -53,3 +53,26 @@ func TestRatios(t *testing.T) {
 		})
 	}
 }
+
+// A figure with a limit says whether it keeps to it.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	var lines, table bytes.Buffer
+	r := &report{progress: &lines}
+	r.add("fast", 20.0, "ms")
+	r.limit("fast", 300)
+	r.add("slow", 301.0, "ms")
+	r.limit("slow", 300)
+	if err := r.table(&table); err != nil {
+		t.Fatal(err)
+	}
+	columns := strings.Join(strings.Fields(table.String()), " ")
+	for _, want := range []string{"fast 20 ms 300 kept", "slow 301 ms 300 EXCEEDED"} {
+		if !strings.Contains(columns, want) {
+			t.Errorf("want %q in:\n%s", want, table.String())
+		}
+	}
+	if !strings.Contains(lines.String(), "slow: at most 300, EXCEEDED") {
+		t.Errorf("it is not told: %s", lines.String())
+	}
+}
