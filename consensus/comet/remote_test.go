@@ -389,13 +389,24 @@ func TestRemoteSignerConfigRefused(t *testing.T) {
 // wait for the signer to come back.
 func TestRemoteSignerLeaves(t *testing.T) {
 	t.Parallel()
+	var took time.Duration
+	for range 10 { // load on the machine only makes it slower
+		if took = closeAfterItLeft(t); took <= time.Second {
+			return
+		}
+	}
+	t.Errorf("to close took %v the last of ten times, and more than a second each time", took)
+}
+
+func closeAfterItLeft(t *testing.T) (took time.Duration) {
+	t.Helper()
 	_, signer, key := signerKeys(t)
 	at := signerAddrs(t, key, key.ID())["unix"]
 	server, err := comet.NewSignerServer(signer, key, "c", at.node, testLogger("signer"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hangs)
 	defer cancel()
 	serving, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
@@ -416,7 +427,5 @@ func TestRemoteSignerLeaves(t *testing.T) {
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("to close took %v", took)
-	}
+	return time.Since(began)
 }

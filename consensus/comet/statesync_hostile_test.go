@@ -109,19 +109,29 @@ func TestStateSyncTrustPeriod(t *testing.T) {
 		m := nw.members[i]
 		eventually(t, 20*time.Second, "height 90", func() bool { return m.chain.LatestHeight() >= 90 })
 	}
-	early, late := header(t, nw, 5), header(t, nw, 75)
-	span := nwTime(t, nw, 80).Sub(nwTime(t, nw, 75))
-	// The sources know the first eighty blocks, and are silent about later ones.
-	until := comet.StateSync{
-		Sources:     []comet.LightSource{idleSource{source{m: nw.members[0]}, 80}, idleSource{source{m: nw.members[2]}, 80}},
-		TrustPeriod: 2 * span,
+	// The five blocks after since took the smallest part of the time since the fifth
+	// block: less than half of it, unless each five took as long as all before.
+	at := func(height uint64) time.Time { return nwTime(t, nw, height) }
+	span := func(since uint64) time.Duration { return at(since + 5).Sub(at(since)) }
+	part := func(since uint64) float64 { return float64(span(since)) / float64(at(since+5).Sub(at(5))) }
+	since := uint64(15)
+	for h := since; h <= 75; h += 5 {
+		if part(h) < part(since) {
+			since = h
+		}
 	}
-	until.TrustHeight, until.TrustHash = 75, late
-	if _, err := joinState(t, nw, until, 78); err != nil {
+	// The sources know the blocks up to a height, and are silent about later ones.
+	last := since + 5
+	until := comet.StateSync{
+		Sources:     []comet.LightSource{idleSource{source{m: nw.members[0]}, last}, idleSource{source{m: nw.members[2]}, last}},
+		TrustPeriod: 2 * span(since),
+	}
+	until.TrustHeight, until.TrustHash = since, header(t, nw, since)
+	if _, err := joinState(t, nw, until, last-2); err != nil {
 		t.Errorf("an idle chain: %v", err)
 	}
-	until.TrustHeight, until.TrustHash = 5, early
-	if _, err := joinState(t, nw, until, 78); err == nil || !strings.Contains(err.Error(), "give the height and hash of a newer one") {
+	until.TrustHeight, until.TrustHash = 5, header(t, nw, 5)
+	if _, err := joinState(t, nw, until, last-2); err == nil || !strings.Contains(err.Error(), "give the height and hash of a newer one") {
 		t.Errorf("a trusted header of long ago: %v", err)
 	}
 }
