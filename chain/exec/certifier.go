@@ -23,14 +23,14 @@ const (
 	// apart, while they do not make a certificate; certifyWaits is how often they are
 	// asked for in vain, since consensus may still be starting.
 	certifyTries = 10
-	certifyWaits = 200
+	certifyWaits = 120
 	// certifyTogether is of how many blocks the votes are checked at once, at most.
 	certifyTogether = 8
 	// certifyPruneEvery is after how many certificates old ones are deleted: those of
 	// blocks whose receipts are not kept either (Config.KeepReceipts).
 	certifyPruneEvery = 32
 	// DefaultCertifyDelay is the default of Config.CertifyDelay.
-	DefaultCertifyDelay = 300 * time.Millisecond
+	DefaultCertifyDelay = 500 * time.Millisecond
 )
 
 // certifier assembles the certificates of committed blocks, away from the blocks'

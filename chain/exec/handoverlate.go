@@ -15,7 +15,7 @@ import (
 // after that whenever somebody asks for the hand-over.
 const (
 	// patientEvery is after how many CertifyDelays they are tried again.
-	patientEvery = 10
+	patientEvery = 6
 	// patientBlocks is for how many blocks: votes that came late are kept for no more
 	// (consensus/comet).
 	patientBlocks = 16

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"runtime"
 	"time"
@@ -13,7 +14,11 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 )
 
-const pairingFigure = "one product of two pairings"
+const (
+	pairingFigure = "one product of two pairings"
+	// together is of how many blocks a node checks the votes at once, at most.
+	together = 8
+)
 
 // processor returns the processor time of f in milliseconds, the mean of at least
 // five calls and half a second. f must not leave its goroutine. It is what other
@@ -97,6 +102,15 @@ func (b *bench) certificate(members int) error {
 	if err != nil {
 		return err
 	}
+	ballots := make([]cert.Ballot, together)
+	for i := range ballots {
+		at := checkpoint
+		at.Height += uint64(i)
+		ballots[i] = cert.Ballot{Checkpoint: at, Committee: &s.committee, Keys: s.keys, Votes: make([]cert.Vote, members)}
+		for j := range members {
+			ballots[i].Votes[j] = cert.Vote{Member: j, Signature: s.secrets[j].Sign(at.Message())}
+		}
+	}
 	of := fmt.Sprintf(", %d members", members)
 	for _, step := range []struct {
 		name string
@@ -118,5 +132,17 @@ func (b *bench) certificate(members int) error {
 		}
 		b.report.addRatio(step.name, ms, "ms", pairingFigure)
 	}
+	ms, err := processor(func() error {
+		for _, one := range cert.AssembleEach(rand.Read, ballots) {
+			if one.Err != nil {
+				return one.Err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.report.addRatio(fmt.Sprintf("making each of %d certificates together%s", together, of), ms/together, "ms", pairingFigure)
 	return nil
 }
