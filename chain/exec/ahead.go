@@ -17,7 +17,8 @@ import (
 // forget have one caller at a time, consensus.
 type ahead struct {
 	execute func(Block) (*prepared, error)
-	wake    chan struct{} // capacity 1: next was set
+	sign    func(*prepared) // after it, unless somebody waits for the block already
+	wake    chan struct{}   // capacity 1: next was set
 
 	mu   sync.Mutex
 	open bool       // run serves
@@ -34,8 +35,8 @@ type execution struct {
 	err  error
 }
 
-func newAhead(execute func(Block) (*prepared, error)) *ahead {
-	return &ahead{execute: execute, wake: make(chan struct{}, 1)}
+func newAhead(execute func(Block) (*prepared, error), sign func(*prepared)) *ahead {
+	return &ahead{execute: execute, sign: sign, wake: make(chan struct{}, 1)}
 }
 
 // is reports whether x is the execution of b. Without a hash no block is another.
@@ -70,7 +71,7 @@ func (a *ahead) run(ctx context.Context) error {
 		case <-a.wake:
 		}
 		if x, before := a.begin(nil); x != nil {
-			a.do(x, before)
+			a.do(x, before, a.sign)
 		}
 	}
 }
@@ -102,13 +103,15 @@ func (a *ahead) begin(b *Block) (x, before *execution) {
 	return x, before
 }
 
-// do executes x when before is done.
-func (a *ahead) do(x, before *execution) {
+// do executes x when before is done, and then does what follows, which may be nil.
+func (a *ahead) do(x, before *execution, then func(*prepared)) {
 	if before != nil {
 		<-before.done
 	}
 	defer close(x.done)
-	x.p, x.err = a.execute(x.block)
+	if x.p, x.err = a.execute(x.block); x.err == nil && then != nil {
+		then(x.p)
+	}
 }
 
 // finish returns what b does. It is executed now unless that has begun before;
@@ -119,7 +122,7 @@ func (a *ahead) finish(b Block) (p *prepared, early bool, err error) {
 		<-before.done
 		return before.p, true, before.err
 	}
-	a.do(x, before)
+	a.do(x, before, nil)
 	return x.p, false, x.err
 }
 

@@ -101,3 +101,35 @@ func TestBlocksWaitForEachOther(t *testing.T) {
 		t.Errorf("%d certificates, %d not made", s.Certificates, s.Uncertified)
 	}
 }
+
+// What is signed while a block is voted on is what is signed when the vote is cast, in
+// every round.
+func TestExtensionsSignedAhead(t *testing.T) {
+	t.Parallel()
+	c := newValidators(t, 2, 1000)
+	slow := newNode(t, &network{}, c.gen, exec.Config{BLS: blsOf(0)}, false) // does nothing ahead
+	met := map[string]bool{}
+	for height := uint64(1); height <= 3; height++ {
+		b := c.next()
+		right := c.vote(t, b)
+		for _, round := range []uint32{0, 2, 0, 1} {
+			b.Round = round
+			want, err := slow.exec.Extend(b)
+			if err != nil || len(want) == 0 {
+				t.Fatalf("block %d, round %d: %x, %v", height, round, want, err)
+			}
+			got, err := c.nodes[0].exec.Extend(b)
+			if err != nil || !bytes.Equal(got, want) || round == 0 && !bytes.Equal(got, right[0].Data) {
+				t.Errorf("block %d, round %d: signed ahead %x, %v; else %x", height, round, got, err, want)
+			}
+			met[string(want)] = true
+			clear(got) // is the caller's
+		}
+		b.Round = 0
+		c.agree(t, b, right)
+		slow.decide(b)
+	}
+	if len(met) != 9 {
+		t.Errorf("%d signatures of 3 blocks in 3 rounds", len(met))
+	}
+}

@@ -118,7 +118,7 @@ func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog
 	e.certificates = certificates{l.View("certificates")}
 	e.certifier = newCertifier()
 	e.bundler = newBundler(e)
-	e.ahead = newAhead(e.execute)
+	e.ahead = newAhead(e.execute, e.signAhead)
 	if err := e.load(); err != nil {
 		return nil, fmt.Errorf("open chain: %w", err)
 	}

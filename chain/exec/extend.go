@@ -1,8 +1,10 @@
 package exec
 
 import (
+	"bytes"
 	"fmt"
 
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 )
@@ -52,8 +54,35 @@ func (e *Executor) Extend(b Block) (extension []byte, err error) {
 	if p.checkpoint == nil {
 		return nil, nil
 	}
-	checkpoint := *p.checkpoint
-	checkpoint.Round = b.Round
-	signature := e.cfg.BLS.Sign(checkpoint.Message())
+	if p.signature != nil && b.Round == 0 {
+		return bytes.Clone(p.signature[:]), nil
+	}
+	signature := e.signCheckpoint(p, b.Round)
 	return signature[:], nil
+}
+
+// signCheckpoint signs what goes with a vote in a round.
+func (e *Executor) signCheckpoint(p *prepared, round uint32) bls.Signature {
+	checkpoint := *p.checkpoint
+	checkpoint.Round = round
+	return e.cfg.BLS.Sign(checkpoint.Message())
+}
+
+// signAhead signs what goes with this node's vote for a block that was executed ahead,
+// while others say whether they accept the block: the vote need not wait for it then.
+// Most votes are of round 0. The signature leaves this node with its vote, or never.
+func (e *Executor) signAhead(p *prepared) {
+	var err error
+	defer contain("sign ahead", &err) // Extend does it, or says what is wrong
+	if e.cfg.BLS == nil || p.checkpoint == nil {
+		return
+	}
+	el, err := e.electorateOf(p.block.Height)
+	if err != nil {
+		return
+	}
+	if _, ok := el.holder(e.cfg.BLS); ok {
+		signature := e.signCheckpoint(p, 0)
+		p.signature = &signature
+	}
 }

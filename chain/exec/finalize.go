@@ -10,6 +10,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 )
@@ -53,6 +54,7 @@ type prepared struct {
 	root    ledger.Hash
 
 	checkpoint *cert.Checkpoint // what the committee signs; nil if there is none
+	signature  *bls.Signature   // this node's of it in round 0; nil if it was not signed ahead
 }
 
 // InitChain starts from the genesis that Open was given and returns the hash of
