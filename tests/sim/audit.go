@@ -32,6 +32,7 @@ type tracker struct {
 	order    []numbered             // of messages, as they were sent
 	next     map[link.Link]uint64   // by receipts
 	acked    map[link.Link]uint64   // by receipts
+	seen     map[link.Link]uint64   // newest anchor clock of the source
 	flight   service.Sums           // in earnings messages between honest shards
 	received map[*node]service.Sums // by messages that were executed
 	earned   map[ledger.Address]service.Sums
@@ -39,7 +40,7 @@ type tracker struct {
 
 func newTracker() tracker {
 	return tracker{
-		messages: map[numbered]*tracked{}, next: map[link.Link]uint64{}, acked: map[link.Link]uint64{},
+		messages: map[numbered]*tracked{}, next: map[link.Link]uint64{}, acked: map[link.Link]uint64{}, seen: map[link.Link]uint64{},
 		received: map[*node]service.Sums{}, earned: map[ledger.Address]service.Sums{},
 	}
 }
@@ -53,6 +54,9 @@ func (w *World) committed(n *node, height uint64, out *applied) {
 		if l.Message != nil {
 			w.sent(n, l.Message)
 		}
+	}
+	if height%auditEvery == 0 {
+		w.auditLinks(n)
 	}
 	if n.isMain() {
 		w.checkMain(n, height, out)
@@ -140,6 +144,10 @@ func (w *World) receipts(n *node, in *imported) {
 			w.failf("chain %d takes message %d of %s, %d is next", n.id, r.Seq, r.Link, w.track.next[r.Link])
 		}
 		w.track.next[r.Link]++
+		w.track.seen[r.Link] = max(w.track.seen[r.Link], in.seen)
+		if late := w.track.seen[r.Link] > m.Expiry; !m.IsBounce() && late != (r.Result == link.Expired) {
+			w.failf("message %d of %s is %s; it expires at %d, and %d is anchored", r.Seq, r.Link, r.Result, m.Expiry, w.track.seen[r.Link])
+		}
 		w.fate(n, m, r.Result)
 	}
 }
@@ -178,6 +186,30 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	w.move(key, link.EventAnchor, link.EventDeliver, end)
 	if done := result == link.Executed || result == link.Returned; done && service.MessageKind(m.Kind) == service.KindEarnings {
 		w.track.flight = w.track.flight.Minus(sums(w, m))
+	}
+}
+
+// auditLinks checks the rows of all links that a chain has sent on.
+func (w *World) auditLinks(n *node) {
+	last := -1
+	for key := range n.view.Range(link.BucketPrefix(0)[:1]) {
+		if int(key[1]) == last {
+			continue
+		}
+		last = int(key[1])
+		for l, o := range link.Outbounds(n.view, key[1]) {
+			size := uint64(0)
+			for seq := o.Acked; seq < o.Next; seq++ {
+				m, ok := link.MessageAt(n.view, l, seq)
+				if !ok {
+					w.failf("chain %d does not have message %d of %s, which is not acknowledged", n.id, seq, l)
+				}
+				size += uint64(m.Size())
+			}
+			if o.Acked > o.Next || size != o.Bytes || o.Returned > o.Next || o.Unacked() > link.ReturnCap {
+				w.failf("chain %d: link %s has messages of %d bytes and the row %+v", n.id, l, size, o)
+			}
+		}
 	}
 }
 

@@ -226,12 +226,40 @@ func (w *World) finish() {
 		if _, err := service.Audit(n.view); err != nil {
 			w.failf("shard %d: %v", n.id, err)
 		}
+		w.auditLinks(n)
+	}
+	for _, a := range w.accounts {
+		w.finishChannel(a)
 	}
 	if w.liar == nil {
 		w.finishEarnings()
 	}
 	for _, n := range w.chains {
 		w.replay(n)
+	}
+}
+
+// finishChannel: the home of a channel knows what main knows of it.
+func (w *World) finishChannel(a *account) {
+	n := w.ownerOf(place(service.HomeOf(w.address(a.payer))))
+	if !w.honest(n) {
+		return
+	}
+	c, known := service.ChannelAt(n.view, w.address(a.payer).Bucket(), a.index)
+	if known == a.closed {
+		w.failf("channel %d is closed on main: %t; its home knows it: %t", a.index, a.closed, known)
+	}
+	if a.closed {
+		return
+	}
+	if uint64(c.Deposit) != a.deposit || c.ExpiresAt != a.expires {
+		w.failf("channel %d has %d drops until %d, its home thinks %d until %d", a.index, a.deposit, a.expires, uint64(c.Deposit), c.ExpiresAt)
+	}
+	for lane := range uint8(lanesUsed) {
+		there := service.LaneOf(n.view, &c, a.index, lane)
+		if here, _ := settlement.LaneAt(w.main().view, a.index, lane); here.Redeemed != there.Redeemed {
+			w.failf("lane %d of channel %d is redeemed up to %d, its home thinks %d", lane, a.index, uint64(here.Redeemed), uint64(there.Redeemed))
+		}
 	}
 }
 

@@ -60,6 +60,8 @@ var errBlock = errors.New("the block is invalid")
 type imported struct {
 	in       link.Import
 	receipts []link.Receipt
+	// seen is the anchor clock of the newest checkpoint of the source that was known.
+	seen uint64
 	// messages are those that were executed or refused, in the order of receipts.
 	messages []link.Message
 }
@@ -110,7 +112,8 @@ func (n *network) bring(c *link.Context, here ledger.ChainID, raw []byte, h *han
 	if err != nil {
 		return imported{}, err
 	}
-	out := imported{in: in}
+	a, _ := k.Anchored(in.Shard, in.Height)
+	out := imported{in: in, seen: max(a.Clock, a.Newest)}
 	if out.receipts, err = c.Apply(&in, k, h); err != nil {
 		return imported{}, err
 	}
