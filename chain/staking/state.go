@@ -27,7 +27,7 @@ import (
 //	'o' | m u64 | row u64                     tokens u64 that redelegations moved away in that epoch
 //	'y' | m u64 | row u64 | delegator 21 | destination u64   nothing: one of them
 //	'Z' | row u64 | number u32                a slash of what moved away
-//	'x' | row u64                             nothing: it can be elected, see Validator.Electable
+//	'c' | row u64                             nothing: it can be elected, see Validator.Electable
 //	'e' | epoch u64                           the election of its committee, of the last two
 //	'f' | epoch u64                           the same of those before, without the committee
 //	'i' | epoch u64                           row, power and stake u64 of the members at the election, or epoch u64 that had the same
@@ -53,7 +53,7 @@ const (
 	prefixMoved      = 'o'
 	prefixMove       = 'y'
 	prefixSlash      = 'Z'
-	prefixElectable  = 'x'
+	prefixElectable  = 'c'
 	prefixElection   = 'e'
 	prefixPast       = 'f'
 	prefixSeats      = 'i'
