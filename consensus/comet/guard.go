@@ -35,6 +35,11 @@ func (c *Chain) checkApplication() error {
 //
 // A sign state may well be lower than the chain: a node that was away fetched
 // those blocks without voting. Only its own votes above it prove a loss.
+//
+// So a node that missed blocks must fetch them before it signs, by block sync, and is
+// ready no sooner than four seconds after its start: CometBFT waits three for peers
+// and then looks once a second whether it is done, neither of which can be set. To let
+// consensus fetch a few blocks instead would be quicker, but it signs on the way.
 func (c *Chain) checkSignState() error {
 	blocks := c.engine.BlockStore()
 	since, height := int64(c.signer.Height()), blocks.Height()

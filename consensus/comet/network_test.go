@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -264,12 +265,26 @@ func newNetwork(tb testing.TB, chainID string, n int) *network {
 	return nw
 }
 
-// freeAddrs returns loopback addresses that were free a moment ago.
+// hosts counts the calls of freeAddrs.
+var hosts atomic.Uint32
+
+// freeAddrs returns loopback addresses that were free a moment ago. They are of a host
+// that nothing else on this machine is likely to use, where the system has more than
+// one of loopback: ports of 127.0.0.1 are given to others before a node listens there,
+// or while it is stopped.
 func freeAddrs(tb testing.TB, n int) []string {
 	tb.Helper()
+	const each = 64 // hosts a process has for itself, if their numbers follow each other
+	number := uint32(os.Getpid())*each + hosts.Add(1)%each
+	host := net.IPv4(127, byte(number>>16), byte(number>>8), byte(number)).String()
+	if l, err := net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
+		host = "127.0.0.1"
+	} else if err := l.Close(); err != nil {
+		tb.Fatal(err)
+	}
 	addrs := make([]string, n)
 	for i := range addrs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			tb.Fatal(err)
 		}
