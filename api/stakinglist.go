@@ -106,7 +106,7 @@ func (p *present) validator(number uint64, val *staking.Validator, profile *stak
 		Name: ValidatorName(number), Number: number, Moniker: profile.Name, Endpoints: profile.Endpoints,
 		Operator: val.Operator.String(), ConsensusKey: val.ConsensusKey[:], ConsensusAddress: address[:], BlsKey: val.BLSKey[:],
 		Stake: uint64(val.Tokens), SelfStake: uint64(val.Self()), MinSelfStake: uint64(val.MinSelf), Power: p.powers[number],
-		CommissionBps: val.Commission, MaxCommissionBps: val.MaxCommission, MaxCommissionChangeBps: val.MaxChange,
+		CommissionBps: val.Commission, EpochCommissionBps: val.CommissionIn(p.epoch), MaxCommissionBps: val.MaxCommission, MaxCommissionChangeBps: val.MaxChange,
 		OutstandingRewards: uint64(val.Outstanding), Commission: uint64(val.Earned),
 		MissedBlocks: p.missed[number], WindowBlocks: p.rules.Window, RegisteredHeight: val.Registered,
 		UptimeBlocks: p.turnout.Of[address].Blocks, UptimeSigned: p.turnout.Of[address].Signed,

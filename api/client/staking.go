@@ -109,6 +109,7 @@ type ValidatorInfo struct {
 	Power     uint64        // in the present committee
 
 	Commission    uint32 // basis points
+	CommissionNow uint32 // of the present epoch's rewards: a change is for the epochs after it
 	MaxCommission uint32
 	MaxChange     uint32        // of the commission in an epoch
 	Outstanding   ledger.Amount // given to its delegators, not claimed
@@ -137,7 +138,7 @@ func validatorOf(m *stakingv1.Validator) (ValidatorInfo, error) {
 		Operator: r.address("operator", m.GetOperator()), ConsensusKey: ledger.PublicKey(r.hash("consensus_key", m.GetConsensusKey())),
 		State: ValidatorState(m.GetState()),
 		Stake: ledger.Amount(m.GetStake()), SelfStake: ledger.Amount(m.GetSelfStake()), MinSelf: ledger.Amount(m.GetMinSelfStake()),
-		Power: m.GetPower(), Commission: m.GetCommissionBps(), MaxCommission: m.GetMaxCommissionBps(), MaxChange: m.GetMaxCommissionChangeBps(),
+		Power: m.GetPower(), Commission: m.GetCommissionBps(), CommissionNow: m.GetEpochCommissionBps(), MaxCommission: m.GetMaxCommissionBps(), MaxChange: m.GetMaxCommissionChangeBps(),
 		Outstanding: ledger.Amount(m.GetOutstandingRewards()), Earned: ledger.Amount(m.GetCommission()),
 		UptimeSigned: m.GetUptimeSigned(), UptimeBlocks: m.GetUptimeBlocks(),
 		Missed: m.GetMissedBlocks(), Window: m.GetWindowBlocks(), JailedUntil: m.GetJailedUntilEpoch(), Registered: m.GetRegisteredHeight(),

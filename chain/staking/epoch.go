@@ -170,7 +170,7 @@ func (c *Context) reward(epoch uint64, pot Pot) []Event {
 		}
 		v := &rows[i]
 		part := ledger.Amount(mulDiv(uint64(all), m.Power, power))
-		earned := bps(part, v.Commission)
+		earned := bps(part, v.CommissionIn(epoch))
 		sum, ok := v.Index.plus(part-earned, earning[i])
 		if !ok || part == 0 {
 			continue

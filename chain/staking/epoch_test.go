@@ -108,6 +108,25 @@ func TestNobodyToElect(t *testing.T) {
 	}
 }
 
+// TestKeptCommitteesAnswer: who stays in the committee because nobody can be elected
+// is punished for what it signs twice with what it has then.
+func TestKeptCommitteesAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, smallParams(), 9_000, 8_000)
+	w.ok(operator(0), &staking.Undelegate{Validator: 0, Amount: 8_500}) // 500 are less than MinStake
+	w.ok(operator(1), &staking.Undelegate{Validator: 1})
+	w.turn(1)
+	if rec, _ := staking.ReadElection(w.view, 1); !rec.Kept {
+		t.Fatalf("the committee is elected: %+v", rec)
+	}
+	w.apply(block{idle: true})
+	burned := w.bank.burned
+	w.apply(block{evidence: []staking.Evidence{w.equivocation(0, w.height)}})
+	if e := w.find(staking.EventSlashed); len(e) != 1 || e[0].Amount != 25 || w.bank.burned-burned != 25 {
+		t.Errorf("events %+v, %d burned", w.events, w.bank.burned-burned)
+	}
+}
+
 // TestCommitteesAreKept: for as long as evidence and unbonding last, no longer.
 func TestCommitteesAreKept(t *testing.T) {
 	t.Parallel()
@@ -232,6 +251,41 @@ func TestRewards(t *testing.T) {
 	w.turn(2)
 	if w.bank.minted != 2_500 {
 		t.Errorf("%d minted", w.bank.minted)
+	}
+}
+
+// TestCommissionIsKnownInAdvance: a change costs no reward of the epoch in which it is
+// made, and who leaves in the first block of the next never pays it.
+func TestCommissionIsKnownInAdvance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, smallParams(), 10_000)
+	w.ok(user(0), &staking.Delegate{Validator: 0, Amount: 10_000})
+	w.turn(1)
+	earned := func() ledger.Amount { return w.validator(0).Earned }
+	start := earned()
+	w.idle(w.p.LastBlock(1) - 1)
+	w.ok(operator(0), w.edit(0, func(m *staking.Edit) { m.Commission = 1_500 })) // in its last block
+	if w.height != w.p.LastBlock(1) {
+		t.Fatalf("block %d", w.height)
+	}
+	if got := earned() - start; got != 100 {
+		t.Errorf("%d of 1,000 are commission, which was 10 %% when the epoch began", got)
+	}
+	if v := w.validator(0); v.Commission != 1_500 || v.CommissionIn(1) != 1_000 || v.CommissionIn(2) != 1_500 {
+		t.Errorf("validator %+v", v)
+	}
+	was := w.stake(0, user(0)).Reward
+	w.turn(1)
+	if got := earned() - start; got != 250 {
+		t.Errorf("%d of 2,000 are commission, of the second thousand 15 %%", got)
+	}
+	if got := w.stake(0, user(0)).Reward - was; got != 425 {
+		t.Errorf("half of the stake earned %d of 850", got)
+	}
+	w.ok(operator(0), w.edit(0, func(m *staking.Edit) { m.Commission = 1_000 }))
+	w.turn(1)
+	if got := earned() - start; got != 400 {
+		t.Errorf("%d of 3,000 are commission: a lower one is not at once either", got)
 	}
 }
 

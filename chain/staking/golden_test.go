@@ -26,7 +26,7 @@ func goldenValidator() staking.Validator {
 		Operator: g.Operator, ConsensusKey: g.ConsensusKey, BLSKey: g.BLSKey,
 		Pool: staking.Pool{Tokens: 4_750, Shares: 5_000}, SelfShares: 3_000, MinSelf: 1_000,
 		Index: staking.Index{Whole: 3, Fraction: 1 << 63}, Outstanding: 77, Earned: 5,
-		Commission: 1_000, MaxCommission: 3_000, MaxChange: 500, Changed: 9,
+		Commission: 1_000, MaxCommission: 3_000, MaxChange: 500, Changed: 9, Before: 1_250,
 		Registered: 12, JailedUntil: 14, Jailed: true, Tombstoned: true, Slashes: 2,
 		Last: staking.Mistake{Until: 19, Cost: 250}, Earlier: staking.Mistake{Until: 17, Cost: 300},
 	}

@@ -72,7 +72,7 @@ func (c *Context) create(operator ledger.Address, m *Register, height uint64) (r
 }
 
 // Edit changes what an operator may change. The commission may change once in
-// an epoch, by at most the validator's MaxChange.
+// an epoch, by at most the validator's MaxChange, for the epochs after it.
 func (c *Context) Edit(from Party, m *Edit) (Event, error) {
 	v, err := c.asOperator(m.Validator, from.Address)
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *Context) Edit(from Party, m *Edit) (Event, error) {
 		case v.Changed == c.epoch()+1:
 			return Event{}, chain.Refuse(chain.CodeCommissionJump, "the commission changed in this epoch already")
 		}
-		v.Commission, v.Changed = m.Commission, c.epoch()+1
+		v.Before, v.Commission, v.Changed = v.Commission, m.Commission, c.epoch()+1
 	}
 	if m.MinSelf < v.MinSelf {
 		return Event{}, chain.Refuse(chain.CodeInvalidValue, "min_self from %d to %d; it never falls", uint64(v.MinSelf), uint64(m.MinSelf))

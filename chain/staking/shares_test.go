@@ -3,6 +3,7 @@ package staking_test
 import (
 	"math"
 	"math/big"
+	"math/bits"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -73,6 +74,43 @@ func TestIndexRefuses(t *testing.T) {
 	}
 }
 
+// TestSharesRoundAgainstWhoMoves: what comes buys and what leaves costs so many shares
+// that those who stay lose nothing by it.
+func TestSharesRoundAgainstWhoMoves(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		tokens ledger.Amount
+		shares uint64
+		amount ledger.Amount
+		bought uint64
+		cost   uint64
+	}{
+		{1_000, 1_000, 7, 7, 7},
+		{999, 1_000, 1, 1, 2}, // 1.001
+		{2, 3, 1, 1, 2},       // 1.5
+		{3, 1_000, 2, 666, 667},
+		{950, 1_000, 19, 20, 20},
+		{950, 1_000, 20, 21, 22}, // 21.05
+	} {
+		p := staking.Pool{Tokens: row.tokens, Shares: row.shares}
+		if got := p.Price(row.amount); got != row.cost {
+			t.Errorf("%d drops of %+v cost %d shares, want %d", row.amount, p, got, row.cost)
+		}
+		if got, ok := p.Issue(row.amount); !ok || got != row.bought {
+			t.Errorf("%d drops buy %d shares of %d for %d, want %d", row.amount, got, row.shares, row.tokens, row.bought)
+		}
+	}
+}
+
+// noLess fails if a share of now is worth less than one of was.
+func noLess(rt *rapid.T, was, now staking.Pool) {
+	wasHi, wasLo := bits.Mul64(uint64(was.Tokens), now.Shares)
+	nowHi, nowLo := bits.Mul64(uint64(now.Tokens), was.Shares)
+	if nowHi < wasHi || nowHi == wasHi && nowLo < wasLo {
+		rt.Fatalf("those who stay had a part of %+v, and now of %+v", was, now)
+	}
+}
+
 // TestPoolNeverPaysMore: whatever goes in and out of a pool in whatever order and
 // parts, what a holder got and has is never more than what it put in, slashes
 // take from all alike, and the last takes all that is left.
@@ -85,6 +123,7 @@ func TestPoolNeverPaysMore(t *testing.T) {
 		var slashed uint64
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			who := rapid.IntRange(0, holders-1).Draw(rt, "who")
+			was, cut := p, false
 			switch rapid.IntRange(0, 3).Draw(rt, "what") {
 			case 0:
 				amount := rapid.Uint64Range(1, 1_000).Draw(rt, "amount")
@@ -112,9 +151,12 @@ func TestPoolNeverPaysMore(t *testing.T) {
 				out[who] += uint64(p.Redeem(shares[who]))
 				shares[who] = 0
 			case 3:
-				cut := uint64(p.Tokens) * rapid.Uint64Range(0, 100).Draw(rt, "percent") / 100
-				p.Tokens -= ledger.Amount(cut)
-				slashed += cut
+				burned := uint64(p.Tokens) * rapid.Uint64Range(0, 100).Draw(rt, "percent") / 100
+				p.Tokens -= ledger.Amount(burned)
+				slashed, cut = slashed+burned, true
+			}
+			if !cut {
+				noLess(rt, was, p)
 			}
 			var sum, put, got uint64
 			for i := range holders {

@@ -34,6 +34,10 @@ type Validator struct {
 	// Changed is the epoch after that of the last change of the commission; 0 if
 	// it never changed.
 	Changed uint64
+	// Before is the commission before that change, and still that of the rewards of
+	// the epoch of the change: who stakes in an epoch knows at its beginning what it
+	// costs, and can leave before a change costs anything. 0 if it never changed.
+	Before uint32
 
 	Registered  uint64 // height of the registration; 0 in the genesis
 	JailedUntil uint64 // epoch from which on it may be unjailed; valid if Jailed
@@ -59,7 +63,7 @@ type Mistake struct {
 }
 
 // RowSize is the length of an encoded Validator in bytes.
-const RowSize = 288
+const RowSize = 304
 
 const (
 	flagJailed     = 1 << 0
@@ -99,6 +103,7 @@ func (v *Validator) Encode() []byte {
 		w.Uint64(m.Until)
 		w.Uint64(uint64(m.Cost))
 	}
+	w.Uint32(v.Before)
 	w.Fixed(make([]byte, RowSize-w.Len()))
 	return w.Bytes()
 }
@@ -120,6 +125,7 @@ func DecodeValidator(row []byte) (Validator, error) {
 	for _, m := range []*Mistake{&v.Last, &v.Earlier} {
 		m.Until, m.Cost = r.Uint64(), ledger.Amount(r.Uint64())
 	}
+	v.Before = r.Uint32()
 	v.Jailed, v.Tombstoned = flags&flagJailed != 0, flags&flagTombstoned != 0
 	if flags&^uint8(flagJailed|flagTombstoned) != 0 {
 		return Validator{}, fmt.Errorf("decode validator: flags %#02x", flags)
@@ -133,6 +139,15 @@ func DecodeValidator(row []byte) (Validator, error) {
 		return Validator{}, fmt.Errorf("decode validator: %w", err)
 	}
 	return v, nil
+}
+
+// CommissionIn returns the operator's part of the rewards of epoch, in basis points;
+// epoch must not be below that of the last change.
+func (v *Validator) CommissionIn(epoch uint64) uint32 {
+	if v.Changed == epoch+1 {
+		return v.Before
+	}
+	return v.Commission
 }
 
 // mistake returns that of which an equivocation at a height is a part, which is a new

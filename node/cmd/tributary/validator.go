@@ -31,6 +31,7 @@ type validatorResult struct {
 	Power        uint64   `json:"power"`
 	TotalPower   uint64   `json:"total_power"`
 	Commission   uint32   `json:"commission_bps"`
+	CommNow      uint32   `json:"epoch_commission_bps"` // of the present epoch's rewards
 	MaxComm      uint32   `json:"max_commission_bps"`
 	MaxChange    uint32   `json:"max_commission_change_bps"`
 	Outstanding  drops    `json:"outstanding_rewards"`
@@ -51,7 +52,7 @@ func newValidatorResult(v client.ValidatorInfo) validatorResult {
 		Number: v.Number, Name: plain(v.Profile.Name), State: v.State.String(), Operator: v.Operator.String(),
 		ConsensusKey: v.ConsensusKey.String(), Address: hex.EncodeToString(v.Address[:]), BLSKey: v.BLSKey.String(),
 		Endpoints: []string{}, Stake: drops(v.Stake), SelfStake: drops(v.SelfStake), MinSelfStake: drops(v.MinSelf),
-		Power: v.Power, TotalPower: v.TotalPower, Commission: v.Commission, MaxComm: v.MaxCommission, MaxChange: v.MaxChange,
+		Power: v.Power, TotalPower: v.TotalPower, Commission: v.Commission, CommNow: v.CommissionNow, MaxComm: v.MaxCommission, MaxChange: v.MaxChange,
 		Outstanding: drops(v.Outstanding), Earned: drops(v.Earned), Missed: v.Missed, Window: v.Window,
 		UptimeSigned: v.UptimeSigned, UptimeBlocks: v.UptimeBlocks, UptimeWindow: v.UptimeWindow,
 		JailedUntil: v.JailedUntil, Registered: v.Registered, Epoch: v.Epoch, Height: v.Height,
@@ -145,6 +146,9 @@ func (r *validatorResult) fields(t *table) {
 	t.field("  which it keeps above", ledger.Amount(r.MinSelfStake))
 	t.field("power", fmt.Sprintf("%d of %d, %s", r.Power, r.TotalPower, r.share()))
 	t.field("commission", fmt.Sprintf("%s %%, at most %s %%, by at most %s %% in an epoch", percent(uint64(r.Commission)), percent(uint64(r.MaxComm)), percent(uint64(r.MaxChange))))
+	if r.CommNow != r.Commission {
+		t.field("  in this epoch", percent(uint64(r.CommNow))+" %")
+	}
 	t.field("rewards not claimed", ledger.Amount(r.Outstanding))
 	t.field("commission not claimed", ledger.Amount(r.Earned))
 	t.field("uptime", r.uptimeWords())

@@ -220,7 +220,8 @@ func (c *cli) validatorEditCommand() *cobra.Command {
 		Short: "Change a validator's name, endpoints, commission or least self-stake",
 		Long: `Change a validator's name, endpoints, commission or least self-stake; what is not
 given stays. The default is the validator that the key operates. The commission
-changes once in an epoch, by no more than the validator's own maximum; the least
+changes once in an epoch, by no more than the validator's own maximum, and for the
+epochs after it: who delegates can leave before it costs anything. The least
 self-stake never falls.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: c.connected(func(run *run) error {

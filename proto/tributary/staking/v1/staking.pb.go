@@ -303,10 +303,14 @@ type Validator struct {
 	// uptime_to_height ends: on how many it was to vote, at most the response's
 	// uptime_window, and how many of those it signed, as the commits on the chain tell.
 	// Not part of the state: the node read it in the commits that it has.
-	UptimeBlocks  uint32 `protobuf:"varint,23,opt,name=uptime_blocks,json=uptimeBlocks,proto3" json:"uptime_blocks,omitempty"`
-	UptimeSigned  uint32 `protobuf:"varint,24,opt,name=uptime_signed,json=uptimeSigned,proto3" json:"uptime_signed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UptimeBlocks uint32 `protobuf:"varint,23,opt,name=uptime_blocks,json=uptimeBlocks,proto3" json:"uptime_blocks,omitempty"`
+	UptimeSigned uint32 `protobuf:"varint,24,opt,name=uptime_signed,json=uptimeSigned,proto3" json:"uptime_signed,omitempty"`
+	// Basis points of the rewards of the present epoch that the operator keeps. Another
+	// than commission_bps if that was changed in this epoch: a change is for the epochs
+	// after it.
+	EpochCommissionBps uint32 `protobuf:"varint,25,opt,name=epoch_commission_bps,json=epochCommissionBps,proto3" json:"epoch_commission_bps,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Validator) Reset() {
@@ -503,6 +507,13 @@ func (x *Validator) GetUptimeBlocks() uint32 {
 func (x *Validator) GetUptimeSigned() uint32 {
 	if x != nil {
 		return x.UptimeSigned
+	}
+	return 0
+}
+
+func (x *Validator) GetEpochCommissionBps() uint32 {
+	if x != nil {
+		return x.EpochCommissionBps
 	}
 	return 0
 }
@@ -3692,7 +3703,7 @@ var File_tributary_staking_v1_staking_proto protoreflect.FileDescriptor
 
 const file_tributary_staking_v1_staking_proto_rawDesc = "" +
 	"\n" +
-	"\"tributary/staking/v1/staking.proto\x12\x14tributary.staking.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xf3\x06\n" +
+	"\"tributary/staking/v1/staking.proto\x12\x14tributary.staking.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xa5\a\n" +
 	"\tValidator\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x18\n" +
@@ -3721,7 +3732,8 @@ const file_tributary_staking_v1_staking_proto_rawDesc = "" +
 	"\x12jailed_until_epoch\x18\x15 \x01(\x04R\x10jailedUntilEpoch\x12+\n" +
 	"\x11registered_height\x18\x16 \x01(\x04R\x10registeredHeight\x12#\n" +
 	"\ruptime_blocks\x18\x17 \x01(\rR\fuptimeBlocks\x12#\n" +
-	"\ruptime_signed\x18\x18 \x01(\rR\fuptimeSigned\"\xfe\x01\n" +
+	"\ruptime_signed\x18\x18 \x01(\rR\fuptimeSigned\x120\n" +
+	"\x14epoch_commission_bps\x18\x19 \x01(\rR\x12epochCommissionBps\"\xfe\x01\n" +
 	"\n" +
 	"Delegation\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\tR\tvalidator\x12\x1c\n" +
