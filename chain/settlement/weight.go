@@ -39,8 +39,9 @@ const (
 	payeeWeight    = 2 * leastWrite                               // a new account: the row, the key that finds it
 	openedWeight   = 2 * leastWrite                               // found by id, by payee
 
-	// Of staking. Every transaction also says that the next election may differ.
-	validatorWeight = chain.RowKeySize + staking.RowSize + writeOverhead
+	// Of staking. Every transaction also says that the next election may differ. A
+	// validator's row, and whether it can be elected.
+	validatorWeight = chain.RowKeySize + staking.RowSize + writeOverhead + leastWrite
 	// A delegation, the key that finds it, and what counts its fresh parts: two that are
 	// over and one that comes.
 	delegationWeight = 30 + staking.MaxDelegationSize + writeOverhead + 4*leastWrite
