@@ -35,10 +35,11 @@ type lightSource struct {
 }
 
 // stateSync translates the settings for consensus, and remembers the sources for
-// Close. It returns nil if the node is to fetch all blocks.
+// Close. It returns nil if the node is to fetch all blocks; the sources are still asked
+// for what an earlier join left missing.
 func (n *Node) stateSync() (*comet.StateSync, error) {
 	s := n.cfg.StateSync
-	if !s.Enabled {
+	if !s.Enabled && len(s.Sources) == 0 {
 		return nil, nil //nolint:nilnil // none is wanted
 	}
 	options := []client.Option{
@@ -52,18 +53,23 @@ func (n *Node) stateSync() (*comet.StateSync, error) {
 		}
 		options = append(options, client.WithTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}))
 	}
-	hash, err := hex.DecodeString(s.TrustHash)
-	if err != nil {
-		return nil, fmt.Errorf("state_sync.trust_hash: %w", err)
-	}
-	how := &comet.StateSync{TrustHeight: uint64(s.TrustHeight), TrustHash: hash, SearchTime: s.SearchTime.Duration} //nolint:gosec // not negative
-	if how.TrustPeriod, err = trustPeriod(s.TrustPeriod.Duration, n.genesis.Comet().EvidenceMaxAge); err != nil {
-		return nil, err
-	}
+	how := &comet.StateSync{}
 	for _, target := range s.Sources {
 		source := &lightSource{target: target, network: n.genesis.NetworkID(), options: options}
 		n.sources = append(n.sources, source)
 		how.Sources = append(how.Sources, source)
+	}
+	if !s.Enabled {
+		return nil, nil //nolint:nilnil // none is wanted
+	}
+	hash, err := hex.DecodeString(s.TrustHash)
+	if err != nil {
+		return nil, fmt.Errorf("state_sync.trust_hash: %w", err)
+	}
+	how.TrustHeight, how.TrustHash = uint64(s.TrustHeight), hash //nolint:gosec // not negative
+	how.SearchTime, how.TrustIdle = s.SearchTime.Duration, s.TrustIdle
+	if how.TrustPeriod, err = trustPeriod(s.TrustPeriod.Duration, n.genesis.Comet().EvidenceMaxAge); err != nil {
+		return nil, err
 	}
 	return how, nil
 }

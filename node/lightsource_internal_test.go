@@ -31,6 +31,15 @@ func TestStateSyncOfTheSettings(t *testing.T) {
 	if err := n.Close(); err != nil { // never asked, never connected
 		t.Error(err)
 	}
+	n.cfg.StateSync.TrustIdle, n.sources = true, nil
+	if s, err := n.stateSync(); err != nil || !s.TrustIdle {
+		t.Errorf("%+v, %v", s, err)
+	}
+	// Switched off, they are still there for what a join left missing.
+	n.cfg.StateSync.Enabled, n.sources = false, nil
+	if s, err := n.stateSync(); s != nil || err != nil || len(n.sources) != 2 {
+		t.Errorf("%+v, %v, %d sources", s, err, len(n.sources))
+	}
 	n.cfg.StateSync.CAFile = "ca.pem"
 	for _, text := range []string{"", "no certificate"} {
 		if _, err := n.stateSync(); err == nil || !strings.Contains(err.Error(), "state_sync.ca_file") {

@@ -27,6 +27,7 @@ func (n *Node) chainSample() telemetry.ChainSample {
 		KeyMismatch: n.mismatch.Load() != nil, RefusedVotes: s.chain.RefusedVotes,
 		MempoolTxs: s.chain.MempoolTxs, MempoolBytes: s.chain.MempoolBytes, PoolRecords: stats.PoolRecords,
 	}
+	out.HeadersMissing = s.chain.Headers.Missing()
 	out.Certificates = telemetry.Certificates{
 		Height: stats.CertificateHeight, Made: stats.Certificates, Missing: stats.Uncertified,
 		ExtensionsMissing: stats.ExtensionsEmpty, ExtensionsWrong: stats.ExtensionsWrong,

@@ -59,7 +59,7 @@ type Node struct {
 	nodeKey *comet.NodeKey
 	signer  *comet.Signer
 	chain   *comet.Chain
-	sources []*lightSource // asked only by a node that joins
+	sources []*lightSource // asked by a node that joins, or lacks what is below its snapshot
 	grpc    net.Listener   // nil if off
 	api     *api.Server
 	http    *telemetry.Server // nil if off
@@ -196,6 +196,9 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	consensus := n.consensusConfig()
 	if consensus.StateSync, err = n.stateSync(); err != nil {
 		return err
+	}
+	for _, s := range n.sources {
+		consensus.HeaderSources = append(consensus.HeaderSources, s)
 	}
 	n.chain, err = comet.New(consensus, n.genesis.Comet(), n.signer, n.nodeKey, n.layer.Consensus(),
 		application{n.exec}, n.module("consensus"), n.metrics)

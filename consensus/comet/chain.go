@@ -41,9 +41,9 @@ type Chain struct {
 	dbGate, appGate *gate
 	blocks          *blockFiles
 	sweeping        atomic.Bool // the record of swept heights exists
-	sweepRecord     sync.Mutex  // guards its making, and its change by backfill
+	sweepRecord     sync.Mutex  // guards its making, and each change
 	progress        *progress
-	source          int            // the source of headers that answered last; owned by backfill
+	filling         filling
 	states          *trustedStates // of a start that looks for a snapshot, else nil
 	searching       atomic.Bool    // this start began without blocks and looks for a snapshot
 	fromGenesis     atomic.Bool    // it found none
@@ -210,6 +210,10 @@ func (c *Chain) start(ctx context.Context) error {
 			return ErrNotRunning
 		}
 	}
+	if err := c.holdSync(); err != nil {
+		c.abandon()
+		return err
+	}
 	if err := contain(c.engine.Start); err != nil {
 		c.abandon()
 		return err
@@ -223,6 +227,15 @@ func (c *Chain) start(ctx context.Context) error {
 	c.loops.Go(func() { c.follow(c.ctx) })
 	if c.searching.Load() && !c.engine.ConsensusReactor().WaitSync() {
 		c.searching.Store(false) // the only validator waits for nobody
+	}
+	if c.filling.held.Load() {
+		c.loops.Go(func() {
+			c.fillFirst(c.ctx)
+			if c.ctx.Err() == nil {
+				c.began(c.letSync())
+				c.fillOn(c.ctx)
+			}
+		})
 	}
 	if c.searching.Load() {
 		c.loops.Go(func() { c.search(c.ctx, c.states) })

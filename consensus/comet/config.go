@@ -85,6 +85,10 @@ type Config struct {
 	// StateSync, if set, lets a node without blocks join from a snapshot, which
 	// its Application must be able to restore; see Snapshotter.
 	StateSync *StateSync
+	// HeaderSources are asked for the headers below a snapshot by a node that joined
+	// by one and does not have them all yet, also if StateSync is nil by then. Nobody
+	// of them has to be trusted. Empty means StateSync.Sources.
+	HeaderSources []LightSource
 }
 
 // withDefaults fills in the defaults.

@@ -53,7 +53,7 @@ func (c *Chain) search(ctx context.Context, states *trustedStates) {
 		case over:
 			return
 		case result.err == nil:
-			c.began(c.beginAfter(result.state, result.commit))
+			c.began(c.beginAfter(ctx, result.state, result.commit))
 			return
 		case c.restored(ctx):
 			// It has the snapshot's state, so it cannot begin at the genesis.
@@ -125,17 +125,50 @@ func (c *Chain) began(err error) {
 	}
 }
 
-// beginAfter starts block sync after the snapshot that leads to state.
-func (c *Chain) beginAfter(state sm.State, commit *types.Commit) error {
+// holdSync keeps block sync from starting with the engine if headers are missing that
+// the blocks it will take may need.
+func (c *Chain) holdSync() error {
 	return contain(func() error {
+		_, _, missing, err := c.incomplete()
+		if missing && c.adapter.syncing != nil {
+			c.filling.held.Store(true)
+			c.adapter.syncing.wait.Store(true)
+		}
+		return err
+	})
+}
+
+// letSync starts block sync that was held back.
+func (c *Chain) letSync() error {
+	c.filling.held.Store(false)
+	c.adapter.syncing.wait.Store(false)
+	return contain(c.adapter.syncing.Start)
+}
+
+// beginAfter starts block sync after the snapshot that leads to state, when the headers
+// below it are there.
+func (c *Chain) beginAfter(ctx context.Context, state sm.State, commit *types.Commit) error {
+	err := contain(func() error {
+		if err := c.beginFilling(state.LastBlockHeight); err != nil {
+			return err
+		}
 		if err := c.stateStore().Bootstrap(state); err != nil {
 			return err
 		}
-		if err := c.engine.BlockStore().SaveSeenCommit(state.LastBlockHeight, commit); err != nil {
-			return err
-		}
-		return c.adapter.syncing.Enable(state)
+		return c.engine.BlockStore().SaveSeenCommit(state.LastBlockHeight, commit)
 	})
+	if err != nil {
+		return err
+	}
+	c.searching.Store(false)
+	c.filling.held.Store(true)
+	c.fillFirst(ctx)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.filling.held.Store(false)
+	c.loops.Go(func() { c.fillOn(c.ctx) })
+	return contain(func() error { return c.adapter.syncing.Enable(state) })
 }
 
 // beginAtGenesis starts block sync with the first block. CometBFT left out what it
@@ -192,6 +225,9 @@ func (c *Chain) note() string {
 	}
 	if text, yes := c.stranded(); yes {
 		return text
+	}
+	if c.filling.held.Load() {
+		return "blocks come after the headers that evidence may need: " + c.filling.get().String()
 	}
 	if c.fromGenesis.Load() {
 		return noteNoSnapshot

@@ -47,7 +47,8 @@ type SyncStatus struct {
 	Idle                time.Duration // since something was taken; 0 if the node has caught up
 	Stalled             bool          // nothing was taken for 30 s
 	// Note is what there is to say besides, in one line: that no snapshot was found,
-	// or that nobody has the blocks this node needs. Usually empty.
+	// that nobody has the blocks this node needs, or that it fetches headers first.
+	// Usually empty.
 	Note string
 }
 
@@ -77,6 +78,13 @@ func (p *progress) snapshot(height uint64, taken, total uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.status.Height, p.status.Chunks, p.status.TotalChunks = height, taken, total
+	p.changed = true
+}
+
+// touch notes that something was taken that is no block.
+func (p *progress) touch() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.changed = true
 }
 

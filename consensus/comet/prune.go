@@ -10,7 +10,6 @@ import (
 	"time"
 
 	dbm "github.com/cometbft/cometbft-db"
-	"github.com/cometbft/cometbft/evidence"
 	cmtstate "github.com/cometbft/cometbft/proto/tendermint/state"
 	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/store"
@@ -72,9 +71,8 @@ func (c *Chain) Base() uint64 {
 }
 
 // sweep removes what is left of blocks that evidence cannot need any more, now
-// and then until ctx ends; first it fetches what evidence needs and is missing.
+// and then until ctx ends.
 func (c *Chain) sweep(ctx context.Context) {
-	c.backfill(ctx)
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
@@ -154,6 +152,8 @@ func (c *Chain) sweepOnce() (more bool, err error) {
 }
 
 func (c *Chain) sweepStep() (more bool, err error) {
+	c.sweepRecord.Lock()
+	defer c.sweepRecord.Unlock()
 	blocks, states := c.view(blockDB), c.view(stateDB)
 	raw, err := blocks.Get([]byte(sweptKey))
 	if err != nil || raw == nil {
@@ -198,12 +198,12 @@ func deleteHeights(batch dbm.Batch, key string, from, end int64) error {
 }
 
 // expired returns the first height in [from, end] whose header must stay, since
-// evidence may still be about it, or end.
+// evidence may still be about it here or at a node that joins, or end.
 func (c *Chain) expired(state *sm.State, from, end int64) int64 {
 	blocks := store.NewBlockStore(c.view(blockDB))
 	for h := from; h < end; h++ {
 		meta := blocks.LoadBlockMeta(h)
-		if meta != nil && !evidence.IsEvidenceExpired(state.LastBlockHeight, state.LastBlockTime, h, meta.Header.Time, state.ConsensusParams.Evidence) {
+		if meta != nil && needed(state, h, meta.Header.Time, true) {
 			return h
 		}
 	}

@@ -16,7 +16,6 @@ import (
 	lightdb "github.com/cometbft/cometbft/light/store/db"
 	"github.com/cometbft/cometbft/node"
 	cmtstate "github.com/cometbft/cometbft/proto/tendermint/state"
-	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/statesync"
 	"github.com/cometbft/cometbft/store"
@@ -72,10 +71,16 @@ type StateSync struct {
 	// trusted, for which there must be two or more.
 	TrustHeight uint64
 	TrustHash   []byte // 32 bytes
-	// TrustPeriod is how old a header may be to be trusted: less than the time
-	// after which a validator can no longer be punished. It is measured against
-	// the newest header of Sources, so a chain that idled is no older for it.
+	// TrustPeriod is how old a header may be to be trusted, by this node's clock: less
+	// than the time after which a validator can no longer be punished. On a chain that
+	// idled no stake leaves, and its headers are no worse for it; so a header that is
+	// older will do if two or more sources agree that the chain went on for less than
+	// that since. One source alone could pretend that, with the keys of validators
+	// whose stake is gone; then it needs TrustIdle.
 	TrustPeriod time.Duration
+	// TrustIdle believes a single source that the chain idled: that its newest header is
+	// the chain's.
+	TrustIdle bool
 	// DiscoveryTime is how long peers get to offer snapshots before the best of them
 	// is tried; then they are asked again. Zero means DefaultDiscoveryTime.
 	DiscoveryTime time.Duration
@@ -163,7 +168,16 @@ func (s *trustedStates) verify(ctx context.Context, height uint64) (*types.Light
 			return nil, err
 		}
 	}
-	b, err := s.client.VerifyLightBlockAtHeight(ctx, int64(height), s.chainTime(ctx))
+	b, err := s.client.VerifyLightBlockAtHeight(ctx, int64(height), time.Now())
+	if old := (light.ErrOldHeaderExpired{}); !errors.As(err, &old) {
+		return b, err
+	}
+	at, errIdle := s.idleSince(ctx)
+	if errIdle != nil {
+		return nil, fmt.Errorf("the trusted header is too old for header %d: by this node's clock, more than the trust period of %v; "+
+			"give the height and hash of a newer one; if the chain made no blocks since, %w", height, s.cfg.TrustPeriod, errIdle)
+	}
+	b, err = s.client.VerifyLightBlockAtHeight(ctx, int64(height), at)
 	if old := (light.ErrOldHeaderExpired{}); errors.As(err, &old) {
 		return nil, fmt.Errorf("the trusted header is too old for header %d: the chain went on for more than the trust period of %v after it; "+
 			"give the height and hash of a newer one: %w", height, s.cfg.TrustPeriod, err)
@@ -171,21 +185,42 @@ func (s *trustedStates) verify(ctx context.Context, height uint64) (*types.Light
 	return b, err
 }
 
-// chainTime is the time on the chain: that of the newest header a source has. On a
-// chain that idles no stake leaves, so its headers are to be trusted for as long as
-// it idles; what counts is how far the chain went on.
-func (s *trustedStates) chainTime(ctx context.Context) time.Time {
-	now, newest := time.Now(), time.Time{}
-	for _, source := range s.sources {
-		b, err := (&lightProvider{source: source, chainID: s.chainID}).LightBlock(ctx, 0)
-		if err == nil && b.Time.After(newest) {
+// idleSince returns the time of the newest header, if it may be believed that the chain
+// made none since: because the operator says so, or two sources or more do, with headers
+// that agree. Otherwise whoever speaks for the only source could keep the trust period
+// from ever ending, by a chain whose last header is a little later than the trusted one.
+func (s *trustedStates) idleSince(ctx context.Context) (time.Time, error) {
+	providers := s.providers()
+	if len(providers) < 2 && !s.cfg.TrustIdle {
+		return time.Time{}, errors.New("name two or more sources, of different operators, that agree about it, " +
+			"or say with trust_idle = true that you know the newest header of the only one to be the chain's")
+	}
+	if _, err := agreedHeader(ctx, providers); err != nil {
+		return time.Time{}, fmt.Errorf("the sources have to agree about it: %w", err)
+	}
+	var newest time.Time
+	for _, p := range providers {
+		b, err := p.LightBlock(ctx, 0)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("ask %s for its last header: %w", p, err)
+		}
+		if b.Time.After(newest) {
 			newest = b.Time
 		}
 	}
-	if newest.IsZero() || newest.After(now) {
-		return now
+	if now := time.Now(); newest.After(now) {
+		return now, nil
 	}
-	return newest
+	return newest, nil
+}
+
+// providers are the sources that answered at the start.
+func (s *trustedStates) providers() []provider.Provider {
+	var out []provider.Provider
+	for _, source := range s.sources {
+		out = append(out, &lightProvider{source: source, chainID: s.chainID})
+	}
+	return out
 }
 
 // connect makes the light client, and with it the decision whom to trust.
@@ -193,10 +228,7 @@ func (s *trustedStates) connect(ctx context.Context) error {
 	if err := s.choose(ctx); err != nil {
 		return err
 	}
-	var sources []provider.Provider
-	for _, source := range s.sources {
-		sources = append(sources, &lightProvider{source: source, chainID: s.chainID})
-	}
+	sources := s.providers()
 	trust := light.TrustOptions{Period: s.cfg.TrustPeriod, Height: int64(s.cfg.TrustHeight), Hash: s.cfg.TrustHash}
 	if s.cfg.TrustHeight == 0 {
 		agreed, err := agreedHeader(ctx, sources)
@@ -217,34 +249,6 @@ func (s *trustedStates) connect(ctx context.Context) error {
 	return nil
 }
 
-// agreedHeader returns the last header that all sources have, which must be the
-// same.
-func agreedHeader(ctx context.Context, sources []provider.Provider) (*types.LightBlock, error) {
-	height := int64(0)
-	for _, source := range sources {
-		b, err := source.LightBlock(ctx, 0)
-		if err != nil {
-			return nil, fmt.Errorf("ask %s for its last header: %w", source, err)
-		}
-		if height == 0 || b.Height < height {
-			height = b.Height
-		}
-	}
-	var agreed *types.LightBlock
-	for _, source := range sources {
-		b, err := source.LightBlock(ctx, height)
-		if err != nil {
-			return nil, fmt.Errorf("ask %s for header %d: %w", source, height, err)
-		}
-		if agreed != nil && !bytes.Equal(agreed.Hash(), b.Hash()) {
-			return nil, fmt.Errorf("%s and %s disagree about header %d: %X and %X; one of them lies, so give a trusted height and hash",
-				sources[0], source, height, agreed.Hash(), b.Hash())
-		}
-		agreed = b
-	}
-	return agreed, nil
-}
-
 // check asks the sources for the header to trust. CometBFT would take a source that
 // does not answer, or that lies, for a snapshot that is no good, and look for
 // another one for ever.
@@ -254,11 +258,7 @@ func (s *trustedStates) check(ctx context.Context) error {
 	if err := s.choose(ctx); err != nil || s.cfg.TrustHeight > 0 {
 		return err
 	}
-	var sources []provider.Provider
-	for _, source := range s.sources {
-		sources = append(sources, &lightProvider{source: source, chainID: s.chainID})
-	}
-	_, err := agreedHeader(ctx, sources)
+	_, err := agreedHeader(ctx, s.providers())
 	return err
 }
 
@@ -426,73 +426,6 @@ func (s *trustedStates) State(ctx context.Context, height uint64) (sm.State, err
 	}, nil
 }
 
-// lightProvider is a LightSource as CometBFT's light client wants it.
-type lightProvider struct {
-	source  LightSource
-	chainID string
-}
-
-// ChainID implements provider.Provider.
-func (p *lightProvider) ChainID() string { return p.chainID }
-
-func (p *lightProvider) String() string { return p.source.String() }
-
-// LightBlock implements provider.Provider.
-func (p *lightProvider) LightBlock(ctx context.Context, height int64) (*types.LightBlock, error) {
-	if height < 0 {
-		return nil, provider.ErrLightBlockNotFound
-	}
-	ask, cancel := context.WithTimeout(ctx, sourceTimeout)
-	defer cancel()
-	header, validators, err := p.source.LightBlock(ask, uint64(height))
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil, provider.ErrLightBlockNotFound
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		return nil, provider.ErrNoResponse
-	}
-	b, err := decodeLightBlock(header, validators)
-	if err == nil {
-		err = b.ValidateBasic(p.chainID)
-	}
-	if err == nil && height != 0 && b.Height != height {
-		err = fmt.Errorf("height %d instead of %d", b.Height, height)
-	}
-	if err != nil {
-		return nil, provider.ErrBadLightBlock{Reason: err}
-	}
-	return b, nil
-}
-
-func decodeLightBlock(header, validators []byte) (*types.LightBlock, error) {
-	var h cmtproto.SignedHeader
-	var v cmtproto.ValidatorSet
-	if err := errors.Join(h.Unmarshal(header), v.Unmarshal(validators)); err != nil {
-		return nil, err
-	}
-	return types.LightBlockFromProto(&cmtproto.LightBlock{SignedHeader: &h, ValidatorSet: &v})
-}
-
-// ReportEvidence implements provider.Provider: who was shown a header beside the chain
-// tells a node that has the chain, if that one takes evidence.
-func (p *lightProvider) ReportEvidence(ctx context.Context, evidence types.Evidence) error {
-	judge, ok := p.source.(EvidenceTaker)
-	if !ok {
-		return nil
-	}
-	wire, err := types.EvidenceToProto(evidence)
-	if err != nil {
-		return err
-	}
-	raw, err := wire.Marshal()
-	if err != nil {
-		return err
-	}
-	return judge.TakeEvidence(ctx, raw)
-}
-
 // bootstrap makes CometBFT's state of an application that was restored from a
 // snapshot while there are no blocks: by a crash after the restore, or by hand. It
 // reports whether it did.
@@ -519,6 +452,9 @@ func (c *Chain) bootstrap(ctx context.Context, states *trustedStates) (did bool,
 	if !bytes.Equal(state.AppHash, appHash) {
 		return false, fmt.Errorf("the application was restored with hash %X at height %d, the chain has %X; wipe both",
 			appHash, height, state.AppHash)
+	}
+	if err := c.beginFilling(state.LastBlockHeight); err != nil {
+		return false, err
 	}
 	if err := c.stateStore().Bootstrap(state); err != nil {
 		return false, err

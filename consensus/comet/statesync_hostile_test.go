@@ -101,7 +101,8 @@ func TestOffers(t *testing.T) {
 }
 
 // TestStateSyncTrustPeriod joins a chain that has been idle for longer than the
-// trust period, but not with a header that is older than that on the chain's clock.
+// trust period, but not with a header that is older than that on the chain's clock; and
+// not if one source alone says that it idled, which may be the last header of a fork.
 func TestStateSyncTrustPeriod(t *testing.T) {
 	t.Parallel()
 	nw, _ := stateSyncNetwork(t, "statesync-period")
@@ -109,30 +110,39 @@ func TestStateSyncTrustPeriod(t *testing.T) {
 		m := nw.members[i]
 		eventually(t, 20*time.Second, "height 90", func() bool { return m.chain.LatestHeight() >= 90 })
 	}
-	// The five blocks after since took the smallest part of the time since the fifth
-	// block: less than half of it, unless each five took as long as all before.
-	at := func(height uint64) time.Time { return nwTime(t, nw, height) }
-	span := func(since uint64) time.Duration { return at(since + 5).Sub(at(since)) }
-	part := func(since uint64) float64 { return float64(span(since)) / float64(at(since+5).Sub(at(5))) }
-	since := uint64(15)
-	for h := since; h <= 75; h += 5 {
-		if part(h) < part(since) {
-			since = h
-		}
-	}
-	// The sources know the blocks up to a height, and are silent about later ones.
-	last := since + 5
-	until := comet.StateSync{
-		Sources:     []comet.LightSource{idleSource{source{m: nw.members[0]}, last}, idleSource{source{m: nw.members[2]}, last}},
-		TrustPeriod: 2 * span(since),
-	}
-	until.TrustHeight, until.TrustHash = since, header(t, nw, since)
-	if _, err := joinState(t, nw, until, last-2); err != nil {
+	early, late := header(t, nw, 5), header(t, nw, 75)
+	span := nwTime(t, nw, 80).Sub(nwTime(t, nw, 75))
+	// The sources know the first eighty blocks, and are silent about later ones.
+	idle := []comet.LightSource{idleSource{source{m: nw.members[0]}, 80}, idleSource{source{m: nw.members[2]}, 80}}
+	until := comet.StateSync{Sources: idle, TrustPeriod: span + 1} // over since block 81
+	until.TrustHeight, until.TrustHash = 75, late
+	if _, err := joinState(t, nw, until, 78); err != nil {
 		t.Errorf("an idle chain: %v", err)
 	}
-	until.TrustHeight, until.TrustHash = 5, header(t, nw, 5)
-	if _, err := joinState(t, nw, until, last-2); err == nil || !strings.Contains(err.Error(), "give the height and hash of a newer one") {
+	until.TrustHeight, until.TrustHash = 5, early
+	if _, err := joinState(t, nw, until, 78); err == nil || !strings.Contains(err.Error(), "give the height and hash of a newer one") {
 		t.Errorf("a trusted header of long ago: %v", err)
+	}
+
+	until.TrustHeight, until.TrustHash, until.Sources = 75, late, idle[:1]
+	for _, away := range [][]comet.LightSource{idle[:1], {idle[0], absent{errBoom}}} {
+		until.Sources = away
+		if _, err := joinState(t, nw, until, 78); err == nil || !strings.Contains(err.Error(), "trust_idle") || !strings.Contains(err.Error(), "this node's clock") {
+			t.Errorf("one source of %d answers, that the chain idles: %v", len(away), err)
+		}
+	}
+	until.TrustIdle = true
+	if _, err := joinState(t, nw, until, 78); err != nil {
+		t.Errorf("one source, and the operator says that the chain idles: %v", err)
+	}
+	until.TrustHeight, until.TrustHash = 5, early
+	if _, err := joinState(t, nw, until, 78); err == nil || !strings.Contains(err.Error(), "the chain went on") {
+		t.Errorf("a trusted header of long ago, and the operator says that the chain idles: %v", err)
+	}
+	// One that lies about it, and one that does not.
+	until = comet.StateSync{Sources: []comet.LightSource{idle[0], source{m: nw.members[2]}}, TrustPeriod: span + 1, TrustHeight: 75, TrustHash: late}
+	if _, err := joinState(t, nw, until, 78); err == nil || !strings.Contains(err.Error(), "the chain went on") {
+		t.Errorf("one of two sources says that the chain idles: %v", err)
 	}
 }
 

@@ -24,8 +24,12 @@ type Status struct {
 
 	CatchingUp bool       // fetching blocks, not voting yet
 	Sync       SyncStatus // how far it is; as of up to a second ago
-	Halt       *HaltError // nil unless halted
-	Signer     error      // why this node does not sign, or nil
+	// Headers is how far a node that joined by a snapshot is with the headers that
+	// evidence may be about. While one is missing, a block with such evidence would
+	// halt the node.
+	Headers HeaderStatus
+	Halt    *HaltError // nil unless halted
+	Signer  error      // why this node does not sign, or nil
 
 	Validator      bool  // this node's key is in the current validator set
 	ConnectedPower int64 // of validators that can vote and be heard, this one included
@@ -104,6 +108,8 @@ func (s Status) Health(now time.Time, limits HealthLimits) (ok bool, reason stri
 		return false, fmt.Sprintf("clock differs from the peers' by %v", s.ClockSkew.Round(time.Millisecond))
 	case !s.PendingSince.IsZero() && now.Sub(s.PendingSince) > limits.Stall:
 		return false, fmt.Sprintf("no block for %v although work is pending", now.Sub(s.PendingSince).Round(time.Millisecond)) + s.refused()
+	case s.Headers.Missing() > 0:
+		return false, s.Headers.String() + "; until all are there, a block with evidence about one that is missing would halt this node"
 	}
 	return true, ""
 }
@@ -151,6 +157,7 @@ func (c *Chain) Status() Status {
 	s.Running = true
 	s.Refused, s.RefusedVotes = c.adapter.refused.at(height + 1)
 	s.Sync = c.progress.get()
+	s.Headers = c.filling.get()
 	s.CatchingUp = c.catchingUp()
 	s.MempoolTxs = engine.Mempool().Size()
 	s.MempoolBytes = engine.Mempool().SizeBytes()

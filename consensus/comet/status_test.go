@@ -39,6 +39,7 @@ func TestHealth(t *testing.T) {
 		{"work for five seconds", func(s *comet.Status) { s.PendingSince = now.Add(-5 * time.Second) }, comet.HealthLimits{}, ""},
 		{"work for longer", func(s *comet.Status) { s.PendingSince = now.Add(-5001 * time.Millisecond) }, comet.HealthLimits{}, "no block for 5.001s"},
 		{"a limit of its own", func(s *comet.Status) { s.PendingSince = now.Add(-6 * time.Second) }, comet.HealthLimits{Stall: time.Minute}, ""},
+		{"headers missing", func(s *comet.Status) { s.Headers = comet.HeaderStatus{Have: 7, Want: 9, Problem: "nobody"} }, comet.HealthLimits{}, "headers for old evidence 7/9: nobody; until all are there, a block"},
 		{"clock behind", func(s *comet.Status) { s.ClockSkew = 31 * time.Second }, comet.HealthLimits{}, "clock differs"},
 		{"clock ahead", func(s *comet.Status) { s.ClockSkew = -31 * time.Second }, comet.HealthLimits{}, "clock differs"},
 		{"clock a little off", func(s *comet.Status) { s.ClockSkew = 29 * time.Second }, comet.HealthLimits{}, ""},

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cometbft/cometbft/blocksync"
@@ -41,6 +42,8 @@ type syncGuard struct {
 	forward func(p2p.Envelope) // the reactor's Receive
 	remove  func(p2p.Peer, any)
 
+	wait atomic.Bool // Start does nothing
+
 	intake sync.RWMutex // held for reading while a block goes in, for writing while events do
 
 	mu      sync.Mutex
@@ -66,6 +69,15 @@ func (a *adapter) guardSync(n *node.Node) {
 		a.syncing = newSyncGuard(inner)
 		node.CustomReactors(map[string]p2p.Reactor{blockSyncReactor: a.syncing})(n)
 	}
+}
+
+// Start starts block sync, unless that is to wait. Until then it only answers peers, as
+// while a snapshot is looked for.
+func (g *syncGuard) Start() error {
+	if g.wait.Load() {
+		return nil
+	}
+	return g.Reactor.Start()
 }
 
 // InitPeer waits until the peer's earlier connection is forgotten.

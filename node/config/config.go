@@ -158,6 +158,9 @@ type StateSync struct {
 	TrustHeight int      `toml:"trust_height"`
 	TrustHash   string   `toml:"trust_hash"` // hexadecimal
 	TrustPeriod Duration `toml:"trust_period"`
+	// TrustIdle believes a single source that the chain made no blocks for longer than
+	// the trust period.
+	TrustIdle bool `toml:"trust_idle"`
 	// SearchTime is how long a snapshot is looked for before all blocks are fetched; 0
 	// means comet.DefaultSearchTime.
 	SearchTime Duration `toml:"search_time"`

@@ -65,6 +65,8 @@ type ChainSample struct {
 	Peers      int
 	// KeyMismatch says that this node's BLS key is not that of its validator.
 	KeyMismatch bool
+	// HeadersMissing is how many headers below its snapshot the node still has to fetch.
+	HeadersMissing uint64
 
 	RefusedVotes uint64 // for too long an extension, since the start
 

@@ -63,6 +63,7 @@ func chainCollector(sample func() ChainSample) prometheus.Collector {
 	s.add("chain_catching_up", "1 while the chain fetches blocks and does not vote.", func(c ChainSample) float64 { return truth(c.CatchingUp) })
 	s.add("chain_peers", "Peers connected.", func(c ChainSample) float64 { return float64(c.Peers) })
 	s.add("validator_key_mismatch", "1 if this node's BLS key is not the one its validator is registered with.", func(c ChainSample) float64 { return truth(c.KeyMismatch) })
+	s.add("chain_evidence_headers_missing", "Headers below the node's snapshot that it still lacks; a block with evidence about one of them would halt it.", func(c ChainSample) float64 { return float64(c.HeadersMissing) })
 	s.add("clock_skew_seconds", "Clocks of the peers minus this one.", func(c ChainSample) float64 { return c.ClockSkew.Seconds() })
 	s.add("mempool_txs", "Transactions waiting for a block.", func(c ChainSample) float64 { return float64(c.MempoolTxs) })
 	s.add("mempool_bytes", "Bytes of transactions waiting for a block.", func(c ChainSample) float64 { return float64(c.MempoolBytes) })

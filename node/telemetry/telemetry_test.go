@@ -100,7 +100,7 @@ func registry(t *testing.T) (*telemetry.Registry, *telemetry.Chain) {
 	}
 	c, err := r.NewChain("local", func() telemetry.ChainSample {
 		return telemetry.ChainSample{
-			Height: 7, NetworkHeight: 9, HeightAge: 1500 * time.Millisecond, Halted: true, ClockSkew: -2 * time.Second, KeyMismatch: true,
+			Height: 7, NetworkHeight: 9, HeightAge: 1500 * time.Millisecond, Halted: true, ClockSkew: -2 * time.Second, KeyMismatch: true, HeadersMissing: 8,
 			MempoolTxs: 3, MempoolBytes: 4, OpenChannels: 5, RefusedVotes: 6,
 			Books:        telemetry.Books{Accounts: 30, Escrow: 30, Rent: 9, Burned: 6, Fees: 4, Staked: 17, Rewards: 3, Supply: 100},
 			Certificates: telemetry.Certificates{Height: 5, Made: 4, Missing: 1, ExtensionsMissing: 3, ExtensionsWrong: 2},
@@ -174,6 +174,7 @@ func TestMetrics(t *testing.T) {
 		"chain_halted":                           1,
 		"chain_catching_up":                      0,
 		"chain_peers":                            0,
+		"chain_evidence_headers_missing":         8,
 		"chain_block_interval_seconds":           1,
 		"chain_app_hash_mismatch_total":          1,
 		"validator_key_mismatch":                 1,
