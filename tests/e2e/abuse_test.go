@@ -27,6 +27,7 @@ import (
 	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 )
 
@@ -142,6 +143,7 @@ func methods() []string {
 	for _, s := range []grpc.ServiceDesc{
 		accountv1.AccountService_ServiceDesc, channelv1.ChannelService_ServiceDesc,
 		nodev1.NodeService_ServiceDesc, settlementv1.SettlementService_ServiceDesc,
+		servicev1.ServiceChainService_ServiceDesc,
 	} {
 		for _, m := range s.Methods {
 			list = append(list, "/"+s.ServiceName+"/"+m.MethodName)
