@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/registry" //nolint:depguard // row 1c: what row 2 runs, like staking; the list of its imports is older
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/zone"
