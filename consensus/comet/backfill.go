@@ -15,6 +15,7 @@ import (
 	"github.com/cometbft/cometbft/evidence"
 	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/store"
+	"golang.org/x/time/rate"
 )
 
 // A node that joined by a snapshot has no headers below it, but evidence may be about
@@ -123,6 +124,7 @@ func (s HeaderStatus) String() string {
 type filling struct {
 	held   atomic.Bool // block sync waits for it
 	source int         // that answered last; owned by the one loop that fetches
+	rate   rate.Limit  // of questions to a source, per second; set before the loop runs
 
 	mu      sync.Mutex
 	status  HeaderStatus
@@ -274,7 +276,7 @@ func (c *Chain) fill(ctx context.Context, first bool) (done bool, err error) {
 				return err
 			}
 			if asked == nil {
-				asked = newAsking(c.headerSources(), c.filling.source)
+				asked = newAsking(c.headerSources(), c.filling.source, c.filling.rate)
 			}
 			ended, err := c.fillWindow(ctx, asked, &state, at, first)
 			if err != nil || ended {

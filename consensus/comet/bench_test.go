@@ -56,6 +56,46 @@ func BenchmarkBundles(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkBackfill fetches the headers below a snapshot from a source in memory, with
+// the votes of a full committee, into badger: what a node that joins pays, but for the
+// network and the source.
+func BenchmarkBackfill(b *testing.B) {
+	const blocks, validators = 4_000, 100
+	for b.Loop() {
+		b.StopTimer()
+		n := newNetwork(b, "bench", 1)
+		m := n.members[0]
+		store := openBadger(b, filepath.Join(m.dir, "store"))
+		c, err := comet.New(comet.Config{Dir: filepath.Join(m.dir, "chain"), ListenAddr: m.addr}, n.genesis, m.signer, m.nodeKey, store, m.app,
+			testLogger("0"), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		chain, err := comet.NewLongChain(c, blocks, validators)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		begin, cpu := time.Now(), processCPU(b)
+		if err := comet.Fill(b.Context(), c, chain); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(blocks/time.Since(begin).Seconds(), "headers/s")
+		b.ReportMetric(float64((processCPU(b)-cpu).Microseconds())/blocks, "us/header")
+		b.StopTimer()
+		size, err := store.Size()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(size.Total)/blocks, "stored-bytes/header")
+		b.ReportMetric(float64(chain.Bytes), "sent-bytes/header")
+		theirs, ours := comet.TurnCost(validators, 50_000)
+		b.ReportMetric(float64(theirs.Microseconds()), "us/validators-turned-50000")
+		b.ReportMetric(float64(ours.Microseconds()), "us/validators-remembered")
+		b.StartTimer()
+	}
+}
+
 // processCPU is the time this process has spent on all cores.
 func processCPU(b *testing.B) time.Duration {
 	b.Helper()

@@ -44,6 +44,7 @@ type Chain struct {
 	sweepRecord     sync.Mutex  // guards its making, and each change
 	progress        *progress
 	filling         filling
+	turned          turned
 	states          *trustedStates // of a start that looks for a snapshot, else nil
 	searching       atomic.Bool    // this start began without blocks and looks for a snapshot
 	fromGenesis     atomic.Bool    // it found none
@@ -118,6 +119,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		progress: &progress{},
 		stopping: make(chan struct{}), started: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	ch.filling.rate = sourceRate
 	ch.giveUp = sync.OnceFunc(func() { close(ch.stopping) })
 	ch.engineSearched = make(chan struct{})
 	ch.noteSearched = sync.OnceFunc(func() { close(ch.engineSearched) })

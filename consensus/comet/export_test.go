@@ -6,18 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	dbm "github.com/cometbft/cometbft-db"
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/blocksync"
+	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtlog "github.com/cometbft/cometbft/libs/log"
 	"github.com/cometbft/cometbft/p2p"
+	cmtstate "github.com/cometbft/cometbft/proto/tendermint/state"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	cmtversion "github.com/cometbft/cometbft/proto/tendermint/version"
+	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/types"
+	"github.com/cometbft/cometbft/version"
 	gogotypes "github.com/cosmos/gogoproto/types"
+	"golang.org/x/time/rate"
 
 	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/kv/memkv"
 )
 
 // What tests reach of the inside.
@@ -301,4 +309,156 @@ func AttackLightClients(c *Chain, height uint64, signers []*Signer) ([]byte, err
 		return nil, err
 	}
 	return wire.Marshal()
+}
+
+// LongChain is the headers, commits and validators of a chain of so many blocks, signed
+// by nobody, and what a node knows of it that joined by a snapshot of the last one.
+type LongChain struct {
+	blocks []*types.LightBlock
+	Bytes  int // of a header with commit and validators, as a source sends it
+}
+
+// NewLongChain makes one with so many validators.
+func NewLongChain(c *Chain, blocks, validators int) (*LongChain, error) {
+	set := &types.ValidatorSet{}
+	for i := range validators {
+		key := ed25519.GenPrivKeyFromSecret([]byte{byte(i), byte(i >> 8)}).PubKey()
+		set.Validators = append(set.Validators, types.NewValidator(key, 1_000_000))
+	}
+	set = types.NewValidatorSet(set.Validators)
+	l := &LongChain{}
+	var last types.BlockID
+	commit := &types.Commit{}
+	start := time.Now().Add(-time.Duration(blocks) * time.Second)
+	for h := range int64(blocks) {
+		header := types.Header{
+			Version: cmtversion.Consensus{Block: version.BlockProtocol}, ChainID: c.ID(), Height: h + 1, Time: start.Add(time.Duration(h) * time.Second),
+			LastBlockID: last, LastCommitHash: commit.Hash(), DataHash: make([]byte, 32), ValidatorsHash: set.Hash(), NextValidatorsHash: set.Hash(),
+			ConsensusHash: make([]byte, 32), AppHash: make([]byte, 32), LastResultsHash: make([]byte, 32), EvidenceHash: make([]byte, 32),
+			ProposerAddress: set.Validators[0].Address,
+		}
+		last = types.BlockID{Hash: header.Hash(), PartSetHeader: types.PartSetHeader{Total: 1, Hash: make([]byte, 32)}}
+		commit = &types.Commit{Height: h + 1, BlockID: last}
+		for _, v := range set.Validators {
+			commit.Signatures = append(commit.Signatures, types.CommitSig{
+				BlockIDFlag: types.BlockIDFlagCommit, ValidatorAddress: v.Address, Timestamp: header.Time, Signature: make([]byte, 64),
+			})
+		}
+		l.blocks = append(l.blocks, &types.LightBlock{SignedHeader: &types.SignedHeader{Header: &header, Commit: commit}, ValidatorSet: set})
+	}
+	header, vals, err := l.LightBlock(context.Background(), 1)
+	l.Bytes = len(header) + len(vals)
+	return l, err
+}
+
+func (l *LongChain) String() string { return "a long chain" }
+
+// LightBlock implements LightSource.
+func (l *LongChain) LightBlock(_ context.Context, height uint64) (header, validators []byte, err error) {
+	b := l.blocks[height-1]
+	set, err := b.ValidatorSet.ToProto()
+	if err != nil {
+		return nil, nil, err
+	}
+	header, errHeader := b.SignedHeader.ToProto().Marshal()
+	validators, errSet := set.Marshal()
+	return header, validators, errors.Join(errHeader, errSet)
+}
+
+// Fill has c, which was not started, join by a snapshot of the last block but one of l
+// and fetch the headers below it.
+func Fill(ctx context.Context, c *Chain, l *LongChain) error {
+	top := l.blocks[len(l.blocks)-2]
+	state, err := sm.MakeGenesisState(c.genesis)
+	if err != nil {
+		return err
+	}
+	state.LastBlockHeight, state.LastBlockTime = top.Height, top.Time
+	state.LastBlockID = l.blocks[len(l.blocks)-1].LastBlockID
+	state.LastValidators = state.Validators
+	c.cfg.HeaderSources = []LightSource{l}
+	if err := errors.Join(c.beginFilling(top.Height), c.stateStore().Bootstrap(state)); err != nil {
+		return err
+	}
+	batch := c.view(blockDB).NewBatch() // the block after the snapshot
+	next := l.blocks[len(l.blocks)-1]
+	meta := cmtproto.BlockMeta{BlockID: next.Commit.BlockID.ToProto(), Header: *next.Header.ToProto()}
+	raw, err := meta.Marshal()
+	if err := finish(batch, errors.Join(err, batch.Set(fmt.Appendf(nil, "H:%d", next.Height), raw)), true); err != nil {
+		return err
+	}
+	c.filling.rate = rate.Inf
+	if done, err := c.fill(ctx, true); !done {
+		return fmt.Errorf("%v: %w", c.filling.get(), err)
+	}
+	return nil
+}
+
+// CompareTurned compares how validators of some powers, stored at height 1, are turned
+// to heights up to 3,000.
+func CompareTurned(powers, heights []int64) error {
+	var vals []*types.Validator
+	for i, power := range powers {
+		vals = append(vals, types.NewValidator(ed25519.GenPrivKeyFromSecret([]byte{byte(i)}).PubKey(), power))
+	}
+	first := types.NewValidatorSet(vals)
+	c := &Chain{store: memkv.New(), dbGate: newGate()}
+	state := sm.State{
+		ChainID: "turned", InitialHeight: 1, LastBlockHeight: 3_000, LastValidators: first, Validators: first, NextValidators: first,
+		LastHeightValidatorsChanged: 1, ConsensusParams: *types.DefaultConsensusParams(), LastHeightConsensusParamsChanged: 1,
+	}
+	if err := c.stateStore().Bootstrap(state); err != nil {
+		return err
+	}
+	wire, err := first.ToProto()
+	if err != nil {
+		return err
+	}
+	for h := int64(1); h <= 3_000; h++ {
+		info := cmtstate.ValidatorsInfo{LastHeightChanged: 1}
+		if h == 1 {
+			info.ValidatorSet = wire
+		}
+		raw, err := info.Marshal()
+		if err := errors.Join(err, c.view(stateDB).Set(validatorsKey(h), raw)); err != nil {
+			return err
+		}
+	}
+	stepped := map[int64]*types.ValidatorSet{1: first}
+	for h := int64(2); h <= 3_000; h++ {
+		stepped[h] = stepped[h-1].CopyIncrementProposerPriority(1)
+	}
+	for _, h := range heights {
+		got, err := c.validatorsAt(h)
+		want, errWant := c.stateStore().LoadValidators(h)
+		if err := errors.Join(err, errWant); err != nil {
+			return err
+		}
+		for _, want := range []*types.ValidatorSet{want, stepped[h]} {
+			if !reflect.DeepEqual(got.Validators, want.Validators) || !bytes.Equal(got.GetProposer().Address, want.GetProposer().Address) {
+				return fmt.Errorf("height %d: %v, want %v", h, got, want)
+			}
+		}
+	}
+	return nil
+}
+
+// TurnCost returns what the validators of a height, a run of n heights after those
+// that are stored, cost CometBFT and this package.
+func TurnCost(validators, n int) (theirs, ours time.Duration) {
+	var vals []*types.Validator
+	for i := range validators {
+		vals = append(vals, types.NewValidator(ed25519.GenPrivKeyFromSecret([]byte{byte(i), byte(i >> 8)}).PubKey(), int64(1_000_000+i)))
+	}
+	set := types.NewValidatorSet(vals)
+	begin := time.Now()
+	set.CopyIncrementProposerPriority(int32(n))
+	theirs = time.Since(begin)
+	var memory turned
+	load := func() (*types.ValidatorSet, error) { return set, nil }
+	_, _, _ = memory.below(1, int64(n), load)
+	begin = time.Now()
+	near, at, _ := memory.below(1, int64(n), load)
+	near.CopyIncrementProposerPriority(int32(int64(n) - at + 1))
+	return theirs, time.Since(begin)
 }

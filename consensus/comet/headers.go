@@ -36,10 +36,10 @@ type asking struct {
 	first   int // who is asked first if one answer is wanted
 }
 
-func newAsking(sources []LightSource, first int) *asking {
+func newAsking(sources []LightSource, first int, limit rate.Limit) *asking {
 	a := &asking{sources: sources, first: first}
 	for range sources {
-		a.limits = append(a.limits, rate.NewLimiter(sourceRate, sourceWorkers))
+		a.limits = append(a.limits, rate.NewLimiter(limit, sourceWorkers))
 		a.failed = append(a.failed, new(atomic.Bool))
 	}
 	return a

@@ -17,7 +17,7 @@ func (c *Chain) LightBlock(height uint64) (signedHeader, validators []byte, err 
 		if meta == nil || votes == nil {
 			return fmt.Errorf("%w: signed header of height %d", ErrNotFound, height)
 		}
-		set, err := c.stateStore().LoadValidators(int64(height)) //nolint:gosec // it was found
+		set, err := c.validatorsAt(int64(height)) //nolint:gosec // it was found
 		if err != nil {
 			return fmt.Errorf("%w: validators at %d: %w", ErrNotFound, height, err)
 		}
