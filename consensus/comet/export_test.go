@@ -462,3 +462,17 @@ func TurnCost(validators, n int) (theirs, ours time.Duration) {
 	near.CopyIncrementProposerPriority(int32(int64(n) - at + 1))
 	return theirs, time.Since(begin)
 }
+
+// ApplyChunk gives a chunk of the snapshot that app was offered, from sender, to app as
+// CometBFT does.
+func (o Offers) ApplyChunk(app Application, index uint32, chunk []byte, sender string) (refetch []uint32, reject []string, err error) {
+	a := &adapter{
+		app: app, gate: newGate(), head: &head{}, halt: newHalt(), progress: &progress{}, offers: o.o,
+		logger: slog.New(slog.DiscardHandler),
+	}
+	res, err := a.ApplySnapshotChunk(context.Background(), &abci.RequestApplySnapshotChunk{Index: index, Chunk: chunk, Sender: sender})
+	if err != nil {
+		return nil, nil, err
+	}
+	return res.RefetchChunks, res.RejectSenders, nil
+}

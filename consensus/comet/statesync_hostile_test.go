@@ -1,6 +1,7 @@
 package comet_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -97,6 +98,44 @@ func TestOffers(t *testing.T) {
 	begin(40, 0, true)
 	if !o.MayGive("honest") {
 		t.Error("the honest one is not believed")
+	}
+}
+
+// TestWrongChunk gives a chunk that is not the one described: it is fetched again, and
+// whoever sent it gives none any more, of this snapshot or another.
+func TestWrongChunk(t *testing.T) {
+	t.Parallel()
+	giver, app, o := newMemApp(), newMemApp(), comet.NewOffers()
+	giver.snaps, giver.height, app.snaps = &memSnapshots{every: 1}, 7, &memSnapshots{}
+	giver.snaps.make(giver)
+	m := giver.Snapshots()[0]
+	if err := app.OfferSnapshot(m, giver.hash[:]); err != nil {
+		t.Fatal(err)
+	}
+	for _, peer := range []string{"liar", "honest"} {
+		o.Offer(peer, 7, 0)
+		o.Offer(peer, 8, 0)
+	}
+	if !o.Begin(7, 0) || !o.MayGive("liar") {
+		t.Fatal("the snapshot is not tried, or not with everybody who has it")
+	}
+	chunk, err := giver.SnapshotChunk(7, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := bytes.Clone(chunk)
+	wrong[0] ^= 1
+	refetch, reject, err := o.ApplyChunk(app, 0, wrong, "liar")
+	if err != nil || !slices.Equal(refetch, []uint32{0}) || !slices.Equal(reject, []string{"liar"}) {
+		t.Errorf("a wrong chunk: fetched again %d, not asked again %v, %v", refetch, reject, err)
+	}
+	if refetch, reject, err = o.ApplyChunk(app, 0, chunk, "honest"); err != nil || refetch != nil || reject != nil {
+		t.Errorf("the right one: %d, %v, %v", refetch, reject, err)
+	}
+	for _, height := range []uint64{7, 8} {
+		if !o.Begin(height, 0) || o.MayGive("liar") || !o.MayGive("honest") {
+			t.Errorf("snapshot of height %d: may give: the liar %v, the honest one %v", height, o.MayGive("liar"), o.MayGive("honest"))
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -377,6 +378,38 @@ func TestUnfinishedSnapshots(t *testing.T) {
 	}
 	if want := []string{"00000000000000000010", "26", "precious"}; !slices.Equal(names, want) {
 		t.Errorf("left are %v, want %v", names, want)
+	}
+}
+
+// TestManifestBounds breaks one thing of a description at a time: each is refused before
+// a chunk is fetched.
+func TestManifestBounds(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		edit func(*layer.Manifest)
+		ok   bool
+	}{
+		{"right", func(*layer.Manifest) {}, true},
+		{"as many bytes as its chunks hold", func(m *layer.Manifest) { m.Bytes = 2 * layer.MaxSnapshotChunk }, true},
+		{"more bytes than its chunks hold", func(m *layer.Manifest) { m.Bytes = 2*layer.MaxSnapshotChunk + 1 }, false},
+		{"bytes without end", func(m *layer.Manifest) { m.Bytes = math.MaxUint64 }, false},
+		{"the version after its height", func(m *layer.Manifest) { m.State.Version = 10 }, true},
+		{"a version of later", func(m *layer.Manifest) { m.State.Version = 11 }, false},
+		{"no version", func(m *layer.Manifest) { m.State.Version = 0 }, false},
+		{"no chunks", func(m *layer.Manifest) { m.Chunks, m.Bytes = nil, 0 }, false},
+		{"the most chunks", func(m *layer.Manifest) { m.Chunks = make([]ledger.Hash, layer.MaxSnapshotChunks) }, true},
+		{"too many chunks", func(m *layer.Manifest) { m.Chunks = make([]ledger.Hash, layer.MaxSnapshotChunks+1) }, false},
+		{"another format", func(m *layer.Manifest) { m.Format++ }, false},
+	} {
+		m := layer.Manifest{
+			Format: layer.SnapshotFormat, State: statetree.Summary{Height: 9, Version: 3, Leaves: 2, Rows: 1},
+			Bytes: 100, Chunks: []ledger.Hash{{1}, {2}},
+		}
+		tt.edit(&m)
+		if _, err := layer.DecodeManifest(m.Encode()); (err == nil) != tt.ok || err != nil && !errors.Is(err, layer.ErrSnapshot) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
 	}
 }
 
