@@ -16,13 +16,14 @@ const tagPossession = "trib/possession/1\x00"
 //
 // The key signs, under bls.SuiteProve: the tag "trib/possession/1", a zero byte,
 // network 32, operator 21, consensus key 32, BLS key 96. So whoever sees a
-// registration before it is in a block can register neither its keys as its own,
-// nor this BLS key beside another consensus key, nor any of it elsewhere.
+// registration before it is in a block cannot register this BLS key, as its own or
+// beside another consensus key, here or elsewhere.
 //
-// It says nothing about who has the consensus key: that one signs votes only,
+// It can take the consensus key: that one proves nothing, since it signs votes only,
 // often in a device that signs nothing else. Who registers the consensus key of
-// another beside its own BLS key gets a validator that cannot seal a block and
-// whose stake is at the mercy of the other; see SECURITY.md.
+// another beside its own BLS key, before the other does, has it for ever, and the other
+// needs a new one. What it gets is a validator that cannot seal a block and whose stake
+// is at the mercy of the other; see SECURITY.md.
 func Prove(secret *bls.SecretKey, network ledger.NetworkID, operator ledger.Address, consensusKey ledger.PublicKey) bls.Signature {
 	return secret.Prove(statement(network, operator, consensusKey))
 }

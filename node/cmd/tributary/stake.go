@@ -343,6 +343,7 @@ type stakeParamsResult struct {
 	Validators uint64 `json:"validators"`
 	Members    uint32 `json:"members"`
 	TotalPower uint64 `json:"total_power"`
+	MostPower  uint64 `json:"most_power"` // of one member in the present epoch
 	Staked     drops  `json:"staked"`
 	Rewards    drops  `json:"rewards"`
 	Minted     drops  `json:"minted"`
@@ -370,9 +371,9 @@ type stakeParamsResult struct {
 	MeterEpochs      uint32 `json:"meter_epochs"`
 }
 
-func newStakeParamsResult(s client.StakingStatus, p staking.Params) stakeParamsResult {
+func newStakeParamsResult(s client.StakingStatus, most uint64, p staking.Params) stakeParamsResult {
 	return stakeParamsResult{
-		s.Enabled, s.Height, s.Epoch, s.EpochEnd, s.Validators, s.Members, s.TotalPower, drops(s.Staked), drops(s.Rewards), drops(s.Minted),
+		s.Enabled, s.Height, s.Epoch, s.EpochEnd, s.Validators, s.Members, s.TotalPower, most, drops(s.Staked), drops(s.Rewards), drops(s.Minted),
 		p.EpochBlocks, p.Seats, p.PowerCapBps, drops(p.MinStake), drops(p.MinSelfStake), drops(p.MinDelegation),
 		p.UnbondingEpochs, p.EvidenceEpochs, p.MaxEntries, drops(p.EpochReward), drops(p.MintCap), drops(p.RegisterFee), drops(p.StakeFee),
 		p.DuplicateVoteBps, p.LightAttackBps, p.DowntimeBps, p.Window, p.MaxMissed, p.JailEpochs, p.MeterBps, p.MeterEpochs,
@@ -389,7 +390,17 @@ func (c *cli) stakeParamsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r := newStakeParamsResult(s, run.conn.Params().Staking)
+			var most uint64
+			if s.Enabled {
+				info, err := run.conn.Committee(run.ctx, s.Epoch)
+				if err != nil {
+					return err
+				}
+				for i := range info.Record.Committee.Members {
+					most = max(most, info.Record.Committee.Members[i].Power)
+				}
+			}
+			r := newStakeParamsResult(s, most, run.conn.Params().Staking)
 			if !r.Enabled {
 				c.note("this network has no staking: its validators are fixed by its genesis")
 			}
@@ -408,7 +419,10 @@ func (r *stakeParamsResult) fields(t *table) {
 	t.line("")
 	t.field("an epoch", fmt.Sprintf("%d blocks", r.EpochBlocks))
 	t.field("seats", r.Seats)
-	t.field("most power of one", bps(r.PowerCapBps))
+	t.field("wanted cap on the power of one", bps(r.PowerCapBps)+", gives way when it would cost a quarter of the stake")
+	if r.MostPower != 0 {
+		t.field("  most power of one now", share(r.MostPower, r.TotalPower))
+	}
 	t.field("least stake of a candidate", ledger.Amount(r.MinStake))
 	t.field("  of it its own", ledger.Amount(r.MinSelfStake))
 	t.field("least delegation", ledger.Amount(r.MinDelegation))

@@ -54,6 +54,9 @@ func TestCommandsStake(t *testing.T) {
 	if list := validators(); len(list) != 2 || list[0].State != "active" || list[0].share() != "50.00 %" || list[0].UptimeSigned != list[0].UptimeWindow {
 		t.Errorf("validators: %+v", list)
 	}
+	if got := s.ok(t, "stake", "params"); !strings.Contains(got, "most power of one now") || !strings.Contains(got, "50.00 %") {
+		t.Errorf("stake params: %s", got)
+	}
 	if got := s.ok(t, "stake", "delegate", "validator1", "500", "--from", "alice"); !strings.Contains(got, "500 coins") || strings.Contains(got, "paid") {
 		t.Errorf("stake delegate: %s", got)
 	}

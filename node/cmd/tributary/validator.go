@@ -78,7 +78,12 @@ func (r *validatorResult) share() string {
 	if r.Power == 0 || r.TotalPower == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.2f %%", 100*float64(r.Power)/float64(r.TotalPower))
+	return share(r.Power, r.TotalPower)
+}
+
+// share is a part of a power, which is not 0.
+func share(power, total uint64) string {
+	return fmt.Sprintf("%.2f %%", 100*float64(power)/float64(total))
 }
 
 // signs reports whether it is to sign blocks, so that missing some counts.
@@ -179,8 +184,10 @@ func (c *cli) validatorListCommand() *cobra.Command {
 registration. UPTIME is how many it signed of those of the last 100 blocks, empty ones
 included, on which it was to vote. The node reads it in the commits that it has: after
 it joined by a snapshot there may be fewer. COUNTED MISSES are what jails: of the last
-blocks that counted (100, unless the network's parameters say otherwise), which are
-those in which a transaction paid a fee, those of ticks, and the last two of each epoch.`,
+blocks that counted (100, unless the network's parameters say otherwise). Counted are
+the blocks in which a transaction paid a fee, those of ticks, and the last two of each
+epoch. Who is jailed leaves at the next epoch; in the last block of one, whose successor
+is elected by then, at the one after.`,
 		Args: cobra.NoArgs,
 		RunE: c.connected(func(run *run) error {
 			states := map[string]client.ValidatorState{
