@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -50,7 +52,7 @@ func LoadTLS(f TLSFiles, now func() time.Time) (*tls.Config, error) {
 // LoadAuthority reads the certificates of an authority from a file in PEM, of
 // which there must be one at least.
 func LoadAuthority(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+	pem, err := readPEM(file)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate authority: %w", err)
 	}
@@ -59,6 +61,45 @@ func LoadAuthority(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("read certificate authority: %s holds no certificate", file)
 	}
 	return pool, nil
+}
+
+// maxPEM bounds the files of certificates and keys, in bytes: the authorities of a
+// whole system fit in.
+const maxPEM = 4 << 20
+
+// readPEM reads a regular file of at most maxPEM bytes: devices and pipes may have no
+// end, or never answer.
+func readPEM(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // or a pipe without a writer would hold us
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: name one with the certificates in PEM", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxPEM+1))
+	if err == nil && len(data) > maxPEM {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxPEM)
+	}
+	return data, err
+}
+
+// loadKeyPair is tls.LoadX509KeyPair with the limits of readPEM.
+func loadKeyPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := readPEM(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readPEM(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 const certCheckInterval = time.Minute
@@ -98,7 +139,7 @@ func (r *certReloader) load() error {
 	if r.cert != nil && info.ModTime().Equal(r.modTime) {
 		return nil
 	}
-	cert, err := tls.LoadX509KeyPair(r.files.Cert, r.files.Key)
+	cert, err := loadKeyPair(r.files.Cert, r.files.Key)
 	if err != nil {
 		return fmt.Errorf("load certificate %q with key %q: %w", r.files.Cert, r.files.Key, err)
 	}

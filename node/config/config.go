@@ -28,6 +28,9 @@ import (
 // FileName is the name of the settings file below the home directory.
 const FileName = "config/config.toml"
 
+// MaxFile is the size of the largest settings file, in bytes.
+const MaxFile = 1 << 20
+
 // FormatVersion is the version of the file's format that this code reads.
 const FormatVersion = 1
 

@@ -81,7 +81,7 @@ func keysOf(name string, data []byte) (map[string]any, error) {
 // that wraps fs.ErrNotExist.
 func Load(dir string, environ []string, flags *pflag.FlagSet) (Config, error) {
 	file := filepath.Join(dir, FileName)
-	data, err := os.ReadFile(file)
+	data, err := home.ReadFile(file, MaxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Config{}, fmt.Errorf("read settings: %w: run `tributary init` or choose another --home", err)
 	}

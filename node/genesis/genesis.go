@@ -37,6 +37,7 @@ import (
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/zone"
 )
 
@@ -241,14 +242,7 @@ func validEndpoint(s string) bool {
 
 // Load reads and validates the document in a file.
 func Load(path string) (Document, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return Document{}, fmt.Errorf("read genesis: %w", err)
-	}
-	if info.Size() > MaxSize {
-		return Document{}, fmt.Errorf("read genesis %s: %d bytes, at most %d", path, info.Size(), MaxSize)
-	}
-	data, err := os.ReadFile(path)
+	data, err := home.ReadFile(path, MaxSize)
 	if err != nil {
 		return Document{}, fmt.Errorf("read genesis: %w", err)
 	}

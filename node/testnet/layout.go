@@ -20,6 +20,7 @@ import (
 const (
 	layoutFile    = "network.json"
 	layoutVersion = 1
+	maxLayout     = 16 << 20 // bytes of each of the files that describe a network
 
 	// localReserve is the disk reserve of a node that shares a machine with its
 	// whole network.
@@ -69,7 +70,7 @@ type site struct {
 
 // Open reads the layout in dir. The error wraps fs.ErrNotExist if there is none.
 func Open(dir string) (*Layout, error) {
-	data, err := os.ReadFile(filepath.Join(dir, layoutFile))
+	data, err := home.ReadFile(filepath.Join(dir, layoutFile), maxLayout)
 	if err != nil {
 		return nil, fmt.Errorf("open test network: %w", err)
 	}

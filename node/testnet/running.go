@@ -118,7 +118,7 @@ func Find(dir string) (Running, error) {
 }
 
 func readRunning(dir string) (Running, error) {
-	data, err := os.ReadFile(filepath.Join(dir, runningFile))
+	data, err := home.ReadFile(filepath.Join(dir, runningFile), maxLayout)
 	if err != nil {
 		return Running{}, fmt.Errorf("look for a test network: %w", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tributary-network/tributary/node"
 	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/home"
 )
 
 func (c *cli) configCommand() *cobra.Command {
@@ -30,7 +30,7 @@ func (c *cli) configShowCommand() *cobra.Command {
 				return err
 			}
 			if !effective && c.output == "table" {
-				data, err := os.ReadFile(filepath.Join(string(dir), config.FileName))
+				data, err := home.ReadFile(filepath.Join(string(dir), config.FileName), config.MaxFile)
 				if err != nil {
 					return fmt.Errorf("read settings: %w; run 'tributary init NAME' or choose another --home", err)
 				}

@@ -3,10 +3,10 @@ package main
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/node/keystore"
 	"github.com/tributary-network/tributary/node/testnet"
 )
@@ -28,7 +28,7 @@ func (c *cli) keyring() (keyring, error) {
 	named := testnet.Exists(string(dir))
 	plain := named
 	file := filepath.Join(string(dir), config.FileName)
-	data, err := os.ReadFile(file)
+	data, err := home.ReadFile(file, config.MaxFile)
 	switch {
 	case err == nil:
 		settings, err := config.Parse(file, data)

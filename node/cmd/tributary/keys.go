@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/node/keystore"
 )
 
@@ -301,18 +302,14 @@ func (c *cli) keysDeleteCommand() *cobra.Command {
 	return cmd
 }
 
+// maxInput bounds what is read of a file that a command is given, in bytes.
+const maxInput = 16 << 20
+
 // readInput reads a file, or standard input for "-".
 func (c *cli) readInput(name string) ([]byte, error) {
-	const most = 16 << 20
+	const most = maxInput
 	if name != "-" {
-		info, err := os.Stat(name)
-		if err != nil {
-			return nil, err
-		}
-		if info.Size() > most {
-			return nil, fmt.Errorf("%s has %d bytes, at most %d", name, info.Size(), most)
-		}
-		return os.ReadFile(name)
+		return home.ReadFile(name, most)
 	}
 	data, err := io.ReadAll(io.LimitReader(c.stdin, most+1))
 	if err == nil && len(data) > most {

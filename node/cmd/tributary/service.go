@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/zone"
 )
 
@@ -271,7 +271,7 @@ and the proof stay, and zones may only be added.`,
 
 // readService reads a service from a file.
 func readService(path string) (zone.ServiceType, error) {
-	data, err := os.ReadFile(path)
+	data, err := home.ReadFile(path, maxInput)
 	if err != nil {
 		return zone.ServiceType{}, usagef("read the service: %w", err)
 	}
@@ -331,7 +331,7 @@ func (f *serviceFlags) service(args []string, owner ledger.Address) (s zone.Serv
 		ID: f.id, Name: args[0], Shards: f.shards, CommitteeSize: f.seats, MinStake: f.minStake.value,
 		Fees: zone.Fees{ShareBps: f.share.bps, Entry: f.entryFee.value}, Owner: owner, Version: 1,
 	}
-	text, err := os.ReadFile(f.spec)
+	text, err := home.ReadFile(f.spec, maxInput)
 	if err != nil {
 		return s, usagef("--spec: %w", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
@@ -146,14 +146,14 @@ func dialable(address string) (string, error) {
 // defaultTestnetDir is where a network lies unless --dir or --testnet says
 // otherwise: HOME/testnet, or HOME if that is a network's directory.
 func (c *cli) defaultTestnetDir() (string, error) {
-	home, err := c.homeDir()
+	dir, err := c.homeDir()
 	if err != nil {
 		return "", err
 	}
-	if testnet.Exists(string(home)) {
-		return string(home), nil
+	if testnet.Exists(string(dir)) {
+		return string(dir), nil
 	}
-	return filepath.Join(string(home), "testnet"), nil
+	return filepath.Join(string(dir), "testnet"), nil
 }
 
 // security returns how to check the node's certificate; nil for what the client
@@ -180,7 +180,7 @@ func trust(file string) (*tls.Config, error) {
 // pinned returns a configuration that trusts the first certificate in a file and
 // no other, whatever name it is for.
 func pinned(file string) (*tls.Config, error) {
-	data, err := os.ReadFile(file)
+	data, err := home.ReadFile(file, maxInput)
 	if err != nil {
 		return nil, fmt.Errorf("read the node's certificate: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/node/home"
 )
 
 func (c *cli) verifyCommand() *cobra.Command {
@@ -108,18 +108,13 @@ func verifyCertificate(path string, trust certificateTrust) (*verified, error) {
 }
 
 func readCertificate(path string) (client.CertificateFile, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, err := home.ReadFile(path, client.MaxCertificateFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return client.CertificateFile{}, exitf(exitNotFound, "there is no file %s", path)
-	}
-	if err != nil {
-		return client.CertificateFile{}, fmt.Errorf("read certificate: %w", err)
-	}
-	if info.Size() > client.MaxCertificateFile {
-		return client.CertificateFile{}, fmt.Errorf("%s is refused (%s): it has %d bytes, at most %d", path, refusal(client.ErrCertificateFile), info.Size(), client.MaxCertificateFile)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
+	case errors.Is(err, home.ErrTooLarge):
+		return client.CertificateFile{}, fmt.Errorf("%s is refused (%s): %w", path, refusal(client.ErrCertificateFile), err)
+	case err != nil:
 		return client.CertificateFile{}, fmt.Errorf("read certificate: %w", err)
 	}
 	file, err := client.DecodeCertificateFile(data)
