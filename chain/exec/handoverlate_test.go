@@ -141,17 +141,22 @@ func TestHandoversAreAdopted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	foreign := foreignHandover(t, epoch, 2)
+	if foreign.Record.Height != right[2].Record.Height || foreign.Record.Root == right[2].Record.Root {
+		t.Fatalf("the other chain's statement is of block %d, want %d, and state %x", foreign.Record.Height, right[2].Record.Height, foreign.Record.Root)
+	}
 	for name, row := range map[string]struct {
 		epoch uint64
 		h     exec.Handover
 	}{
-		"another epoch's":        {1, *right[2]},
-		"another's certificate":  {2, exec.Handover{Record: right[2].Record, Certificate: right[1].Certificate}},
-		"another record":         {2, exec.Handover{Record: right[3].Record, Certificate: right[2].Certificate}},
-		"no record":              {2, exec.Handover{Certificate: right[2].Certificate}},
-		"a changed record":       {2, changedRecord(*right[2])},
-		"a changed certificate":  {2, changedCertificate(*right[2])},
-		"a hand-over to epoch 0": {0, *right[1]},
+		"a record of another state": {2, exec.Handover{Record: foreign.Record, Certificate: right[2].Certificate}},
+		"another epoch's":           {1, *right[2]},
+		"another's certificate":     {2, exec.Handover{Record: right[2].Record, Certificate: right[1].Certificate}},
+		"another record":            {2, exec.Handover{Record: right[3].Record, Certificate: right[2].Certificate}},
+		"no record":                 {2, exec.Handover{Certificate: right[2].Certificate}},
+		"a changed record":          {2, changedRecord(*right[2])},
+		"a changed certificate":     {2, changedCertificate(*right[2])},
+		"a hand-over to epoch 0":    {0, *right[1]},
 	} {
 		if err := n.exec.AdoptHandover(row.epoch, &row.h); !errors.Is(err, exec.ErrWrongHandover) && !errors.Is(err, exec.ErrNoHandover) {
 			t.Errorf("%s: %v", name, err)
@@ -190,6 +195,23 @@ func TestHandoversAreAdopted(t *testing.T) {
 			t.Errorf("missing %s in the end: %v, %v", what, list, err)
 		}
 	}
+}
+
+// foreignHandover returns the hand-over to an epoch of another chain with the same keys:
+// what its statement says is proved, in the state of that chain.
+func foreignHandover(t *testing.T, blocks, epoch uint64) *exec.Handover {
+	t.Helper()
+	l := newLateNode(t, blocks, func(p *settlement.Params) { p.Staking.DuplicateVoteBps++ })
+	l.run()
+	for l.height() < epoch*blocks+2 {
+		l.reach(t, l.height()+1)
+		awaitCertifier(t, l.exec)
+	}
+	h, err := l.exec.Handover(epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
 
 func changedRecord(h exec.Handover) exec.Handover {
