@@ -186,9 +186,10 @@ func (in *handoverFile) decode(epoch uint64, before *committee.Committee) (h Han
 }
 
 // Verify returns the committee that signed the certificate, if hash is that of the
-// file's first committee, every hand-over holds, and so does the certificate. The
-// errors are ErrOtherCommittee and those of Trust.
-func (f *CertificateFile) Verify(d chain.Domain, hash ledger.Hash) (*Trust, error) {
+// file's first committee, every hand-over holds, and so does the certificate. An epoch
+// has epochBlocks blocks, as the genesis says; 0 if that is not known, see
+// Trust.WithEpochs. The errors are ErrOtherCommittee and those of Trust.
+func (f *CertificateFile) Verify(d chain.Domain, hash ledger.Hash, epochBlocks uint64) (*Trust, error) {
 	if got := f.Committee.Hash(); got != hash {
 		return nil, fmt.Errorf("%w: it is %s, the trusted one is %s", ErrOtherCommittee, got, hash)
 	}
@@ -196,6 +197,7 @@ func (f *CertificateFile) Verify(d chain.Domain, hash ledger.Hash) (*Trust, erro
 	if err != nil {
 		return nil, err
 	}
+	t = t.WithEpochs(epochBlocks)
 	for i := range f.Handovers {
 		if t, err = t.Next(&f.Handovers[i]); err != nil {
 			return nil, err

@@ -132,7 +132,7 @@ func (s *stakeNetwork) trust(tb testing.TB) *client.Trust {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return t
+	return t.WithEpochs(epochBlocks)
 }
 
 // enrich gives an identity money.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
@@ -24,6 +25,11 @@ var ErrNotElected = errors.New("the committee has no members")
 // or begin with a newer committee whose hash a source that you trust tells you.
 var ErrHandoverGap = errors.New("no node that was asked has the hand-over")
 
+// ErrWrongHeight means a certificate of a block that is not of the epoch of the committee
+// that signed it, or a hand-over by another block than the last two of an epoch. No honest
+// member signs either.
+var ErrWrongHeight = errors.New("the block is not of the epoch of those who signed")
+
 // Trust is a committee that is known to be right: from the genesis, from a hash that
 // somebody trustworthy told, or handed over by the one before. Whatever its members
 // certified can be believed, as far as more than a third of its power is honest, and
@@ -36,6 +42,7 @@ type Trust struct {
 	domain    chain.Domain
 	committee committee.Committee
 	keys      []*bls.Key
+	blocks    uint64 // of an epoch; 0 if that is not known
 }
 
 // TrustCommittee trusts the committee of an epoch of a chain. It decodes its keys,
@@ -52,6 +59,15 @@ func TrustCommittee(d chain.Domain, c committee.Committee) (*Trust, error) {
 	return &Trust{domain: d, committee: c, keys: keys}, nil
 }
 
+// WithEpochs returns the same trust, which knows that epochs have blocks blocks
+// (staking.Params.EpochBlocks of the genesis), as do those that it leads to: then no
+// committee can certify a height out of its epoch. With 0 heights are not checked.
+func (t *Trust) WithEpochs(blocks uint64) *Trust {
+	with := *t
+	with.blocks = blocks
+	return &with
+}
+
 // Epoch returns the epoch of the committee.
 func (t *Trust) Epoch() uint64 { return t.committee.Epoch }
 
@@ -63,10 +79,20 @@ func (t *Trust) Hash() ledger.Hash { return t.committee.Hash() }
 
 // Verify returns nil if members of the committee with more than two thirds of its
 // power signed the certificate's checkpoint, and otherwise one of the errors of
-// cert.Certificate.Verify. It takes about 2 ms.
+// cert.Certificate.Verify, or ErrWrongHeight; see WithEpochs. It takes about 2 ms.
 func (t *Trust) Verify(c *cert.Certificate) error {
-	return c.Verify(t.domain.Network, t.domain.Chain, &t.committee, t.keys)
+	if err := c.Verify(t.domain.Network, t.domain.Chain, &t.committee, t.keys); err != nil || t.blocks == 0 {
+		return err
+	}
+	height := c.Checkpoint.Height
+	if epochs := t.epochs(); height == 0 || epochs.Epoch(height) != t.Epoch() {
+		return fmt.Errorf("%w: height %d, want %d to %d, epoch %d", ErrWrongHeight, height, epochs.FirstBlock(t.Epoch()), epochs.LastBlock(t.Epoch()), t.Epoch())
+	}
+	return nil
 }
+
+// epochs says which blocks are in which epoch; t.blocks is not 0.
+func (t *Trust) epochs() *staking.Params { return &staking.Params{EpochBlocks: t.blocks} }
 
 // VerifyState returns nil if the certificate holds and p proves what it says of the
 // state that is certified.
@@ -91,11 +117,19 @@ func (t *Trust) Next(h *Handover) (*Trust, error) {
 	if err := t.Verify(&h.Certificate); err != nil {
 		return nil, fmt.Errorf("hand-over to epoch %d: %w", t.Epoch()+1, err)
 	}
+	if height := h.Certificate.Checkpoint.Height; t.blocks != 0 && !t.epochs().EpochBlock(height) {
+		last := t.epochs().LastBlock(t.Epoch())
+		return nil, fmt.Errorf("hand-over to epoch %d: %w: height %d, want %d or %d", t.Epoch()+1, ErrWrongHeight, height, last-1, last)
+	}
 	record, err := VerifyCommitteeProof(&h.Record, t.Epoch()+1, h.Certificate.Checkpoint.StateRoot)
 	if err != nil {
 		return nil, fmt.Errorf("hand-over to epoch %d: %w", t.Epoch()+1, err)
 	}
-	return TrustCommittee(t.domain, record.Committee)
+	next, err := TrustCommittee(t.domain, record.Committee)
+	if err != nil {
+		return nil, err
+	}
+	return next.WithEpochs(t.blocks), nil
 }
 
 // Handover reads the hand-over to the committee of an epoch, from 1 on. Nothing is

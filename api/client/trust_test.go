@@ -385,7 +385,7 @@ func TestCertificateFiles(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return f.Verify(domain, hash)
+		return f.Verify(domain, hash, epochBlocks)
 	}
 	signed, err := verify(raw, hash)
 	if err != nil || signed.Epoch() != 1 {
@@ -401,11 +401,11 @@ func TestCertificateFiles(t *testing.T) {
 	}
 	short := file
 	short.Handovers = nil
-	if _, err := short.Verify(domain, hash); !errors.Is(err, cert.ErrWrongEpoch) {
+	if _, err := short.Verify(domain, hash, epochBlocks); !errors.Is(err, cert.ErrWrongEpoch) {
 		t.Errorf("without a hand-over: %v", err)
 	}
 	named := []error{
-		client.ErrCertificateFile, client.ErrOtherCommittee, client.ErrProof,
+		client.ErrCertificateFile, client.ErrOtherCommittee, client.ErrProof, client.ErrWrongHeight,
 		cert.ErrWrongNetwork, cert.ErrWrongChain, cert.ErrWrongEpoch, cert.ErrWrongCommittee, cert.ErrBitmap, cert.ErrStranger,
 		cert.ErrTooLittlePower, cert.ErrBadSignature, bls.ErrBadKey, committee.ErrBadCommittee,
 	}
@@ -440,6 +440,35 @@ func TestCertificateFiles(t *testing.T) {
 	}
 }
 
+// TestHeightsAreOfTheirEpoch: a committee can certify blocks of its epoch only, and
+// hand over by the last two, to whoever knows how long epochs are.
+func TestHeightsAreOfTheirEpoch(t *testing.T) {
+	t.Parallel()
+	com := forged(5).Committee
+	plain, err := client.TrustCommittee(chain.Domain{}, com)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := plain.WithEpochs(10)
+	for height, want := range map[uint64]struct{ verify, next error }{
+		51: {nil, client.ErrWrongHeight}, 55: {nil, client.ErrWrongHeight}, 58: {nil, client.ErrWrongHeight},
+		59: {nil, client.ErrProof}, 60: {nil, client.ErrProof}, // which has none
+		0: {client.ErrWrongHeight, client.ErrWrongHeight}, 1: {client.ErrWrongHeight, client.ErrWrongHeight}, 50: {client.ErrWrongHeight, client.ErrWrongHeight},
+		61: {client.ErrWrongHeight, client.ErrWrongHeight}, 1e9: {client.ErrWrongHeight, client.ErrWrongHeight}, 1<<64 - 1: {client.ErrWrongHeight, client.ErrWrongHeight},
+	} {
+		c := byAttacker(t, cert.Checkpoint{Height: height, Epoch: 5, CommitteeHash: com.Hash()}, &com)
+		if err := trust.Verify(&c); !errors.Is(err, want.verify) {
+			t.Errorf("block %d: %v, want %v", height, err, want.verify)
+		}
+		if _, err := trust.Next(&client.Handover{Epoch: 6, Certificate: c}); !errors.Is(err, want.next) {
+			t.Errorf("hand-over by block %d: %v, want %v", height, err, want.next)
+		}
+		if err := plain.Verify(&c); err != nil {
+			t.Errorf("block %d, without epochs: %v", height, err)
+		}
+	}
+}
+
 func FuzzCertificateFile(f *testing.F) {
 	f.Add([]byte("{}"))
 	f.Add([]byte(`{"format":"tributary-certificate/1","committee":"","handovers":null,"certificate":""}`))
@@ -464,7 +493,7 @@ func FuzzCertificateFile(f *testing.F) {
 		if err != nil || !bytes.Equal(again, raw) {
 			t.Errorf("decoded and encoded it is %q, %v; was %q", again, err, raw)
 		}
-		if _, err := file.Verify(chain.Domain{}, file.Committee.Hash()); err == nil {
+		if _, err := file.Verify(chain.Domain{}, file.Committee.Hash(), 0); err == nil {
 			t.Error("it verifies")
 		}
 	})

@@ -265,7 +265,7 @@ func (run *run) certifiedAt(epoch uint64, record []byte) (uint64, error) {
 	}
 	trust, err := client.TrustCommittee(run.conn.Domain(), before.Committee)
 	if err == nil {
-		_, err = trust.Next(&h)
+		_, err = trust.WithEpochs(run.conn.Params().Staking.EpochBlocks).Next(&h)
 	}
 	if err == nil && !bytes.Equal(h.Record.Value, record) {
 		err = errors.New("it is of another record than that in the node's state")

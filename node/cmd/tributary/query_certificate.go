@@ -162,7 +162,7 @@ func (run *run) certificateFile(certificate *cert.Certificate, com committee.Com
 	if err != nil {
 		return nil, err
 	}
-	signed, handovers, err := run.conn.FollowCommittees(run.ctx, trust, epoch)
+	signed, handovers, err := run.conn.FollowCommittees(run.ctx, trust.WithEpochs(run.conn.Params().Staking.EpochBlocks), epoch)
 	if errors.Is(err, client.ErrHandoverGap) {
 		return nil, gapRemedy(err)
 	}

@@ -96,15 +96,15 @@ func verifyCertificate(path string, trust certificateTrust) (*verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	domain, hash, err := trust.begin(&file)
+	from, err := trust.begin(&file)
 	if err != nil {
 		return nil, err
 	}
-	signed, err := file.Verify(domain, hash)
+	signed, err := file.Verify(from.domain, from.committee, from.epochBlocks)
 	if err != nil {
 		return nil, fmt.Errorf("%s is refused (%s): %w", path, refusal(err), err)
 	}
-	return newVerified(&file, signed, trust), nil
+	return newVerified(&file, signed, trust, from.epochBlocks), nil
 }
 
 func readCertificate(path string) (client.CertificateFile, error) {
@@ -124,35 +124,40 @@ func readCertificate(path string) (client.CertificateFile, error) {
 	return file, nil
 }
 
-// begin returns the chain that is meant, and the hash of the committee that is
-// trusted.
-func (trust *certificateTrust) begin(file *client.CertificateFile) (chain.Domain, ledger.Hash, error) {
+// beginning is the chain that is meant, the hash of the committee that is trusted, and
+// how long the genesis says that epochs are, 0 without it.
+type beginning struct {
+	domain      chain.Domain
+	committee   ledger.Hash
+	epochBlocks uint64
+}
+
+func (trust *certificateTrust) begin(file *client.CertificateFile) (b beginning, err error) {
 	if trust.genesis != "" {
 		doc, err := genesis.Load(trust.genesis)
 		if err != nil {
-			return chain.Domain{}, ledger.Hash{}, err
+			return b, err
 		}
 		first := doc.Settlement().Committee()
 		if len(first.Members) == 0 {
-			return chain.Domain{}, ledger.Hash{}, fmt.Errorf("%s names no committee: its network has no staking, and so no certificates", trust.genesis)
+			return b, fmt.Errorf("%s names no committee: its network has no staking, and so no certificates", trust.genesis)
 		}
 		if file.Committee.Epoch != 0 {
-			return chain.Domain{}, ledger.Hash{}, fmt.Errorf("the file begins with the committee of epoch %d, and a genesis vouches for that of epoch 0: write the file with '--since 0', or give --committee-hash", file.Committee.Epoch)
+			return b, fmt.Errorf("the file begins with the committee of epoch %d, and a genesis vouches for that of epoch 0: write the file with '--since 0', or give --committee-hash", file.Committee.Epoch)
 		}
-		return doc.Domain(), first.Hash(), nil
+		return beginning{doc.Domain(), first.Hash(), doc.Params.Staking.EpochBlocks}, nil
 	}
-	hash, err := ledger.ParseHash(trust.committee)
-	if err != nil {
-		return chain.Domain{}, ledger.Hash{}, usagef("--committee-hash: %w", err)
+	if b.committee, err = ledger.ParseHash(trust.committee); err != nil {
+		return b, usagef("--committee-hash: %w", err)
 	}
-	domain := chain.Domain{Network: file.Certificate.Checkpoint.Network, Chain: file.Certificate.Checkpoint.Chain}
+	b.domain = chain.Domain{Network: file.Certificate.Checkpoint.Network, Chain: file.Certificate.Checkpoint.Chain}
 	if trust.network != "" {
-		if domain.Network, err = ledger.ParseHash(trust.network); err != nil {
-			return chain.Domain{}, ledger.Hash{}, usagef("--network-id: %w", err)
+		if b.domain.Network, err = ledger.ParseHash(trust.network); err != nil {
+			return b, usagef("--network-id: %w", err)
 		}
-		domain.Chain = ledger.MainChain
+		b.domain.Chain = ledger.MainChain
 	}
-	return domain, hash, nil
+	return b, nil
 }
 
 // refusal names the reason for which a file is refused.
@@ -165,6 +170,7 @@ func refusal(err error) string {
 		{client.ErrOtherCommittee, "OTHER_COMMITTEE"},
 		{client.ErrNotElected, "NO_MEMBERS"},
 		{client.ErrProof, "WRONG_PROOF"},
+		{client.ErrWrongHeight, "WRONG_HEIGHT"},
 		{cert.ErrWrongNetwork, "WRONG_NETWORK"},
 		{cert.ErrWrongChain, "WRONG_CHAIN"},
 		{cert.ErrWrongEpoch, "WRONG_EPOCH"},
@@ -183,7 +189,7 @@ func refusal(err error) string {
 	return "BAD_KEY" // what else a committee's keys can be
 }
 
-func newVerified(file *client.CertificateFile, signed *client.Trust, trust certificateTrust) *verified {
+func newVerified(file *client.CertificateFile, signed *client.Trust, trust certificateTrust, epochBlocks uint64) *verified {
 	cp, com := &file.Certificate.Checkpoint, signed.Committee()
 	v := &verified{
 		Network: cp.Network, Chain: uint32(cp.Chain), Height: cp.Height, Epoch: cp.Epoch, BlockHash: cp.BlockHash,
@@ -204,6 +210,11 @@ func newVerified(file *client.CertificateFile, signed *client.Trust, trust certi
 	v.NotProved = []string{
 		"that the block is the newest, or when it was made",
 		"what the state holds: that takes a proof against the state root",
+	}
+	if epochBlocks != 0 {
+		v.Proved = append(v.Proved, fmt.Sprintf("the block is one of epoch %d, of %d blocks, in which they were in office", v.Epoch, epochBlocks))
+	} else {
+		v.NotProved = append(v.NotProved, fmt.Sprintf("that block %d is one of epoch %d: only the genesis tells how long epochs are", v.Height, v.Epoch))
 	}
 	switch {
 	case v.By == "genesis":
