@@ -140,8 +140,10 @@ func (n *Node) openKeys(ctx context.Context, _ Options) error {
 		}
 		return nil
 	}
-	n.signer, err = comet.LoadSigner(signerDir(n.home))
-	return err
+	if n.signer, err = comet.LoadSigner(signerDir(n.home)); err != nil {
+		return keyMoved(err, n.home)
+	}
+	return nil
 }
 
 // openChain opens the store, and joins the rules to consensus over it.

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/node/config"
 	"github.com/tributary-network/tributary/node/home"
 )
 
@@ -43,23 +45,44 @@ func CreateSigner(dir home.Dir) (SignerIdentity, error) {
 }
 
 // MoveSigner moves the consensus key of a node that is stopped to a signer's home
-// directory that exists, where CreateSigner goes on. The node keeps the sign state,
-// from which it goes on with that signer.
+// directory, which it makes where it is missing, and where CreateSigner goes on. The
+// node keeps the sign state, from which it goes on with that signer. Nothing is made,
+// in either directory, before it is clear that there is a key to move.
 func MoveSigner(from, to home.Dir) (err error) {
 	if err := from.Check(); err != nil {
 		return err
+	}
+	if _, err := comet.LoadSigner(signerDir(from)); err != nil {
+		return fmt.Errorf("move consensus key: %w", keyMoved(err, from))
 	}
 	source, err := from.Lock()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Release()) }()
+	if err := to.Create(); err != nil {
+		return err
+	}
 	target, err := to.Lock()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, target.Release()) }()
 	return comet.MoveSigner(signerDir(from), signerDir(to))
+}
+
+// keyMoved says what to do about the error of a consensus key that is missing in a home
+// directory.
+func keyMoved(err error, dir home.Dir) error {
+	none, checked := comet.NoSigner(signerDir(dir)) // or the sign state may be what is missing
+	switch {
+	case errors.Is(err, comet.ErrKeyMoved):
+		return fmt.Errorf("%w; it was moved to a remote signer ('tributary signer init --from %s'): set signer.mode = \"remote\", signer.listen and signer.allow in %s, and start the signer; "+
+			"if it was not, put the key back", err, dir, filepath.Join(string(dir), config.FileName))
+	case none && checked == nil:
+		return fmt.Errorf("%w; if a remote signer has it, set signer.mode = \"remote\" in %s; a validator's is in its backup, and 'tributary init' makes a new one in a new home directory", err, filepath.Join(string(dir), config.FileName))
+	}
+	return err
 }
 
 // SignerOptions says which signer to run.

@@ -59,7 +59,7 @@ func TrustCommittee(d chain.Domain, c committee.Committee) (*Trust, error) {
 	return &Trust{domain: d, committee: c, keys: keys}, nil
 }
 
-// WithEpochs returns the same trust, which knows that epochs have blocks blocks
+// WithEpochs returns the same trust, which knows how many blocks an epoch has
 // (staking.Params.EpochBlocks of the genesis), as do those that it leads to: then no
 // committee can certify a height out of its epoch. With 0 heights are not checked.
 func (t *Trust) WithEpochs(blocks uint64) *Trust {

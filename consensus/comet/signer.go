@@ -27,6 +27,8 @@ var (
 	// ErrSignerRefuses says that what was last asked for could not be signed,
 	// several times on end: the sign state excludes it, or the remote signer did.
 	ErrSignerRefuses = errors.New("signer refuses to vote")
+	// ErrKeyMoved says that a sign state is without its key, as MoveSigner leaves it.
+	ErrKeyMoved = errors.New("the sign state of a consensus key is there, and the key is not")
 )
 
 // signerRefusals is how many signatures are refused on end before Err says so. One
@@ -106,10 +108,16 @@ func NoSigner(dir string) (bool, error) {
 
 // LoadSigner reads the key and the sign state that GenerateSigner or CometBFT
 // wrote to dir. Both files must have mode 0600 or stricter. A missing sign
-// state is an error: an empty one in its place could sign twice.
+// state is an error: an empty one in its place could sign twice. Without the key the
+// error wraps fs.ErrNotExist, and ErrKeyMoved if its state is there.
 func LoadSigner(dir string) (*Signer, error) {
 	keyPath, statePath := filepath.Join(dir, consensusKeyFile), filepath.Join(dir, signStateFile)
 	data, err := readSecret(keyPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		if moved, checked := exists(statePath); moved && checked == nil {
+			return nil, fmt.Errorf("load consensus key: %w: %w", ErrKeyMoved, err)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load consensus key: %w", err)
 	}

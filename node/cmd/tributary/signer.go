@@ -104,13 +104,17 @@ directory of a node.`,
 			if err != nil {
 				return err
 			}
-			if err := dir.Create(); err != nil {
-				return err
-			}
 			if from != "" {
-				if err := node.MoveSigner(home.Dir(from), dir); err != nil {
+				source, err := home.Resolve(from, nil)
+				if err != nil {
+					return &usageError{err}
+				}
+				if err := node.MoveSigner(source, dir); err != nil {
 					return err
 				}
+			}
+			if err := dir.Create(); err != nil {
+				return err
 			}
 			id, err := node.CreateSigner(dir)
 			if err != nil {
