@@ -11,7 +11,6 @@ import (
 
 	dbm "github.com/cometbft/cometbft-db"
 	abci "github.com/cometbft/cometbft/abci/types"
-	"github.com/cometbft/cometbft/blocksync"
 	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtlog "github.com/cometbft/cometbft/libs/log"
 	"github.com/cometbft/cometbft/p2p"
@@ -226,26 +225,6 @@ func DropPeers(c *Chain) {
 		c.engine.Switch().StopPeerForError(peer, errors.New("dropped by a test"))
 	}
 }
-
-// SyncGuard is what stands before CometBFT's block sync, before nothing here.
-type SyncGuard struct{ g *syncGuard }
-
-// NewSyncGuard hands messages to forward and leaving peers to remove.
-func NewSyncGuard(forward func(p2p.Envelope), remove func(p2p.ID)) SyncGuard {
-	g := newSyncGuard(&blocksync.Reactor{})
-	g.forward, g.remove = forward, func(p p2p.Peer, _ any) { remove(p.ID()) }
-	return SyncGuard{g}
-}
-
-func (s SyncGuard) Receive(e p2p.Envelope)   { s.g.Receive(e) }
-func (s SyncGuard) RemovePeer(peer p2p.Peer) { s.g.RemovePeer(peer, nil) }
-func (s SyncGuard) InitPeer(peer p2p.Peer)   { s.g.InitPeer(peer) }
-func (s SyncGuard) Applied() {
-	s.g.mu.Lock()
-	s.g.applied = time.Now()
-	s.g.mu.Unlock()
-}
-func (s SyncGuard) Release() { s.g.release() }
 
 // ConnectSigner listens for a signer and waits until it is there.
 func ConnectSigner(ctx context.Context, c RemoteSignerConfig, nodeKey *NodeKey, logger *slog.Logger) (*Signer, error) {
