@@ -95,7 +95,7 @@ func (c *cli) root() *cobra.Command {
 	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.signerCommand(), c.statusCommand(), c.healthCommand(),
 		c.testnetCommand(), c.configCommand())
 	c.add(root, "use", c.channelCommand(), c.settleCommand(), c.txCommand(), c.stakeCommand(), c.validatorCommand(), c.serviceCommand(), c.shardCommand(),
-		c.committeeCommand(), c.queryCommand(), c.verifyCommand())
+		c.committeeCommand(), c.evidenceCommand(), c.queryCommand(), c.verifyCommand())
 	root.AddCommand(c.versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -41,6 +41,7 @@ func TestHelp(t *testing.T) {
 		{"query"},
 		{"query", "certificate"},
 		{"verify", "certificate"},
+		{"evidence", "submit"},
 		{"config"},
 		{"version"},
 	} {

@@ -158,6 +158,7 @@ func TestCommandsStake(t *testing.T) {
 	s.watches(t, "waiting for what happens to validator 1 from height ", "validator", "watch", "1")
 	s.watches(t, "waiting for what happens to any validator from height 99999 on", "validator", "watch", "--from-height", "99999")
 	s.afterAnEpoch(t, dir)
+	s.submitsEvidence(ctx, t, n)
 }
 
 // watches starts a command that lasts, which must say what it waits for, and end
