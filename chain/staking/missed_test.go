@@ -124,6 +124,30 @@ func TestDowntimeJails(t *testing.T) {
 	}
 }
 
+// TestWhenTheJailedLeave: at the next epoch, unless they were jailed in the last block of
+// one, whose successor is elected by then.
+func TestWhenTheJailedLeave(t *testing.T) {
+	t.Parallel()
+	for before, want := range map[uint64][]uint64{0: {0, 1, 2}, 1: {0, 1}, 5: {0, 1}} {
+		p := calmParams()
+		p.EpochBlocks = 30
+		w := newWorld(t, p, 5_000, 4_000, 3_000)
+		w.idle(p.LastBlock(0) - before - uint64(p.MaxMissed) - 1)
+		w.miss(int(p.MaxMissed)+1, 2)
+		if w.height != p.LastBlock(0)-before || !w.validator(2).Jailed {
+			t.Fatalf("%d blocks before the end: not jailed in block %d", before, w.height)
+		}
+		w.idle(p.LastBlock(0))
+		w.turn(1)
+		if m := slices.Sorted(slices.Values(w.members(1))); !slices.Equal(m, want) {
+			t.Errorf("jailed %d blocks before the end: the next committee is %v, want %v", before, m, want)
+		}
+		if m := slices.Sorted(slices.Values(w.members(2))); !slices.Equal(m, []uint64{0, 1}) {
+			t.Errorf("jailed %d blocks before the end: the committee after the next is %v", before, m)
+		}
+	}
+}
+
 // TestUnjailNeedsSelfStake: what a slash took must be made up for, which the
 // operator may do while it is jailed.
 func TestUnjailNeedsSelfStake(t *testing.T) {

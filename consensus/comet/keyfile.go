@@ -3,9 +3,11 @@ package comet
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Names of the key files, as CometBFT's own tools expect them.
@@ -20,7 +22,15 @@ const maxKeyFile = 64 << 10
 
 // readSecret reads a file that only its owner may read.
 func readSecret(path string) ([]byte, error) {
-	info, err := os.Lstat(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) // or a pipe would hold us
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	info, err := file.Stat()
 	if err != nil {
 		return nil, err
 	}
@@ -30,10 +40,14 @@ func readSecret(path string) ([]byte, error) {
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return nil, fmt.Errorf("%s has mode %#o, others can read it: chmod 600 %s", path, perm, path)
 	}
-	if info.Size() > maxKeyFile {
-		return nil, fmt.Errorf("%s has %d bytes, want at most %d", path, info.Size(), maxKeyFile)
+	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	if err == nil && len(data) > maxKeyFile {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxKeyFile)
 	}
-	return os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // writeSecret writes a new file with mode 0600 that survives a power loss. It
