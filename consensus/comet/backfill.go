@@ -15,6 +15,7 @@ import (
 	"github.com/cometbft/cometbft/evidence"
 	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/store"
+	"github.com/cometbft/cometbft/types"
 	"golang.org/x/time/rate"
 )
 
@@ -381,10 +382,21 @@ func (l link) fits(chainID string, b *lightBlock) error {
 	switch {
 	case b.Height != l.height || !bytes.Equal(b.Hash(), l.id.Hash):
 		return fmt.Errorf("it has header %d as %X, want %X", b.Height, b.Hash(), l.id.Hash)
+	case !b.Commit.BlockID.Equals(l.id):
+		return fmt.Errorf("it has a commit of %v, want %v", b.Commit.BlockID, l.id)
 	case l.commit == nil:
 		return b.ValidatorSet.VerifyCommitLight(chainID, l.id, l.height, b.Commit)
 	case !bytes.Equal(b.Commit.Hash(), l.commit):
 		return fmt.Errorf("it has the commit of height %d as %X, want %X", b.Height, b.Commit.Hash(), l.commit)
 	}
-	return nil
+	// That hash is of the votes alone. One of them tells of which round they are.
+	for i, vote := range b.Commit.Signatures {
+		if vote.BlockIDFlag == types.BlockIDFlagCommit && i < len(b.ValidatorSet.Validators) {
+			if key := b.ValidatorSet.Validators[i].PubKey; key.VerifySignature(b.Commit.VoteSignBytes(chainID, int32(i)), vote.Signature) { //nolint:gosec // below MaxSeats
+				return nil
+			}
+			break
+		}
+	}
+	return fmt.Errorf("it has the votes of height %d as those of round %d, which they are not", b.Height, b.Commit.Round)
 }

@@ -159,3 +159,27 @@ func TestStateSyncWithoutHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestLinks changes one thing of a block that a source gives: whatever the header above
+// it does not name is not taken.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, "links", 1)
+	m := n.members[0]
+	c, err := comet.New(comet.Config{Dir: t.TempDir(), ListenAddr: m.addr}, n.genesis, m.signer, m.nodeKey, m.store, m.app, testLogger("0"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := comet.NewLongChain(c, 5, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for change, problem := range comet.LinkProblems(c, chain) {
+		if (problem == nil) != (change == "none") {
+			t.Errorf("%s: %v", change, problem)
+		}
+	}
+	if err := comet.Fill(t.Context(), c, chain); err != nil {
+		t.Error(err)
+	}
+}

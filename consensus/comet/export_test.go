@@ -290,8 +290,8 @@ func AttackLightClients(c *Chain, height uint64, signers []*Signer) ([]byte, err
 	return wire.Marshal()
 }
 
-// LongChain is the headers, commits and validators of a chain of so many blocks, signed
-// by nobody, and what a node knows of it that joined by a snapshot of the last one.
+// LongChain is the headers, commits and validators of a chain of so many blocks, of
+// whose votes only the first are signed, and what a node knows of it that joined by a snapshot of the last one.
 type LongChain struct {
 	blocks []*types.LightBlock
 	Bytes  int // of a header with commit and validators, as a source sends it
@@ -300,9 +300,11 @@ type LongChain struct {
 // NewLongChain makes one with so many validators.
 func NewLongChain(c *Chain, blocks, validators int) (*LongChain, error) {
 	set := &types.ValidatorSet{}
+	keys := make(map[string]ed25519.PrivKey)
 	for i := range validators {
-		key := ed25519.GenPrivKeyFromSecret([]byte{byte(i), byte(i >> 8)}).PubKey()
-		set.Validators = append(set.Validators, types.NewValidator(key, 1_000_000))
+		key := ed25519.GenPrivKeyFromSecret([]byte{byte(i), byte(i >> 8)})
+		keys[string(key.PubKey().Address())] = key
+		set.Validators = append(set.Validators, types.NewValidator(key.PubKey(), 1_000_000))
 	}
 	set = types.NewValidatorSet(set.Validators)
 	l := &LongChain{}
@@ -323,6 +325,11 @@ func NewLongChain(c *Chain, blocks, validators int) (*LongChain, error) {
 				BlockIDFlag: types.BlockIDFlagCommit, ValidatorAddress: v.Address, Timestamp: header.Time, Signature: make([]byte, 64),
 			})
 		}
+		signature, err := keys[string(set.Validators[0].Address)].Sign(commit.VoteSignBytes(c.ID(), 0))
+		if err != nil {
+			return nil, err
+		}
+		commit.Signatures[0].Signature = signature
 		l.blocks = append(l.blocks, &types.LightBlock{SignedHeader: &types.SignedHeader{Header: &header, Commit: commit}, ValidatorSet: set})
 	}
 	header, vals, err := l.LightBlock(context.Background(), 1)
@@ -342,6 +349,43 @@ func (l *LongChain) LightBlock(_ context.Context, height uint64) (header, valida
 	header, errHeader := b.SignedHeader.ToProto().Marshal()
 	validators, errSet := set.Marshal()
 	return header, validators, errors.Join(errHeader, errSet)
+}
+
+// LinkProblems returns why a block of l that was changed is not taken for what it was,
+// by the name of the change; nil if it is.
+func LinkProblems(c *Chain, l *LongChain) map[string]error {
+	above := l.blocks[len(l.blocks)-1]
+	want := link{above.Height - 1, above.LastBlockID, above.LastCommitHash}
+	out := make(map[string]error)
+	for name, edit := range map[string]func(h *types.Header, votes *types.Commit){
+		"none": func(*types.Header, *types.Commit) {},
+		"another header": func(h *types.Header, votes *types.Commit) {
+			h.AppHash = bytes.Repeat([]byte{1}, 32)
+			votes.BlockID.Hash = h.Hash()
+		},
+		"the header of another height": func(h *types.Header, votes *types.Commit) {
+			before := l.blocks[len(l.blocks)-3]
+			*h, *votes = *before.Header, *before.Commit.Clone()
+		},
+		"another round":    func(_ *types.Header, votes *types.Commit) { votes.Round++ },
+		"another part set": func(_ *types.Header, votes *types.Commit) { votes.BlockID.PartSetHeader.Total++ },
+		"a vote less":      func(_ *types.Header, votes *types.Commit) { votes.Signatures[1] = types.NewCommitSigAbsent() },
+		"a vote at another time": func(_ *types.Header, votes *types.Commit) {
+			votes.Signatures[1].Timestamp = votes.Signatures[1].Timestamp.Add(1)
+		},
+	} {
+		b := l.blocks[len(l.blocks)-2]
+		header, votes := *b.Header, b.Commit.Clone()
+		edit(&header, votes)
+		votes, err := types.CommitFromProto(votes.ToProto()) // without the hash it had
+		if err != nil {
+			out[name] = err
+			continue
+		}
+		changed := &lightBlock{SignedHeader: &types.SignedHeader{Header: &header, Commit: votes}, ValidatorSet: b.ValidatorSet}
+		out[name] = errors.Join(changed.ValidateBasic(c.ID()), want.fits(c.ID(), changed))
+	}
+	return out
 }
 
 // Fill has c, which was not started, join by a snapshot of the last block but one of l
