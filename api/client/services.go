@@ -197,17 +197,19 @@ func (c *Client) Shard(ctx context.Context, id shard.ID, epoch *uint64) (ShardDr
 		return ShardDraw{}, fmt.Errorf("read shard %d: %w", id, err)
 	}
 	c.saw(resp.GetHeight())
-	d, err := drawOf(resp)
+	if epoch != nil && resp.GetEpoch() != *epoch {
+		return ShardDraw{}, fmt.Errorf("read shard %d: the node answers for epoch %d, want %d", id, resp.GetEpoch(), *epoch)
+	}
+	d, err := drawOf(id, resp)
 	if err != nil {
 		return ShardDraw{}, fmt.Errorf("read shard %d: %w", id, err)
 	}
 	return d, nil
 }
 
-func drawOf(resp *servicev1.GetShardResponse) (d ShardDraw, err error) {
-	if d.ShardInfo, err = shardOf(resp.GetShard()); err != nil {
-		return d, err
-	}
+// drawOf takes all from what Check looks at, and nothing from resp's Shard, so that
+// nothing is shown that was not checked.
+func drawOf(id shard.ID, resp *servicev1.GetShardResponse) (d ShardDraw, err error) {
 	d.Epoch, d.Height = resp.GetEpoch(), resp.GetHeight()
 	if d.Inputs.Seed, err = hashOf("seed", resp.GetSeed()); err != nil {
 		return d, err
@@ -232,8 +234,19 @@ func drawOf(resp *servicev1.GetShardResponse) (d ShardDraw, err error) {
 		}
 		d.Inputs.Previous = append(d.Inputs.Previous, a)
 	}
-	d.Drawn, err = shard.DecodeAssignment(resp.GetAssignment())
-	return d, err
+	if d.Drawn, err = shard.DecodeAssignment(resp.GetAssignment()); err != nil {
+		return d, err
+	}
+	found, ok := d.Inputs.Map.Find(id)
+	if !ok || d.Drawn.Shard != id {
+		return d, fmt.Errorf("the answer is about shard %d", d.Drawn.Shard)
+	}
+	d.Shard = found
+	d.Kept, d.TotalPower = d.Drawn.Kept, d.Drawn.Committee.TotalPower()
+	for _, m := range d.Drawn.Committee.Members {
+		d.Members = append(d.Members, ShardMember{m.Validator, m.Power})
+	}
+	return d, nil
 }
 
 // Check draws the shard's committee anew from the inputs, and returns an error wrapping

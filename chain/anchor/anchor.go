@@ -39,7 +39,7 @@
 //
 // # Wiring
 //
-// Nothing calls it yet. The main chain does this with it:
+// Only tests/sim calls it yet. The main chain does this with it:
 //
 //   - Genesis: Params are part of chain/settlement's. After registry.Start, Sync at
 //     height 0 with the map of epoch 0.

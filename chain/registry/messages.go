@@ -94,9 +94,11 @@ func (c *Context) On() bool { return c.State.Get(MapKey()) != nil }
 func (c *Context) epoch() uint64 { return c.Epochs.Epoch(c.Height) }
 
 // wait has the chain go on until what was asked for in the block holds: the end of
-// this epoch announces it and draws for the epoch of which this notes the number.
+// this epoch announces it and draws for the epoch of which this notes the number. Who
+// can be drawn is read in the last block but one, so that what the last block has is
+// drawn an epoch later.
 func (c *Context) wait() {
-	c.State.Set(waitKey(), binary.BigEndian.AppendUint64(nil, c.epoch()+shard.Notice))
+	c.State.Set(waitKey(), binary.BigEndian.AppendUint64(nil, c.Epochs.Epoch(c.Height+1)+shard.Notice))
 }
 
 // Register adds a service. Its zones are announced for shard.Notice epochs later.
@@ -132,20 +134,26 @@ func (c *Context) Update(from ledger.Address, next *zone.ServiceType) error {
 	if err := s.CheckSuccessor(next); err != nil {
 		return chain.Refuse(chain.CodeInvalidValue, "%v", err)
 	}
+	if len(next.Zones) > len(s.Zones) {
+		return chain.Refuse(chain.CodeInvalidValue, "zones are %d, want the present %d: shards are paid for by a registration, so register another service for more", next.Zones.Numbers(), s.Zones.Numbers())
+	}
 	if other, used := ServiceByName(c.State, next.Name); used && other != s.ID {
 		return chain.Refuse(chain.CodeServiceUsed, "service %d has the name %q", other, next.Name)
-	}
-	m, _ := ReadMap(c.State)
-	if err := c.found(m, next); err != nil {
-		return err
 	}
 	if next.Name != s.Name {
 		c.State.Delete(nameKey(s.Name))
 	}
+	c.put(next)
 	return nil
 }
 
-// found stores a service and announces the zones it does not have yet.
+func (c *Context) put(s *zone.ServiceType) {
+	c.State.Set(ServiceKey(s.ID), s.Encode())
+	c.State.Set(nameKey(s.Name), binary.BigEndian.AppendUint32(nil, s.ID))
+	c.wait()
+}
+
+// found stores a new service and announces its zones.
 func (c *Context) found(m *shard.Map, s *zone.ServiceType) error {
 	if list := s.Foundings(m, m.Epoch()+shard.Notice); len(list) > 0 {
 		next, err := shard.Announce(m, list...)
@@ -154,9 +162,7 @@ func (c *Context) found(m *shard.Map, s *zone.ServiceType) error {
 		}
 		c.State.Set(MapKey(), next.Encode())
 	}
-	c.State.Set(ServiceKey(s.ID), s.Encode())
-	c.State.Set(nameKey(s.Name), binary.BigEndian.AppendUint32(nil, s.ID))
-	c.wait()
+	c.put(s)
 	return nil
 }
 

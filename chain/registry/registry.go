@@ -53,20 +53,22 @@ const (
 // Params are the consensus parameters of the registry: fees on top of that of
 // every transaction, in drops.
 type Params struct {
-	RegisterFee ledger.Amount // for a new service
+	// RegisterFee is for each shard that a new service begins with: every epoch draws
+	// its committee, and remembers it for as long as a fault can be punished.
+	RegisterFee ledger.Amount
 	ServiceFee  ledger.Amount // for every other transaction of the registry
 }
 
-// DefaultParams are the parameters to start with: a thousand coins for a service,
-// which every validator keeps for ever.
+// DefaultParams are the parameters to start with: 250 coins for each shard of
+// a new service, which every validator keeps for ever.
 func DefaultParams() Params {
-	return Params{RegisterFee: 1_000 * ledger.DropsPerCoin, ServiceFee: 1_000}
+	return Params{RegisterFee: 250 * ledger.DropsPerCoin, ServiceFee: 1_000}
 }
 
 // LocalParams are DefaultParams for networks on one machine.
 func LocalParams() Params {
 	p := DefaultParams()
-	p.RegisterFee = 10 * ledger.DropsPerCoin
+	p.RegisterFee = 2 * ledger.DropsPerCoin
 	return p
 }
 

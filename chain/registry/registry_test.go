@@ -277,7 +277,7 @@ func TestRefusals(t *testing.T) {
 	w.refused("a used id", chain.CodeServiceUsed, register(change(1, func(*zone.ServiceType) {})))
 	w.refused("a used name", chain.CodeServiceUsed, register(change(2, func(s *zone.ServiceType) { s.Name = "content" })))
 
-	next := service(1, "content", 0, 2)
+	next := service(1, "content", 0)
 	next.Version = 2
 	modify := func(from byte, f func(*zone.ServiceType)) func() error {
 		s := next
@@ -286,6 +286,7 @@ func TestRefusals(t *testing.T) {
 	}
 	w.refused("an update by a stranger", chain.CodeNotOwner, modify(2, func(*zone.ServiceType) {}))
 	w.refused("an update of nothing", chain.CodeUnknownService, modify(1, func(s *zone.ServiceType) { s.ID = 7 }))
+	w.refused("a zone more", chain.CodeInvalidValue, modify(1, func(s *zone.ServiceType) { s.Zones = service(1, "content", 0, 2).Zones }))
 	w.refused("the same version", chain.CodeInvalidValue, modify(1, func(s *zone.ServiceType) { s.Version = 1 }))
 	w.refused("another unit", chain.CodeInvalidValue, modify(1, func(s *zone.ServiceType) { s.Unit.Size = 1 }))
 
@@ -307,7 +308,7 @@ func TestRefusals(t *testing.T) {
 	w.refused("a split of nothing", chain.CodeUnknownShard, split(1, 99, shard.Split))
 
 	w.must(w.ctx.Update(address(1), &next))
-	if s, _ := registry.ReadService(w.ctx.State, 1); s.Version != 2 || len(w.shards().Announced()) != 1 {
+	if s, _ := registry.ReadService(w.ctx.State, 1); s.Version != 2 || len(w.shards().Announced()) != 0 {
 		t.Errorf("version %d, announced %v", s.Version, w.shards().Announced())
 	}
 	last := next

@@ -93,7 +93,7 @@ func decodeService(tx *chain.Tx) (*serviceMessage, error) {
 // fee returns what the message costs on top of TxFee.
 func (m *serviceMessage) fee(p *registry.Params) ledger.Amount {
 	if m.register != nil {
-		return p.RegisterFee
+		return p.RegisterFee * ledger.Amount(len(m.register.Zones)*int(m.register.Shards))
 	}
 	return p.ServiceFee
 }

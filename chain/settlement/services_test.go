@@ -99,7 +99,8 @@ func TestRegistryRefusals(t *testing.T) {
 		fee     ledger.Amount
 		code    chain.Code
 	}{
-		{"a service", 6, service(6, func(*zone.ServiceType) {}), 1_003, chain.CodeOK},
+		{"a service", 6, service(6, func(*zone.ServiceType) {}), 2_003, chain.CodeOK}, // of two shards
+		{"a service of more shards", 6, service(6, func(s *zone.ServiceType) { s.Shards = 3 }), 3_003, chain.CodeOK},
 		{"of somebody else", 6, service(5, func(*zone.ServiceType) {}), 3, chain.CodeNotOwner},
 		{"with a used id", 6, service(6, func(s *zone.ServiceType) { s.ID = 1 }), 3, chain.CodeServiceUsed},
 		{"with a used name", 6, service(6, func(s *zone.ServiceType) { s.Name = "content" }), 3, chain.CodeServiceUsed},
@@ -110,6 +111,7 @@ func TestRegistryRefusals(t *testing.T) {
 		{"of nothing", 6, next(func(s *zone.ServiceType) { s.ID = 8 }), 3, chain.CodeUnknownService},
 		{"two versions later", 5, next(func(s *zone.ServiceType) { s.Version = 3 }), 3, chain.CodeInvalidValue},
 		{"with another unit", 5, next(func(s *zone.ServiceType) { s.Unit.Size = 5 }), 3, chain.CodeInvalidValue},
+		{"with a zone more", 5, next(func(s *zone.ServiceType) { s.Zones = serviceOf(5, 1, "content", 0, 1, 5).Zones }), 3, chain.CodeInvalidValue},
 		{"without a zone", 5, next(func(s *zone.ServiceType) { s.Zones = s.Zones[:1] }), 3, chain.CodeInvalidValue},
 		{"serves no longer", 0, &registry.Serve{Service: 1}, 10, chain.CodeOK},
 		{"serves already", 0, &registry.Serve{Service: 1, On: true}, 3, chain.CodeStale},
@@ -356,10 +358,11 @@ func TestRegistryProperty(t *testing.T) {
 			for i, rc := range res.Receipts {
 				codes[rc.Code]++
 				fees += rc.Fee
-				if s, err := registry.DecodeService(txs[i].Tx.Payload); rc.Kind == chain.KindUpdateService && rc.Code == chain.CodeOK && err == nil {
+				s, err := registry.DecodeService(txs[i].Tx.Payload)
+				if err == nil && rc.Kind == chain.KindUpdateService && rc.Code == chain.CodeOK {
 					version[s.ID] = s.Version
 				}
-				if rc.Kind == chain.KindRegisterService && rc.Code == chain.CodeOK && rc.Fee != 1_003 {
+				if rc.Kind == chain.KindRegisterService && rc.Code == chain.CodeOK && rc.Fee != ledger.Amount(1_000*len(s.Zones)*int(s.Shards)+3) {
 					t.Fatalf("world %d: a service for %d", seed, rc.Fee)
 				}
 			}
@@ -392,7 +395,7 @@ func TestRegistryProperty(t *testing.T) {
 func TestRegistryWeight(t *testing.T) {
 	t.Parallel()
 	b := newServed(t)
-	s, next := serviceOf(6, 9, "proxy", 0, 1, 2, 3), serviceOf(5, 1, "other", 0, 1, 5)
+	s, next := serviceOf(6, 9, "proxy", 0, 1, 2, 3), serviceOf(5, 1, "other", 0, 1)
 	next.Version = 2
 	for _, row := range []struct {
 		by      int

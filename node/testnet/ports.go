@@ -6,17 +6,36 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 )
 
 // Free ports are taken from below the range that operating systems hand out for
-// outgoing connections, so that a node that is restarted finds its own free.
+// outgoing connections, so that a node that is restarted finds its own free. Between
+// the look and the moment a node listens another network may take the port. So a
+// process goes through the ports of one of several lots, each once before any again,
+// and processes that run beside it begin in other lots, or elsewhere in its own.
 const (
 	freeLow  = 20_000
 	freeHigh = 32_000
-	freeTry  = 2_000
+	freeLots = 16
+	freeLot  = (freeHigh - freeLow) / freeLots
 )
+
+// lastPort counts the ports that this process has looked at, from firstPort on.
+var (
+	firstPort = rand.IntN(freeLot) //nolint:gochecknoglobals // ports are the process's
+	lastPort  atomic.Uint32        //nolint:gochecknoglobals // likewise
+)
+
+// nextPort returns the next port of this process to look at.
+func nextPort() int {
+	n := firstPort + int(lastPort.Add(1))
+	lot := (os.Getpid() + n/freeLot) % freeLots // the next one after all of its own
+	return freeLow + lot*freeLot + n%freeLot
+}
 
 // addresses are the host:port a node listens on.
 type addresses struct {
@@ -36,18 +55,13 @@ func fixedAddresses(host string, base, i int) addresses {
 // freeAddresses picks ports of 127.0.0.1 that no one listens on, n times three.
 func freeAddresses(ctx context.Context, n int) ([]addresses, error) {
 	var ports []string
-	taken := map[int]bool{}
-	for range freeTry {
+	for range freeHigh - freeLow {
 		if len(ports) == 3*n {
 			break
 		}
-		port := freeLow + rand.IntN(freeHigh-freeLow)
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		if taken[port] || probe(ctx, address) != nil {
-			continue
+		if address := net.JoinHostPort("127.0.0.1", strconv.Itoa(nextPort())); probe(ctx, address) == nil {
+			ports = append(ports, address)
 		}
-		taken[port] = true
-		ports = append(ports, address)
 	}
 	if len(ports) < 3*n {
 		return nil, fmt.Errorf("find %d free ports between %d and %d: only %d", 3*n, freeLow, freeHigh, len(ports))

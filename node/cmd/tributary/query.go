@@ -237,7 +237,7 @@ func (c *cli) queryParamsCommand() *cobra.Command {
 				t.row("largest block", p.MaxBlockBytes, "bytes")
 				t.row("  reserved for urgent claims", fmt.Sprintf("%d.%02d", p.ReservedBps/100, p.ReservedBps%100), "%")
 				t.row("services without registration", fmt.Sprint(p.Services))
-				t.row("fee of a new service", p.Registry.RegisterFee, "coins")
+				t.row("fee of a new service, for each shard", p.Registry.RegisterFee, "coins")
 				t.row("  of whatever else concerns services", p.Registry.ServiceFee, "coins")
 			})
 		}),

@@ -693,8 +693,8 @@ type Params struct {
 	// Least time between two blocks, in milliseconds.
 	BlockIntervalMs uint32             `protobuf:"varint,22,opt,name=block_interval_ms,json=blockIntervalMs,proto3" json:"block_interval_ms,omitempty"`
 	Staking         *v11.StakingParams `protobuf:"bytes,23,opt,name=staking,proto3" json:"staking,omitempty"`
-	// Drops on top of tx_fee: of a new service, and of every other transaction of the
-	// registry of services.
+	// Drops on top of tx_fee: of a new service, for each shard that it begins with, and of
+	// every other transaction of the registry of services.
 	RegisterServiceFee uint64 `protobuf:"varint,24,opt,name=register_service_fee,json=registerServiceFee,proto3" json:"register_service_fee,omitempty"`
 	ServiceFee         uint64 `protobuf:"varint,25,opt,name=service_fee,json=serviceFee,proto3" json:"service_fee,omitempty"`
 	unknownFields      protoimpl.UnknownFields
