@@ -73,6 +73,7 @@ type Chain struct {
 	valset   validatorCache
 	late     lateVotes
 	turnout  turnout
+	twins    *twinGuard
 }
 
 // States of a Chain.
@@ -121,6 +122,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 	}
 	ch.filling.rate = sourceRate
 	ch.giveUp = sync.OnceFunc(func() { close(ch.stopping) })
+	ch.twins = newTwinGuard(c.DoubleSignCheckHeight < 0)
 	ch.engineSearched = make(chan struct{})
 	ch.noteSearched = sync.OnceFunc(func() { close(ch.engineSearched) })
 	ch.adapter = &adapter{
@@ -290,7 +292,7 @@ func (c *Chain) assemble(ctx context.Context) error {
 	}
 	err = contain(func() error {
 		var err error
-		c.engine, err = node.NewNodeWithContext(ctx, engineConfig, votes{c.signer, c.adapter.rounds}, &c.nodeKey.key, creator{c},
+		c.engine, err = node.NewNodeWithContext(ctx, engineConfig, votes{c.signer, c.adapter.rounds, c.twins}, &c.nodeKey.key, creator{c},
 			func() (*types.GenesisDoc, error) { return c.genesis, nil },
 			c.database, provider, c.engineLogger(),
 			append(options, c.adapter.guardSync, node.CustomReactors(map[string]p2p.Reactor{presenceReactor: c.presence}))...)
@@ -311,6 +313,7 @@ func (c *Chain) assemble(ctx context.Context) error {
 	if err := c.checkSignState(); err != nil {
 		return err
 	}
+	c.armTwinGuard()
 	c.restoreHead()
 	return nil
 }
@@ -392,6 +395,7 @@ const (
 // stopEngine stops the CometBFT node and what it leaves running. It may be
 // called more than once.
 func (c *Chain) stopEngine() {
+	c.twins.decide()
 	if c.engine != nil {
 		if c.engine.IsRunning() {
 			if syncing := c.adapter.syncing; syncing != nil {

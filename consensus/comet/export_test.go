@@ -50,7 +50,7 @@ func Kept(txs [][]byte, blockMaxBytes int64, validators int) int {
 }
 
 // PrivValidator is the signer as CometBFT sees it.
-func PrivValidator(s *Signer) types.PrivValidator { return votes{s, &voteRounds{}} }
+func PrivValidator(s *Signer) types.PrivValidator { return votes{s, &voteRounds{}, nil} }
 
 // TrimWAL runs the trimmer at each of heights, and before after each.
 func TrimWAL(head string, heights []int64, before func(int64)) error {
@@ -68,7 +68,9 @@ func TrimWAL(head string, heights []int64, before func(int64)) error {
 type Contact struct{ c contact }
 
 // NewContact is a peer that connected at now.
-func NewContact(now time.Time) *Contact { return &Contact{contact{since: now, active: now}} }
+func NewContact(now time.Time) *Contact {
+	return &Contact{contact{since: now, active: now, proofs: proofBurst, proofsAt: now}}
+}
 
 // Heard takes a heartbeat of the validator numbered id.
 func (c *Contact) Heard(now, peerClock time.Time, id, flags byte) error {
@@ -174,11 +176,14 @@ const (
 	SilentFor    = silentFor
 	PresenceHead = presenceHead
 	PresenceMax  = presenceMaxSize
+	TwinHead     = twinHead
 )
 
 // Boast tells all peers of c a height and a time of c's clock.
 func Boast(c *Chain, height uint64, at time.Time) {
+	c.presence.mu.Lock()
 	b := beat{claim: c.presence.own, height: height, unixMilli: at.UnixMilli()}
+	c.presence.mu.Unlock()
 	msg := &gogotypes.BytesValue{Value: b.encode()}
 	c.engine.Switch().Peers().ForEach(func(peer p2p.Peer) {
 		peer.TrySend(p2p.Envelope{ChannelID: presenceChannel, Message: msg})

@@ -59,6 +59,7 @@ type Signer struct {
 	syncDir func(dir string) error // makes the names in a directory durable
 
 	refusal atomic.Pointer[refusal] // for Err: mu is held while a remote signer signs
+	inUseBy atomic.Pointer[error]   // ErrKeyInUse, nil if nobody is known
 }
 
 // GenerateSigner makes a consensus key and an empty sign state in dir, as
@@ -219,7 +220,7 @@ func (s *Signer) Height() uint64 {
 }
 
 // Err says why the signer refuses to sign, or nil: an error that is
-// [ErrSignStateBehind], [ErrSignerBroken], [ErrSignerAway] or [ErrSignerRefuses]. It does not wait for
+// [ErrKeyInUse], [ErrSignStateBehind], [ErrSignerBroken], [ErrSignerAway] or [ErrSignerRefuses]. It does not wait for
 // a signature that is being made.
 func (s *Signer) Err() error {
 	var last refusal
@@ -227,6 +228,8 @@ func (s *Signer) Err() error {
 		last = *p
 	}
 	switch {
+	case s.inUseBy.Load() != nil:
+		return *s.inUseBy.Load()
 	case last.lasting != nil:
 		return last.lasting
 	case !s.known.Load():
@@ -235,6 +238,15 @@ func (s *Signer) Err() error {
 		return fmt.Errorf("%w: it is not connected", ErrSignerAway)
 	}
 	return last.away
+}
+
+// twin says why the key may not sign beside another process, or nil.
+func (s *Signer) twin(err error) {
+	if err == nil {
+		s.inUseBy.Store(nil)
+		return
+	}
+	s.inUseBy.Store(&err)
 }
 
 // refusal is why a Signer does not sign.
@@ -281,6 +293,7 @@ func (s *Signer) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inUse, s.guard, s.blocked = false, nil, nil
+	s.twin(nil)
 	s.publish()
 }
 
@@ -343,12 +356,16 @@ func (s *Signer) contained(do func() error) (err error) {
 type votes struct {
 	signer *Signer
 	rounds *voteRounds
+	twins  *twinGuard // nil: there is none
 }
 
 func (v votes) GetPubKey() (crypto.PubKey, error) { return v.signer.pv.Key.PubKey, nil }
 
 func (v votes) SignVote(chainID string, vote *cmtproto.Vote) error {
-	err := v.rounds.vote(vote)
+	err := v.twins.await()
+	if err == nil {
+		err = v.rounds.vote(vote)
+	}
 	if err == nil {
 		err = v.signer.sign(func() error {
 			if v.signer.remote != nil {
@@ -364,12 +381,15 @@ func (v votes) SignVote(chainID string, vote *cmtproto.Vote) error {
 }
 
 func (v votes) SignProposal(chainID string, proposal *cmtproto.Proposal) error {
-	err := v.signer.sign(func() error {
-		if v.signer.remote != nil {
-			return v.signer.remoteProposal(chainID, proposal)
-		}
-		return v.signer.pv.SignProposal(chainID, proposal)
-	})
+	err := v.twins.await()
+	if err == nil {
+		err = v.signer.sign(func() error {
+			if v.signer.remote != nil {
+				return v.signer.remoteProposal(chainID, proposal)
+			}
+			return v.signer.pv.SignProposal(chainID, proposal)
+		})
+	}
 	if err != nil {
 		proposal.Signature = nil
 	}

@@ -130,7 +130,7 @@ func (s *SignerServer) serve(ctx context.Context, c net.Conn) (err error) {
 		// An error of the handler is in its answer, too.
 		answer, err := refusedRequest(&request)
 		if err == nil {
-			answer, err = privval.DefaultValidationRequestHandler(votes{s.signer, &voteRounds{}}, request, s.chainID)
+			answer, err = privval.DefaultValidationRequestHandler(votes{s.signer, &voteRounds{}, nil}, request, s.chainID)
 		}
 		if err != nil {
 			s.logger.WarnContext(ctx, "request refused", slog.Any("err", err))

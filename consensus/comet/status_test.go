@@ -109,6 +109,7 @@ func FuzzBeat(f *testing.F) {
 	f.Add(beat(0, 0))
 	f.Add(beat(1, 64))
 	f.Add(beat(2, 48))
+	f.Add(toTwin(1, 64))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		again, err := comet.RecodeBeat(data)
 		if err == nil && string(again) != string(data) {
@@ -119,14 +120,22 @@ func FuzzBeat(f *testing.F) {
 
 // beat is a heartbeat with a kind of proof and so many bytes of it.
 func beat(kind byte, proof int) []byte {
-	b := append([]byte{2, 3}, make([]byte, comet.PresenceHead-2+proof)...)
-	b[18] = kind
+	b := append([]byte{3, 3}, make([]byte, comet.PresenceHead-2+proof)...)
+	b[18], b[60] = kind, byte(proof)
+	return b
+}
+
+// toTwin is a heartbeat that tells of another node with a kind of proof and so many
+// bytes of it.
+func toTwin(kind byte, proof int) []byte {
+	b := append(beat(1, 64), make([]byte, comet.TwinHead+proof)...)
+	b[comet.PresenceHead+64+29] = kind
 	return b
 }
 
 func TestBeatRefused(t *testing.T) {
 	t.Parallel()
-	for _, good := range [][]byte{beat(0, 0), beat(1, 64), beat(2, 1), beat(2, 48), beat(2, 96)} {
+	for _, good := range [][]byte{beat(0, 0), beat(1, 64), beat(2, 1), beat(2, 48), beat(2, 96), toTwin(1, 64), toTwin(2, 96)} {
 		if _, err := comet.RecodeBeat(good); err != nil {
 			t.Fatal(err)
 		}
@@ -134,20 +143,30 @@ func TestBeatRefused(t *testing.T) {
 	good := beat(1, 64)
 	claimed := beat(0, 0)
 	claimed[30] = 1
+	votes, other, beyond, longTwin := beat(1, 64), toTwin(1, 64), beat(1, 64), toTwin(2, 97)
+	votes[51], other[comet.PresenceHead+64+20], beyond[60] = 2, 2, 65
 	for name, data := range map[string][]byte{
-		"empty":                 nil,
-		"short":                 good[:comet.PresenceHead-1],
-		"long":                  beat(2, comet.PresenceMax-comet.PresenceHead+1),
-		"version":               append([]byte{1}, good[1:]...),
-		"later version":         append([]byte{3}, good[1:]...),
-		"unknown flag":          append([]byte{2, 4}, good[2:]...),
-		"unknown kind":          beat(3, 64),
-		"key without a kind":    claimed,
-		"proof without a kind":  beat(0, 64),
-		"no proof":              beat(2, 0),
-		"short signature":       beat(1, 63),
-		"signature and a byte":  beat(1, 65),
-		"no signature of a key": beat(1, 0),
+		"empty":                              nil,
+		"short":                              good[:comet.PresenceHead-1],
+		"long":                               append(toTwin(2, 96), make([]byte, 40)...),
+		"version":                            append([]byte{1}, good[1:]...),
+		"later version":                      append([]byte{4}, good[1:]...),
+		"unknown flag":                       append([]byte{3, 4}, good[2:]...),
+		"neither voting nor not":             votes,
+		"longer than it is":                  beyond,
+		"proof too long":                     beat(2, 97),
+		"half of another node":               append(beat(1, 64), 1),
+		"another that neither votes nor not": other,
+		"another without a proof":            toTwin(0, 64),
+		"another with no signature":          toTwin(1, 0),
+		"another whose proof is long":        longTwin,
+		"unknown kind":                       beat(3, 64),
+		"key without a kind":                 claimed,
+		"proof without a kind":               beat(0, 64),
+		"no proof":                           beat(2, 0),
+		"short signature":                    beat(1, 63),
+		"signature and a byte":               beat(1, 65),
+		"no signature of a key":              beat(1, 0),
 	} {
 		if _, err := comet.RecodeBeat(data); err == nil {
 			t.Error(fmt.Sprint(name, ": accepted"))

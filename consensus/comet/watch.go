@@ -51,6 +51,7 @@ func (c *Chain) watch(ctx context.Context) {
 		height, _, _, _, _ := c.head.snapshot()
 		c.head.watch(now, c.engine.Mempool().Size())
 		c.takeRefused(ctx, height, now)
+		c.watchTwins(ctx, now)
 		if now.Sub(beaten) >= beatInterval {
 			beaten = now
 			c.presence.send(height, c.flags())
@@ -95,7 +96,7 @@ func (c *Chain) flags() byte {
 	if c.catchingUp() {
 		f |= flagCatchingUp
 	}
-	if c.halt.get() != nil || c.signer.Err() != nil {
+	if settled, _ := c.twins.status(); !settled || c.halt.get() != nil || c.signer.Err() != nil {
 		f |= flagNotVoting
 	}
 	return f
