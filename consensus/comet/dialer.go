@@ -67,6 +67,16 @@ func (d *dialer) count() int {
 	return len(d.peers)
 }
 
+// wants reports whether a node is one of those to keep, whoever dialled the other.
+func (d *dialer) wants(id p2p.ID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.peers, func(peer string) bool {
+		wanted, _, ok := cutPeer(peer)
+		return ok && wanted == id
+	})
+}
+
 // keep dials peer whenever it is not connected.
 func (d *dialer) keep(ctx context.Context, id p2p.ID, addr string) {
 	var yield time.Duration

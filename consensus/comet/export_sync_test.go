@@ -36,5 +36,8 @@ func (s SyncGuard) Held() int {
 	return len(s.g.held)
 }
 
-// Lowest returns the lowest block that a connected peer has.
-func (s SyncGuard) Lowest() (int64, bool) { return s.g.lowest() }
+// Claim returns the lowest block that a connected peer told to have, 0 if none.
+func (s SyncGuard) Claim(peer p2p.Peer) int64 {
+	base, _ := s.g.claim(peer.ID())
+	return base
+}

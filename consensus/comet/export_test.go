@@ -11,9 +11,11 @@ import (
 
 	dbm "github.com/cometbft/cometbft-db"
 	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/blocksync"
 	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtlog "github.com/cometbft/cometbft/libs/log"
 	"github.com/cometbft/cometbft/p2p"
+	bcproto "github.com/cometbft/cometbft/proto/tendermint/blocksync"
 	cmtstate "github.com/cometbft/cometbft/proto/tendermint/state"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	cmtversion "github.com/cometbft/cometbft/proto/tendermint/version"
@@ -189,6 +191,37 @@ func Boast(c *Chain, height uint64, at time.Time) {
 		peer.TrySend(p2p.Envelope{ChannelID: presenceChannel, Message: msg})
 	})
 }
+
+// BoastBlocks tells all peers of c that it has the blocks from base to height.
+func BoastBlocks(c *Chain, base, height int64) {
+	msg := &bcproto.StatusResponse{Base: base, Height: height}
+	c.engine.Switch().Peers().ForEach(func(peer p2p.Peer) {
+		peer.Send(p2p.Envelope{ChannelID: blocksync.BlocksyncChannel, Message: msg})
+	})
+}
+
+// Claims returns how many peers told c that they have a block as high as that.
+func Claims(c *Chain, height int64) int {
+	c.adapter.syncing.mu.Lock()
+	defer c.adapter.syncing.mu.Unlock()
+	n := 0
+	for _, claim := range c.adapter.syncing.claims {
+		if claim.Height >= height {
+			n++
+		}
+	}
+	return n
+}
+
+// CommittedAgo makes c believe that it committed its last block so long ago.
+func CommittedAgo(c *Chain, d time.Duration) {
+	c.head.mu.Lock()
+	defer c.head.mu.Unlock()
+	c.head.at = time.Now().Add(-d)
+}
+
+// FellBack makes c believe that it found no snapshot and began at the genesis.
+func FellBack(c *Chain) { c.fromGenesis.Store(true) }
 
 // LoseSeenCommit removes the commit of height from the blocks in s.
 func LoseSeenCommit(s kv.Store, height uint64) error {

@@ -24,6 +24,13 @@ const (
 	noteNoSnapshot = "no snapshot was found, so all blocks are fetched"
 	// strandedRemedy is what helps a node that wants blocks that nobody has.
 	strandedRemedy = "connect a node that keeps all blocks, or begin anew from a snapshot (state sync)"
+	// beganInVain is for a node that found no snapshot, but no block either.
+	beganInVain = "no snapshot was found, and nobody gives the first block either; " +
+		"connect a node that keeps all blocks, or start this one again to look for a snapshot once more"
+	// strandedAfter is how long a node that makes blocks with the others may be behind
+	// them before it is said that nobody has what it lacks. They are a block ahead
+	// for a moment all the time.
+	strandedAfter = 10 * time.Second
 )
 
 // found is what a round of the search came to.
@@ -71,7 +78,7 @@ func (c *Chain) search(ctx context.Context, states *trustedStates) {
 			slog.Duration("looked", looked.Round(time.Second)), slog.Int("peers", c.engine.Switch().Peers().Size()),
 			slog.Int("peers_offering", offering), slog.Int("peers_refused", refused), slog.Any("err", states.lastProblem()),
 		}
-		lowest, known := c.adapter.syncing.lowest()
+		lowest, known := c.lowestTold()
 		if known && lowest <= c.genesis.InitialHeight {
 			c.logger.WarnContext(ctx, "no snapshot found; all blocks are fetched instead", attrs...)
 			c.began(c.beginAtGenesis(ctx))
@@ -207,15 +214,84 @@ func strandedNote(next, lowest int64, known bool) string {
 	return fmt.Sprintf("no peer has block %d, the lowest that any has is %d; %s", next, lowest, strandedRemedy)
 }
 
-// stranded reports whether no peer has the block that this node needs next, and says
-// so. CometBFT takes a peer without it for none, and itself for caught up.
+// lowestTold returns the lowest block that a peer says to have: one that this node is
+// to dial if any of these says so, as anyone may connect and say anything. known is
+// false if none has any.
+func (c *Chain) lowestTold() (height int64, known bool) {
+	wanted := false
+	for _, peer := range c.engine.Switch().Peers().Copy() {
+		base, top := c.adapter.syncing.claim(peer.ID())
+		if top == 0 {
+			continue
+		}
+		switch wants := c.dialer.wants(peer.ID()); {
+		case wants && !wanted:
+			height, known, wanted = base, true, true
+		case wants == wanted && (!known || base < height):
+			height, known = base, true
+		}
+	}
+	return height, known
+}
+
+// stranded reports whether the others are ahead and no peer has the block that this
+// node needs next, and says so. CometBFT takes a peer without it for none, and itself
+// for caught up. It is nothing that a stranger can bring about: see ahead.
 func (c *Chain) stranded() (note string, yes bool) {
-	height, _, _, _, _ := c.head.snapshot()
-	lowest, known := c.adapter.syncing.lowest()
-	if c.searching.Load() || !known || lowest <= height+1 {
+	height, _, at, _, nextVals := c.head.snapshot()
+	if c.searching.Load() || time.Since(at) < strandedAfter {
 		return "", false
 	}
-	return strandedNote(height+1, lowest, true), true
+	others, lowest := c.ahead(height, c.validators(height, nextVals))
+	switch {
+	case others && c.fromGenesis.Load() && at.IsZero() && !c.engine.ConsensusReactor().WaitSync():
+		return beganInVain, true
+	case lowest > height+1:
+		return strandedNote(height+1, lowest, true), true
+	}
+	return "", false
+}
+
+// ahead reports whether any of the peers whose height counts, see Status.ClockSkew, is
+// above height, and the lowest block that any of these has: 0 if one of them did not
+// tell. CometBFT says what a node has when it connects and when it is asked, so a peer
+// that had none then may have all of them now. Nobody is ahead of a third of the
+// validators, as there are no blocks without them.
+func (c *Chain) ahead(height int64, vals []Validator) (others bool, lowest int64) {
+	power := make(map[string]int64, len(vals))
+	var total, here int64
+	for _, v := range vals {
+		power[string(v.PubKey)] = v.Power
+		total += v.Power
+	}
+	untold := false
+	c.eachPeer(func(peer p2p.Peer, v contactView) {
+		weight, validator := power[string(v.validator)]
+		if !v.heard || !validator && !c.dialer.wants(peer.ID()) {
+			return
+		}
+		if v.height <= uint64(height) { //nolint:gosec // not negative
+			here += weight
+			delete(power, string(v.validator)) // it may have two connections
+			return
+		}
+		if !v.alive {
+			return
+		}
+		base, top := c.adapter.syncing.claim(peer.ID())
+		others = true
+		untold = untold || top == 0
+		if lowest == 0 || base < lowest {
+			lowest = base
+		}
+	})
+	if here > 0 && 3*here >= total {
+		return false, 0
+	}
+	if untold {
+		lowest = 0
+	}
+	return others, lowest
 }
 
 // note is what there is to say of how this node catches up; empty if nothing.

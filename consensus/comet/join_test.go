@@ -1,6 +1,7 @@
 package comet_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,7 +99,7 @@ func TestStateSyncFindsNothing(t *testing.T) {
 // first snapshot that there is.
 func TestNobodyHasTheFirstBlock(t *testing.T) {
 	t.Parallel()
-	nw := joinNetwork(t, "join-pruned", 5)
+	nw := joinNetwork(t, "join-pruned", 6)
 	for _, m := range nw.members[:4] {
 		m.app.mu.Lock()
 		m.app.retain = func(height uint64) uint64 { return min(height, 40) }
@@ -118,11 +119,42 @@ func TestNobodyHasTheFirstBlock(t *testing.T) {
 	}
 	nw.start(t, 4)
 	says(comet.SyncBlocks)
+	// If it had looked for a snapshot before, it would say to do so again.
+	comet.FellBack(joiner.chain)
+	eventually(t, hangs, "what to do after looking for a snapshot in vain", func() bool {
+		ok, reason := nw.healthy(4)
+		return !ok && strings.Contains(reason, "start this one again to look for a snapshot once more")
+	})
 	nw.stop(t, 4)
 
-	nw.config = func(c *comet.Config) { c.EmptyBlocks, c.StateSync = true, nw.searching() }
+	// A stranger that connects and says to have all blocks changes nothing.
+	stranger := nw.members[5]
+	dial := func(to ...*member) func(*comet.Config) {
+		return func(c *comet.Config) {
+			c.Peers, c.EmptyBlocks = nil, true
+			for _, m := range to {
+				c.Peers = append(c.Peers, m.nodeKey.ID()+"@"+m.addr)
+			}
+		}
+	}
+	nw.config = func(c *comet.Config) {
+		dial(nw.members[:4]...)(c)
+		c.StateSync = nw.searching()
+	}
 	nw.restart(t, 4)
+	nw.config = dial(joiner)
+	nw.start(t, 5)
 	says(comet.SyncSnapshot)
+	looks := 0
+	eventually(t, hangs, "the stranger is heard", func() bool {
+		comet.BoastBlocks(stranger.chain, 1, 1<<40)
+		if comet.Claims(joiner.chain, 1<<40) > 0 { // until it answers the next question
+			looks++
+		}
+		return looks > 200
+	})
+	says(comet.SyncSnapshot)
+	nw.stop(t, 5)
 	nw.snapshot(40)
 	eventually(t, 2*hangs, "joining by the first snapshot", func() bool { return !joiner.chain.Status().CatchingUp })
 	_, height := joiner.app.count()
@@ -142,4 +174,40 @@ func TestStopWhileSearching(t *testing.T) {
 	nw.start(t, 4)
 	eventually(t, hangs, "looking for a snapshot", func() bool { return joiner.chain.Status().Sync.Phase == comet.SyncSnapshot })
 	nw.stop(t, 4)
+}
+
+// TestNobodyIsStrandedByHearsay has a stranger, and then one validator of five, claim
+// blocks far above a network that never fetched any: its nodes go on as before.
+func TestNobodyIsStrandedByHearsay(t *testing.T) {
+	t.Parallel()
+	const far = 1 << 40
+	nw := newNetwork(t, "hearsay", 6)
+	nw.genesis.Validators = nw.genesis.Validators[:5]
+	stranger := nw.members[5]
+	nw.config = func(c *comet.Config) { // the stranger dials them
+		c.Peers = slices.DeleteFunc(c.Peers, func(p string) bool { return strings.HasPrefix(p, stranger.nodeKey.ID()) })
+	}
+	for i := range 6 {
+		nw.start(t, i)
+	}
+	for i := range 6 {
+		nw.waitReady(t, i)
+	}
+	for _, liar := range []int{5, 4} {
+		others := nw.members[:liar]
+		for i, m := range others {
+			eventually(t, hangs, "the lie is heard", func() bool {
+				comet.BoastBlocks(nw.members[liar].chain, far, far)
+				comet.Boast(nw.members[liar].chain, far, time.Now())
+				comet.CommittedAgo(m.chain, time.Hour) // nothing shields them
+				if s := m.chain.Status(); s.CatchingUp {
+					t.Fatalf("liar %d makes member %d say %q", liar, i, s.Sync.Note)
+				}
+				return comet.Claims(m.chain, far) == 6-liar && (liar == 5 || m.chain.Status().NetworkHeight == far)
+			})
+			if err := m.chain.Broadcast(tx(10*liar + i)); err != nil {
+				t.Errorf("liar %d: member %d takes no transaction: %v", liar, i, err)
+			}
+		}
+	}
 }

@@ -55,7 +55,7 @@ type Status struct {
 	// ClockSkew is the median of the peers' clocks minus this node's, as far as
 	// heartbeats tell (they may be late, so it errs towards the past); 0 without
 	// peers. Of peers only those count that proved to be of a present validator,
-	// or that this node dialled: anyone may connect and say anything. Blocks are refused at Config.BlockTimeTolerance.
+	// or that this node is to dial: anyone may connect and say anything. Blocks are refused at Config.BlockTimeTolerance.
 	ClockSkew time.Duration
 }
 
@@ -184,7 +184,7 @@ func (c *Chain) reach(s *Status, vals []Validator) {
 		if !v.alive || !v.heard {
 			return
 		}
-		if current[string(v.validator)] || peer.IsOutbound() {
+		if current[string(v.validator)] || c.dialer.wants(peer.ID()) {
 			skews = append(skews, v.skew)
 			s.NetworkHeight = max(s.NetworkHeight, v.height)
 		}

@@ -229,17 +229,13 @@ func (g *syncGuard) takesBack(peer p2p.Peer, m *bcproto.StatusResponse) (gone, l
 	return false, m.Base > m.Height || last != nil && (m.Base < last.Base || m.Height < last.Height)
 }
 
-// lowest returns the lowest block that a connected peer has, as far as they told;
-// known is false if none has any.
-func (g *syncGuard) lowest() (height int64, known bool) {
+// claim returns the lowest and the highest block that a connected peer has, as far as
+// it told; both are 0 if it has none or did not tell. Nothing verifies it.
+func (g *syncGuard) claim(id p2p.ID) (base, height int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, claim := range g.claims {
-		if claim.Height > 0 && (!known || claim.Base < height) {
-			height, known = claim.Base, true
-		}
-	}
-	return height, known
+	last := g.claims[id]
+	return last.GetBase(), last.GetHeight()
 }
 
 // hold keeps an event for the next safe moment, in the place of an earlier one that

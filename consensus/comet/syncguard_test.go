@@ -272,14 +272,16 @@ func TestSyncGuardForgetsClaims(t *testing.T) {
 		peer, other := mock.NewPeer(nil), mock.NewPeer(nil)
 		g.from(peer, claim(2, 10))
 		g.from(other, claim(5, 10))
-		if lowest, known := g.Lowest(); !known || lowest != 2 {
-			t.Errorf("the lowest block is %d, known %t", lowest, known)
+		want := func(when string, of, ofOther int64) {
+			t.Helper()
+			if got, gotOther := g.Claim(peer), g.Claim(other); got != of || gotOther != ofOther {
+				t.Errorf("%s: blocks from %d and %d on, want %d and %d", when, got, gotOther, of, ofOther)
+			}
 		}
+		want("both are there", 2, 5)
 		g.leave(peer)
 		g.from(peer, claim(1, 10))
-		if lowest, known := g.Lowest(); !known || lowest != 5 {
-			t.Errorf("the lowest block is %d, known %t, when its peer has left", lowest, known)
-		}
+		want("one has left", 0, 5)
 		g.Release()
 	})
 }
