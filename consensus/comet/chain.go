@@ -131,6 +131,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		progress: ch.progress, logger: logger,
 	}
 	ch.adapter.attach.Store(MaxExtension)
+	ch.adapter.refused.member = ch.isMember
 	return ch, nil
 }
 

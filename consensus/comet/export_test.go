@@ -139,6 +139,13 @@ func RefusalDue(c *Chain, height int64, at time.Time, waited time.Duration) bool
 	return c.adapter.refused.due(height, at, waited)
 }
 
+// Refusers returns under how many names votes were refused, and how many were logged.
+func Refusers(c *Chain) (known, told int) {
+	c.adapter.refused.mu.Lock()
+	defer c.adapter.refused.mu.Unlock()
+	return len(c.adapter.refused.by), len(c.adapter.refused.told)
+}
+
 // RefusalPatience sets how long c does without votes that it refused.
 func RefusalPatience(c *Chain, d time.Duration) {
 	c.adapter.refused.mu.Lock()

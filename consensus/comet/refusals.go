@@ -1,16 +1,20 @@
 package comet
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cometbft/cometbft/types"
 )
 
 // MaxPeerExtension bounds, in bytes, the extension of another validator's vote that
@@ -20,8 +24,10 @@ import (
 // harm makes all others store this much a block, 640 MiB in 10,000 blocks; without a
 // bound it would be what a message may be long, 1 MiB a block.
 //
-// A vote with a longer one is refused: it counts as no vote, and its validator is
-// named in the log and in [Status]. Below a third of the power that stops nothing.
+// A vote with a longer one is refused: it counts as no vote, and is told of in the log
+// and in [Status] under the name that it bears. That is no proof: CometBFT asks when it
+// has verified the extension only, and not yet whose vote it is, so that whoever has one
+// such extension can send it under the name of every validator. Below a third of the power that stops nothing.
 // But who refuses a vote that others have counted would never follow them, not even
 // after such votes have ceased. So a height at which work
 // waited for refusalPatience after a vote was refused takes every vote, and all connections are
@@ -33,13 +39,13 @@ const MaxPeerExtension = 64 << 10
 const (
 	// refusalPatience is how long a height waits without the votes it refused.
 	refusalPatience = 5 * time.Second
-	// maxRefusers bounds how many validators are remembered to be logged.
-	maxRefusers = 256
+	// maxRefusers bounds how many names are remembered: CometBFT has no more validators.
+	maxRefusers = types.MaxVotesCount
 )
 
 // RefusedVote is a vote that this node refused since its extension is too long.
 type RefusedVote struct {
-	Validator []byte // consensus address, 20 bytes
+	Validator []byte // consensus address that it names, 20 bytes; the sender picks it
 	Height    uint64
 	Bytes     int // of the extension
 }
@@ -48,6 +54,7 @@ type RefusedVote struct {
 // concurrent use.
 type refusals struct {
 	logger *slog.Logger
+	member func(validator []byte) bool // of the present validator set; set before the start
 
 	mu       sync.Mutex
 	patience time.Duration
@@ -63,33 +70,45 @@ func newRefusals(logger *slog.Logger) *refusals {
 	return &refusals{logger: logger, patience: refusalPatience, told: make(map[string]time.Time)}
 }
 
-// refuses reports whether to refuse a vote, whose signature holds, at the height that
-// is being agreed on.
+// refuses reports whether to refuse a vote at the height that is being agreed on, which
+// bears the name of validator. A name that is no validator's is not remembered: the vote
+// counts for nobody anyway.
 func (r *refusals) refuses(ctx context.Context, height int64, validator []byte, size int) bool {
 	if size <= MaxPeerExtension {
 		return false
 	}
+	member := r.member(validator)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if height == r.taken {
 		return false
 	}
+	if !member {
+		return true
+	}
 	now := time.Now()
 	if height != r.height {
 		r.height, r.since, r.by = height, now, make(map[string]int)
 	}
-	r.by[string(validator)] = size
+	if _, known := r.by[string(validator)]; known || len(r.by) < maxRefusers {
+		r.by[string(validator)] = size
+	}
 	r.total++
-	if now.Sub(r.told[string(validator)]) >= repeatInterval {
-		if len(r.told) >= maxRefusers {
-			clear(r.told)
-		}
+	if now.Sub(r.told[string(validator)]) >= repeatInterval && r.mayTell(now) {
 		r.told[string(validator)] = now
-		r.logger.WarnContext(ctx, "vote refused: its extension is too long; the validator's software is wrong, or means harm",
-			slog.Int64("height", height), slog.String("validator", hex.EncodeToString(validator)),
+		r.logger.WarnContext(ctx, "vote refused: its extension is too long; whoever sent it under this name has wrong software, or means harm",
+			slog.Int64("height", height), slog.String("under_the_name_of", hex.EncodeToString(validator)),
 			slog.Int("bytes", size), slog.Int("limit", MaxPeerExtension))
 	}
 	return true
+}
+
+// mayTell reports whether one more name may be logged.
+func (r *refusals) mayTell(now time.Time) bool {
+	if len(r.told) >= maxRefusers {
+		maps.DeleteFunc(r.told, func(_ string, told time.Time) bool { return now.Sub(told) >= repeatInterval })
+	}
+	return len(r.told) < maxRefusers
 }
 
 // due reports, once for a height, whether the height that is being agreed on has
@@ -121,6 +140,12 @@ func (r *refusals) at(height int64) (votes []RefusedVote, total uint64) {
 
 var errVotesNeeded = errors.New("the votes it refused are needed")
 
+// isMember reports whether a consensus address is that of a present validator.
+func (c *Chain) isMember(validator []byte) bool {
+	height, _, _, _, nextVals := c.head.snapshot()
+	return slices.ContainsFunc(c.validators(height, nextVals), func(v Validator) bool { return bytes.Equal(v.Address, validator) })
+}
+
 // takeRefused takes the votes that were refused at the height after height, if it is
 // time to.
 func (c *Chain) takeRefused(ctx context.Context, height int64, now time.Time) {
@@ -144,5 +169,5 @@ func (s Status) refused() string {
 	for i, v := range s.Refused {
 		names[i] = hex.EncodeToString(v.Validator)
 	}
-	return fmt.Sprintf("; refused are the votes of %s, whose extensions are too long", strings.Join(names, ", "))
+	return fmt.Sprintf("; refused are votes whose extensions are too long, under the names of %s, which their senders pick", strings.Join(names, ", "))
 }

@@ -1,7 +1,6 @@
 package comet_test
 
 import (
-	"bytes"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -15,9 +14,11 @@ import (
 // the chain does not go on without it.
 func TestVoteRefused(t *testing.T) {
 	t.Parallel()
-	n := newNetwork(t, "refused", 1)
-	n.startAll(t)
-	chain, other := n.members[0].chain, bytes.Repeat([]byte{7}, 20)
+	n := newNetwork(t, "refused", 2)
+	n.genesis.Validators[1].Power = 1 // the first makes blocks alone
+	n.start(t, 0)
+	n.members[0].app.waitFor(t, hangs, func(_ int, height uint64) bool { return height > 0 })
+	chain, other := n.members[0].chain, n.members[1].signer.Address()
 	const height, longest = 100, comet.MaxPeerExtension
 	for size, want := range map[int]bool{0: false, 1: false, comet.MaxExtension + 1: false, longest: false, longest + 1: true, 1 << 20: true} {
 		if got := comet.VoteRefused(chain, height, other, size); got != want {
@@ -26,6 +27,15 @@ func TestVoteRefused(t *testing.T) {
 	}
 	if comet.VoteRefused(chain, height, n.members[0].signer.Address(), longest+1) {
 		t.Error("the own vote is refused, by which CometBFT would halt")
+	}
+	// Names that nobody has are not remembered, and so do not count.
+	for i := range 1_000 {
+		if !comet.VoteRefused(chain, height+50, fmt.Appendf(nil, "%020d", i), longest+1) {
+			t.Fatal("a vote under a name that nobody has is taken")
+		}
+	}
+	if known, told := comet.Refusers(chain); known != 1 || told != 1 {
+		t.Errorf("%d names are remembered and %d were logged, want 1 and 1", known, told)
 	}
 	later := time.Now().Add(time.Hour)
 	if comet.RefusalDue(chain, height, time.Now(), time.Hour) || comet.RefusalDue(chain, height, later, time.Second) ||

@@ -40,8 +40,9 @@ type Status struct {
 	// another network, or another node than it should be. Empty if there is no such.
 	PeerProblem string
 
-	// Refused are the votes for the block being agreed on that this node refused, see
-	// MaxPeerExtension, by address; RefusedVotes is how many there were since the start.
+	// Refused are the votes for the block being agreed on that this node refused, by the
+	// validator whose name they bear, which is unproven: see MaxPeerExtension.
+	// RefusedVotes is how many there were since the start.
 	Refused      []RefusedVote
 	RefusedVotes uint64
 

@@ -76,7 +76,7 @@ func chainCollector(sample func() ChainSample) prometheus.Collector {
 	s.count("certificate_made_total", "Certificates of blocks made here.", func(c ChainSample) float64 { return float64(c.Certificates.Made) })
 	s.count("certificate_missing_total", "Blocks of which no certificate was made here.", func(c ChainSample) float64 { return float64(c.Certificates.Missing) })
 	s.count("vote_extensions_missing_total", "Votes seen here that carried no signature of their block's state.", func(c ChainSample) float64 { return float64(c.Certificates.ExtensionsMissing) })
-	s.count("vote_extensions_refused_total", "Votes refused here since their extension was too long; the log names their validators.", func(c ChainSample) float64 { return float64(c.RefusedVotes) })
+	s.count("vote_extensions_refused_total", "Votes refused here since their extension was too long; the log tells under whose names.", func(c ChainSample) float64 { return float64(c.RefusedVotes) })
 	s.count("vote_extensions_wrong_total", "Votes seen here that carried a wrong signature: their validator's state or key differs.", func(c ChainSample) float64 { return float64(c.Certificates.ExtensionsWrong) })
 
 	supply := prometheus.NewDesc(namespace+"_ledger_supply_drops", "Drops by where they are.", []string{"location"}, nil)
