@@ -127,7 +127,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 	ch.noteSearched = sync.OnceFunc(func() { close(ch.engineSearched) })
 	ch.adapter = &adapter{
 		app: app, gate: ch.appGate, head: ch.head, halt: ch.halt, rounds: &voteRounds{}, retain: ch.retain,
-		own: signer.Address, refused: newRefusals(logger),
+		own: signer.Address, refused: newRefusals(logger, c.TimeoutPropose),
 		progress: ch.progress, logger: logger,
 	}
 	ch.adapter.attach.Store(MaxExtension)

@@ -134,9 +134,9 @@ func VoteRefused(c *Chain, height int64, validator []byte, size int) bool {
 }
 
 // RefusalDue reports whether votes refused at height are taken from at on, if work has
-// waited for so long.
-func RefusalDue(c *Chain, height int64, at time.Time, waited time.Duration) bool {
-	return c.adapter.refused.due(height, at, waited)
+// waited for so long and they may be needed.
+func RefusalDue(c *Chain, height int64, at time.Time, waited time.Duration, needed bool) bool {
+	return c.adapter.refused.due(height, at, waited, needed)
 }
 
 // Refusers returns under how many names votes were refused, and how many were logged.
@@ -145,6 +145,9 @@ func Refusers(c *Chain) (known, told int) {
 	defer c.adapter.refused.mu.Unlock()
 	return len(c.adapter.refused.by), len(c.adapter.refused.told)
 }
+
+// NeedsRefused reports whether the refused votes may be what a block waits for.
+func NeedsRefused(s Status, vals []Validator) bool { return s.needsRefused(vals) }
 
 // RefusalPatience sets how long c does without votes that it refused.
 func RefusalPatience(c *Chain, d time.Duration) {

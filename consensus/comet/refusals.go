@@ -30,15 +30,21 @@ import (
 // such extension can send it under the name of every validator. Below a third of the power that stops nothing.
 // But who refuses a vote that others have counted would never follow them, not even
 // after such votes have ceased. So a height at which work
-// waited for refusalPatience after a vote was refused takes every vote, and all connections are
-// made anew, by which the refused votes come again. So whatever share of the
+// waited for refusalPatience without votes that may be needed takes every vote, and all
+// connections are made anew, by which the refused votes come again. So whatever share of the
 // validators sends whatever size: the chain goes on, with a third or more of them at
 // a block in some seconds, and at its own pace as soon as they stop.
 const MaxPeerExtension = 64 << 10
 
 const (
-	// refusalPatience is how long a height waits without the votes it refused.
-	refusalPatience = 5 * time.Second
+	// refusalPatience is how long a height waits at least without the votes it refused:
+	// as long as refusalProposals proposals may take, if that is more.
+	refusalPatience  = 5 * time.Second
+	refusalProposals = 2
+	// refusalUnneeded is how many times as long it waits if they seem not to be what it
+	// waits for: to make all connections anew costs time, and would do so wherever work
+	// waits for another reason. It cannot be sure, so it does not wait for ever.
+	refusalUnneeded = 12
 	// maxRefusers bounds how many names are remembered: CometBFT has no more validators.
 	maxRefusers = types.MaxVotesCount
 )
@@ -66,8 +72,10 @@ type refusals struct {
 	told     map[string]time.Time // when a validator was logged last
 }
 
-func newRefusals(logger *slog.Logger) *refusals {
-	return &refusals{logger: logger, patience: refusalPatience, told: make(map[string]time.Time)}
+func newRefusals(logger *slog.Logger, propose time.Duration) *refusals {
+	return &refusals{
+		logger: logger, patience: max(refusalPatience, refusalProposals*propose), told: make(map[string]time.Time),
+	}
 }
 
 // refuses reports whether to refuse a vote at the height that is being agreed on, which
@@ -114,10 +122,15 @@ func (r *refusals) mayTell(now time.Time) bool {
 // due reports, once for a height, whether the height that is being agreed on has
 // waited long enough without the votes it refused, which it takes from now on. waited
 // is how long there has been work for a block: a chain that idles misses no votes.
-func (r *refusals) due(height int64, now time.Time, waited time.Duration) bool {
+// needed is whether these votes may be what it waits for.
+func (r *refusals) due(height int64, now time.Time, waited time.Duration, needed bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if height != r.height || height == r.taken || min(now.Sub(r.since), waited) < r.patience {
+	patience := r.patience
+	if !needed {
+		patience *= refusalUnneeded
+	}
+	if height != r.height || height == r.taken || min(now.Sub(r.since), waited) < patience {
 		return false
 	}
 	r.taken = height
@@ -149,7 +162,12 @@ func (c *Chain) isMember(validator []byte) bool {
 // takeRefused takes the votes that were refused at the height after height, if it is
 // time to.
 func (c *Chain) takeRefused(ctx context.Context, height int64, now time.Time) {
-	if !c.adapter.refused.due(height+1, now, c.head.waitedFor(now)) {
+	if votes, _ := c.adapter.refused.at(height + 1); len(votes) == 0 {
+		return
+	}
+	_, _, _, _, nextVals := c.head.snapshot()
+	needed := c.Status().needsRefused(c.validators(height, nextVals))
+	if !c.adapter.refused.due(height+1, now, c.head.waitedFor(now), needed) {
 		return
 	}
 	c.logger.WarnContext(ctx, "no block without the votes that were refused; they are taken at this height, and connections made anew to get them",
@@ -158,6 +176,23 @@ func (c *Chain) takeRefused(ctx context.Context, height int64, now time.Time) {
 	for _, peer := range c.engine.Switch().Peers().Copy() {
 		c.engine.Switch().StopPeerForError(peer, errVotesNeeded)
 	}
+}
+
+// needsRefused reports whether the votes that were refused may be needed: the other
+// validators that are connected are too few, or somebody has the block already, perhaps
+// by these votes.
+func (s Status) needsRefused(vals []Validator) bool {
+	if s.NetworkHeight > s.Height {
+		return true
+	}
+	for _, vote := range s.Refused {
+		for _, v := range vals {
+			if bytes.Equal(v.Address, vote.Validator) {
+				s.ConnectedPower -= v.Power
+			}
+		}
+	}
+	return !s.quorum()
 }
 
 // refused is what a reason ends with that may come of votes that were refused.

@@ -1,6 +1,7 @@
 package comet_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -16,6 +17,7 @@ func TestVoteRefused(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, "refused", 2)
 	n.genesis.Validators[1].Power = 1 // the first makes blocks alone
+	n.config = func(c *comet.Config) { c.TimeoutPropose = 7 * time.Second }
 	n.start(t, 0)
 	n.members[0].app.waitFor(t, hangs, func(_ int, height uint64) bool { return height > 0 })
 	chain, other := n.members[0].chain, n.members[1].signer.Address()
@@ -38,12 +40,25 @@ func TestVoteRefused(t *testing.T) {
 		t.Errorf("%d names are remembered and %d were logged, want 1 and 1", known, told)
 	}
 	later := time.Now().Add(time.Hour)
-	if comet.RefusalDue(chain, height, time.Now(), time.Hour) || comet.RefusalDue(chain, height, later, time.Second) ||
-		comet.RefusalDue(chain, height+1, later, time.Hour) {
-		t.Error("refused votes are taken at once, on an idle chain or at another height")
-	}
-	if !comet.RefusalDue(chain, height, later, time.Hour) || comet.RefusalDue(chain, height, later, time.Hour) {
-		t.Error("refused votes are not taken later, or connections are made anew more than once")
+	for _, row := range []struct {
+		name   string
+		height int64
+		at     time.Time
+		waited time.Duration
+		needed bool
+		want   bool
+	}{
+		{"at once", height, time.Now(), time.Hour, true, false},
+		{"on an idle chain", height, later, time.Second, true, false},
+		{"at another height", height + 1, later, time.Hour, true, false},
+		{"before two proposals may have failed", height, later, 13 * time.Second, true, false},
+		{"where others are enough", height, later, 2 * time.Minute, false, false},
+		{"later", height, later, 15 * time.Second, true, true},
+		{"once more", height, later, time.Hour, true, false},
+	} {
+		if got := comet.RefusalDue(chain, row.height, row.at, row.waited, row.needed); got != row.want {
+			t.Errorf("refused votes are taken %s: %v, want %v", row.name, got, row.want)
+		}
 	}
 	if comet.VoteRefused(chain, height, other, 1<<20) {
 		t.Error("refused where the chain needs it")
@@ -51,8 +66,42 @@ func TestVoteRefused(t *testing.T) {
 	if !comet.VoteRefused(chain, height+1, other, longest+1) {
 		t.Error("taken at the next height at once")
 	}
+	if !comet.RefusalDue(chain, height+1, later.Add(time.Hour), time.Hour, false) {
+		t.Error("not taken after a long time either, where others seemed to be enough")
+	}
 	if total := chain.Status().RefusedVotes; total != 3 {
 		t.Errorf("%d votes refused in all, want 3", total)
+	}
+}
+
+// Votes that were refused are taken only where they may be missed.
+func TestRefusedVotesThatAreNeeded(t *testing.T) {
+	t.Parallel()
+	var vals []comet.Validator
+	var votes []comet.RefusedVote
+	for i := range byte(5) {
+		address := bytes.Repeat([]byte{i}, 20)
+		vals = append(vals, comet.Validator{Address: address, Power: 10})
+		votes = append(votes, comet.RefusedVote{Validator: address})
+	}
+	for _, row := range []struct {
+		name      string
+		connected int64
+		network   uint64
+		refused   []comet.RefusedVote
+		want      bool
+	}{
+		{"one of five", 50, 9, votes[:1], false},
+		{"two of five", 50, 9, votes[:2], true},
+		{"one of four connected", 40, 9, votes[:1], true},
+		{"the block is there", 50, 10, votes[:1], true},
+		{"nobody known", 50, 9, []comet.RefusedVote{{Validator: []byte("nobody")}}, false},
+		{"all", 50, 9, votes, true},
+	} {
+		s := comet.Status{Height: 9, NetworkHeight: row.network, ConnectedPower: row.connected, TotalPower: 50, Refused: row.refused}
+		if got := comet.NeedsRefused(s, vals); got != row.want {
+			t.Errorf("%s: needed %v, want %v", row.name, got, row.want)
+		}
 	}
 }
 
