@@ -25,10 +25,10 @@ type Extension struct {
 // Extensions returns the extensions of the votes for the block at height that
 // this node has, and the block's hash: those of the votes by which it committed
 // the block, which are stored with it, and of the last few blocks also those of
-// votes of the same round that came later. There is at most one for each validator, of more than two
-// thirds of the voting power; those of the stored votes come first, in the order
-// of the validator set. The error is [ErrNotFound] if the block is not stored with
-// its votes.
+// votes of the same round that came later, up to MaxExtension bytes each. There is at
+// most one for each validator, of more than two thirds of the voting power; those of the
+// stored votes come first, in the order of the validator set. The error is [ErrNotFound]
+// if the block is not stored with its votes.
 func (c *Chain) Extensions(height uint64) (blockHash []byte, extensions []Extension, err error) {
 	var round uint32
 	err = c.load(func(n *node.Node) error {
@@ -86,9 +86,10 @@ type lateVote struct {
 	extension []byte
 }
 
-// add takes the vote of a precommit that consensus has verified.
+// add takes the vote of a precommit that consensus has verified. One with more than an
+// honest node attaches is left out, so that what waits here stays small.
 func (l *lateVotes) add(v *types.Vote) {
-	if v.Type != cmtproto.PrecommitType || v.BlockID.IsZero() || len(v.Extension) == 0 || len(v.Extension) > MaxPeerExtension {
+	if v.Type != cmtproto.PrecommitType || v.BlockID.IsZero() || len(v.Extension) == 0 || len(v.Extension) > MaxExtension {
 		return
 	}
 	l.mu.Lock()

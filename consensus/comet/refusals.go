@@ -18,23 +18,23 @@ import (
 )
 
 // MaxPeerExtension bounds, in bytes, the extension of another validator's vote that
-// is taken at once, whatever is in it. It is 64 times what a node attaches, which
+// is taken at once, whatever is in it. It is 4 times what a node attaches, which
 // cuts its own (see MaxExtension), so that no release which is half right loses its
 // votes by it. Extensions are stored with their block: a lone validator that means
-// harm makes all others store this much a block, 640 MiB in 10,000 blocks; without a
+// harm makes all others store this much a block, 40 MiB in 10,000 blocks; without a
 // bound it would be what a message may be long, 1 MiB a block.
 //
 // A vote with a longer one is refused: it counts as no vote, and is told of in the log
 // and in [Status] under the name that it bears. That is no proof: CometBFT asks when it
 // has verified the extension only, and not yet whose vote it is, so that whoever has one
-// such extension can send it under the name of every validator. Below a third of the power that stops nothing.
-// But who refuses a vote that others have counted would never follow them, not even
-// after such votes have ceased. So a height at which work
-// waited for refusalPatience without votes that may be needed takes every vote, and all
-// connections are made anew, by which the refused votes come again. So whatever share of the
-// validators sends whatever size: the chain goes on, with a third or more of them at
+// such extension can send it under the name of every validator. Below a third of the
+// power that stops nothing. But who refuses a vote that others have counted would never
+// follow them, not even after such votes have ceased. So a height at which work waited
+// for refusalPatience without votes that may be needed takes every vote, and all
+// connections are made anew, by which the refused votes come again. So whatever share of
+// the validators sends whatever size: the chain goes on, with a third or more of them at
 // a block in some seconds, and at its own pace as soon as they stop.
-const MaxPeerExtension = 64 << 10
+const MaxPeerExtension = 4 << 10
 
 const (
 	// refusalPatience is how long a height waits at least without the votes it refused:

@@ -79,7 +79,13 @@ func TestLateVotesKnowTheirRound(t *testing.T) {
 	add(4, 5, 1, other)
 	add(5, 6, 1, hash)
 	add(6, 5, 0, hash)
-	add(6, 5, 1, hash) // the last one of a validator counts
+	add(6, 5, 1, hash)                                                                  // the last one of a validator counts
+	for _, size := range []int{0, comet.MaxExtension + 1, comet.MaxPeerExtension + 1} { // none, or no honest one
+		l.Add(&types.Vote{
+			Type: cmtproto.PrecommitType, Height: 5, Round: 1, BlockID: types.BlockID{Hash: hash},
+			ValidatorAddress: bytes.Repeat([]byte{9}, 20), Extension: make([]byte, size),
+		})
+	}
 	for _, row := range []struct {
 		height int64
 		round  uint32
