@@ -230,6 +230,9 @@ func CommittedAgo(c *Chain, d time.Duration) {
 	c.head.at = time.Now().Add(-d)
 }
 
+// Searched reports whether c began by looking for a snapshot.
+func Searched(c *Chain) bool { return c.states != nil }
+
 // FellBack makes c believe that it found no snapshot and began at the genesis.
 func FellBack(c *Chain) { c.fromGenesis.Store(true) }
 

@@ -112,8 +112,16 @@ func TestTurnoutFallsAndBegins(t *testing.T) {
 	if missed := gone.Blocks - gone.Signed; gone.Blocks != after.Blocks() || missed < 3 || missed < before.Of[address(3)].Blocks-before.Of[address(3)].Signed {
 		t.Errorf("who stopped has %+v of %d blocks, had %+v", gone, after.Blocks(), before.Of[address(3)])
 	}
-	other := n.turnoutOf(t, 4)
-	if other.To == after.To && other.Of[address(3)] != gone {
-		t.Errorf("another node tells %+v, want %+v", other.Of[address(3)], gone)
-	}
+	// Nothing is left to do, so they come to rest at the same block.
+	n.rest(t)
+	eventually(t, hangs, "both tell of the same blocks", func() bool {
+		one, other := n.turnoutOf(t, 0), n.turnoutOf(t, 4)
+		if one.To != other.To {
+			return false
+		}
+		if got, want := other.Of[address(3)], one.Of[address(3)]; got != want || want.Blocks == 0 {
+			t.Errorf("another node tells %+v, want %+v", got, want)
+		}
+		return true
+	})
 }
