@@ -19,9 +19,10 @@ const (
 	// maxUncertified is how many of the last blocks wait for their certificate. A
 	// node that fetches blocks faster than it certifies them leaves out old ones.
 	maxUncertified = 64
-	// certifyTries is how often the votes for a block are looked at, CertifyDelay
-	// apart, while they do not make a certificate; certifyWaits is how often they are
-	// asked for in vain, since consensus may still be starting.
+	// certifyTries is how often the votes for a block are looked at while they do not
+	// make a certificate: CertifyDelay apart, sooner where other blocks cannot wait;
+	// certifyWaits is how often they are asked for in vain, since consensus may still be
+	// starting.
 	certifyTries = 10
 	certifyWaits = 120
 	// certifyTogether is of how many blocks the votes are checked at once, at most.
@@ -113,7 +114,7 @@ func (c *certifier) list() []*uncertified {
 	return list
 }
 
-// remove takes a block out, and reports whether more wait.
+// remove takes a block out.
 func (c *certifier) remove(u *uncertified) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -285,17 +286,19 @@ func (e *Executor) ballot(u *uncertified) (ballot *cert.Ballot, err error) {
 }
 
 // certifyBallots counts ballots, each of the block at its place, and keeps the
-// certificates. An error concerns all of them.
+// certificates. An error concerns all of them: none is kept. What fails for one block
+// after that is its own.
 func (e *Executor) certifyBallots(blocks []*uncertified, ballots []cert.Ballot) (err error) {
 	defer contain("certify blocks", &err)
 	assembled := cert.AssembleEach(rand.Read, ballots)
 	var made []*cert.Certificate
+	var of []*uncertified
 	for i, u := range blocks {
 		one := &assembled[i]
 		u.wrong += len(one.Bad)
 		switch {
 		case one.Err == nil:
-			u.done, made = true, append(made, &one.Certificate)
+			u.done, made, of = true, append(made, &one.Certificate), append(of, u)
 		case !errors.Is(one.Err, cert.ErrTooLittlePower):
 			u.err = one.Err
 		}
@@ -303,31 +306,30 @@ func (e *Executor) certifyBallots(blocks []*uncertified, ballots []cert.Ballot) 
 	if err := e.certificates.put(made...); err != nil {
 		return err
 	}
-	for _, certificate := range made {
+	for i, certificate := range made {
 		if err := e.certified(certificate); err != nil {
-			return err
+			of[i].done, of[i].err = false, err
 		}
 	}
 	return nil
 }
 
 // certified does what follows when a certificate is stored.
-func (e *Executor) certified(certificate *cert.Certificate) error {
+func (e *Executor) certified(certificate *cert.Certificate) (err error) {
+	defer contain("keep what a certificate proves", &err)
+	height := certificate.Checkpoint.Height
+	for latest := e.certifier.latest.Load(); height > latest; latest = e.certifier.latest.Load() {
+		if e.certifier.latest.CompareAndSwap(latest, height) {
+			break
+		}
+	}
 	if err := e.certifyElection(certificate); err != nil {
 		return err
 	}
 	if made := e.stats.certificates.Add(1); made%certifyPruneEvery == 0 {
-		if _, err := e.PruneCertificates(e.KeptFrom(), 2*certifyPruneEvery); err != nil {
-			return err
-		}
+		_, err = e.PruneCertificates(e.KeptFrom(), 2*certifyPruneEvery)
 	}
-	height := certificate.Checkpoint.Height
-	for {
-		latest := e.certifier.latest.Load()
-		if height <= latest || e.certifier.latest.CompareAndSwap(latest, height) {
-			return nil
-		}
-	}
+	return err
 }
 
 // loadCertifier finds the newest certificate, and the last blocks that have none.

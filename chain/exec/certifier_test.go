@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/kv/memkv"
 )
 
 // Blocks that are certified together get the certificates that they get one by one, and
@@ -50,6 +52,54 @@ func TestBlocksAreCertifiedTogether(t *testing.T) {
 	s := n.exec.Stats()
 	if s.Certificates != blocks-1 || s.CertificateHeight != blocks || s.Uncertified != 1 || s.ExtensionsWrong != 3 {
 		t.Errorf("%d certificates up to %d, %d not made, %d wrong signatures", s.Certificates, s.CertificateHeight, s.Uncertified, s.ExtensionsWrong)
+	}
+}
+
+// noHandovers is a store in which no certificate of a block that ends an epoch can be
+// kept with the hand-over that it is of.
+type noHandovers struct{ kv.Store }
+
+func (s noHandovers) NewBatch() kv.Batch { return noHandoverBatch{s.Store.NewBatch()} }
+
+type noHandoverBatch struct{ kv.Batch }
+
+var errNoHandover = errors.New("no hand-over is stored")
+
+func (b noHandoverBatch) Set(key, value []byte) error {
+	const length = 17 // of a hand-over's key, which begins with what it is
+	if bytes.Contains(key, []byte("handovers")) && len(key) > length && key[len(key)-length] == 'c' {
+		return errNoHandover
+	}
+	return b.Batch.Set(key, value)
+}
+
+// What fails for one block that is certified with others is no other's.
+func TestOneBlockFailsOfThoseCertifiedTogether(t *testing.T) {
+	t.Parallel()
+	const epoch = 16 // its last two blocks fail
+	c := newValidators(t, 4, epoch)
+	seen := newVotes()
+	n := &node{t: t, net: &network{}, store: noHandovers{memkv.New()}, gen: c.gen, arrived: make(chan struct{}, 1)}
+	n.open(exec.Config{Extensions: seen.extensions, CertifyDelay: time.Millisecond})
+	if _, err := n.exec.InitChain(c.gen.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	for n.height() < epoch {
+		b := c.next()
+		right := c.vote(t, b)
+		c.agree(t, b, right)
+		seen.set(b.Height, b.Hash, right)
+		n.decide(b)
+	}
+	n.run() // all of them wait
+	awaitCertifier(t, n.exec)
+	for height := uint64(1); height <= epoch; height++ {
+		if _, err := n.exec.CertificateStored(height); err != nil {
+			t.Errorf("block %d: %v", height, err)
+		}
+	}
+	if s := n.exec.Stats(); s.Certificates != epoch-2 || s.Uncertified != 2 || s.CertificateHeight != epoch {
+		t.Errorf("%d certificates up to %d, %d not made", s.Certificates, s.CertificateHeight, s.Uncertified)
 	}
 }
 
@@ -111,6 +161,12 @@ func TestExtensionsSignedAhead(t *testing.T) {
 	met := map[string]bool{}
 	for height := uint64(1); height <= 3; height++ {
 		b := c.next()
+		if err := c.nodes[0].exec.Accept(b); err != nil {
+			t.Fatal(err)
+		}
+		if !c.nodes[0].exec.WaitAhead(b) || !c.nodes[0].exec.SignedAhead(b) || slow.exec.SignedAhead(b) {
+			t.Errorf("block %d is not signed ahead, or by who does nothing ahead", height)
+		}
 		right := c.vote(t, b)
 		for _, round := range []uint32{0, 2, 0, 1} {
 			b.Round = round

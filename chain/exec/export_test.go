@@ -48,6 +48,13 @@ func (e *Executor) WaitAhead(b Block) bool {
 	return true
 }
 
+// SignedAhead reports whether what goes with this node's vote for b, which was executed
+// ahead, is signed.
+func (e *Executor) SignedAhead(b Block) bool {
+	p, _, err := e.ahead.finish(b)
+	return err == nil && p.signature != nil
+}
+
 // PoolBounds returns how many bundles, and bytes of them, the pool of c takes.
 func PoolBounds(c Config) (bundles int, size int64) {
 	p := newPool(c.withDefaults())
