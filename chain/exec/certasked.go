@@ -128,6 +128,11 @@ func (e *Executor) checkpointAt(height uint64) (*cert.Checkpoint, error) {
 	if err != nil || raw == nil {
 		return nil, err
 	}
+	return decodeCheckpoint(raw, height)
+}
+
+// decodeCheckpoint reads a stored checkpoint, which must be that of the block at height.
+func decodeCheckpoint(raw []byte, height uint64) (*cert.Checkpoint, error) {
 	checkpoint, err := cert.DecodeCheckpoint(raw)
 	if err == nil && checkpoint.Height != height {
 		err = fmt.Errorf("it is of block %d", checkpoint.Height)

@@ -2,7 +2,6 @@ package exec
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 
@@ -106,14 +105,7 @@ func (e *Executor) handoverCheckpoint(epoch, height uint64) (*cert.Checkpoint, e
 	if err != nil || raw == nil {
 		return nil, err
 	}
-	checkpoint, err := cert.DecodeCheckpoint(raw)
-	if err == nil && checkpoint.Height != height {
-		err = fmt.Errorf("it is of block %d", checkpoint.Height)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read what is to be certified of block %d: %w", height, err)
-	}
-	return &checkpoint, nil
+	return decodeCheckpoint(raw, height)
 }
 
 // certifyPatiently tries the blocks that end epochs again.
