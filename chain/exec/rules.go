@@ -121,14 +121,21 @@ type Admission interface {
 	Spent(v chain.View, s Slot) bool
 }
 
+// Trial tries relays one after the other. It is used by one goroutine at a time.
+type Trial interface {
+	// Try applies payload after all that it applied before, to a state of its own, and
+	// returns nil; or the refusal, which is a *chain.RuleError or wraps one, and then has
+	// changed nothing.
+	Try(payload []byte) error
+}
+
 // Relays are what anybody carries to the chain without signing it (bundle 0xB4): what
-// other chains have certified. Payloads must not be kept beyond a call unless copied.
+// other chains have certified. Payloads must not be modified, and may be kept by a Trial.
 type Relays interface {
-	// CheckRelay returns nil if payload would apply in the block at height after those in
-	// pending, which wait already, oldest first, and passed; it may look at those only that
-	// payload can need. It is called again for all that wait after each block. The refusal
-	// is a *chain.RuleError, or wraps one.
-	CheckRelay(v chain.View, height uint64, pending [][]byte, payload []byte) error
+	// Trial begins a trial of relays for the block at height. v is the state of the block
+	// before, and outlives the trial. What was tried is tried again for each block that
+	// it waits, and once more by Apply, so signatures that hold should be remembered.
+	Trial(v chain.View, height uint64) Trial
 	// PlanRelays chooses which of relays, in the order in which they came, are in the block
 	// at height, which has room for so many bytes of bundles, users of which records that
 	// wait would take. It returns their indices in the order of the block. All of them
