@@ -46,6 +46,12 @@ const (
 	KindUpdateService   Kind = 33
 	KindServe           Kind = 34
 	KindReshard         Kind = 35
+
+	KindAnchor         Kind = 48
+	KindAnchorConflict Kind = 49
+	KindImport         Kind = 50
+	KindRelist         Kind = 51
+	KindReack          Kind = 52
 )
 
 // The kinds of transactions of service chains, from 64 on.
@@ -101,6 +107,23 @@ func (k Kind) registryName() string {
 		return "serve"
 	case KindReshard:
 		return "reshard"
+	default:
+		return k.shardName()
+	}
+}
+
+func (k Kind) shardName() string {
+	switch k {
+	case KindAnchor:
+		return "anchor"
+	case KindAnchorConflict:
+		return "anchor-conflict"
+	case KindImport:
+		return "import"
+	case KindRelist:
+		return "relist"
+	case KindReack:
+		return "reack"
 	default:
 		return "unknown"
 	}

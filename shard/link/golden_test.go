@@ -57,6 +57,7 @@ func TestGolden(t *testing.T) {
 	put("inbound key", link.InboundKey(m.Link))
 	put("message key", link.MessageKey(m.Link, 258))
 	put("bucket prefix", link.BucketPrefix(200))
+	put("link", m.Link.Encode())
 	put("import", goldenImport(t).Encode())
 	seed := ledger.HashOf("seed")
 	for _, i := range link.Expected(seed, 7, m.Link, 32, 100) {
@@ -214,6 +215,17 @@ func canonical[T any](f *testing.F, seed []byte, decode func([]byte) (T, error),
 		}
 		if again := encode(&v); !bytes.Equal(again, b) {
 			t.Errorf("%x decodes, and encodes as %x", b, again)
+		}
+	})
+}
+
+// FuzzDecodeLink: what is decoded encodes to the same bytes.
+func FuzzDecodeLink(f *testing.F) {
+	f.Add(link.Link{Src: here, Dst: there}.Encode())
+	f.Add(link.Link{Src: here, Dst: here}.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if l, err := link.DecodeLink(b); err == nil && (!bytes.Equal(l.Encode(), b) || l.Src == l.Dst) {
+			t.Errorf("%x decodes to %s, which encodes to %x", b, l, l.Encode())
 		}
 	})
 }

@@ -44,6 +44,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger/codec"
 )
 
@@ -110,6 +111,28 @@ func (l Link) Reverse() Link { return Link{Src: l.Dst, Dst: l.Src} }
 
 // String returns "source>destination".
 func (l Link) String() string { return l.Src.String() + ">" + l.Dst.String() }
+
+// Encode returns the canonical encoding, Size bytes: source and destination 6 each
+// (service 4, zone 1, bucket 1).
+func (l Link) Encode() []byte {
+	w := codec.NewWriter(Size)
+	l.write(w)
+	return w.Bytes()
+}
+
+// DecodeLink reads what Encode wrote. It refuses with CodeMalformed anything else, and
+// a link from a place to itself.
+func DecodeLink(b []byte) (Link, error) {
+	r := codec.NewReader(b)
+	l := readLink(r)
+	if err := r.Done(); err != nil {
+		return Link{}, chain.Refuse(chain.CodeMalformed, "link: %v", err)
+	}
+	if l.Src == l.Dst {
+		return Link{}, chain.Refuse(chain.CodeMalformed, "link from %s to itself", l.Src)
+	}
+	return l, nil
+}
 
 func (l Link) write(w *codec.Writer) {
 	w.Fixed(l.Src.bytes())
