@@ -53,12 +53,3 @@ func address(b []byte) (a staking.Address) {
 	copy(a[:], b)
 	return a
 }
-
-// extensions hands what went with votes to the Executor.
-func (n *Node) extensions(height uint64) (blockHash []byte, extensions []exec.VoteExtension, err error) {
-	blockHash, list, err := n.chain.Extensions(height)
-	for _, x := range list {
-		extensions = append(extensions, exec.VoteExtension{Validator: address(x.Validator), Round: x.Round, Data: x.Data})
-	}
-	return blockHash, extensions, err
-}

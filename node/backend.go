@@ -22,7 +22,7 @@ func (b backend) Info() api.NodeInfo {
 
 // Chain implements api.Node.
 func (b backend) Chain() api.ChainInfo {
-	s := b.node.sample.Load().chain
+	s := b.node.main.sample.Load().chain
 	info := api.ChainInfo{CatchingUp: s.CatchingUp, Validator: s.Validator, Peers: s.Peers}
 	if s.CatchingUp && s.Sync.Phase != comet.SyncNone {
 		info.Sync = &api.SyncProgress{
@@ -43,13 +43,13 @@ func (n *Node) Chain() api.ChainInfo { return backend{n}.Chain() }
 
 // Ready implements api.Node.
 func (b backend) Ready() (ok bool, reason string) {
-	s := b.node.sample.Load()
+	s := b.node.main.sample.Load()
 	return s.ready, s.reason
 }
 
 // Header implements api.Node.
 func (b backend) Header(height uint64) (h api.Header, ok bool) {
-	info, err := b.node.chain.Block(height)
+	info, err := b.node.main.chain.Block(height)
 	if err != nil {
 		return api.Header{}, false
 	}
@@ -57,7 +57,7 @@ func (b backend) Header(height uint64) (h api.Header, ok bool) {
 		Height: info.Height, Time: info.Time, Hash: info.Hash, AppHash: info.AppHash, Proposer: info.Proposer,
 		Size: int64(info.Size),
 	}
-	if header, commit, err := b.node.chain.SignedHeader(height); err == nil {
+	if header, commit, err := b.node.main.chain.SignedHeader(height); err == nil {
 		h.Signed, h.Commit = header, commit
 	}
 	return h, true
@@ -65,16 +65,16 @@ func (b backend) Header(height uint64) (h api.Header, ok bool) {
 
 // LightBlock implements api.Node.
 func (b backend) LightBlock(height uint64) (l api.LightBlock, from uint64, ok bool) {
-	header, validators, err := b.node.chain.LightBlock(height)
+	header, validators, err := b.node.main.chain.LightBlock(height)
 	if err != nil {
-		return api.LightBlock{}, b.node.chain.LightBlocksFrom(), false
+		return api.LightBlock{}, b.node.main.chain.LightBlocksFrom(), false
 	}
 	return api.LightBlock{SignedHeader: header, ValidatorSet: validators}, 0, true
 }
 
 // Turnout implements api.Node.
 func (b backend) Turnout() api.Turnout {
-	t, err := b.node.chain.Turnout()
+	t, err := b.node.main.chain.Turnout()
 	if err != nil { // it is starting or stopping, or cannot read its blocks, which halts it elsewhere
 		return api.Turnout{}
 	}
@@ -87,7 +87,7 @@ func (b backend) Turnout() api.Turnout {
 
 // AddEvidence implements api.Node.
 func (b backend) AddEvidence(evidence []byte) error {
-	err := b.node.chain.AddEvidence(evidence)
+	err := b.node.main.chain.AddEvidence(evidence)
 	if errors.Is(err, comet.ErrBadEvidence) {
 		return fmt.Errorf("%w: %w", api.ErrBadEvidence, err)
 	}
@@ -96,6 +96,6 @@ func (b backend) AddEvidence(evidence []byte) error {
 
 // checks is what /readyz tells.
 func (n *Node) checks() []telemetry.Check {
-	s := n.sample.Load()
+	s := n.main.sample.Load()
 	return []telemetry.Check{{Name: "chain/main", Ready: s.ready, Detail: s.reason}}
 }

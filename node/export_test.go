@@ -10,12 +10,12 @@ import (
 
 // BreakRules makes the rules halt between two blocks.
 func (n *Node) BreakRules() error {
-	_, err := n.exec.Finalize(exec.Block{Height: 1 << 40})
+	_, err := n.main.exec.Finalize(exec.Block{Height: 1 << 40})
 	return err
 }
 
 // Halt returns why consensus halted, or nil.
-func (n *Node) Halt() *comet.HaltError { return n.chain.Status().Halt }
+func (n *Node) Halt() *comet.HaltError { return n.main.chain.Status().Halt }
 
 // Registration is who is registered with a consensus key, in a genesis with founders
 // or by the state.
@@ -24,4 +24,4 @@ func (n *Node) Registration(founders []genesis.Validator, key []byte) (row uint6
 }
 
 // Height returns the height of the chain on this node.
-func (n *Node) Height() uint64 { return n.chain.Status().Height }
+func (n *Node) Height() uint64 { return n.main.chain.Status().Height }

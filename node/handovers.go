@@ -38,7 +38,7 @@ func (n *Node) fetchHandovers(ctx context.Context) error {
 		case <-timer.C:
 		}
 		next := fetchAgain
-		if n.sample.Load().chain.CatchingUp || n.sample.Load().chain.Height == 0 {
+		if n.main.sample.Load().chain.CatchingUp || n.main.sample.Load().chain.Height == 0 {
 			next = fetchFirst
 		} else if err := n.fetchMissing(ctx); err != nil && ctx.Err() == nil {
 			n.log.WarnContext(ctx, "fetch hand-overs of earlier epochs", slog.Any("err", err))
@@ -51,11 +51,11 @@ func (n *Node) fetchHandovers(ctx context.Context) error {
 func (n *Node) fetchMissing(ctx context.Context) error {
 	var failed error
 	for _, s := range n.sources {
-		handovers, err := n.exec.MissingHandovers()
+		handovers, err := n.main.exec.MissingHandovers()
 		if err != nil {
 			return err
 		}
-		candidates, err := n.exec.MissingCandidates()
+		candidates, err := n.main.exec.MissingCandidates()
 		if err != nil {
 			return err
 		}
@@ -72,14 +72,14 @@ func (n *Node) fetchMissing(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return n.exec.AdoptHandover(epoch, &exec.Handover{Record: &h.Record.Statement, Certificate: h.Certificate})
+			return n.main.exec.AdoptHandover(epoch, &exec.Handover{Record: &h.Record.Statement, Certificate: h.Certificate})
 		}, &failed)
 		got += fetchEach(ctx, candidates, func(epoch uint64) error {
 			e, err := conn.Election(ctx, epoch)
 			if err != nil {
 				return err
 			}
-			return n.exec.AdoptCandidates(epoch, e.Candidates)
+			return n.main.exec.AdoptCandidates(epoch, e.Candidates)
 		}, &failed)
 		if got > 0 {
 			n.log.InfoContext(ctx, "hand-overs and candidates of earlier epochs fetched", slog.String("source", s.String()), slog.Int("count", got))

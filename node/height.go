@@ -74,12 +74,13 @@ func openHeightFile(path string, log *slog.Logger) (*heightFile, error) {
 	return h, nil
 }
 
-// check returns an error that wraps ErrStoreBehind if the store is lower than it was.
-func (h *heightFile) check(height uint64, dir home.Dir) error {
+// check returns an error that wraps ErrStoreBehind if the store is lower than it was,
+// and ends with lost, what can be done about it.
+func (h *heightFile) check(height uint64, lost string) error {
 	if height >= h.height {
 		return nil
 	}
-	return fmt.Errorf("%w: it ends at height %d, but was at %d; %s", ErrStoreBehind, height, h.height, lostStore(dir))
+	return fmt.Errorf("%w: it ends at height %d, but was at %d; %s", ErrStoreBehind, height, h.height, lost)
 }
 
 // lostStore says what can be done about a store that is not what it was.

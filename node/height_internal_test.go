@@ -23,7 +23,7 @@ func TestHeightFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = h.check(store, dir)
+		err = h.check(store, lostStore(dir))
 		for _, height := range then {
 			if err := h.set(height); err != nil {
 				t.Fatal(err)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
 )
@@ -34,11 +36,34 @@ func (m *keyMismatch) String() string {
 func short(k bls.PublicKey) string { return k.String()[:16] + "..." }
 
 // keyCheck compares the keys of this node with its registration, which never
-// changes once it is made. It is owned by watch.
+// changes once it is made. It is owned by watchKeys.
 type keyCheck struct {
 	done   bool
 	looked bool
 	height uint64 // looked at last
+}
+
+// watchKeys compares the keys until it is known whether they fit, or ctx ends.
+func (n *Node) watchKeys(ctx context.Context) error {
+	tick := time.NewTicker(sampleInterval)
+	defer tick.Stop()
+	for c := (&keyCheck{}); !c.done; {
+		n.checkKeys(ctx, c, n.main.sample.Load().chain.Height)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// keyFlaw tells of keys that do not fit.
+func (n *Node) keyFlaw(s comet.Status) string {
+	if m := n.mismatch.Load(); m != nil && s.Validator {
+		return m.String()
+	}
+	return ""
 }
 
 // checkKeys looks for this node's registration, if there are blocks it has not
@@ -73,7 +98,7 @@ func (n *Node) registration(founders []genesis.Validator, key ledger.PublicKey) 
 			return uint64(i), v.BLSKey, nil //nolint:gosec // not negative
 		}
 	}
-	err = n.exec.Read(func(v chain.View, _ uint64) error {
+	err = n.main.exec.Read(func(v chain.View, _ uint64) error {
 		if found, ok := staking.ValidatorByConsensusAddress(v, staking.AddressOf(key)); ok {
 			validator, _ := staking.ReadValidator(v, found)
 			row, registered = found, validator.BLSKey

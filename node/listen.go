@@ -55,7 +55,7 @@ func exposure(c config.Config, address string) Exposure {
 
 // Listeners lists the addresses that the node listens on while it runs.
 func (n *Node) Listeners() []Listener {
-	peers := Listener{Purpose: purposeP2P, Address: n.chain.ListenAddr(), Exposure: ExposurePeers}
+	peers := Listener{Purpose: purposeP2P, Address: n.main.chain.ListenAddr(), Exposure: ExposurePeers}
 	if api.Loopback(peers.Address) {
 		peers.Exposure = ExposureLoopback
 	}

@@ -12,14 +12,14 @@ import (
 // registerMetrics registers what the node samples of itself.
 func (n *Node) registerMetrics() error {
 	var err error
-	if n.counts, err = n.metrics.NewChain(n.chain.ID(), n.chainSample); err != nil {
+	if n.main.counts, err = n.metrics.NewChain(n.main.chain.ID(), n.chainSample); err != nil {
 		return err
 	}
 	return n.metrics.NewNode(n.nodeSample)
 }
 
 func (n *Node) chainSample() telemetry.ChainSample {
-	s, stats := n.sample.Load(), n.exec.Stats()
+	s, stats := n.main.sample.Load(), n.main.exec.Stats()
 	out := telemetry.ChainSample{
 		Height: s.chain.Height, NetworkHeight: s.chain.NetworkHeight, Round: s.chain.Round,
 		Ready: s.ready, Halted: s.chain.Halt != nil, CatchingUp: s.chain.CatchingUp,
@@ -36,7 +36,7 @@ func (n *Node) chainSample() telemetry.ChainSample {
 		out.HeightAge = time.Since(s.chain.LastBlockTime)
 	}
 	// A store that was closed meanwhile leaves the books at zero.
-	_ = n.exec.Read(func(v chain.View, height uint64) error {
+	_ = n.main.exec.Read(func(v chain.View, height uint64) error {
 		if v.Get(settlement.TotalsKey()) == nil {
 			return nil // before the first block
 		}
@@ -60,6 +60,6 @@ func (n *Node) nodeSample() telemetry.NodeSample {
 	if size, err := n.store.Size(); err == nil {
 		out.StoreSize, out.StoreLSM, out.StoreVlog = size.Total, size.Tables, size.ValueLog
 	}
-	out.Blocks = n.chain.BlockBytes()
+	out.Blocks = n.main.chain.BlockBytes()
 	return out
 }

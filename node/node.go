@@ -50,23 +50,17 @@ type Node struct {
 	genesis genesis.Document
 	secure  *tls.Config // nil for plaintext
 	metrics *telemetry.Registry
-	counts  *telemetry.Chain
-	store   *badgerkv.Store
-	height  *heightFile // nil without a disk
-	layer   *layer.Settlement
-	exec    *exec.Executor
+	store   *badgerkv.Store // of the main chain
+	main    *hosted
 	secret  *bls.SecretKey
 	nodeKey *comet.NodeKey
 	signer  *comet.Signer
-	chain   *comet.Chain
 	sources []*lightSource // asked by a node that joins, or lacks what is below its snapshot
 	grpc    net.Listener   // nil if off
 	api     *api.Server
 	http    *telemetry.Server // nil if off
 
-	sample   atomic.Pointer[sample]      // never nil
 	mismatch atomic.Pointer[keyMismatch] // nil while no such thing is known
-	stopping atomic.Bool
 }
 
 // Open takes what the node needs: the lock of its home directory, keys, stores
@@ -75,7 +69,8 @@ type Node struct {
 func Open(ctx context.Context, o Options) (*Node, error) {
 	o.Build.Version = cmp.Or(o.Build.Version, "devel")
 	n := &Node{home: o.Home, cfg: o.Config, log: o.Log, version: o.Build.Version, started: time.Now()}
-	n.sample.Store(&sample{reason: "the node is starting"})
+	n.main = newHosted(mainName, n.log)
+	n.main.flaw = n.keyFlaw
 	if err := n.open(ctx, o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -162,7 +157,8 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 		}
 		return fmt.Errorf("%w; %s", err, lostStore(n.home))
 	}
-	n.layer, err = layer.New(n.store, layer.Options{State: statetree.Options{
+	m := n.main
+	m.layer, err = layer.New(n.store, layer.Options{State: statetree.Options{
 		Tables:         settlement.Tables(),
 		PageCacheBytes: int64(n.cfg.Store.PageCache), //nolint:gosec // bounded by the settings
 		KeepVersions:   n.cfg.Store.KeepVersions,
@@ -174,12 +170,12 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	n.exec, err = exec.Open(exec.Config{
+	m.exec, err = exec.Open(exec.Config{
 		Network:      n.genesis.NetworkID(),
 		Now:          time.Now,
-		Synced:       func() bool { return !n.sample.Load().chain.CatchingUp },
+		Synced:       m.synced,
 		BLS:          n.secret,
-		Extensions:   n.extensions,
+		Extensions:   m.extensions,
 		Snapshots:    snapshots,
 		KeepBlocks:   kept(n.cfg.Pruning.KeepBlocks),
 		KeepReceipts: kept(n.cfg.Pruning.KeepReceipts),
@@ -188,12 +184,14 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 		MempoolBytes: int64(n.cfg.Mempool.MaxBytes), //nolint:gosec // bounded by the settings
 
 		SnapshotStride: uint64(n.cfg.Snapshots.Interval), //nolint:gosec // bounded by the settings
-	}, n.layer, n.genesis.Settlement(), n.module("exec"))
+	}, m.layer, n.genesis.Settlement(), m.module("exec"))
 	if err != nil {
 		return err
 	}
-	if err := n.openHeight(o); err != nil {
-		return err
+	if !o.InMemory {
+		if err := m.keepHeightIn(filepath.Join(n.home.Data(), heightFileName), lostStore(n.home)); err != nil {
+			return err
+		}
 	}
 	consensus := n.consensusConfig()
 	if consensus.StateSync, err = n.stateSync(); err != nil {
@@ -202,24 +200,12 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	for _, s := range n.sources {
 		consensus.HeaderSources = append(consensus.HeaderSources, s)
 	}
-	n.chain, err = comet.New(consensus, n.genesis.Comet(), n.signer, n.nodeKey, n.layer.Consensus(),
-		application{n.exec}, n.module("consensus"), n.metrics)
+	m.chain, err = comet.New(consensus, n.genesis.Comet(), n.signer, n.nodeKey, m.layer.Consensus(),
+		application{m.exec}, m.module("consensus"), n.metrics)
 	if err != nil {
 		return err
 	}
 	return n.registerMetrics()
-}
-
-// openHeight checks that the store is as high as it was when the node stopped.
-func (n *Node) openHeight(o Options) (err error) {
-	if o.InMemory {
-		return nil
-	}
-	height, _ := n.exec.Head()
-	if n.height, err = openHeightFile(filepath.Join(n.home.Data(), heightFileName), n.module("store")); err != nil {
-		return err
-	}
-	return errors.Join(n.height.check(height, n.home), n.height.set(height))
 }
 
 // kept translates how many blocks to keep for the Executor.
@@ -280,9 +266,9 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 	}
 	c := api.Config{
 		Network: api.Network{
-			Name: n.genesis.Name, Domain: n.exec.Domain(), Genesis: n.genesis.Time, Params: n.genesis.Params, Local: local,
+			Name: n.genesis.Name, Domain: n.main.exec.Domain(), Genesis: n.genesis.Time, Params: n.genesis.Params, Local: local,
 		},
-		Pool: n.exec, State: n.exec, Index: n.exec, Prover: n.layer, Agreement: n.exec, Node: backend{n},
+		Pool: n.main.exec, State: n.main.exec, Index: n.main.exec, Prover: n.main.layer, Agreement: n.main.exec, Node: backend{n},
 		Faucet:         faucet,
 		TLS:            n.secure,
 		Reflection:     g.Reflection || local,
@@ -356,14 +342,11 @@ func (n *Node) Close() error {
 	if n.signer != nil {
 		errs = append(errs, n.signer.Close())
 	}
-	if n.layer != nil {
-		errs = append(errs, n.layer.Close())
+	if n.main != nil {
+		errs = append(errs, n.main.close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
-	}
-	if n.height != nil {
-		errs = append(errs, n.height.close())
 	}
 	if n.lock != nil {
 		errs = append(errs, n.lock.Release())

@@ -207,7 +207,7 @@ func TestRulesHaltConsensus(t *testing.T) {
 	if reason := n.Halt().Reason; !strings.Contains(reason, "the next is") {
 		t.Errorf("consensus halted because %q", reason)
 	}
-	waitUntil(t, "the log says so", func() bool { return strings.Contains(out.String(), "the main chain is halted on this node") })
+	waitUntil(t, "the log says so", func() bool { return strings.Contains(out.String(), "a chain is halted on this node") })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)

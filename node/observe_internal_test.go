@@ -25,11 +25,11 @@ func TestHaltsAreCounted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := &Node{log: slog.New(slog.DiscardHandler)}
-			if n.counts, err = r.NewChain("c", func() telemetry.ChainSample { return telemetry.ChainSample{} }); err != nil {
+			h := newHosted(mainName, slog.New(slog.DiscardHandler))
+			if h.counts, err = r.NewChain("c", func() telemetry.ChainSample { return telemetry.ChainSample{} }); err != nil {
 				t.Fatal(err)
 			}
-			n.reportHalt(t.Context(), &sample{chain: comet.Status{Halt: &test.halt}})
+			h.reportHalt(t.Context(), &sample{chain: comet.Status{Halt: &test.halt}})
 			families, err := r.Gather()
 			if err != nil {
 				t.Fatal(err)

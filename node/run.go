@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/tributary-network/tributary/consensus/comet"
 )
 
 const (
@@ -39,14 +37,14 @@ func (n *Node) Run(ctx context.Context) error {
 	stages.add("http", n.runHTTP)
 	stages.add("upkeep", n.upkeep)
 	stages.add("consensus", n.runConsensus)
-	stages.add("bundler", n.runBundler)
+	stages.add("bundler", n.main.runRules)
 	stages.add("api", n.runAPI)
 
 	n.announce(ctx, purposeGRPC, purposeHTTP)
 	stages.begin()
 	<-stages.over()
-	n.stopping.Store(true)
-	n.look()
+	n.main.stopping.Store(true)
+	n.main.look()
 	n.log.LogAttrs(ctx, slog.LevelInfo, "stopping")
 	err := errors.Join(stages.end(), n.Close())
 	n.log.LogAttrs(ctx, slog.LevelInfo, "stopped")
@@ -61,28 +59,13 @@ func (n *Node) runAPI(ctx context.Context) error {
 	return n.api.Serve(ctx, n.grpc)
 }
 
-func (n *Node) runBundler(ctx context.Context) error { return n.exec.Run(ctx, n.chain.Broadcast) }
-
-// runConsensus runs the chain. One that halts keeps running in the sense of
-// this function.
+// runConsensus runs the main chain's agreement.
 func (n *Node) runConsensus(ctx context.Context) error {
-	if err := n.chain.Start(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !errors.Is(err, comet.ErrHalted) {
-			return err
-		}
-		<-ctx.Done() // the blocks in the store halt it; the process stays
-	} else {
+	return n.main.runConsensus(ctx, func() {
 		n.announce(ctx, purposeP2P)
-		n.log.LogAttrs(ctx, slog.LevelInfo, "chain started", slog.String("chain_id", n.chain.ID()),
+		n.log.LogAttrs(ctx, slog.LevelInfo, "chain started", slog.String("chain_id", n.main.chain.ID()),
 			slog.String("network_id", n.genesis.NetworkID().String()), slog.String("node_id", n.nodeKey.ID()))
-		<-ctx.Done()
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), consensusStop)
-	defer cancel()
-	return n.chain.Stop(stop)
+	})
 }
 
 func (n *Node) runHTTP(ctx context.Context) error {
@@ -96,26 +79,13 @@ func (n *Node) runHTTP(ctx context.Context) error {
 // upkeep looks after the node while it runs.
 func (n *Node) upkeep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return n.watch(ctx) })
-	group.Go(func() error { return n.observe(ctx) })
-	group.Go(func() error { return n.haltTogether(ctx) })
+	group.Go(func() error { return n.main.upkeep(ctx) })
+	group.Go(func() error { return n.watchKeys(ctx) })
 	group.Go(func() error { return n.guardDisk(ctx) })
-	group.Go(func() error { return n.layer.Run(ctx) })
 	group.Go(func() error { return n.collectGarbage(ctx) })
 	group.Go(func() error { return n.releaseMemory(ctx) })
 	group.Go(func() error { return n.fetchHandovers(ctx) })
 	return group.Wait()
-}
-
-// haltTogether stops consensus when the rules stop between two blocks, as when
-// the money they count is not all there.
-func (n *Node) haltTogether(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-	case <-n.exec.Halted():
-		n.chain.Halt(n.exec.HaltError())
-	}
-	return nil
 }
 
 // collectGarbage gives disk space back that old blocks and rows left.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 )
 
@@ -24,48 +23,6 @@ const (
 // ErrDiskReserve says that the node stopped, or did not start, because less disk
 // space than its reserve is free. badger cannot survive a full disk.
 var ErrDiskReserve = errors.New("less disk space is free than store.disk_reserve")
-
-// sample is the node's picture of itself. It is replaced, never changed.
-type sample struct {
-	chain  comet.Status
-	ready  bool
-	reason string // why not ready
-}
-
-// look takes a new sample.
-func (n *Node) look() *sample {
-	s := &sample{chain: n.chain.Status()}
-	s.ready, s.reason = s.chain.Health(time.Now(), comet.HealthLimits{IgnoreQuorum: !s.chain.Validator})
-	if m := n.mismatch.Load(); m != nil && s.chain.Validator && s.chain.Halt == nil {
-		s.ready, s.reason = false, m.String()
-	}
-	if n.stopping.Load() {
-		s.ready, s.reason = false, "the node is stopping"
-	}
-	n.sample.Store(s)
-	return s
-}
-
-// watch keeps the sample fresh until ctx ends.
-func (n *Node) watch(ctx context.Context) error {
-	tick := time.NewTicker(sampleInterval)
-	defer tick.Stop()
-	halted := false
-	keys := &keyCheck{}
-	for {
-		n.checkKeys(ctx, keys, n.sample.Load().chain.Height)
-		s := n.look()
-		if s.chain.Halt != nil && !halted {
-			halted = true
-			n.reportHalt(ctx, s)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
 
 // guardDisk returns ErrDiskReserve when the free space falls below the reserve.
 func (n *Node) guardDisk(ctx context.Context) error {
