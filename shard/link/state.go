@@ -48,6 +48,12 @@ func MessageKey(l Link, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key(l.Src, kindMessage, l.Dst), seq)
 }
 
+// IsOutboundKey reports whether a state key is that of a link at its source.
+func IsOutboundKey(k []byte) bool {
+	_, kind, _, ok := splitKey(k)
+	return ok && kind == kindOutbound && len(k) == rowKeySize
+}
+
 // splitKey takes apart a key of the state of links.
 func splitKey(k []byte) (local Place, kind byte, peer Place, ok bool) {
 	if len(k) != rowKeySize && len(k) != messageKeySize || k[0] != prefix {

@@ -12,7 +12,7 @@ func TestStatePrefixes(t *testing.T) {
 	t.Parallel()
 	states := map[string][]string{
 		"main chain": {"chain/settlement/", "chain/channel/", "chain/staking/", "chain/registry/", "chain/anchor/", "shard/link/"},
-		"shard":      {"chain/service/", "shard/link/"},
+		"shard":      {"chain/service/", "chain/shardblock/", "shard/link/"},
 	}
 	constant := regexp.MustCompile(`(?m)^\s*(?:const )?([pP]refix\w*)\s*=\s*'(.)'`)
 	sources := map[string]string{}

@@ -1,0 +1,57 @@
+package shardblock
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/route"
+)
+
+// Params are the consensus parameters of a shard, beside those of its service.
+type Params struct {
+	// Capacity is the backlog at which the shard is full. Of it Outbox and Bytes count:
+	// those that were sent and are not acknowledged, or are on their way back.
+	Capacity route.Capacity
+	// Lifetime is for how many anchored checkpoints of the shard its messages live, 1 to
+	// link.MaxLifetime.
+	Lifetime uint64
+	// UnderWay is how many messages a link has under way at most, 1 to link.MaxUnacked.
+	UnderWay uint64
+}
+
+// DefaultParams are the parameters to start with.
+func DefaultParams() Params {
+	return Params{Capacity: route.DefaultCapacity(), Lifetime: link.DefaultLifetime, UnderWay: link.MaxUnacked}
+}
+
+// Validate returns an error that names the first parameter out of its range.
+func (p *Params) Validate() error {
+	if err := p.Capacity.Validate(); err != nil {
+		return fmt.Errorf("capacity: %w", err)
+	}
+	switch {
+	case p.Lifetime == 0 || p.Lifetime > link.MaxLifetime:
+		return fmt.Errorf("lifetime is %d anchors, want 1 to %d", p.Lifetime, uint64(link.MaxLifetime))
+	case p.UnderWay == 0 || p.UnderWay > link.MaxUnacked:
+		return fmt.Errorf("under_way is %d messages, want 1 to %d", p.UnderWay, uint64(link.MaxUnacked))
+	}
+	return nil
+}
+
+func (p *Params) fields() [6]*uint64 {
+	c := &p.Capacity
+	return [6]*uint64{&c.Inbox, &c.Outbox, &c.Bytes, &c.MissedAnchors, &p.Lifetime, &p.UnderWay}
+}
+
+func (p *Params) write(w *codec.Writer) {
+	for _, v := range p.fields() {
+		w.Uint64(*v)
+	}
+}
+
+func (p *Params) read(r *codec.Reader) {
+	for _, v := range p.fields() {
+		*v = r.Uint64()
+	}
+}

@@ -1,0 +1,355 @@
+package shardblock
+
+import (
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/ledger/stateproof"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// Kind says what a relay brings.
+type Kind uint8
+
+// The kinds of relays.
+const (
+	KindHead   Kind = 1 // hand-overs and a head of main, and nothing else
+	KindEpoch  Kind = 2 // that an epoch has begun, and who serves the shard in it
+	KindImport Kind = 3 // messages and acknowledgements
+	KindRelist Kind = 4 // that messages of a link are to be listed again
+	KindReack  Kind = 5 // that a link is to be acknowledged again
+)
+
+// String returns the kind's name: "import".
+func (k Kind) String() string {
+	switch k {
+	case KindHead:
+		return "head"
+	case KindEpoch:
+		return "epoch"
+	case KindImport:
+		return "import"
+	case KindRelist:
+		return "relist"
+	case KindReack:
+		return "reack"
+	default:
+		return "unknown"
+	}
+}
+
+// Relay is what a shard is told: the payload of a bundle that nobody signs.
+type Relay struct {
+	Kind Kind
+	// News is what the state may not know of main and the rest of the relay needs.
+	News News
+	// Epoch, Import and Link are those of the kind, and nil or zero of others. Link is
+	// that of KindRelist and KindReack.
+	Epoch  *Epoch
+	Import *Import
+	Link   link.Link
+}
+
+// News is what leads from what the state knows of main to a newer block of it. What
+// the state knows already is passed over.
+type News struct {
+	// Handovers are of epochs that follow each other, at most MaxHandovers.
+	Handovers []Handover
+	// Head is the certificate of a block of main, nil for none. Its committee is known,
+	// or one of Handovers leads to it.
+	Head *cert.Certificate
+}
+
+// Handover leads from the committee of main that signed Certificate to that of the
+// epoch after: Record is what the certified state has under staking.CommitteeKey of that
+// epoch. The block is one of the last two of its epoch.
+type Handover struct {
+	Certificate cert.Certificate
+	Record      Row
+}
+
+// Epoch proves that an epoch of main has begun. Its rows are those of the state after
+// block Height of main, which the state remembers or News brings.
+type Epoch struct {
+	Height uint64 // of main
+	Epoch  uint64
+	Record Row // under registry.EpochKey
+	// Assignment is the row under registry.AssignmentKey of the shard. It says that
+	// there is none if the shard has ended.
+	Assignment Row
+	// Anchors is the row under anchor.Key of the shard, which says when it ends.
+	Anchors Row
+}
+
+// Import brings messages and acknowledgements of one block of another chain. Height is
+// that of a block of main that the state remembers or News brings.
+type Import struct {
+	Height uint64 // of main
+	// Anchors is the row of the source under anchor.Key, in the state after that block.
+	// Nil means that the source is main, and the leaves are in the outbox of the block.
+	Anchors *Row
+	// Older proves a height of the source that is not one of the last anchor.Window
+	// which Anchors has; nil otherwise.
+	Older *anchor.Proof
+	Link  link.Import
+}
+
+// Row is what a state of main has under a key: a stateproof.Statement without its root
+// and key, which the place of the row tells. It is immutable and safe for concurrent
+// use.
+type Row struct {
+	Value []byte // nil: absent
+	Proof []byte // encoded stateproof.Proof
+}
+
+// RowOf returns the row of a statement.
+func RowOf(s *stateproof.Statement) (Row, error) {
+	proof, err := s.Proof.Encode()
+	return Row{Value: s.Value, Proof: proof}, err
+}
+
+// maxValue is more than the longest value of a row, in bytes: a committee of
+// committee.MaxSeats members.
+const maxValue = 1 << 18
+
+// maxCertificate is the longest encoded certificate in bytes.
+const maxCertificate = cert.CheckpointSize + 2 + cert.MaxBitmap + 48
+
+// maxOlder is more than the longest encoded anchor.Proof in bytes.
+const maxOlder = 4 << 10
+
+func (r *Row) write(w *codec.Writer) {
+	w.Bool(r.Value != nil)
+	if r.Value != nil {
+		w.Bytes32(r.Value)
+	}
+	w.Bytes32(r.Proof)
+}
+
+func (r *Row) read(c *codec.Reader) {
+	if c.Bool() {
+		if r.Value = c.Bytes32(maxValue); r.Value == nil {
+			r.Value = []byte{}
+		}
+	}
+	r.Proof = c.Bytes32(stateproof.MaxEncodedSize)
+}
+
+// Encode returns the canonical encoding, with "bytes" behind their length 4:
+//
+//	kind u8 | count u8 | count x (certificate bytes | row) | head u8 | [certificate bytes] | body
+//
+//	body of an epoch:          height u64 | epoch u64 | record row | assignment row | anchors row
+//	body of an import:         height u64 | anchors u8 | [row] | older u8 | [proof bytes] | import bytes
+//	body of relist and reack:  link 12
+//	row:                       there u8 | [value bytes] | proof bytes
+func (r *Relay) Encode() []byte {
+	w := codec.NewWriter(1 << 10)
+	w.Uint8(uint8(r.Kind))
+	r.News.write(w)
+	switch r.Kind {
+	case KindEpoch:
+		r.Epoch.write(w)
+	case KindImport:
+		r.Import.write(w)
+	case KindRelist, KindReack:
+		w.Fixed(encodeLink(r.Link))
+	case KindHead:
+	}
+	return w.Bytes()
+}
+
+func (n *News) write(w *codec.Writer) {
+	w.Uint8(uint8(len(n.Handovers)))
+	for i := range n.Handovers {
+		w.Bytes32(n.Handovers[i].Certificate.Encode())
+		n.Handovers[i].Record.write(w)
+	}
+	w.Bool(n.Head != nil)
+	if n.Head != nil {
+		w.Bytes32(n.Head.Encode())
+	}
+}
+
+func (e *Epoch) write(w *codec.Writer) {
+	w.Uint64(e.Height)
+	w.Uint64(e.Epoch)
+	e.Record.write(w)
+	e.Assignment.write(w)
+	e.Anchors.write(w)
+}
+
+func (i *Import) write(w *codec.Writer) {
+	w.Uint64(i.Height)
+	w.Bool(i.Anchors != nil)
+	if i.Anchors != nil {
+		i.Anchors.write(w)
+	}
+	w.Bool(i.Older != nil)
+	if i.Older != nil {
+		w.Bytes32(i.Older.Encode())
+	}
+	w.Bytes32(i.Link.Encode())
+}
+
+// DecodeRelay reads what Encode wrote. It refuses with CodeTooLarge what is longer than
+// chain.MaxTxSize, and with CodeMalformed what no relay is. Values alias b.
+func DecodeRelay(b []byte) (*Relay, error) {
+	if len(b) > chain.MaxTxSize {
+		return nil, chain.Refuse(chain.CodeTooLarge, "relay of %d bytes, at most %d", len(b), chain.MaxTxSize)
+	}
+	c := codec.NewReader(b)
+	r := &Relay{Kind: Kind(c.Uint8())}
+	err := r.News.read(c)
+	if err == nil {
+		err = r.readBody(c)
+	}
+	if err == nil {
+		err = c.Done()
+	}
+	if _, refused := chain.CodeOf(err); err != nil && !refused {
+		err = chain.Refuse(chain.CodeMalformed, "relay: %v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Relay) readBody(c *codec.Reader) (err error) {
+	switch r.Kind {
+	case KindHead:
+		if len(r.News.Handovers) == 0 && r.News.Head == nil {
+			return chain.Refuse(chain.CodeMalformed, "relay of a head without one")
+		}
+	case KindEpoch:
+		r.Epoch = new(Epoch)
+		r.Epoch.read(c)
+	case KindImport:
+		r.Import = new(Import)
+		err = r.Import.read(c)
+	case KindRelist, KindReack:
+		r.Link, err = decodeLink(c.Fixed(link.Size))
+	default:
+		return chain.Refuse(chain.CodeUnknownKind, "relay of kind %d", uint8(r.Kind))
+	}
+	return err
+}
+
+func (n *News) read(c *codec.Reader) error {
+	count := int(c.Uint8())
+	if count > MaxHandovers {
+		return chain.Refuse(chain.CodeTooLarge, "%d hand-overs, at most %d", count, MaxHandovers)
+	}
+	for range count {
+		certificate, err := readCertificate(c)
+		if err != nil {
+			return err
+		}
+		h := Handover{Certificate: certificate}
+		h.Record.read(c)
+		n.Handovers = append(n.Handovers, h)
+	}
+	if !c.Bool() {
+		return c.Err()
+	}
+	head, err := readCertificate(c)
+	n.Head = &head
+	return err
+}
+
+func readCertificate(c *codec.Reader) (cert.Certificate, error) {
+	raw := c.Bytes32(maxCertificate)
+	if c.Err() != nil {
+		return cert.Certificate{}, c.Err()
+	}
+	return cert.Decode(raw)
+}
+
+func (e *Epoch) read(c *codec.Reader) {
+	e.Height, e.Epoch = c.Uint64(), c.Uint64()
+	e.Record.read(c)
+	e.Assignment.read(c)
+	e.Anchors.read(c)
+}
+
+func (i *Import) read(c *codec.Reader) error {
+	i.Height = c.Uint64()
+	if c.Bool() {
+		i.Anchors = new(Row)
+		i.Anchors.read(c)
+	}
+	if c.Bool() {
+		raw := c.Bytes32(maxOlder)
+		if c.Err() != nil {
+			return c.Err()
+		}
+		p, err := anchor.DecodeProof(raw)
+		if err != nil {
+			return err
+		}
+		i.Older = &p
+	}
+	raw := c.Bytes32(link.MaxImportSize)
+	if c.Err() != nil {
+		return c.Err()
+	}
+	var err error
+	i.Link, err = link.DecodeImport(raw)
+	return err
+}
+
+// encodeLink returns source and destination, 6 bytes each: service 4, zone 1, bucket 1.
+func encodeLink(l link.Link) []byte {
+	w := codec.NewWriter(link.Size)
+	for _, p := range [2]link.Place{l.Src, l.Dst} {
+		w.Uint32(p.Service)
+		w.Uint8(p.Zone)
+		w.Uint8(p.Bucket)
+	}
+	return w.Bytes()
+}
+
+func decodeLink(b []byte) (link.Link, error) {
+	r := codec.NewReader(b)
+	place := func() link.Place { return link.Place{Service: r.Uint32(), Zone: r.Uint8(), Bucket: r.Uint8()} }
+	l := link.Link{Src: place(), Dst: place()}
+	return l, r.Done()
+}
+
+// rank is where in a block a relay stands: what is known of main first, then what ends
+// other messages, then messages.
+func (r *Relay) rank() int {
+	switch {
+	case r.Kind == KindHead || r.Kind == KindEpoch:
+		return 0
+	case r.class() == link.ClassReturn:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// class is that of the order of blocks.
+func (r *Relay) class() link.Class {
+	if r.Kind != KindImport {
+		return link.ClassReturn
+	}
+	return link.ClassOf(&r.Import.Link)
+}
+
+// committeeOf decodes the record of an epoch's committee of main.
+func committeeOf(value []byte, epoch uint64) (committee.Committee, error) {
+	rec, err := committee.DecodeRecord(value)
+	switch {
+	case err != nil:
+		return committee.Committee{}, chain.Refuse(chain.CodeMalformed, "record of the committee of epoch %d: %v", epoch, err)
+	case rec.Committee.Epoch != epoch:
+		return committee.Committee{}, chain.Refuse(chain.CodeMalformed, "record of the committee of epoch %d, want %d", rec.Committee.Epoch, epoch)
+	case len(rec.Committee.Members) == 0:
+		return committee.Committee{}, chain.Refuse(chain.CodeUnknownCommittee, "the committee of epoch %d has no members", epoch)
+	}
+	return rec.Committee, nil
+}

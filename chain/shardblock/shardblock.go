@@ -1,0 +1,149 @@
+// Package shardblock is the whole of a block of a shard: what the service makes of
+// records (chain/service), messages that come and go (shard/link), how full the shard
+// is (shard/route), and what the shard knows of the main chain.
+//
+// # A light client in the state
+//
+// A shard trusts the main chain and nothing else. Its genesis names a committee of
+// main; from there on everything is proved. A hand-over leads from the committee of
+// one epoch to that of the next: a certificate of the old one, and a statement of the
+// state that it certifies. A head is a certificate of one block of main; the state
+// remembers the roots of the last MaxHeads. Against them rows of main are proved: the
+// record of an epoch, who serves the shard in it, what is anchored of other shards.
+// What the state does not know no block may rely on, so all nodes decide alike.
+//
+// # Relays
+//
+// What a shard is told travels as a Relay, in bundles of its own, unsigned: it carries
+// its proof, so anybody may bring it, and what was brought before is refused as
+// nothing new. A relay may carry all that it needs: hand-overs and a head beside the
+// import or the epoch that is proved with them. It applies as a whole or not at all,
+// and a block with one that does not apply is invalid.
+//
+// # A block
+//
+// Apply is a function from a view and a block to changes and results. Relays come
+// first: heads and epochs, then acknowledgements and bounces, then messages; users'
+// records follow (link.CheckOrder). While the shard is congested a block with users'
+// records is invalid. Messages go through the rules of chain/service as they are
+// taken, so what these refuse goes back on its link at once. At last what the block
+// earned for payees elsewhere is sent to their homes. service.ErrNotConserved halts
+// the chain.
+//
+// Users' records send nothing by themselves: what they add is netted, so that there is
+// one message for each payee and block, however many records. So no sender's records
+// wait for those of others.
+//
+// # Committees
+//
+// When a relay proves the beginning of an epoch the shard learns its committee, which
+// votes from the block after the next on, as consensus wants it: see Committee. The
+// same relay tells when the map of shards does not have the shard any more. Then that
+// block is the shard's last, and its heirs begin with its state: see Genesis.
+//
+// # Wiring
+//
+// chain/exec runs it: DecodeRelay and Check when a relay comes, Plan for a proposal,
+// Apply for a block, NeedsTick for empty blocks. Check costs a product of two pairings
+// for each certificate (2 ms) and caches nothing: Verifiers.Certificate is where a node
+// remembers what it has verified.
+//
+// It is row 2 of the dependency order: pure functions of values. Nothing here is
+// called from several goroutines at a time, but by those who have a view each.
+package shardblock
+
+import (
+	"errors"
+
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/route"
+)
+
+const (
+	// MaxHeads is how many blocks of main the state remembers: the highest.
+	MaxHeads = 64
+	// KeptMain is of how many epochs the state has the committee of main: the last.
+	KeptMain = 4
+	// KeptOwn is how many committees of the shard the state has: the last.
+	KeptOwn = 8
+	// MaxHandovers is how many hand-overs a relay has at most.
+	MaxHandovers = 8
+	// MaxCertificates is how many certificates a block's relays may bring at most: each
+	// costs every node two milliseconds.
+	MaxCertificates = 64
+	// CommitteeDelay is how many blocks after the one that proves it a committee votes
+	// for the first time.
+	CommitteeDelay = 2
+)
+
+// ErrInvalid means a block that no honest member votes for. What is wrong with it is
+// in the text, and a chain.RuleError in the error.
+var ErrInvalid = errors.New("invalid block")
+
+// ErrEnded means that the shard made its last block: its heirs go on.
+var ErrEnded = errors.New("the shard has ended")
+
+// CertificateVerifier returns nil if members of com with more than two thirds of its
+// power signed a block of main, and an error of cert.Certificate.Verify otherwise. It
+// depends on its arguments alone.
+type CertificateVerifier func(c *cert.Certificate, com *committee.Committee) error
+
+// Verifiers check signatures. A node remembers what it has verified; the outcome is the
+// same.
+type Verifiers struct {
+	Claims      service.Verifier
+	Certificate CertificateVerifier
+}
+
+// VerifyCertificate returns the CertificateVerifier that remembers nothing: it decodes
+// the keys of the committee, 0.2 ms for each, and takes 2 ms for the signature.
+func VerifyCertificate(network ledger.NetworkID) CertificateVerifier {
+	return func(c *cert.Certificate, com *committee.Committee) error {
+		keys, err := com.Keys()
+		if err != nil {
+			return err
+		}
+		return c.Verify(network, ledger.MainChain, com, keys)
+	}
+}
+
+// Block is what the committee agreed on.
+type Block struct {
+	Height uint64
+	Relays []*Relay
+	Txs    []service.BlockTx
+}
+
+// Result is what a block did, besides changing the state.
+type Result struct {
+	// Epoch is that of the committee which signs the block.
+	Epoch uint64
+	// Level is how congested the shard was before the block, which decides whether
+	// users may be in it.
+	Level   route.Level
+	Service service.Result
+	// Imports are those of the block's relays that bring messages and
+	// acknowledgements, in their order.
+	Imports []Imported
+	// Outbox is what the block tells other places.
+	Outbox *link.Outbox
+	// Updates are what consensus must change for the committee that votes
+	// CommitteeDelay blocks later, ascending by key.
+	Updates []staking.Update
+	// Ended says that this is the shard's last block.
+	Ended bool
+}
+
+// Imported is what became of an import.
+type Imported struct {
+	Import *link.Import
+	// Clock is the anchor clock of the newest checkpoint of the source that was known.
+	Clock uint64
+	// Receipts are in the order of the leaves; old acknowledgements have none.
+	Receipts []link.Receipt
+}
