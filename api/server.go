@@ -58,6 +58,12 @@ type Config struct {
 	// Agreement has certificates and committees.
 	Agreement Agreement
 	Node      Node
+	// Shards are those that run on this node; nil means none.
+	Shards Shards
+	// Main proves to shards and about them; nil means that nothing is proved.
+	Main Main
+	// Peers are the nodes that run other shards; nil means that calls for those fail.
+	Peers Forwarder
 
 	// Faucet gives play money away; nil means that there is no faucet.
 	Faucet *Faucet
@@ -135,11 +141,11 @@ func (s *Server) register() {
 		settlementv1.SettlementService_ServiceDesc, channelv1.ChannelService_ServiceDesc,
 		accountv1.AccountService_ServiceDesc, nodev1.NodeService_ServiceDesc,
 		stakingv1.StakingService_ServiceDesc, consensusv1.ConsensusService_ServiceDesc,
-		servicev1.ServiceChainService_ServiceDesc,
+		servicev1.ServiceChainService_ServiceDesc, servicev1.RoutingService_ServiceDesc, servicev1.RelayService_ServiceDesc,
 	}
 	impls := []any{
 		&settlements{backend: b}, &channels{backend: b}, &accounts{backend: b}, &nodes{backend: b},
-		&stakes{backend: b}, &agreements{backend: b}, &services{backend: b},
+		&stakes{backend: b}, &agreements{backend: b}, &services{backend: b}, &routing{backend: b}, &relays{backend: b},
 	}
 	out := &outcome{log: s.cfg.Log, metrics: s.metrics, now: s.cfg.Now, methods: make(map[string]bool)}
 	s.grpc = grpc.NewServer(s.options(out)...)

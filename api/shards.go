@@ -1,0 +1,157 @@
+package api
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/stateproof"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/route"
+)
+
+// Shards are the shards whose chains run on this node. It must be safe for concurrent
+// use.
+type Shards interface {
+	// Shard returns a shard that runs here, and ok=false for any other. One that
+	// catches up or has halted runs too; its calls then fail with exec.ErrNotSynced and
+	// exec.ErrHalted.
+	Shard(id shard.ID) (s Shard, ok bool)
+	// Hosted returns the ids of those that run here, ascending.
+	Hosted() []shard.ID
+}
+
+// Shard is a shard that runs on this node. All of it must be safe for concurrent use,
+// and go on answering, with exec.ErrNotRunning, once the shard stops.
+type Shard interface {
+	ShardPool
+	ShardState
+	ShardBlocks
+	// Chain says how its chain runs on this node.
+	Chain() ChainInfo
+}
+
+// ShardPool takes records for a shard and knows what becomes of them. The
+// documentation of exec.Executor's methods of these names is the contract; a refusal
+// of admission is a *route.CongestedError.
+type ShardPool interface {
+	// Submit checks a signed transaction wholly and sends it on its way. It is
+	// idempotent.
+	Submit(ctx context.Context, raw []byte) (ShardStatus, error)
+	// Simulate returns the receipt that raw would have in the next block.
+	Simulate(ctx context.Context, raw []byte) (service.Receipt, error)
+	// Status returns what this node knows of a transaction, or fails with
+	// exec.ErrUnknown.
+	Status(hash ledger.Hash) (ShardStatus, error)
+	// Wait returns the status once it reaches stage, or the present one when ctx ends.
+	Wait(ctx context.Context, hash ledger.Hash, stage exec.Stage) (ShardStatus, error)
+	// SubmitRelay takes a relay (chain/shardblock), or refuses it with a RuleError.
+	SubmitRelay(ctx context.Context, payload []byte) error
+	// Pending returns how many records wait, and their bytes.
+	Pending() (records int, size int64)
+}
+
+// ShardState is the state of a shard.
+type ShardState interface {
+	// Head returns the height and application hash of the last durable commit.
+	Head() (height uint64, appHash []byte)
+	// Read calls f with the state at the head, which does not change meanwhile.
+	Read(f func(v chain.View, height uint64) error) error
+	// Congestion returns how much waits in the shard after its last block, as its own
+	// rules count it.
+	Congestion() (route.Level, route.Backlog)
+	// Wanted returns rows of links at the head, in the order of links.
+	Wanted(links []link.Link) (Wanted, error)
+}
+
+// ShardBlocks is what the blocks of a shard did.
+type ShardBlocks interface {
+	// Block returns the block at height, or an error wrapping exec.ErrPruned.
+	Block(height uint64) (*ShardBlock, error)
+	// Follow returns a reader of committed blocks, from the block at height from on, or
+	// from the next one if from is 0.
+	Follow(from uint64) ShardReader
+	// Outbox returns the outbox of the block at height, which may be empty, or an error
+	// wrapping exec.ErrPruned.
+	Outbox(height uint64) (*link.Outbox, error)
+	// Certificate returns the certificate of the block at height, or
+	// exec.ErrNoCertificate.
+	Certificate(height uint64) (cert.Certificate, error)
+	// LatestCertificate returns the certificate of the highest block that has one.
+	LatestCertificate() (cert.Certificate, error)
+}
+
+// ShardReader reads the committed blocks of a shard in order, each once. It is owned by
+// one goroutine.
+type ShardReader interface {
+	// Next waits for the next block. The error is a *exec.GapError if blocks are gone,
+	// after which it goes on behind them, or ctx's.
+	Next(ctx context.Context) (*ShardBlock, error)
+}
+
+// ShardStatus is what a node knows of a record of a shard.
+type ShardStatus struct {
+	Hash       ledger.Hash
+	Stage      exec.Stage       // StageFinal is durable on this node, and not yet anchored
+	Height     uint64           // of the shard's block; at INCLUDED, FINAL and REFUSED
+	TxIndex    uint32           // position in the block's records; likewise
+	Receipt    *service.Receipt // likewise; shared, not to be modified
+	DropReason string           // of DROPPED
+	ValidUntil uint64           // of REFUSED: the last block that may execute it, 0 if there is no last one
+}
+
+// ShardBlock is a committed block of a shard and what it did. It is shared and not to
+// be modified.
+type ShardBlock struct {
+	Height   uint64
+	Time     int64 // Unix milliseconds, from the header
+	Epoch    uint64
+	Receipts []service.Receipt
+	// Bookings are the leaves of the block's usage root, in their order: those of the
+	// entries of Receipts that were booked.
+	Bookings []service.Booking
+	// Imports is what became of the leaves that the block took in.
+	Imports []link.Receipt
+	Outbox  int // leaves
+}
+
+// Wanted is what a chain has of links.
+type Wanted struct {
+	Height uint64 // of the state that this is
+	Epoch  uint64
+	Heads  []uint64 // heights of the main chain whose state roots it remembers, ascending
+	Ways   []Way
+}
+
+// Way is a link at its destination, and the opposite one at its source: the same place.
+type Way struct {
+	In  link.Inbound
+	Out link.Outbound
+}
+
+// Main is what of the main chain goes to shards. It must be safe for concurrent use.
+type Main interface {
+	// Outbox returns the outbox of the block at height, which may be empty, or an error
+	// wrapping exec.ErrPruned.
+	Outbox(height uint64) (*link.Outbox, error)
+	// Certified returns the newest statement about a row of the state whose state has a
+	// certificate, or exec.ErrNoCertificate.
+	Certified(key []byte) (cert.Certificate, *stateproof.Statement, error)
+}
+
+// Forwarder hands calls to other nodes. *Peers is one. It must be safe for concurrent
+// use.
+type Forwarder interface {
+	// Hosts returns where other nodes that run a chain serve this API, host:port, in the
+	// order in which they had better be asked.
+	Hosts(id ledger.ChainID) []string
+	// Call makes a unary call, once, at endpoint. The error has the gRPC status of the
+	// answer.
+	Call(ctx context.Context, endpoint, method string, req, resp proto.Message) error
+}
