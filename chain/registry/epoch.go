@@ -57,6 +57,8 @@ func (c *Context) turn(epoch uint64) {
 	}
 	m = shard.Apply(m)
 	c.State.Set(MapKey(), m.Encode())
+	next := EpochRecord{Epoch: epoch + 1, Sigma: c.Sigma, First: c.Height + 1}
+	c.State.Set(EpochKey(next.Epoch), next.Encode())
 	c.draw(epoch+beacon.Lag, m)
 	for _, s := range Services(c.State) {
 		c.State.Delete(PoolKey(epoch, s.ID))
@@ -66,6 +68,7 @@ func (c *Context) turn(epoch uint64) {
 		for _, a := range Assignments(c.State, old) {
 			c.State.Delete(AssignmentKey(old, a.Shard))
 		}
+		c.State.Delete(EpochKey(old))
 	}
 }
 
@@ -149,6 +152,8 @@ func Start(o *chain.Overlay, p *Params, epochs *staking.Params, services []zone.
 	}
 	c := Context{State: o, Rules: p, Epochs: epochs}
 	o.Set(MapKey(), m.Encode())
+	first := EpochRecord{First: epochs.FirstBlock(0)}
+	o.Set(EpochKey(0), first.Encode())
 	for i := range services {
 		s := &services[i]
 		o.Set(ServiceKey(s.ID), s.Encode())

@@ -85,6 +85,7 @@ type Context struct {
 	Rules  *Params
 	Epochs *staking.Params // what an epoch is, and the cap of a member's power
 	Height uint64          // of the block, at least 1
+	Sigma  uint64          // the settlement clock of the block
 }
 
 // On reports whether the chain has a registry. One without staking has none:

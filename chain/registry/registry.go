@@ -19,8 +19,25 @@
 //
 // Who calls it is chain/settlement: it begins the genesis with Start, gives each
 // transaction of these kinds to the method of its name, lets channels name what Has
-// knows, and ends each block with End after that of staking. The shards themselves
-// are run by nobody yet.
+// knows, and ends each block with End after that of staking.
+//
+// # What shards rely on
+//
+// A shard knows the committee of the main chain for some epoch, and so takes a
+// certified state root of it. Against that root it has these rows proved, each by one
+// statement (ledger/stateproof), and reads them with the decoder named here. Their keys
+// and encodings change only with the network.
+//
+//	row                           decoder                  in the state
+//	EpochKey(e)                   DecodeEpochRecord        from the last block of e-1 on, as long as assignments
+//	AssignmentKey(e, shard)       shard.DecodeAssignment   from the last block of e-2 on, for staking.Params.Kept epochs after e
+//	MapKey()                      shard.Decode             always: that of the epoch of the next block
+//	staking.CommitteeKey(e)       committee.DecodeRecord   from the last block but one of e-1 to that of e+1
+//	anchor.Key(shard)             anchor.DecodeState       from the founding on, for ever
+//
+// A shard learns of epoch e by the record of e: main's blocks are of e from First on.
+// The committee of main for e+1 is proved by the row that the committee of e certifies
+// in the last two blocks of e or later.
 //
 // Which blocks change the state is as in chain/staking: those with records, and the
 // last two of an epoch. A chain that is idle goes on until what was asked for holds;
@@ -104,6 +121,7 @@ func (p *Params) Read(r *codec.Reader) {
 //	'Q' | epoch u64 | service u32      the shard.Pool of the epoch's draw
 //	'H' | epoch u64 | shard u32        the shard.Assignment
 //	'W'                                epoch u64: see NeedsTick
+//	'E' | epoch u64                    an EpochRecord
 //
 // Pools are kept for as long as their draw can be repeated with what else is in the
 // state: until their epoch is over.

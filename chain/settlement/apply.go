@@ -85,7 +85,7 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 		Height: height, Clock: Clock(v, height),
 	}
 	rules.Registered = b.registered
-	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height}
+	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height, Sigma: b.ctx.Clock}
 	b.staking = staking.Context{State: state, Bank: b.bank, Rules: &p.Staking, Network: d.Network, Height: height}
 	return b
 }
