@@ -55,6 +55,7 @@ type Node struct {
 	secret  *bls.SecretKey
 	nodeKey *comet.NodeKey
 	signer  *comet.Signer
+	relayer Relayer
 	sources []*lightSource // asked by a node that joins, or lacks what is below its snapshot
 	grpc    net.Listener   // nil if off
 	api     *api.Server
@@ -124,6 +125,9 @@ func (n *Node) openKeys(ctx context.Context, _ Options) error {
 		return err
 	}
 	if n.nodeKey, err = comet.LoadNodeKey(n.home.Config()); err != nil {
+		return err
+	}
+	if n.relayer, err = relayerOf(n.home); err != nil {
 		return err
 	}
 	if n.cfg.Signer.Mode == config.SignerRemote {

@@ -19,6 +19,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -51,6 +52,7 @@ type Config struct {
 	HTTP      HTTP      `toml:"http"`
 	TLS       TLS       `toml:"tls"`
 	Store     Store     `toml:"store"`
+	Shards    Shards    `toml:"shards"`
 	Pruning   Pruning   `toml:"pruning"`
 	Snapshots Snapshots `toml:"snapshots"`
 	StateSync StateSync `toml:"state_sync"`
@@ -140,6 +142,46 @@ type Store struct {
 	GCPercent    int  `toml:"gc_percent"`
 	KeepVersions int  `toml:"keep_versions"`
 	DiskReserve  Size `toml:"disk_reserve"`
+}
+
+// Shards says whether and how the node runs the shards that its validator is drawn for.
+type Shards struct {
+	Enabled      bool   `toml:"enabled"`
+	Listen       string `toml:"listen"` // host
+	ExternalHost string `toml:"external_host"`
+	FirstPort    int    `toml:"first_port"`
+	Max          int    `toml:"max"`
+	Relay        bool   `toml:"relay"`
+	Memtable     Size   `toml:"memtable"`
+	PageCache    Size   `toml:"page_cache"` // of each
+	MempoolTxs   int    `toml:"mempool_txs"`
+	MempoolBytes Size   `toml:"mempool_bytes"`
+	MaxData      Size   `toml:"max_data"` // of each
+}
+
+// ShardsListen returns the host that the shards' chains listen on.
+func (c Config) ShardsListen() string {
+	if c.Shards.Listen != "" {
+		return c.Shards.Listen
+	}
+	host, _, _ := net.SplitHostPort(c.P2P.Listen)
+	return host
+}
+
+// ShardsHost returns the host that peers reach the shards' chains at, or "" if none is
+// known: they listen on all addresses, and nothing says which one others see.
+func (c Config) ShardsHost() string {
+	if c.Shards.ExternalHost != "" {
+		return c.Shards.ExternalHost
+	}
+	if host, _, err := net.SplitHostPort(c.P2P.ExternalAddress); err == nil {
+		return host
+	}
+	host := c.ShardsListen()
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return ""
+	}
+	return host
 }
 
 // Pruning says how far back the node keeps what it does not need itself.

@@ -45,6 +45,7 @@ func (c Config) Validate() error {
 	v.signer()
 	v.listeners()
 	v.store()
+	v.shards()
 	v.retention()
 	v.stateSync()
 	v.log()
@@ -217,6 +218,38 @@ func (v *validator) store() {
 	v.between("store.gc_percent", s.GCPercent, 5, 1_000)
 	v.between("store.keep_versions", s.KeepVersions, 2, statetree.MaxKeepVersions)
 	v.size("store.disk_reserve", s.DiskReserve, 64<<20, 1<<50)
+}
+
+func (v *validator) shards() {
+	s := v.config.Shards
+	for _, host := range []struct{ key, value string }{{"shards.listen", s.Listen}, {"shards.external_host", s.ExternalHost}} {
+		if host.value != "" && checkHost(host.value) != nil {
+			v.fail(host.key, checkHost(host.value).Error(), `write an address or a name without a port, such as "192.0.2.7", or ""`)
+		}
+	}
+	if ip := net.ParseIP(s.ExternalHost); ip != nil && ip.IsUnspecified() {
+		v.fail("shards.external_host", "peers cannot connect to this", `write the host as peers see it, or ""`)
+	}
+	v.between("shards.max", s.Max, 1, 4_096)
+	if s.FirstPort != 0 && (s.FirstPort < 1_024 || s.FirstPort+s.Max > 1<<16) {
+		v.fail("shards.first_port", fmt.Sprintf("there are no %d ports of everybody's from here on", s.Max), fmt.Sprintf("choose 1024 to %d, or 0", 1<<16-max(1, s.Max)))
+	}
+	v.size("shards.memtable", s.Memtable, 16<<20, badgerkv.MaxMemTableSize)
+	v.size("shards.page_cache", s.PageCache, 1<<20, 1<<40)
+	v.between("shards.mempool_txs", s.MempoolTxs, 16, 1_000_000)
+	v.size("shards.mempool_bytes", s.MempoolBytes, 4<<20, 4<<30)
+	v.size("shards.max_data", s.MaxData, 64<<20, 1<<50)
+}
+
+// checkHost: an IP address, or a name, without a port.
+func checkHost(host string) error {
+	if net.ParseIP(host) != nil {
+		return nil
+	}
+	if !regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`).MatchString(host) {
+		return errors.New("not a host")
+	}
+	return nil
 }
 
 // leastKept is the least number of blocks to keep: peers that are a little behind,

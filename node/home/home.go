@@ -2,7 +2,8 @@
 // are private, and that one process at a time uses them.
 //
 //	config/   config.toml, genesis.json, TLS files, node key; config/validator
-//	          holds the consensus key with its sign state, and the BLS key
+//	          holds the consensus key with its sign state, and the BLS key;
+//	          config/relayer_key.json pays for what the node carries
 //	data/     stores and consensus write-ahead log
 //	keys/     account keys (package keystore)
 //	lock      held while a node runs; names the process
@@ -64,6 +65,10 @@ func (d Dir) Config() string { return filepath.Join(string(d), "config") }
 
 // Data returns the directory of everything that grows.
 func (d Dir) Data() string { return filepath.Join(string(d), "data") }
+
+// RelayerKey returns the file of the account that pays for what the node carries
+// between chains.
+func (d Dir) RelayerKey() string { return filepath.Join(d.Config(), "relayer_key.json") }
 
 // Keys returns the directory of account keys.
 func (d Dir) Keys() string { return filepath.Join(string(d), "keys") }

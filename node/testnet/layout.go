@@ -235,6 +235,9 @@ func (l *Layout) configure(i int, s site, o Options, peers []string, authority *
 	if err := node.WriteFaucet(dir, Key(FaucetName(i))); err != nil {
 		return err
 	}
+	if err := node.WriteRelayer(dir, Key(RelayerName(i))); err != nil {
+		return err
+	}
 	return l.Genesis.Save(dir.Genesis())
 }
 

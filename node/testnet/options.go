@@ -157,6 +157,10 @@ func Names() []string { return []string{"alice", "bob", "carol", "dave", "erin"}
 // from.
 func FaucetName(i int) string { return fmt.Sprintf("faucet%d", i+1) }
 
+// RelayerName is the name of the account that node i, from 0, pays from for what it
+// carries between chains.
+func RelayerName(i int) string { return fmt.Sprintf("relayer%d", i+1) }
+
 // Key returns the key of a named account. It follows from the name alone and is
 // known to everyone: it holds play money on local networks.
 func Key(name string) ledger.PrivateKey {
@@ -179,6 +183,10 @@ func namedAccounts(operators []string) []genesis.Account {
 	for i := range operators {
 		name := FaucetName(i)
 		list = append(list, genesis.Account{Name: name, Address: Address(name), Balance: faucetBalance})
+	}
+	for i := range operators {
+		name := RelayerName(i)
+		list = append(list, genesis.Account{Name: name, Address: Address(name), Balance: memberBalance})
 	}
 	return list
 }

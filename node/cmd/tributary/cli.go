@@ -92,7 +92,7 @@ func (c *cli) root() *cobra.Command {
 		&cobra.Group{ID: "node", Title: "Run a node:"},
 		&cobra.Group{ID: "use", Title: "Use a network:"},
 	)
-	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.signerCommand(), c.statusCommand(), c.healthCommand(),
+	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.signerCommand(), c.relayerCommand(), c.statusCommand(), c.healthCommand(),
 		c.testnetCommand(), c.configCommand())
 	c.add(root, "use", c.channelCommand(), c.settleCommand(), c.txCommand(), c.stakeCommand(), c.validatorCommand(), c.serviceCommand(), c.shardCommand(),
 		c.committeeCommand(), c.evidenceCommand(), c.queryCommand(), c.verifyCommand())

@@ -32,6 +32,7 @@ type initResult struct {
 	NodeID    string `json:"node_id"`
 	PublicKey string `json:"public_key"`
 	BLSKey    string `json:"bls_key"`
+	Relayer   string `json:"relayer"` // account that pays for what the node carries
 	Operator  string `json:"operator,omitempty"`
 	BLSProof  string `json:"bls_proof,omitempty"` // for the operator
 }
@@ -42,9 +43,10 @@ func (c *cli) initCommand() *cobra.Command {
 		Use:   "init MONIKER",
 		Short: "Make the home directory of a node: settings, keys, genesis",
 		Long: `Make the home directory of a node: settings, node key, consensus key, BLS key,
-genesis. It shows the public halves of the consensus key and of the BLS key, and,
-if --operator says who will operate it as a validator, the proof that its BLS key
-belongs to that one; 'tributary validator proof' makes it later.
+genesis, and an account that pays for what the node carries between chains
+('tributary relayer'). It shows the public halves of the consensus key and of the BLS
+key, and, if --operator says who will operate it as a validator, the proof that its
+BLS key belongs to that one; 'tributary validator proof' makes it later.
 
 With --genesis the node joins that network. Without it, a local network gets a
 genesis with this node as its only validator and the well-known test accounts;
@@ -86,6 +88,7 @@ network on all addresses; p2p.listen changes that.`,
 				t.field("chain id", r.ChainID)
 				t.field("consensus key", r.PublicKey)
 				t.field("BLS key", r.BLSKey)
+				t.field("relayer", r.Relayer)
 				if r.Operator != "" {
 					t.field("operator", r.Operator)
 					t.field("BLS proof", r.BLSProof)
@@ -143,10 +146,18 @@ func initHome(dir home.Dir, moniker, network, genesisFile string, operator ledge
 	if doc == nil && config.LocalNetwork(network) {
 		d := testnet.SoloGenesis(network, moniker, identity)
 		doc = &d
-		if err := errors.Join(testnet.WriteKeys(dir.Keys(), testnet.ValidatorName(0)), node.WriteFaucet(dir, testnet.Key(testnet.FaucetName(0)))); err != nil {
+		if err := errors.Join(testnet.WriteKeys(dir.Keys(), testnet.ValidatorName(0)), node.WriteFaucet(dir, testnet.Key(testnet.FaucetName(0))),
+			node.WriteRelayer(dir, testnet.Key(testnet.RelayerName(0)))); err != nil {
 			return initResult{}, err
 		}
+	} else if _, err := node.CreateRelayer(dir); err != nil {
+		return initResult{}, err
 	}
+	relayer, err := node.LoadRelayer(dir)
+	if err != nil {
+		return initResult{}, err
+	}
+	r.Relayer = relayer.Address.String()
 	if doc != nil {
 		if err := doc.Save(dir.Genesis()); err != nil {
 			return initResult{}, err

@@ -39,6 +39,9 @@ func TestInitShowsWhatARegistrationNeeds(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(r.Home, "config", "validator", "bls_key.json")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the secret key's file: %v, %v, want mode 0600", info, err)
 	}
+	if shown := s.ok(t, "relayer"); r.Relayer == "" || !strings.Contains(shown, r.Relayer) {
+		t.Errorf("the relayer is %q, but shown is %s", r.Relayer, shown)
+	}
 	if keys := s.ok(t, "keys", "list"); !strings.Contains(keys, "validator1") {
 		t.Errorf("the operator of the only validator has no key: %s", keys)
 	}

@@ -157,9 +157,10 @@ func TestCommandsUseANetwork(t *testing.T) {
 		s.ok(t, args...)
 	}
 	chain := parse[struct{ Totals struct{ Supply string } }](t, s.ok(t, "query", "chain", "-o", "json"))
-	// Two faucets of a thousand million, five accounts and two operators of a million,
+	// Two faucets of a thousand million, five accounts, two operators and two
+	// relayers of a million,
 	// two stakes of a hundred thousand, and a coin for each epoch.
-	const least, most = 2_007_200_000_000_000, 2_007_200_100_000_000
+	const least, most = 2_009_200_000_000_000, 2_009_200_100_000_000
 	if got := supplyOf(t, chain.Totals.Supply); got < least || got > most {
 		t.Errorf("supply %s, want %d to %d", chain.Totals.Supply, least, most)
 	}
