@@ -13,27 +13,77 @@ import (
 // may not a result. The error means that something was counted twice or lost; the
 // chain must then halt.
 func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier) (chain.Changes, Result, error) {
-	run := begin(v, &p, d, b.Height)
-	before := run.totals
-	run.startEpoch(b.Epoch)
-	res := Result{Height: b.Height, Epoch: run.epoch.Number, Receipts: make([]Receipt, len(b.Txs))}
-	res.Settlements = run.settle()
-	res.Imports = run.imports(b.Inbox)
-	verdicts := run.verifyAll(b.Txs, verify)
-	for i := range b.Txs {
-		res.Receipts[i] = run.apply(&b.Txs[i], verdicts[i])
+	run := Begin(v, p, d, b.Height)
+	if b.Epoch != nil {
+		run.StartEpoch(*b.Epoch)
 	}
-	res.Messages = run.net(b.Send)
+	for i := range b.Inbox {
+		run.Take(b.Inbox[i])
+	}
+	return run.End(b.Txs, b.Send, verify)
+}
+
+// Run is a block under way, for who gives it inbound messages one after the other:
+// StartEpoch, Take for each message, End. It is owned by one goroutine.
+type Run struct {
+	view    chain.View
+	block   *block
+	before  Totals
+	inbox   []Inbound
+	res     Result
+	settled bool
+}
+
+// Begin begins the block at height over the state in v. d is the Domain of the service.
+func Begin(v chain.View, p Params, d chain.Domain, height uint64) *Run {
+	b := begin(v, &p, d, height)
+	return &Run{view: v, block: b, before: b.totals, res: Result{Height: height}}
+}
+
+// StartEpoch begins an epoch. One that is not new is passed over, and so is one that comes
+// after the first message.
+func (r *Run) StartEpoch(s EpochStart) {
+	if !r.settled {
+		r.block.startEpoch(&s)
+	}
+}
+
+// settle makes the settlements, which come before everything that writes.
+func (r *Run) settle() {
+	if !r.settled {
+		r.res.Settlements, r.settled = r.block.settle(), true
+	}
+}
+
+// Take executes the next inbound message.
+func (r *Run) Take(m Inbound) ImportResult {
+	r.settle()
+	result := r.block.result(&m)
+	r.inbox, r.res.Imports = append(r.inbox, m), append(r.res.Imports, result)
+	return result
+}
+
+// End executes the transactions, nets what the block added and sends it; see Block. The
+// changes, the result and the error are those of ApplyBlock.
+func (r *Run) End(txs []BlockTx, send func(Message) bool, verify Verifier) (chain.Changes, Result, error) {
+	r.settle()
+	run, res := r.block, &r.res
+	res.Epoch, res.Receipts = run.epoch.Number, make([]Receipt, len(txs))
+	verdicts := run.verifyAll(txs, verify)
+	for i := range txs {
+		res.Receipts[i] = run.apply(&txs[i], verdicts[i])
+	}
+	res.Messages = run.net(send)
 	res.Bookings, res.UsageRoot = run.bookings, UsageRoot(run.bookings)
-	if len(b.Txs) > 0 || len(b.Inbox) > 0 {
+	if len(txs) > 0 || len(r.inbox) > 0 {
 		res.ResultsRoot = rootOf(ResultLeaves(res.Receipts, res.Imports))
 		results := Results{
-			Height: b.Height, Root: res.ResultsRoot, UsageRoot: res.UsageRoot,
-			Receipts: uint32(len(b.Txs)), Imports: uint32(len(b.Inbox)), Bookings: uint32(len(res.Bookings)),
+			Height: res.Height, Root: res.ResultsRoot, UsageRoot: res.UsageRoot,
+			Receipts: uint32(len(txs)), Imports: uint32(len(r.inbox)), Bookings: uint32(len(res.Bookings)),
 		}
 		run.state.Set(ResultsKey(), results.Encode())
 	}
-	if run.totals != before {
+	if run.totals != r.before {
 		run.state.Set(TotalsKey(), run.totals.Encode())
 	}
 	if run.epoch != run.began {
@@ -41,10 +91,10 @@ func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier
 	}
 	res.Totals = run.totals
 	changes := run.state.Changes()
-	if err := conserved(v, changes, &b, &res, &before); err != nil {
-		return nil, res, fmt.Errorf("block %d: %w", b.Height, err)
+	if err := conserved(r.view, changes, r.inbox, res, &r.before); err != nil {
+		return nil, *res, fmt.Errorf("block %d: %w", res.Height, err)
 	}
-	return changes, res, nil
+	return changes, *res, nil
 }
 
 // block is a block under way.
@@ -77,7 +127,7 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 // startEpoch begins an epoch: what moved before is settled from now on. An epoch
 // that is not new is passed over.
 func (b *block) startEpoch(s *EpochStart) {
-	if s == nil || s.Epoch <= b.epoch.Number {
+	if s.Epoch <= b.epoch.Number {
 		return
 	}
 	b.epoch = Epoch{Number: s.Epoch, Sigma: max(s.Sigma, b.epoch.Sigma), Settling: true}

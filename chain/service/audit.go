@@ -67,7 +67,7 @@ func (t *tally) count(key, value []byte) error {
 // channels, lanes and providers gained and lost must be what the totals say, what
 // receipts, messages and imports say too, and the totals must balance. It trusts
 // none of them.
-func conserved(v chain.View, changes chain.Changes, b *Block, res *Result, before *Totals) error {
+func conserved(v chain.View, changes chain.Changes, inbox []Inbound, res *Result, before *Totals) error {
 	var was, is tally
 	for i := range changes {
 		c := &changes[i]
@@ -83,7 +83,7 @@ func conserved(v chain.View, changes chain.Changes, b *Block, res *Result, befor
 		receipts = receipts.Plus(res.Receipts[i].Booked)
 	}
 	sent := messageSums(res.Messages)
-	received, returned := inboundSums(b.Inbox, res.Imports)
+	received, returned := inboundSums(inbox, res.Imports)
 	after := &res.Totals
 	for _, row := range []struct {
 		name      string

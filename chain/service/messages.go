@@ -102,16 +102,13 @@ func DecodeEarningsMessage(b []byte) (EarningsMessage, error) {
 	return m, nil
 }
 
-// imports executes the inbound messages in their order.
-func (b *block) imports(inbox []Inbound) []ImportResult {
-	results := make([]ImportResult, len(inbox))
-	for i := range inbox {
-		if err := b.take(&inbox[i]); err != nil {
-			e := asRule(err)
-			results[i] = ImportResult{Code: e.Code, Detail: e.Detail}
-		}
+// result executes an inbound message and returns what became of it.
+func (b *block) result(m *Inbound) ImportResult {
+	if err := b.take(m); err != nil {
+		e := asRule(err)
+		return ImportResult{Code: e.Code, Detail: e.Detail}
 	}
-	return results
+	return ImportResult{}
 }
 
 // take executes one message. An error leaves the state as it was.

@@ -65,11 +65,14 @@ func (s *Status) count(before chain.View, changes chain.Changes) error {
 }
 
 // NeedsTick reports whether the shard needs the block at height although nobody sends
-// anything: lanes remain to be settled, or a committee waits to take over. v is the state
-// before it.
+// anything: lanes remain to be settled, a committee waits to take over, or the shard has
+// blocks to make before it ends. v is the state before it.
 func NeedsTick(v chain.View, height uint64) bool {
 	s := ReadStatus(v)
-	return s.Ended == 0 && (service.Settling(v) || s.Since > height)
+	if s.Ended != 0 {
+		return height <= s.Ended
+	}
+	return s.Since > height || service.Settling(v)
 }
 
 // Audit recounts everything in v, as service.Audit does, and the messages under way. It

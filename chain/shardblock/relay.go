@@ -15,7 +15,7 @@ type Kind uint8
 
 // The kinds of relays.
 const (
-	KindHead   Kind = 1 // hand-overs and a head of main, and nothing else
+	KindHead   Kind = 1 // hand-overs and heads of main, and nothing else
 	KindEpoch  Kind = 2 // that an epoch has begun, and who serves the shard in it
 	KindImport Kind = 3 // messages and acknowledgements
 	KindRelist Kind = 4 // that messages of a link are to be listed again
@@ -52,14 +52,14 @@ type Relay struct {
 	Link   link.Link
 }
 
-// News is what leads from what the state knows of main to a newer block of it. What
-// the state knows already is passed over.
+// News is what leads from what the state knows of main to newer blocks of it. What the
+// state knows already is passed over.
 type News struct {
 	// Handovers are of epochs that follow each other, at most MaxHandovers.
 	Handovers []Handover
-	// Head is the certificate of a block of main, nil for none. Its committee is known,
-	// or one of Handovers leads to it.
-	Head *cert.Certificate
+	// Heads are certificates of blocks of main, at most MaxNewHeads. The committee of each
+	// is known, or Handovers lead to it.
+	Heads []cert.Certificate
 }
 
 // Handover leads from the committee of main that signed Certificate to that of the
@@ -70,25 +70,21 @@ type Handover struct {
 	Record      Row
 }
 
-// Epoch proves that an epoch of main has begun. Its rows are those of the state after
-// block Height of main, which the state remembers or News brings.
+// Epoch proves that an epoch of main has begun. Its rows may be of different blocks of
+// main.
 type Epoch struct {
-	Height uint64 // of main
 	Epoch  uint64
 	Record Row // under registry.EpochKey
-	// Assignment is the row under registry.AssignmentKey of the shard. It says that
-	// there is none if the shard has ended.
+	// Assignment is the row under registry.AssignmentKey of the shard, and Committee the
+	// encoded committee.Committee that it names.
 	Assignment Row
-	// Anchors is the row under anchor.Key of the shard, which says when it ends.
-	Anchors Row
+	Committee  []byte
 }
 
-// Import brings messages and acknowledgements of one block of another chain. Height is
-// that of a block of main that the state remembers or News brings.
+// Import brings messages and acknowledgements of one block of another chain.
 type Import struct {
-	Height uint64 // of main
-	// Anchors is the row of the source under anchor.Key, in the state after that block.
-	// Nil means that the source is main, and the leaves are in the outbox of the block.
+	// Anchors is the row of the source under anchor.Key. Nil means that the source is
+	// main, and its block is one that the state remembers or News brings.
 	Anchors *Row
 	// Older proves a height of the source that is not one of the last anchor.Window
 	// which Anchors has; nil otherwise.
@@ -96,18 +92,19 @@ type Import struct {
 	Link  link.Import
 }
 
-// Row is what a state of main has under a key: a stateproof.Statement without its root
-// and key, which the place of the row tells. It is immutable and safe for concurrent
-// use.
+// Row is what the state of main had under a key after a block that the shard's state
+// remembers or News brings: a stateproof.Statement without root and key, which follow
+// from the height and the place of the row. It is immutable and safe for concurrent use.
 type Row struct {
-	Value []byte // nil: absent
-	Proof []byte // encoded stateproof.Proof
+	Height uint64 // of main
+	Value  []byte // nil: absent
+	Proof  []byte // encoded stateproof.Proof
 }
 
 // RowOf returns the row of a statement.
 func RowOf(s *stateproof.Statement) (Row, error) {
 	proof, err := s.Proof.Encode()
-	return Row{Value: s.Value, Proof: proof}, err
+	return Row{Height: s.Height, Value: s.Value, Proof: proof}, err
 }
 
 // maxValue is more than the longest value of a row, in bytes: a committee of
@@ -121,6 +118,7 @@ const maxCertificate = cert.CheckpointSize + 2 + cert.MaxBitmap + 48
 const maxOlder = 4 << 10
 
 func (r *Row) write(w *codec.Writer) {
+	w.Uint64(r.Height)
 	w.Bool(r.Value != nil)
 	if r.Value != nil {
 		w.Bytes32(r.Value)
@@ -129,6 +127,7 @@ func (r *Row) write(w *codec.Writer) {
 }
 
 func (r *Row) read(c *codec.Reader) {
+	r.Height = c.Uint64()
 	if c.Bool() {
 		if r.Value = c.Bytes32(maxValue); r.Value == nil {
 			r.Value = []byte{}
@@ -139,12 +138,12 @@ func (r *Row) read(c *codec.Reader) {
 
 // Encode returns the canonical encoding, with "bytes" behind their length 4:
 //
-//	kind u8 | count u8 | count x (certificate bytes | row) | head u8 | [certificate bytes] | body
+//	kind u8 | count u8 | count x (certificate bytes | row) | count u8 | count x certificate bytes | body
 //
-//	body of an epoch:          height u64 | epoch u64 | record row | assignment row | anchors row
-//	body of an import:         height u64 | anchors u8 | [row] | older u8 | [proof bytes] | import bytes
+//	body of an epoch:          epoch u64 | record row | assignment row | committee bytes
+//	body of an import:         anchors u8 | [row] | older u8 | [proof bytes] | import bytes
 //	body of relist and reack:  link 12
-//	row:                       there u8 | [value bytes] | proof bytes
+//	row:                       height u64 | there u8 | [value bytes] | proof bytes
 func (r *Relay) Encode() []byte {
 	w := codec.NewWriter(1 << 10)
 	w.Uint8(uint8(r.Kind))
@@ -155,7 +154,7 @@ func (r *Relay) Encode() []byte {
 	case KindImport:
 		r.Import.write(w)
 	case KindRelist, KindReack:
-		w.Fixed(encodeLink(r.Link))
+		w.Fixed(r.Link.Encode())
 	case KindHead:
 	}
 	return w.Bytes()
@@ -167,22 +166,20 @@ func (n *News) write(w *codec.Writer) {
 		w.Bytes32(n.Handovers[i].Certificate.Encode())
 		n.Handovers[i].Record.write(w)
 	}
-	w.Bool(n.Head != nil)
-	if n.Head != nil {
-		w.Bytes32(n.Head.Encode())
+	w.Uint8(uint8(len(n.Heads)))
+	for i := range n.Heads {
+		w.Bytes32(n.Heads[i].Encode())
 	}
 }
 
 func (e *Epoch) write(w *codec.Writer) {
-	w.Uint64(e.Height)
 	w.Uint64(e.Epoch)
 	e.Record.write(w)
 	e.Assignment.write(w)
-	e.Anchors.write(w)
+	w.Bytes32(e.Committee)
 }
 
 func (i *Import) write(w *codec.Writer) {
-	w.Uint64(i.Height)
 	w.Bool(i.Anchors != nil)
 	if i.Anchors != nil {
 		i.Anchors.write(w)
@@ -221,7 +218,7 @@ func DecodeRelay(b []byte) (*Relay, error) {
 func (r *Relay) readBody(c *codec.Reader) (err error) {
 	switch r.Kind {
 	case KindHead:
-		if len(r.News.Handovers) == 0 && r.News.Head == nil {
+		if len(r.News.Handovers) == 0 && len(r.News.Heads) == 0 {
 			return chain.Refuse(chain.CodeMalformed, "relay of a head without one")
 		}
 	case KindEpoch:
@@ -231,7 +228,9 @@ func (r *Relay) readBody(c *codec.Reader) (err error) {
 		r.Import = new(Import)
 		err = r.Import.read(c)
 	case KindRelist, KindReack:
-		r.Link, err = decodeLink(c.Fixed(link.Size))
+		if raw := c.Fixed(link.Size); c.Err() == nil {
+			r.Link, err = link.DecodeLink(raw)
+		}
 	default:
 		return chain.Refuse(chain.CodeUnknownKind, "relay of kind %d", uint8(r.Kind))
 	}
@@ -252,12 +251,17 @@ func (n *News) read(c *codec.Reader) error {
 		h.Record.read(c)
 		n.Handovers = append(n.Handovers, h)
 	}
-	if !c.Bool() {
-		return c.Err()
+	if count = int(c.Uint8()); count > MaxNewHeads {
+		return chain.Refuse(chain.CodeTooLarge, "%d heads, at most %d", count, MaxNewHeads)
 	}
-	head, err := readCertificate(c)
-	n.Head = &head
-	return err
+	for range count {
+		head, err := readCertificate(c)
+		if err != nil {
+			return err
+		}
+		n.Heads = append(n.Heads, head)
+	}
+	return c.Err()
 }
 
 func readCertificate(c *codec.Reader) (cert.Certificate, error) {
@@ -269,14 +273,13 @@ func readCertificate(c *codec.Reader) (cert.Certificate, error) {
 }
 
 func (e *Epoch) read(c *codec.Reader) {
-	e.Height, e.Epoch = c.Uint64(), c.Uint64()
+	e.Epoch = c.Uint64()
 	e.Record.read(c)
 	e.Assignment.read(c)
-	e.Anchors.read(c)
+	e.Committee = c.Bytes32(maxValue)
 }
 
 func (i *Import) read(c *codec.Reader) error {
-	i.Height = c.Uint64()
 	if c.Bool() {
 		i.Anchors = new(Row)
 		i.Anchors.read(c)
@@ -299,24 +302,6 @@ func (i *Import) read(c *codec.Reader) error {
 	var err error
 	i.Link, err = link.DecodeImport(raw)
 	return err
-}
-
-// encodeLink returns source and destination, 6 bytes each: service 4, zone 1, bucket 1.
-func encodeLink(l link.Link) []byte {
-	w := codec.NewWriter(link.Size)
-	for _, p := range [2]link.Place{l.Src, l.Dst} {
-		w.Uint32(p.Service)
-		w.Uint8(p.Zone)
-		w.Uint8(p.Bucket)
-	}
-	return w.Bytes()
-}
-
-func decodeLink(b []byte) (link.Link, error) {
-	r := codec.NewReader(b)
-	place := func() link.Place { return link.Place{Service: r.Uint32(), Zone: r.Uint8(), Bucket: r.Uint8()} }
-	l := link.Link{Src: place(), Dst: place()}
-	return l, r.Done()
 }
 
 // rank is where in a block a relay stands: what is known of main first, then what ends

@@ -38,8 +38,9 @@
 //
 // When a relay proves the beginning of an epoch the shard learns its committee, which
 // votes from the block after the next on, as consensus wants it: see Committee. The
-// same relay tells when the map of shards does not have the shard any more. Then that
-// block is the shard's last, and its heirs begin with its state: see Genesis.
+// same relay tells when the map of shards does not have the shard any more. Then the
+// first block of that committee is the shard's last, and its heirs begin with its state:
+// see Genesis.
 //
 // # Wiring
 //
@@ -73,6 +74,8 @@ const (
 	KeptOwn = 8
 	// MaxHandovers is how many hand-overs a relay has at most.
 	MaxHandovers = 8
+	// MaxNewHeads is how many heads a relay has at most.
+	MaxNewHeads = 8
 	// MaxCertificates is how many certificates a block's relays may bring at most: each
 	// costs every node two milliseconds.
 	MaxCertificates = 64

@@ -1,0 +1,179 @@
+package shardblock
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/route"
+)
+
+// Apply applies a block to the state in v and returns the changes and what the block did.
+// The error is ErrInvalid, with the rule that is broken if there is one, for a block that
+// no honest member votes for; anything else, such as service.ErrNotConserved, means that
+// the chain must halt.
+func Apply(v chain.View, b Block, verify Verifiers) (chain.Changes, Result, error) {
+	before := ReadStatus(v)
+	res := Result{Level: Level(v)}
+	if err := admissible(v, &b, &before, res.Level); err != nil {
+		return nil, res, fmt.Errorf("%w %d: %w", ErrInvalid, b.Height, err)
+	}
+	w := begin(v, b.Height, verify.Certificate)
+	if before.Ended != 0 && b.Height > before.Ended { // an empty block, which does nothing
+		res.Epoch = before.Epoch
+		box, err := link.NewOutbox(nil)
+		res.Outbox = box
+		return chain.Changes{}, res, err
+	}
+	for i, r := range b.Relays {
+		if err := w.relay(r); err != nil {
+			return nil, res, fmt.Errorf("%w %d: relay %d (%s): %w", ErrInvalid, b.Height, i, r.Kind, err)
+		}
+	}
+	if c, ok := Committee(v, b.Height); ok {
+		res.Epoch = c.Epoch
+	}
+	changes, err := w.end(b.Txs, &res, verify.Claims)
+	if err != nil {
+		return nil, res, err
+	}
+	after := ReadStatus(w.state)
+	if after.Since != before.Since {
+		old, next := newest(v), newest(w.state)
+		res.Updates = updates(&old, &next)
+	}
+	res.Ended = after.Ended == b.Height
+	return changes, res, nil
+}
+
+// end applies records, and sends what the block added.
+func (w *work) end(txs []service.BlockTx, res *Result, verify service.Verifier) (chain.Changes, error) {
+	served, result, err := w.run.End(txs, w.send, verify)
+	if err != nil {
+		return nil, err
+	}
+	res.Service, res.Imports = result, w.imports
+	s := ReadStatus(w.state)
+	if err := s.count(w.view, w.state.Changes()); err != nil {
+		return nil, fmt.Errorf("block %d: %w", w.height, err)
+	}
+	if s != ReadStatus(w.state) {
+		w.state.Set(StatusKey(), s.Encode())
+	}
+	merge(w.state, served)
+	changes := w.state.Changes()
+	if res.Outbox, err = link.NewOutbox(changes); err != nil {
+		return nil, fmt.Errorf("block %d: %w", w.height, err)
+	}
+	return changes, nil
+}
+
+// admissible checks what needs nothing to be applied: that the shard goes on, the order of
+// relays, and that a congested shard has no users.
+func admissible(v chain.View, b *Block, s *Status, level route.Level) error {
+	if s.Ended != 0 && b.Height > s.Ended && len(b.Relays)+len(b.Txs) > 0 {
+		return fmt.Errorf("%w at height %d", ErrEnded, s.Ended)
+	}
+	for i := 1; i < len(b.Relays); i++ {
+		if b.Relays[i].rank() < b.Relays[i-1].rank() {
+			return chain.Refuse(chain.CodeBadOrder, "relay %d (%s) comes after one of kind %s", i, b.Relays[i].Kind, b.Relays[i-1].Kind)
+		}
+	}
+	if len(b.Txs) == 0 {
+		return nil
+	}
+	return route.Admit(route.User, service.ReadShard(v).Chain, level)
+}
+
+// AdmitUsers returns nil if the next block may have users' records: v is the state before
+// it. The error is a *route.CongestedError, or ErrEnded.
+func AdmitUsers(v chain.View) error {
+	if s := ReadStatus(v); s.Ended != 0 {
+		return fmt.Errorf("%w at height %d", ErrEnded, s.Ended)
+	}
+	return route.Admit(route.User, service.ReadShard(v).Chain, Level(v))
+}
+
+// Trial tries relays one after the other, as a block at a height would have them. It is
+// owned by one goroutine.
+type Trial struct {
+	work  *work
+	ended bool
+}
+
+// NewTrial begins a trial over v, the state of the block before, which outlives it.
+func NewTrial(v chain.View, height uint64, verify CertificateVerifier) *Trial {
+	s := ReadStatus(v)
+	return &Trial{work: begin(v, height, verify), ended: s.Ended != 0 && height > s.Ended}
+}
+
+// Try applies a relay after those that it applied before. The refusal is a
+// *chain.RuleError or ErrEnded, and then nothing has changed. Relays of any order may be
+// tried; a block has them in that of Plan.
+func (t *Trial) Try(r *Relay) error {
+	if t.ended {
+		return ErrEnded
+	}
+	return t.work.relay(r)
+}
+
+// Check returns nil if a block at height with this relay alone would apply, and the
+// refusal otherwise.
+//
+//	CodeMalformed          what it brings is not what it says
+//	CodeWrongNetwork, CodeWrongChain
+//	                       a certificate of another place
+//	CodeUnknownCommittee   of an epoch of main whose committee is not known here, or by
+//	                       another committee
+//	CodeBadCertificate     members with too little power signed, or not what it says
+//	CodeBadProof           a row is not in the state of main that it names
+//	CodeNotAnchored        a block of main, or a height of the source, is not known here
+//	CodeUnknownShard       the source is no shard
+//	CodeAnchorEpoch        the epoch has not begun
+//	CodeNothingNew         all of it is known
+//	CodeTooLarge           more than a block may have
+//
+// and those of link.Context.Check, Relist and Reack.
+func Check(v chain.View, height uint64, r *Relay, verify CertificateVerifier) error {
+	return NewTrial(v, height, verify).Try(r)
+}
+
+// userPart is in what parts users' records are planned, in bytes.
+const userPart = 16 << 10
+
+// Plan chooses which of relays, in the order in which they came, go into the block at
+// height with room for so many bytes, if users' records want so many of them. sizes are
+// the bytes that each relay takes. It returns their indices in the order of the block: all
+// of them apply in this order. Users get what link.Plan leaves them.
+func Plan(v chain.View, height uint64, relays []*Relay, sizes []int, users, room int, verify CertificateVerifier) []int {
+	t := NewTrial(v, height, verify)
+	order := make([]int, len(relays))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return relays[a].rank() - relays[b].rank() })
+	candidates := make([]link.Candidate, 0, len(relays)+1)
+	for _, i := range order {
+		candidates = append(candidates, link.Candidate{Class: relays[i].class(), Size: sizes[i]})
+	}
+	for left := min(users, room); left > 0; left -= userPart {
+		candidates = append(candidates, link.Candidate{Class: link.ClassUser, Size: min(left, userPart)})
+	}
+	var picked []int
+	for _, at := range link.Plan(candidates, room) {
+		if at >= len(order) {
+			continue // the users
+		}
+		if i := order[at]; t.Try(relays[i]) == nil {
+			picked = append(picked, i)
+		}
+	}
+	return picked
+}
+
+// IsInvalid reports whether an error of Apply means an invalid block, not one that must
+// halt the chain.
+func IsInvalid(err error) bool { return errors.Is(err, ErrInvalid) }

@@ -1,0 +1,265 @@
+package shardblock
+
+import (
+	"bytes"
+	"encoding/binary"
+	"iter"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/stateproof"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// news adds to o what n says of main, and reports whether it is new.
+func (w *work) news(o *chain.Overlay, n *News) (useful bool, err error) {
+	for i := range n.Handovers {
+		done, err := w.handover(o, &n.Handovers[i])
+		if err != nil {
+			return false, err
+		}
+		useful = useful || done
+	}
+	for i := range n.Heads {
+		done, err := w.head(o, &n.Heads[i])
+		if err != nil {
+			return false, err
+		}
+		useful = useful || done
+	}
+	return useful, nil
+}
+
+// handover takes the committee of main that the one before hands over to. One that is
+// known, or so old that it would be forgotten at once, is passed over.
+func (w *work) handover(o *chain.Overlay, h *Handover) (useful bool, err error) {
+	p := &h.Certificate.Checkpoint
+	next := p.Epoch + 1
+	if first, last := MainEpochs(o); next <= last {
+		if next < first {
+			return false, chain.Refuse(chain.CodeNothingNew, "hand-over to epoch %d, the committees of %d to %d are known", next, first, last)
+		}
+		return false, nil
+	}
+	if err := w.certified(o, &h.Certificate); err != nil {
+		return false, err
+	}
+	if epochs := w.epochs(); epochs != nil && !epochs.EpochBlock(p.Height) {
+		return false, chain.Refuse(chain.CodeBadCertificate, "hand-over to epoch %d by block %d of the main chain, want %d or %d",
+			next, p.Height, epochs.LastBlock(p.Epoch)-1, epochs.LastBlock(p.Epoch))
+	}
+	if h.Record.Height != p.Height || h.Record.Value == nil {
+		return false, chain.Refuse(chain.CodeMalformed, "hand-over by block %d with a row of block %d", p.Height, h.Record.Height)
+	}
+	if err := proveBy(p.StateRoot, staking.CommitteeKey(next), &h.Record); err != nil {
+		return false, err
+	}
+	c, err := committeeOf(h.Record.Value, next)
+	if err != nil {
+		return false, err
+	}
+	keep(o, prefixMain, next, c.Encode(), KeptMain)
+	return true, nil
+}
+
+// epochs says which blocks of main are in which epoch, nil if that is not known.
+func (w *work) epochs() *staking.Params {
+	if w.config.EpochBlocks == 0 {
+		return nil
+	}
+	return &staking.Params{EpochBlocks: w.config.EpochBlocks}
+}
+
+// certified returns nil if the committee of main that the state knows signed a block.
+func (w *work) certified(o *chain.Overlay, c *cert.Certificate) error {
+	p := &c.Checkpoint
+	com, ok := MainCommittee(o, p.Epoch)
+	switch epochs := w.epochs(); {
+	case p.Network != w.config.Network:
+		return chain.Refuse(chain.CodeWrongNetwork, "block of network %s, this is %s", p.Network, w.config.Network)
+	case p.Chain != ledger.MainChain:
+		return chain.Refuse(chain.CodeWrongChain, "block of chain %d, want one of the main chain", p.Chain)
+	case p.Height == 0:
+		return chain.Refuse(chain.CodeMalformed, "block 0 of the main chain is certified by nobody")
+	case !ok:
+		first, last := MainEpochs(o)
+		return chain.Refuse(chain.CodeUnknownCommittee, "block %d of epoch %d of the main chain; the committees of epochs %d to %d are known: bring hand-overs first",
+			p.Height, p.Epoch, first, last)
+	case epochs != nil && epochs.Epoch(p.Height) != p.Epoch:
+		return chain.Refuse(chain.CodeBadCertificate, "block %d of the main chain is not of epoch %d", p.Height, p.Epoch)
+	}
+	if w.pairing++; w.pairing > MaxCertificates {
+		return chain.Refuse(chain.CodeTooLarge, "more than %d certificates in a block", MaxCertificates)
+	}
+	if err := w.verify(c, &com); err != nil {
+		return refusal(err)
+	}
+	return nil
+}
+
+// head remembers a block of main. One that is remembered is passed over.
+func (w *work) head(o *chain.Overlay, c *cert.Certificate) (useful bool, err error) {
+	p := &c.Checkpoint
+	next := Head{Height: p.Height, Epoch: p.Epoch, StateRoot: p.StateRoot, OutboxRoot: p.OutboxRoot}
+	if old, ok := HeadAt(o, p.Height); ok {
+		if old != next || p.Network != w.config.Network || p.Chain != ledger.MainChain {
+			return false, chain.Refuse(chain.CodeBadCertificate, "block %d of the main chain is known as another one", p.Height)
+		}
+		return false, nil
+	}
+	if lowest, count := heads(o); count >= MaxHeads && p.Height < lowest {
+		return false, chain.Refuse(chain.CodeNothingNew, "block %d of the main chain, those that are remembered begin at %d", p.Height, lowest)
+	}
+	if err := w.certified(o, c); err != nil {
+		return false, err
+	}
+	keep(o, prefixHead, next.Height, next.Encode(), MaxHeads)
+	return true, nil
+}
+
+// heads returns how many blocks of main are remembered, and the lowest of them.
+func heads(v chain.View) (lowest uint64, count int) {
+	for k := range v.Range([]byte{prefixHead}) {
+		if count == 0 {
+			lowest = binary.BigEndian.Uint64(k[1:])
+		}
+		count++
+	}
+	return lowest, count
+}
+
+// prove returns nil if a row is in the state after a block of main that is remembered.
+func prove(v chain.View, key []byte, r *Row) error {
+	h, ok := HeadAt(v, r.Height)
+	if !ok {
+		return chain.Refuse(chain.CodeNotAnchored, "row %x of block %d of the main chain, which is not known here; bring its certificate too", key, r.Height)
+	}
+	return proveBy(h.StateRoot, key, r)
+}
+
+// proveBy returns nil if a row is in the state with a root. What is proved is never in a
+// dense table of main, so the schema of its state does not matter.
+func proveBy(root ledger.Hash, key []byte, r *Row) error {
+	p, err := stateproof.Decode(r.Proof)
+	if err != nil {
+		return chain.Refuse(chain.CodeMalformed, "proof of row %x: %v", key, err)
+	}
+	var schema stateproof.Schema
+	if err := schema.Verify(root, key, r.Value, p); err != nil {
+		return chain.Refuse(chain.CodeBadProof, "row %x of block %d of the main chain: %v", key, r.Height, err)
+	}
+	return nil
+}
+
+// epoch begins an epoch: its committee votes CommitteeDelay blocks later. The same epoch
+// counts once more if others were drawn for it meanwhile.
+func (w *work) epoch(o *chain.Overlay, e *Epoch) error {
+	s := ReadStatus(o)
+	if e.Epoch < s.Epoch || s.Ended != 0 {
+		return chain.Refuse(chain.CodeNothingNew, "epoch %d, the shard is in epoch %d", e.Epoch, s.Epoch)
+	}
+	if e.Epoch == s.Epoch && e.Assignment.Height <= s.Proved {
+		return chain.Refuse(chain.CodeNothingNew, "who serves in epoch %d was proved by block %d of the main chain", s.Epoch, s.Proved)
+	}
+	record, a, err := w.proveEpoch(o, e)
+	if err != nil {
+		return err
+	}
+	if e.Epoch == s.Epoch && sameMembers(newest(o), a.Committee) {
+		return chain.Refuse(chain.CodeNothingNew, "the same members serve in epoch %d", e.Epoch)
+	}
+	since := w.height + CommitteeDelay
+	s.Epoch, s.Proved, s.Since = e.Epoch, e.Assignment.Height, since
+	if a.last(w.shard.Chain) {
+		s.Ended = since
+	}
+	keep(o, prefixOwn, since, a.Committee.Encode(), KeptOwn)
+	o.Set(StatusKey(), s.Encode())
+	w.run.StartEpoch(service.EpochStart{Epoch: record.Epoch, Sigma: record.Sigma})
+	return nil
+}
+
+// assigned is who serves the shard in an epoch.
+type assigned struct{ shard.Assignment }
+
+// last reports whether the shard ends with its first block of the epoch.
+func (assigned) last(shard.ID) bool { return false }
+
+// proveEpoch checks the rows of an epoch.
+func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a assigned, err error) {
+	if err := prove(o, registry.EpochKey(e.Epoch), &e.Record); err != nil {
+		return r, a, err
+	}
+	if err := prove(o, registry.AssignmentKey(e.Epoch, w.shard.Chain), &e.Assignment); err != nil {
+		return r, a, err
+	}
+	if e.Record.Value == nil || e.Assignment.Value == nil {
+		return r, a, chain.Refuse(chain.CodeAnchorEpoch, "epoch %d has not begun, or shard %d does not serve in it", e.Epoch, w.shard.Chain)
+	}
+	if r, err = registry.DecodeEpochRecord(e.Record.Value); err != nil {
+		return r, a, chain.Refuse(chain.CodeMalformed, "%v", err)
+	}
+	if a.Assignment, err = shard.DecodeAssignment(e.Assignment.Value); err != nil {
+		return r, a, chain.Refuse(chain.CodeMalformed, "%v", err)
+	}
+	switch {
+	case r.Epoch != e.Epoch || a.Committee.Epoch != e.Epoch:
+		return r, a, chain.Refuse(chain.CodeMalformed, "record of epoch %d and committee of epoch %d, want %d", r.Epoch, a.Committee.Epoch, e.Epoch)
+	case len(a.Committee.Members) == 0:
+		return r, a, chain.Refuse(chain.CodeUnknownCommittee, "nobody serves shard %d in epoch %d", w.shard.Chain, e.Epoch)
+	}
+	return r, a, nil
+}
+
+func sameMembers(a, b committee.Committee) bool {
+	return a.Epoch == b.Epoch && slices.Equal(a.Members, b.Members)
+}
+
+// updates returns what consensus must change to go from one committee to the next,
+// ascending by key.
+func updates(old, next *committee.Committee) (list []staking.Update) {
+	powers := make(map[[32]byte]uint64, len(old.Members))
+	for i := range old.Members {
+		powers[old.Members[i].ConsensusKey] = old.Members[i].Power
+	}
+	for i := range next.Members {
+		m := &next.Members[i]
+		if powers[m.ConsensusKey] != m.Power {
+			list = append(list, staking.Update{ConsensusKey: m.ConsensusKey, Power: int64(m.Power)})
+		}
+		delete(powers, m.ConsensusKey)
+	}
+	for i := range old.Members {
+		if m := &old.Members[i]; powers[m.ConsensusKey] != 0 {
+			list = append(list, staking.Update{ConsensusKey: m.ConsensusKey})
+		}
+	}
+	slices.SortFunc(list, func(a, b staking.Update) int { return bytes.Compare(a.ConsensusKey[:], b.ConsensusKey[:]) })
+	return list
+}
+
+// row is a view of one row of main, which was proved.
+type row struct{ key, value []byte }
+
+// Get is that of chain.View.
+func (r row) Get(key []byte) []byte {
+	if bytes.Equal(key, r.key) {
+		return r.value
+	}
+	return nil
+}
+
+// Range is that of chain.View.
+func (r row) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		if bytes.HasPrefix(r.key, prefix) {
+			yield(r.key, r.value)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package shardblock
+
+import (
+	"errors"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// work is a block under way, up to its records.
+type work struct {
+	view    chain.View
+	state   *chain.Overlay // of everything but the service
+	config  Config
+	shard   service.Shard
+	height  uint64
+	run     *service.Run
+	verify  CertificateVerifier
+	pairing int // certificates that were verified
+	imports []Imported
+}
+
+func begin(v chain.View, height uint64, verify CertificateVerifier) *work {
+	c, s := ReadConfig(v), service.ReadShard(v)
+	p := must(service.ReadParams(v))
+	return &work{
+		view: v, state: chain.NewOverlay(v), config: c, shard: s, height: height, verify: verify,
+		run: service.Begin(v, p, service.Domain(c.Network, s.Service), height),
+	}
+}
+
+// here reports whether the shard owns a place.
+func (w *work) here(p link.Place) bool {
+	return p.Service == w.shard.Service && w.shard.Owns(service.Place{Zone: p.Zone, Bucket: p.Bucket})
+}
+
+func (w *work) links(state *chain.Overlay) *link.Context {
+	return &link.Context{State: state, Here: w.here, Height: w.height, Clock: w.config.Clock + w.height}
+}
+
+// relay applies a relay after those before it. If it refuses, nothing has changed.
+func (w *work) relay(r *Relay) error {
+	o := chain.NewOverlay(w.state)
+	useful, err := w.news(o, &r.News)
+	if err != nil {
+		return err
+	}
+	switch r.Kind {
+	case KindHead:
+		if !useful {
+			return chain.Refuse(chain.CodeNothingNew, "all that the relay says of the main chain is known")
+		}
+	case KindEpoch:
+		err = w.epoch(o, r.Epoch)
+	case KindImport:
+		err = w.bring(o, r.Import)
+	case KindRelist:
+		err = w.links(o).Relist(r.Link)
+	case KindReack:
+		err = w.links(o).Reack(r.Link)
+	default:
+		err = chain.Refuse(chain.CodeUnknownKind, "relay of kind %d", uint8(r.Kind))
+	}
+	if err != nil {
+		return err
+	}
+	w.state.Merge(o)
+	return nil
+}
+
+// bring applies an import. Once the link takes it nothing can fail: the service sees the
+// messages then.
+func (w *work) bring(o *chain.Overlay, in *Import) error {
+	known, err := w.known(o, in)
+	if err != nil {
+		return err
+	}
+	receipts, err := w.links(o).Apply(&in.Link, known, handler{w})
+	if err != nil {
+		return err
+	}
+	a, _ := known.Anchored(in.Link.Shard, in.Link.Height)
+	w.imports = append(w.imports, Imported{Import: &in.Link, Clock: max(a.Clock, a.Newest), Receipts: receipts})
+	return nil
+}
+
+// known returns what an import may rely on.
+func (w *work) known(o *chain.Overlay, in *Import) (link.Anchors, error) {
+	source := in.Link.Shard
+	if in.Anchors == nil {
+		h, ok := HeadAt(o, in.Link.Height)
+		switch {
+		case source != ledger.MainChain || in.Older != nil:
+			return nil, chain.Refuse(chain.CodeNotAnchored, "import of shard %d without its row of anchors", source)
+		case !ok:
+			return nil, chain.Refuse(chain.CodeNotAnchored, "block %d of the main chain is not known here; bring its certificate too", in.Link.Height)
+		}
+		return ofMain{h}, nil
+	}
+	if source == ledger.MainChain {
+		return nil, chain.Refuse(chain.CodeInvalidValue, "import of the main chain with a row of anchors")
+	}
+	key := anchor.Key(source)
+	if err := prove(o, key, in.Anchors); err != nil {
+		return nil, err
+	}
+	if in.Anchors.Value == nil {
+		return nil, chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", source)
+	}
+	if _, err := anchor.DecodeState(in.Anchors.Value); err != nil { // cannot be, unless main is corrupt
+		return nil, chain.Refuse(chain.CodeMalformed, "%v", err)
+	}
+	k := anchor.NewKnown(row{key, in.Anchors.Value})
+	if in.Older == nil {
+		return k, nil
+	}
+	return k, k.Prove(in.Older)
+}
+
+// ofMain is link.Anchors of one block of main, which needs no anchor: its certificate is
+// known. The clock of main is its height, and a message of main expires here only once
+// its link was told of a later block.
+type ofMain struct{ head Head }
+
+// Anchored is that of link.Anchors.
+func (m ofMain) Anchored(id ledger.ChainID, height uint64) (link.Anchored, bool) {
+	h := &m.head
+	return link.Anchored{Outbox: h.OutboxRoot, Clock: h.Height, Newest: h.Height}, id == ledger.MainChain && height == h.Height
+}
+
+// Owned is that of link.Anchors.
+func (ofMain) Owned(id ledger.ChainID, _ uint64, p link.Place) bool {
+	return id == ledger.MainChain && p == link.Place{}
+}
+
+// handler gives messages to the rules of the service, which see them one after the
+// other.
+type handler struct{ *work }
+
+// Execute is that of link.Handler.
+func (h handler) Execute(_ *link.Context, m *link.Message) error {
+	if !h.sender(m) {
+		return chain.Refuse(chain.CodeWrongService, "message of service %d, this is %d", m.Link.Src.Service, h.shard.Service)
+	}
+	if result := h.run.Take(inbound(m, service.Fresh)); !result.Taken() {
+		return chain.Refuse(result.Code, "%s", result.Detail)
+	}
+	return nil
+}
+
+// sender reports whether a message is of main or of this service.
+func (h handler) sender(m *link.Message) bool {
+	return m.Link.Src == link.Place{} || m.Link.Src.Service == h.shard.Service
+}
+
+// Return is that of link.Handler. What comes back from main nobody here sent as a
+// message of the service.
+func (h handler) Return(_ *link.Context, m *link.Message) {
+	if m.Link.Src == (link.Place{}) {
+		return
+	}
+	fate := service.Bounced
+	if m.Code == chain.CodeMessageExpired {
+		fate = service.Expired
+	}
+	h.run.Take(inbound(m, fate))
+}
+
+func inbound(m *link.Message, fate service.Fate) service.Inbound {
+	return service.Inbound{
+		Main: m.Link.Src == link.Place{}, From: service.Place{Zone: m.Link.Src.Zone, Bucket: m.Link.Src.Bucket},
+		To:   service.Place{Zone: m.Link.Dst.Zone, Bucket: m.Link.Dst.Bucket},
+		Kind: service.MessageKind(m.Kind), Payload: m.Payload, Fate: fate,
+	}
+}
+
+// send is the Send of service.Block over the links of the shard.
+func (w *work) send(m service.Message) bool {
+	place := func(p service.Place) link.Place {
+		return link.Place{Service: w.shard.Service, Zone: p.Zone, Bucket: p.Bucket}
+	}
+	l := link.Link{Src: place(m.From), Dst: place(m.To)}
+	out := link.OutboundAt(w.state, l)
+	if messages, _ := out.UnderWay(); messages >= w.config.Params.UnderWay {
+		return false
+	}
+	_, err := w.links(w.state).Send(link.Draft{
+		Link: l, Kind: uint16(m.Kind), Recipient: m.Recipient, Lifetime: w.config.Params.Lifetime, Payload: m.Payload,
+	})
+	return err == nil
+}
+
+// refusal gives an error of a certificate the code of the rule that it breaks.
+func refusal(err error) error {
+	code := chain.CodeBadCertificate
+	switch {
+	case errors.Is(err, cert.ErrBitmap):
+		code = chain.CodeMalformed
+	case errors.Is(err, cert.ErrWrongNetwork):
+		code = chain.CodeWrongNetwork
+	case errors.Is(err, cert.ErrWrongChain):
+		code = chain.CodeWrongChain
+	case errors.Is(err, cert.ErrWrongEpoch), errors.Is(err, cert.ErrWrongCommittee):
+		code = chain.CodeUnknownCommittee
+	}
+	return chain.Refuse(code, "%v", err)
+}
