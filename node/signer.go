@@ -88,7 +88,7 @@ func keyMoved(err error, dir home.Dir) error {
 // SignerOptions says which signer to run.
 type SignerOptions struct {
 	Home    home.Dir
-	ChainID string // the only chain that it signs for
+	ChainID string // the main chain; it signs for that one and the shards of its network only
 	Node    string // where the node waits: unix:///path or tcp://nodeid@host:port
 	Log     *slog.Logger
 	// Ready is called once, when the signer has all it needs, before it connects.

@@ -37,6 +37,7 @@ type Chain struct {
 	store   kv.Store
 	logger  *slog.Logger
 	metrics prometheus.Registerer
+	vectors []vector // registered by the start
 
 	dbGate, appGate *gate
 	blocks          *blockFiles
@@ -196,7 +197,7 @@ func (c *Chain) start(ctx context.Context) error {
 	if err := c.awaitSigner(ctx); err != nil {
 		return err
 	}
-	if err := c.signer.claim(); err != nil {
+	if err := c.signer.claim(c.ID()); err != nil {
 		return err
 	}
 	if err := c.assemble(ctx); err != nil {
@@ -274,7 +275,7 @@ func (c *Chain) assemble(ctx context.Context) error {
 	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
 		return err
 	}
-	provider, err := engineMetrics{registerer: c.metrics, chainID: c.ID(), rounds: &c.round}.provider()
+	provider, err := engineMetrics{registerer: c.metrics, chainID: c.ID(), rounds: &c.round, vectors: &c.vectors}.provider()
 	if err != nil {
 		return err
 	}
@@ -382,6 +383,7 @@ func (c *Chain) abandon() {
 	_ = c.appGate.close(ctx)
 	_ = c.dbGate.close(ctx)
 	c.blocks.close()
+	c.forgetMetrics()
 	c.signer.release()
 }
 
@@ -452,6 +454,7 @@ func (c *Chain) Stop(ctx context.Context) error {
 // stop stops what start started.
 func (c *Chain) stop(ctx context.Context) error {
 	c.cancel()
+	c.dialer.end()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -475,6 +478,7 @@ func (c *Chain) stop(ctx context.Context) error {
 	}
 	err = errors.Join(err, c.appGate.close(ctx), c.dbGate.close(ctx))
 	c.blocks.close()
+	c.forgetMetrics()
 	c.signer.release()
 	if err != nil {
 		return fmt.Errorf("stop chain %q: %w", c.ID(), err)

@@ -37,26 +37,50 @@ type dialer struct {
 	wg       *sync.WaitGroup // counts the loops
 
 	mu    sync.Mutex
-	stop  context.CancelFunc // ends the current loops
+	ended bool                          // no loop begins any more
+	loops map[string]context.CancelFunc // by peer; ends the loop that keeps it
 	peers []string
 	wrong map[p2p.ID]error // why a peer that answers cannot be one, as of the last attempt
 }
 
-// set replaces the peers. ctx ends the loops for good.
+// set replaces the peers. Those that stay are not disturbed. ctx ends the loops for
+// good.
 func (d *dialer) set(ctx context.Context, peers []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stop != nil {
-		d.stop()
+	if d.ended {
+		return
 	}
-	ctx, d.stop = context.WithCancel(ctx)
-	d.peers, d.wrong = peers, map[p2p.ID]error{}
+	d.peers = slices.Clone(peers)
+	if d.wrong == nil {
+		d.loops, d.wrong = make(map[string]context.CancelFunc), make(map[p2p.ID]error)
+	}
+	for peer, stop := range d.loops {
+		if !slices.Contains(peers, peer) {
+			stop()
+			delete(d.loops, peer)
+			id, _, _ := cutPeer(peer)
+			delete(d.wrong, id)
+		}
+	}
 	for _, peer := range peers {
 		id, _, ok := cutPeer(peer)
-		if !ok || id == d.own {
+		if !ok || id == d.own || d.loops[peer] != nil {
 			continue
 		}
-		d.wg.Go(func() { d.keep(ctx, id, peer) })
+		loop, stop := context.WithCancel(ctx)
+		d.loops[peer] = stop
+		d.wg.Go(func() { d.keep(loop, id, peer) })
+	}
+}
+
+// end lets no loop begin any more. The context of set ends those that run.
+func (d *dialer) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
+	for _, stop := range d.loops {
+		stop()
 	}
 }
 
@@ -84,17 +108,17 @@ func (d *dialer) keep(ctx context.Context, id p2p.ID, addr string) {
 		yield = dialYield
 	}
 	pause, missed, noticed := dialFirst, time.Duration(0), time.Time{}
-	for {
+	for ctx.Err() == nil {
 		wait := dialPoll
 		switch {
 		case d.connected(id):
 			pause, missed = dialFirst, 0
-			d.note(id, nil)
+			d.note(ctx, id, nil)
 		case missed < yield:
 			missed += dialPoll
 		default:
 			err := d.dial(addr)
-			if d.note(id, err) && time.Since(noticed) >= dialNotice {
+			if d.note(ctx, id, err) && time.Since(noticed) >= dialNotice {
 				noticed = time.Now()
 				d.logger.WarnContext(ctx, "a peer cannot be connected", slog.String("peer", addr), slog.Any("err", err))
 			}
@@ -125,13 +149,13 @@ func (d *dialer) dial(addr string) error {
 
 // note keeps why an attempt failed if the peer was there, and whoever waits for it
 // waits in vain: it is another node, or one of another network. It reports whether
-// that is so.
-func (d *dialer) note(id p2p.ID, err error) bool {
+// that is so. A loop that was ended, by ctx, leaves nothing.
+func (d *dialer) note(ctx context.Context, id p2p.ID, err error) bool {
 	var rejected p2p.ErrRejected
 	wrong := errors.As(err, &rejected) && (rejected.IsIncompatible() || rejected.IsAuthFailure() || rejected.IsNodeInfoInvalid())
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if wrong {
+	if wrong && ctx.Err() == nil {
 		d.wrong[id] = err
 	} else {
 		delete(d.wrong, id)

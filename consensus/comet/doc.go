@@ -17,7 +17,8 @@
 //     there, how high they are and what their clock says, so that a lost quorum
 //     shows within seconds even on an idle chain (see [Status.Health]).
 //   - Keys that fail safe: a vote leaves only after its sign state is on disk,
-//     file and directory; a node whose sign state was lost refuses to vote.
+//     file and directory; a node whose sign state was lost refuses to vote. One key
+//     signs on many chains, with a sign state for each (see [Signer.ForChain]).
 //   - Extensions that go with votes, kept with the block and collected while
 //     votes come late (see [Chain.Extensions]). None that is missing, wrong or
 //     failing costs a vote or stops the chain, however many there are. One that is

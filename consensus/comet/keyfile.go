@@ -68,6 +68,22 @@ func writeSecret(path string, data []byte) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// replaceSecret is writeSecret for a file that may be there, which then has its old
+// content or the new one.
+func replaceSecret(path string, data []byte) error {
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a process that was killed
+		return err
+	}
+	if err := writeSecret(next, data); err != nil {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
+		return errors.Join(err, os.Remove(next))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 // syncDir makes the names in dir durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -10,8 +10,8 @@ import (
 )
 
 // MoveSigner moves the consensus key in one directory to another that has none,
-// together with its sign state. The state stays where it was, too: a node whose
-// remote signer has the key goes on from it, and so needs no proof that nobody else
+// together with its sign states. These stay where they were, too: a node whose
+// remote signer has the key goes on from them, and so needs no proof that nobody else
 // votes with the key. Neither directory may be in use. A move that was cut short is
 // finished by another one; at no time is there a key without its state, and before
 // the last step, which removes the old key, nothing signs at the new place.
@@ -39,6 +39,9 @@ func MoveSigner(from, to string) error {
 	if err := copySecret(filepath.Join(to, signStateFile), state); err != nil {
 		return fmt.Errorf("move sign state: %w", err)
 	}
+	if err := copyChains(from, to); err != nil {
+		return fmt.Errorf("move sign states of shards: %w", err)
+	}
 	if moved == nil {
 		if err := writeSecret(keyTo, key); err != nil {
 			return fmt.Errorf("move consensus key: %w", err)
@@ -48,6 +51,33 @@ func MoveSigner(from, to string) error {
 		return fmt.Errorf("move consensus key: it is in %s, remove it from %s before anything runs: %w", to, from, err)
 	}
 	return nil
+}
+
+// copyChains copies what there is of further chains. The list of them comes last: no
+// chain is listed at the new place whose state is not there.
+func copyChains(from, to string) error {
+	ring := keyring{dir: from}
+	if err := ring.readList(); err != nil || len(ring.listed) == 0 {
+		return err
+	}
+	for _, chain := range ring.listed {
+		at := filepath.Join(chainsDir, chain)
+		state, err := readSecret(filepath.Join(from, at, signStateFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it is missed at the new place as it would be here
+		}
+		if err != nil {
+			return err
+		}
+		if err := copySecret(filepath.Join(to, at, signStateFile), state); err != nil {
+			return err
+		}
+		if err := syncDirs(filepath.Join(to, at), to); err != nil {
+			return err
+		}
+	}
+	there := keyring{dir: to}
+	return there.writeList(ring.listed)
 }
 
 // copySecret is writeSecret for a file that may be there with the same content.

@@ -202,7 +202,10 @@ func (c *Chain) Peers() []PeerInfo {
 	return peers
 }
 
-// SetPeers replaces the nodes kept connected. Connections that exist stay.
+// SetPeers replaces the nodes kept connected, as Config.Peers does for a start.
+// Connections that exist stay. Peers that are added count towards Config.MaxInbound if
+// they are the ones that dial. A name and port that changes for a node id is a change:
+// the old one is not dialled any more.
 func (c *Chain) SetPeers(peers []string) error {
 	for _, p := range peers {
 		if err := checkPeer(p); err != nil {

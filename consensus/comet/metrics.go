@@ -35,6 +35,20 @@ type engineMetrics struct {
 	registerer prometheus.Registerer
 	chainID    string
 	rounds     *atomic.Int64 // the consensus round, also kept for Status
+	vectors    *[]vector     // takes what is registered
+}
+
+// vector is a metric of several chains.
+type vector interface {
+	DeletePartialMatch(labels prometheus.Labels) int
+}
+
+// forgetMetrics removes what a chain that has stopped measured, so that one which this
+// node left does not go on with its last figures.
+func (c *Chain) forgetMetrics() {
+	for _, v := range c.vectors {
+		v.DeletePartialMatch(prometheus.Labels{"chain_id": c.ID()})
+	}
 }
 
 // provider builds all metrics at once, so that an error can be returned where
@@ -113,6 +127,7 @@ func (e engineMetrics) metric(subsystem string, f reflect.StructField) (any, err
 		if err != nil {
 			return nil, err
 		}
+		*e.vectors = append(*e.vectors, vec)
 		return kitprom.NewCounter(vec).With(chain...), nil
 	case reflect.TypeFor[metrics.Gauge]():
 		vec, err := reuse(e.registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -121,6 +136,7 @@ func (e engineMetrics) metric(subsystem string, f reflect.StructField) (any, err
 		if err != nil {
 			return nil, err
 		}
+		*e.vectors = append(*e.vectors, vec)
 		return kitprom.NewGauge(vec).With(chain...), nil
 	case reflect.TypeFor[metrics.Histogram]():
 		buckets, err := bucketsOf(f.Tag)
@@ -133,6 +149,7 @@ func (e engineMetrics) metric(subsystem string, f reflect.StructField) (any, err
 		if err != nil {
 			return nil, err
 		}
+		*e.vectors = append(*e.vectors, vec)
 		return kitprom.NewHistogram(vec).With(chain...), nil
 	}
 	return nil, nil

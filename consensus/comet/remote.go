@@ -14,7 +14,6 @@ import (
 
 	"github.com/cometbft/cometbft/crypto"
 	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
-	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/libs/protoio"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
@@ -51,7 +50,8 @@ type RemoteSignerConfig struct {
 	// digits as in peer addresses. Every tcp connection by another key is
 	// closed. It must be empty for a unix socket.
 	Allow string
-	// ChainID is the chain the signer is asked to sign for.
+	// ChainID is the chain the signer is asked to sign for; for others see
+	// [Signer.ForChain].
 	ChainID string
 }
 
@@ -79,18 +79,32 @@ func (c RemoteSignerConfig) Validate() error {
 	return nil
 }
 
-// remote is the connection to the process that has the key.
-type remote struct {
+// signerLink is the connection to the process that has the key. All chains of the key
+// share it: a request names its chain, and they take turns.
+type signerLink struct {
 	cfg    RemoteSignerConfig
 	logger *slog.Logger
 	socket *signerSocket
-	turn   chan struct{} // capacity 1: one request at a time
 
 	mu       sync.Mutex
 	closed   bool
 	endpoint *privval.SignerListenerEndpoint // nil before a signer connected
-	client   *privval.SignerClient           // made with endpoint
 }
+
+// remote is what one chain asks over the connection.
+type remote struct {
+	*signerLink
+	chainID string
+	turn    chan struct{}         // capacity 1: one request at a time
+	client  *privval.SignerClient // nil before a signer connected; guarded by mu of the connection
+}
+
+func newRemote(link *signerLink, chainID string) *remote {
+	return &remote{signerLink: link, chainID: chainID, turn: make(chan struct{}, 1)}
+}
+
+// forChain returns what another chain asks over the same connection.
+func (r *remote) forChain(chainID string) *remote { return newRemote(r.signerLink, chainID) }
 
 // ListenSigner listens for a remote signer and returns a Signer that asks it.
 // Its key is not known before it has connected, which [Signer.Await], and so the
@@ -109,7 +123,8 @@ func ListenSigner(ctx context.Context, c RemoteSignerConfig, nodeKey *NodeKey, l
 	if err != nil {
 		return nil, fmt.Errorf("remote signer: %w", err)
 	}
-	return &Signer{dir: c.Dir, syncDir: syncDir, remote: &remote{cfg: c, logger: logger, socket: listener, turn: make(chan struct{}, 1)}}, nil
+	link := &signerLink{cfg: c, logger: logger, socket: listener}
+	return &Signer{dir: c.Dir, ring: &keyring{dir: c.Dir, first: c.ChainID}, syncDir: syncDir, remote: newRemote(link, c.ChainID)}, nil
 }
 
 // Await waits until the signer's key is known: at once if it lies here, and else
@@ -123,7 +138,7 @@ func (s *Signer) Await(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("remote signer: %w", err)
 	}
-	state, found, err := loadRemoteState(s.dir)
+	state, found, err := loadRemoteState(s.dir, s.ring.dir)
 	if err != nil {
 		return fmt.Errorf("remote signer: %w", err)
 	}
@@ -149,9 +164,12 @@ func (r *remote) connect(ctx context.Context) (*privval.SignerClient, error) {
 	if r.client != nil {
 		return r.client, nil
 	}
-	engine := newLogger(r.logger.Handler(), func(string, []any) {}).With("module", "privval")
-	endpoint := privval.NewSignerListenerEndpoint(engine, r.socket, privval.SignerListenerEndpointTimeoutReadWrite(signerSilence))
-	client, err := privval.NewSignerClient(endpoint, r.cfg.ChainID)
+	endpoint := r.endpoint
+	if endpoint == nil {
+		engine := newLogger(r.logger.Handler(), func(string, []any) {}).With("module", "privval")
+		endpoint = privval.NewSignerListenerEndpoint(engine, r.socket, privval.SignerListenerEndpointTimeoutReadWrite(signerSilence))
+	}
+	client, err := privval.NewSignerClient(endpoint, r.chainID) // starts the endpoint
 	if err != nil {
 		return nil, err
 	}
@@ -160,15 +178,15 @@ func (r *remote) connect(ctx context.Context) (*privval.SignerClient, error) {
 }
 
 // close ends the connection and what waits for it.
-func (r *remote) close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	if r.endpoint == nil {
-		return r.socket.Close()
+func (l *signerLink) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.endpoint == nil {
+		return l.socket.Close()
 	}
-	r.socket.abort()
-	return r.endpoint.Stop()
+	l.socket.abort()
+	return l.endpoint.Stop()
 }
 
 // publicKey waits for the signer and asks for its key.
@@ -201,7 +219,7 @@ func (r *remote) publicKey(ctx context.Context) (cmted25519.PubKey, error) {
 				case a.err == nil:
 					return nil, fmt.Errorf("its key is %T, want Ed25519", a.key)
 				case refusedBySigner(a.err):
-					return nil, fmt.Errorf("it has no key for chain %s: %w", r.cfg.ChainID, a.err)
+					return nil, fmt.Errorf("it has no key for chain %s: %w", r.chainID, a.err)
 				case errors.Is(a.err, net.ErrClosed):
 					return nil, fmt.Errorf("none connected to %s: %w", listen, a.err)
 				}
@@ -223,20 +241,16 @@ func refusedBySigner(err error) bool {
 	return errors.As(err, &refusal)
 }
 
-// loadRemoteState reads this node's record of what the key signed, and reports
-// whether there was one.
-func loadRemoteState(dir string) (state privval.FilePVLastSignState, found bool, err error) {
+// loadRemoteState reads this node's record of what the key signed, in dir, which is root
+// or below it, and reports whether there was one.
+func loadRemoteState(dir, root string) (state privval.FilePVLastSignState, found bool, err error) {
 	path := filepath.Join(dir, signStateFile)
 	if found, err = exists(path); err != nil {
 		return state, false, err
 	}
 	if !found {
-		empty, err := cmtjson.MarshalIndent(&privval.FilePVLastSignState{}, "", "  ")
-		if err != nil {
+		if err := newSignState(dir, root); err != nil {
 			return state, false, err
-		}
-		if err := writeSecret(path, empty); err != nil {
-			return state, false, fmt.Errorf("write sign state: %w", err)
 		}
 	}
 	state, err = readSignState(path)

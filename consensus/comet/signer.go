@@ -37,13 +37,16 @@ const signerRefusals = 3
 
 // Signer holds a validator's consensus key, or asks the process that does, and
 // remembers on disk what was signed last, so that it never signs two different
-// votes for one step. One Signer serves one chain at a time: the sign state is
-// that chain's. It is safe for concurrent use.
+// votes for one step. One Signer serves one chain: the sign state is that chain's.
+// For further chains the same key has further Signers, see [Signer.ForChain]. It is
+// safe for concurrent use.
 type Signer struct {
-	dir    string
-	remote *remote     // nil if the key is here
-	known  atomic.Bool // pv and fresh are set
-	fresh  bool        // this node has signed nothing yet with a key that lies elsewhere
+	dir     string
+	ring    *keyring
+	chainID string      // of one that ForChain made, else empty
+	remote  *remote     // nil if the key is here
+	known   atomic.Bool // pv and fresh are set
+	fresh   bool        // this node has signed nothing yet with a key that lies elsewhere
 
 	mu      sync.Mutex
 	pv      *privval.FilePV         // owned by mu but for its key; without a private key if remote
@@ -91,7 +94,7 @@ func GenerateSigner(dir string) (*Signer, error) {
 	if err := writeSecret(filepath.Join(dir, consensusKeyFile), key); err != nil {
 		return nil, fmt.Errorf("write consensus key: %w", err)
 	}
-	s := &Signer{dir: dir, pv: pv, syncDir: syncDir}
+	s := &Signer{dir: dir, ring: &keyring{dir: dir}, pv: pv, syncDir: syncDir}
 	s.known.Store(true)
 	return s, nil
 }
@@ -134,7 +137,9 @@ func LoadSigner(dir string) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newSigner(dir, key, state), nil
+	s := newSigner(dir, key, state)
+	s.ring = &keyring{dir: dir}
+	return s, nil
 }
 
 // lostSignState says what to do without a sign state.
@@ -160,7 +165,7 @@ func readSignState(path string) (privval.FilePVLastSignState, error) {
 	return state, nil
 }
 
-// newSigner returns the signer in dir that goes on from state.
+// newSigner returns the signer in dir that goes on from state, without its keyring.
 func newSigner(dir string, key privval.FilePVKey, state privval.FilePVLastSignState) *Signer {
 	s := &Signer{dir: dir, pv: signerState(dir, key, state), since: state.Height, syncDir: syncDir}
 	s.known.Store(true)
@@ -180,10 +185,10 @@ func signerState(dir string, key privval.FilePVKey, state privval.FilePVLastSign
 	return pv
 }
 
-// Close ends the connection to a remote signer. The chain that uses s must have
-// stopped.
+// Close ends the connection to a remote signer. The chains that use s, or a Signer
+// that ForChain made, must have stopped.
 func (s *Signer) Close() error {
-	if s.remote == nil {
+	if s.remote == nil || s.chainID != "" {
 		return nil
 	}
 	if err := s.remote.close(); err != nil {
@@ -268,7 +273,10 @@ func (s *Signer) publish() {
 }
 
 // claim gives the signer to a chain.
-func (s *Signer) claim() error {
+func (s *Signer) claim(chainID string) error {
+	if err := s.bind(chainID); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.inUse {

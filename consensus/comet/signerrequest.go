@@ -72,3 +72,16 @@ func checkBlockID(id *cmtproto.BlockID, mayBeNil bool) error {
 	}
 	return fmt.Errorf("request to sign for a block with a hash of %d bytes and %d parts, whose hash has %d", hash, id.PartSetHeader.Total, parts)
 }
+
+// requestChain is the chain that a request names; empty for a ping.
+func requestChain(m *privvalproto.Message) string {
+	switch request := m.Sum.(type) {
+	case *privvalproto.Message_PubKeyRequest:
+		return request.PubKeyRequest.GetChainId()
+	case *privvalproto.Message_SignVoteRequest:
+		return request.SignVoteRequest.GetChainId()
+	case *privvalproto.Message_SignProposalRequest:
+		return request.SignProposalRequest.GetChainId()
+	}
+	return ""
+}

@@ -1,6 +1,7 @@
 package comet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,9 +28,12 @@ const (
 
 // SignerServer holds a consensus key for a node that runs elsewhere: it connects
 // to the node and signs what the node asks for, by CometBFT's protocol for
-// remote signers, under the rules and with the durable sign state of a [Signer].
+// remote signers, under the rules and with the durable sign state of a [Signer]. It
+// signs for one main chain, and for the shards of that network when the node asks for
+// them (see [ShardChainID]): each has a sign state of its own, see [Signer.ForChain].
 type SignerServer struct {
 	signer  *Signer
+	claimed map[string]*Signer // by chain id, while Run runs; its own
 	key     *NodeKey
 	chainID string
 	network string // "unix" or "tcp"
@@ -38,9 +42,10 @@ type SignerServer struct {
 	logger  *slog.Logger
 }
 
-// NewSignerServer returns the server of signer for one chain. node is where the
-// node listens: unix:///path, or tcp://nodeid@host:port. key is the identity of
-// this end of a tcp connection, which the node must allow.
+// NewSignerServer returns the server of signer for the chain with the given id and the
+// shards of its network. node is where the node listens: unix:///path, or
+// tcp://nodeid@host:port. key is the identity of this end of a tcp connection, which
+// the node must allow.
 func NewSignerServer(signer *Signer, key *NodeKey, chainID, node string, logger *slog.Logger) (*SignerServer, error) {
 	if signer.remote != nil {
 		return nil, errors.New("signer server: its own key lies elsewhere")
@@ -65,10 +70,15 @@ func NewSignerServer(signer *Signer, key *NodeKey, chainID, node string, logger 
 // Run connects to the node, again and again, and signs, until ctx ends; it then
 // returns nil. The error is the signer's if it cannot sign any more.
 func (s *SignerServer) Run(ctx context.Context) error {
-	if err := s.signer.claim(); err != nil {
+	if err := s.signer.claim(s.chainID); err != nil {
 		return err
 	}
-	defer s.signer.release()
+	s.claimed = map[string]*Signer{s.chainID: s.signer}
+	defer func() {
+		for _, signer := range s.claimed {
+			signer.release()
+		}
+	}()
 	pause := redialFirst
 	for ctx.Err() == nil {
 		c, err := s.dial(ctx)
@@ -77,7 +87,7 @@ func (s *SignerServer) Run(ctx context.Context) error {
 			s.logger.InfoContext(ctx, "connected to the node", slog.String("address", s.address))
 			err = s.serve(ctx, c)
 		}
-		if broken := s.signer.Err(); errors.Is(broken, ErrSignerBroken) {
+		if broken := s.broken(); broken != nil {
 			return broken
 		}
 		if ctx.Err() != nil {
@@ -90,6 +100,37 @@ func (s *SignerServer) Run(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, redialMost)
+	}
+	return nil
+}
+
+// forChain returns the signer of a chain and its id: of the main chain, which a request
+// for any other than the network's does not name and so is refused, if it is not served.
+func (s *SignerServer) forChain(ctx context.Context, chainID string) (*Signer, string, error) {
+	if known := s.claimed[chainID]; known != nil {
+		return known, chainID, nil
+	}
+	if !shardOf(s.chainID, chainID) {
+		return s.signer, s.chainID, nil
+	}
+	signer, err := s.signer.ForChain(chainID)
+	if err == nil {
+		err = signer.claim(chainID)
+	}
+	if err != nil {
+		return s.signer, s.chainID, err
+	}
+	s.logger.InfoContext(ctx, "signing for a shard", slog.String("chain_id", chainID), slog.Uint64("height", signer.Height()))
+	s.claimed[chainID] = signer
+	return signer, chainID, nil
+}
+
+// broken returns why a sign state cannot be saved any more, if that is so.
+func (s *SignerServer) broken() error {
+	for _, signer := range s.claimed {
+		if err := signer.Err(); errors.Is(err, ErrSignerBroken) {
+			return err
+		}
 	}
 	return nil
 }
@@ -130,7 +171,9 @@ func (s *SignerServer) serve(ctx context.Context, c net.Conn) (err error) {
 		// An error of the handler is in its answer, too.
 		answer, err := refusedRequest(&request)
 		if err == nil {
-			answer, err = privval.DefaultValidationRequestHandler(votes{s.signer, &voteRounds{}, nil}, request, s.chainID)
+			signer, chainID, unserved := s.forChain(ctx, requestChain(&request))
+			answer, err = privval.DefaultValidationRequestHandler(votes{signer, &voteRounds{}, nil}, request, chainID)
+			err = cmp.Or(unserved, err)
 		}
 		if err != nil {
 			s.logger.WarnContext(ctx, "request refused", slog.Any("err", err))

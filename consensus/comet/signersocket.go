@@ -100,10 +100,10 @@ func (l *signerSocket) Accept() (net.Conn, error) {
 }
 
 // connected reports whether there is a connection to the signer.
-func (r *remote) connected() bool {
-	r.socket.mu.Lock()
-	defer r.socket.mu.Unlock()
-	return r.socket.accepted != nil
+func (l *signerLink) connected() bool {
+	l.socket.mu.Lock()
+	defer l.socket.mu.Unlock()
+	return l.socket.accepted != nil
 }
 
 // listen takes connections until the listener is closed.

@@ -134,9 +134,10 @@ func (c *cli) signerStartCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
 		Short: "Sign for a node until SIGTERM or SIGINT",
-		Long: `Connect to a node, and sign what it asks for on one chain, until SIGTERM or SIGINT.
-What was signed last is durable before a signature leaves; two votes for one step
-are never signed. The connection is made again whenever it ends. Logs go to
+		Long: `Connect to a node, and sign what it asks for on the main chain and on the shards of
+its network, until SIGTERM or SIGINT. What was signed last is durable before a
+signature leaves, for each chain by itself; two votes for one step are never signed.
+The connection is made again whenever it ends. Logs go to
 standard error.`,
 		Example: `  tributary signer start --home signer --chain-id main-1a2b3c4d --node unix:///run/tributary/signer
   tributary signer start --home signer --chain-id main-1a2b3c4d --node tcp://NODEID@10.0.0.7:26659`,
@@ -171,7 +172,7 @@ standard error.`,
 			return errors.Join(err, shown)
 		},
 	}
-	cmd.Flags().StringVar(&chainID, "chain-id", "", "the chain to sign for, such as main-1a2b3c4d")
+	cmd.Flags().StringVar(&chainID, "chain-id", "", "the main chain of the network to sign for, such as main-1a2b3c4d")
 	cmd.Flags().StringVar(&address, "node", "", "where the node waits: unix:///path or tcp://nodeid@host:port")
 	cmd.Flags().StringVar(&level, "log-level", "info", "error, warn, info or debug")
 	cmd.Flags().StringVar(&format, "log-format", "auto", "text, json, or auto: text on a terminal, json elsewhere")
