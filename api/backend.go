@@ -15,7 +15,7 @@ import (
 	"github.com/tributary-network/tributary/ledger/stateproof"
 )
 
-// Pool takes transactions and knows what becomes of them. *exec.Executor is
+// Pool takes transactions and knows what becomes of them. *exec.Main is
 // one; its documentation is the contract. It must be safe for concurrent use.
 type Pool interface {
 	// Submit checks a signed transaction wholly and sends it on its way. It is
@@ -36,7 +36,7 @@ type Pool interface {
 	Stats() exec.Stats
 }
 
-// State is the state and the blocks that made it. *exec.Executor is one. It must
+// State is the state and the blocks that made it. *exec.Main is one. It must
 // be safe for concurrent use.
 type State interface {
 	// Head returns the height and application hash of the last durable commit.
@@ -54,7 +54,7 @@ type State interface {
 }
 
 // Index looks up what the state cannot: by name, by party, and of the past.
-// *exec.Executor is one. It must be safe for concurrent use.
+// *exec.Main is one. It must be safe for concurrent use.
 type Index interface {
 	// ChannelIndex returns the row of a channel, open or closed.
 	ChannelIndex(id ledger.Hash) (index uint64, ok bool)
@@ -71,7 +71,7 @@ type Index interface {
 	Proof(hash ledger.Hash) (*exec.TxProof, error)
 }
 
-// Agreement is what the validators agreed on. *exec.Executor is one. It must be
+// Agreement is what the validators agreed on. *exec.Main is one. It must be
 // safe for concurrent use.
 type Agreement interface {
 	// Certificate returns the certificate of the block at height, or

@@ -69,7 +69,7 @@ type world struct {
 	t      testing.TB
 	cfg    api.Config
 	gen    settlement.Genesis
-	exec   *exec.Executor
+	exec   *exec.Main
 	domain chain.Domain
 	conn   *grpc.ClientConn
 	dial   func(context.Context, string) (net.Conn, error)
@@ -196,7 +196,7 @@ func newChainOf(tb testing.TB, setup func(*world, *exec.Config)) *world {
 		tb.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	if w.exec, err = exec.Open(cfg, l, w.gen, log); err != nil {
+	if w.exec, err = exec.OpenMain(cfg, l, w.gen, log); err != nil {
 		tb.Fatal(err)
 	}
 	if _, err := w.exec.InitChain(w.gen.Encode()); err != nil {

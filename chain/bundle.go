@@ -17,25 +17,32 @@ const (
 	bundleRecords byte = 0xB1
 	bundleTick    byte = 0xB2
 	bundleSeal    byte = 0xB3
+	bundleRelay   byte = 0xB4
 	recordFrame        = 4
 	bundleFrame        = 3
 )
 
-// Bundle is what consensus agrees on: some records, in order, a tick or a seal.
+// Bundle is what consensus agrees on: some records, in order, a tick, a seal or a relay.
 //
 //	0xB1 | count u16 | count x (length u32 | record)
 //	0xB2 | height u64
 //	0xB3 | height u64 | signature 48
+//	0xB4 | payload
 //
 // A tick has no records. It asks for the block at Height, so that the
 // settlement clock runs towards a deadline while nobody sends transactions. All
 // validators make the same tick, byte for byte.
 //
 // A seal is the first thing in a block and makes it the proposer's: see Seal.
+//
+// A relay is what anybody carries from another chain without signing it: it proves
+// itself. Its payload is of 1 to MaxTxSize bytes, and the rules of the chain say what it
+// means. Shards take relays, the main chain refuses them.
 type Bundle struct {
 	Records [][]byte // raw transactions; nil unless records
 	Tick    uint64   // the height asked for; 0 unless a tick
 	Seal    *Seal    // nil unless a seal
+	Relay   []byte   // nil unless a relay
 }
 
 // Seal is the BLS signature by which a block's proposer contributes to the seed of
@@ -85,6 +92,14 @@ func (s *Seal) Encode() []byte {
 	return w.Bytes()
 }
 
+// EncodeRelay returns the bundle of a relay's payload, of 1 to MaxTxSize bytes.
+func EncodeRelay(payload []byte) []byte {
+	w := codec.NewWriter(1 + len(payload))
+	w.Uint8(bundleRelay)
+	w.Fixed(payload)
+	return w.Bytes()
+}
+
 // BundleSize returns the size of a bundle of size bytes after one more record
 // of n bytes; size 0 is the empty bundle.
 func BundleSize(size, n int) int {
@@ -94,7 +109,7 @@ func BundleSize(size, n int) int {
 	return size + recordFrame + n
 }
 
-// DecodeBundle reads a bundle. The records alias raw and are not looked into.
+// DecodeBundle reads a bundle. The records, or the relay, alias raw and are not looked into.
 // It refuses with CodeTooLarge or CodeMalformed.
 func DecodeBundle(raw []byte) (Bundle, error) {
 	if len(raw) > MaxBundleSize {
@@ -115,6 +130,12 @@ func DecodeBundle(raw []byte) (Bundle, error) {
 			return Bundle{}, Refuse(CodeMalformed, "seal of height %d: %v", seal.Height, err)
 		}
 		return Bundle{Seal: seal}, nil
+	case bundleRelay:
+		payload := raw[1:]
+		if len(payload) == 0 || len(payload) > MaxTxSize {
+			return Bundle{}, Refuse(CodeMalformed, "relay of %d bytes, want 1 to %d", len(payload), MaxTxSize)
+		}
+		return Bundle{Relay: payload}, nil
 	case bundleRecords:
 		return decodeRecords(r, len(raw))
 	default:

@@ -33,6 +33,7 @@ type hosted struct {
 
 	layer  *layer.Settlement
 	exec   *exec.Executor
+	ledger *exec.Main // the same with what only the main chain has; nil on others
 	chain  *comet.Chain
 	height *heightFile // nil without a disk
 	counts *telemetry.Chain

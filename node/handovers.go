@@ -51,11 +51,11 @@ func (n *Node) fetchHandovers(ctx context.Context) error {
 func (n *Node) fetchMissing(ctx context.Context) error {
 	var failed error
 	for _, s := range n.sources {
-		handovers, err := n.main.exec.MissingHandovers()
+		handovers, err := n.main.ledger.MissingHandovers()
 		if err != nil {
 			return err
 		}
-		candidates, err := n.main.exec.MissingCandidates()
+		candidates, err := n.main.ledger.MissingCandidates()
 		if err != nil {
 			return err
 		}
@@ -72,14 +72,14 @@ func (n *Node) fetchMissing(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return n.main.exec.AdoptHandover(epoch, &exec.Handover{Record: &h.Record.Statement, Certificate: h.Certificate})
+			return n.main.ledger.AdoptHandover(epoch, &exec.Handover{Record: &h.Record.Statement, Certificate: h.Certificate})
 		}, &failed)
 		got += fetchEach(ctx, candidates, func(epoch uint64) error {
 			e, err := conn.Election(ctx, epoch)
 			if err != nil {
 				return err
 			}
-			return n.main.exec.AdoptCandidates(epoch, e.Candidates)
+			return n.main.ledger.AdoptCandidates(epoch, e.Candidates)
 		}, &failed)
 		if got > 0 {
 			n.log.InfoContext(ctx, "hand-overs and candidates of earlier epochs fetched", slog.String("source", s.String()), slog.Int("count", got))

@@ -174,7 +174,7 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	m.exec, err = exec.Open(exec.Config{
+	m.ledger, err = exec.OpenMain(exec.Config{
 		Network:      n.genesis.NetworkID(),
 		Now:          time.Now,
 		Synced:       m.synced,
@@ -192,6 +192,7 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	m.exec = m.ledger.Executor
 	if !o.InMemory {
 		if err := m.keepHeightIn(filepath.Join(n.home.Data(), heightFileName), lostStore(n.home)); err != nil {
 			return err
@@ -272,7 +273,7 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 		Network: api.Network{
 			Name: n.genesis.Name, Domain: n.main.exec.Domain(), Genesis: n.genesis.Time, Params: n.genesis.Params, Local: local,
 		},
-		Pool: n.main.exec, State: n.main.exec, Index: n.main.exec, Prover: n.main.layer, Agreement: n.main.exec, Node: backend{n},
+		Pool: n.main.ledger, State: n.main.ledger, Index: n.main.ledger, Prover: n.main.layer, Agreement: n.main.ledger, Node: backend{n},
 		Faucet:         faucet,
 		TLS:            n.secure,
 		Reflection:     g.Reflection || local,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
 )
 
@@ -52,11 +53,18 @@ func (h *hosted) keepHeight(ctx context.Context, height uint64) {
 	}
 }
 
-func (h *hosted) countEntries(b *exec.BlockResult) {
+func (h *hosted) countEntries(b *exec.Committed) {
 	codes := map[string]int{}
-	for _, r := range b.Receipts {
-		for _, e := range r.Entries {
-			codes[e.Code.String()]++
+	for i := range b.Receipts {
+		switch r := b.Receipts[i].Body.(type) {
+		case *settlement.Receipt:
+			for _, e := range r.Entries {
+				codes[e.Code.String()]++
+			}
+		case *service.Receipt:
+			for _, e := range r.Entries {
+				codes[e.Code.String()]++
+			}
 		}
 	}
 	for code, count := range codes {

@@ -46,17 +46,17 @@ func TestOfferedSnapshots(t *testing.T) {
 			}
 			gen := settlement.Genesis{Name: "test", Time: 1, Params: settlement.LocalParams()}
 			gen.Accounts = []settlement.GenesisAccount{{Address: ledger.Address{1}, Balance: 1}}
-			e, err := exec.Open(exec.Config{}, l, gen, slog.New(slog.DiscardHandler))
+			e, err := exec.OpenMain(exec.Config{}, l, gen, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
 			s := honest
 			test.spoil(&s)
-			err = application{e}.OfferSnapshot(s, state[:])
+			err = application{e.Executor}.OfferSnapshot(s, state[:])
 			if test.refuse != errors.Is(err, comet.ErrSnapshotRefused) || !test.refuse && err != nil {
 				t.Errorf("OfferSnapshot: %v", err)
 			}
-			if err := (application{e}).ApplySnapshotChunk(0, []byte("bad")); !test.refuse && !errors.Is(err, comet.ErrChunkRefused) {
+			if err := (application{e.Executor}).ApplySnapshotChunk(0, []byte("bad")); !test.refuse && !errors.Is(err, comet.ErrChunkRefused) {
 				t.Errorf("ApplySnapshotChunk: %v", err)
 			}
 		})

@@ -48,7 +48,7 @@ func identityOf(i int) pay.Identity { return pay.NewIdentity(keyOf(i), zone) }
 // it: the rules, the executor and the API are the real ones.
 type network struct {
 	gen    settlement.Genesis
-	exec   *exec.Executor
+	exec   *exec.Main
 	layer  *layer.Settlement
 	faucet *api.Faucet
 	fail   func(format string, args ...any)
@@ -98,7 +98,7 @@ func startNetworkOf(fail func(string, ...any), setup func(*network, *exec.Config
 	if err != nil {
 		return nil, nil, err
 	}
-	if n.exec, err = exec.Open(cfg, n.layer, n.gen, slog.New(slog.DiscardHandler)); err != nil {
+	if n.exec, err = exec.OpenMain(cfg, n.layer, n.gen, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, nil, err
 	}
 	if _, err := n.exec.InitChain(n.gen.Encode()); err != nil {

@@ -39,7 +39,7 @@ type member struct {
 	addr    string
 	store   kv.Store
 
-	exec   *exec.Executor
+	exec   *exec.Main
 	chain  *comet.Chain
 	cancel context.CancelFunc
 	done   chan error
@@ -125,7 +125,7 @@ func (a *agreement) start(tb testing.TB, i int) {
 	if a.cfg != nil {
 		a.cfg(i, &c)
 	}
-	if m.exec, err = exec.Open(c, l, a.gen, agreementLogger()); err != nil {
+	if m.exec, err = exec.OpenMain(c, l, a.gen, agreementLogger()); err != nil {
 		tb.Fatal(err)
 	}
 	cfg := comet.Config{

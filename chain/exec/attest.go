@@ -15,8 +15,8 @@ const tagAttest = "trib/attest/1"
 func (e *Executor) attested(msg []byte) []byte {
 	w := codec.NewWriter(len(tagAttest) + ledger.HashSize + 8 + len(msg))
 	w.Fixed([]byte(tagAttest))
-	w.Fixed(e.domain.Network[:])
-	w.Uint32(uint32(e.domain.Chain))
+	w.Fixed(e.traits.Chain.Network[:])
+	w.Uint32(uint32(e.traits.Chain.Chain))
 	w.Fixed(msg)
 	return w.Bytes()
 }
@@ -34,12 +34,12 @@ func (e *Executor) Attest(msg []byte) (proof []byte) {
 // Attested reports whether proof is what Attest returns to the validator that is
 // registered with this consensus key. known is false if none is, by the state at
 // the head. To find out takes about 2 ms, and next to nothing if none is.
-func (e *Executor) Attested(consensusKey, msg, proof []byte) (known, ok bool) {
+func (m *Main) Attested(consensusKey, msg, proof []byte) (known, ok bool) {
 	if len(consensusKey) != ledger.PublicKeySize || len(proof) != bls.SignatureSize {
 		return false, false
 	}
 	var registered bls.PublicKey
-	err := e.Read(func(v chain.View, _ uint64) error {
+	err := m.Read(func(v chain.View, _ uint64) error {
 		var row uint64
 		if row, known = staking.ValidatorByConsensusAddress(v, staking.AddressOf(ledger.PublicKey(consensusKey))); known {
 			validator, _ := staking.ReadValidator(v, row)
@@ -51,5 +51,5 @@ func (e *Executor) Attested(consensusKey, msg, proof []byte) (known, ok bool) {
 		return false, false
 	}
 	key, err := bls.ParseKey(registered)
-	return true, err == nil && key.Verify(e.attested(msg), bls.Signature(proof))
+	return true, err == nil && key.Verify(m.attested(msg), bls.Signature(proof))
 }

@@ -6,10 +6,9 @@ import (
 	"iter"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 )
 
-// audit counts all money in the state every Config.AuditInterval blocks, one
+// audit recounts the state every Config.AuditInterval blocks, one
 // count at a time, until ctx ends. One that fails halts the chain.
 //
 // It reads a snapshot beside the blocks, for it takes some microseconds for each
@@ -41,7 +40,7 @@ func (e *Executor) auditOnce(ctx context.Context) (height uint64, err error) {
 	}
 	defer func() { _ = snapshot.Close() }() // it was only read
 	height = snapshot.Height()
-	if _, err := settlement.Audit(viewUntil{ctx, snapshot}); err != nil {
+	if err := e.rules.Audit(viewUntil{ctx, snapshot}); err != nil {
 		return height, fmt.Errorf("audit the state after block %d: %w", height, err)
 	}
 	e.stats.audits.Add(1)

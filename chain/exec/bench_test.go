@@ -185,7 +185,7 @@ func benchNode(b *testing.B, store badgerkv.Options, payees int) (*node, *layer.
 		b.Fatal(err)
 	}
 	n := &node{t: b, net: &network{}, gen: gen, arrived: make(chan struct{}, 1)}
-	if n.exec, err = exec.Open(exec.Config{Now: time.Now}, l, gen, slog.New(slog.DiscardHandler)); err != nil {
+	if n.exec, err = exec.OpenMain(exec.Config{Now: time.Now}, l, gen, slog.New(slog.DiscardHandler)); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := n.exec.InitChain(nil); err != nil {

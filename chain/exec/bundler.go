@@ -49,7 +49,7 @@ type lane struct {
 }
 
 func newBundler(e *Executor) *bundler {
-	empty := lane{most: e.params.MaxBlockWeight() / bundleShare}
+	empty := lane{most: e.traits.BlockWeight / bundleShare}
 	return &bundler{exec: e, delay: e.cfg.BundleDelay, wake: make(chan struct{}, 1), urgent: empty, ordinary: empty}
 }
 

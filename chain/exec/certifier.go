@@ -146,7 +146,7 @@ func (e *Executor) uncertifiedBlock(p *prepared) {
 
 // uncertifiedElection goes on trying to certify a block if it ends an epoch.
 func (e *Executor) uncertifiedElection(u *uncertified) {
-	if e.params.Staking.EpochBlock(u.checkpoint.Height) {
+	if e.endsEpoch(u.checkpoint.Height) {
 		e.patience.add(u)
 	}
 }
@@ -193,6 +193,12 @@ func (e *Executor) certify(ctx context.Context) error {
 	}
 }
 
+// endsEpoch reports whether the block at height is one of the two that end an epoch, and
+// hand over to the next committee, of a chain that elects its own.
+func (e *Executor) endsEpoch(height uint64) bool {
+	return e.traits.Staking != nil && e.traits.Staking.EpochBlock(height)
+}
+
 // pressing reports whether there are blocks to certify before the rest is over.
 func (e *Executor) pressing() bool {
 	fresh := 0
@@ -200,7 +206,7 @@ func (e *Executor) pressing() bool {
 		if !u.fresh() {
 			continue
 		}
-		if fresh++; fresh >= certifyTogether || e.params.Staking.EpochBlock(u.checkpoint.Height) {
+		if fresh++; fresh >= certifyTogether || e.endsEpoch(u.checkpoint.Height) {
 			return true
 		}
 	}
@@ -273,7 +279,7 @@ func (e *Executor) ballot(u *uncertified) (ballot *cert.Ballot, err error) {
 		return nil, nil
 	}
 	u.votes = len(extensions)
-	el, err := e.electorateKnown(height)
+	el, err := e.electorateKnown(u.checkpoint.Epoch)
 	if err != nil || el == nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -100,7 +99,7 @@ func (e *Executor) examine(raw []byte) (b *bundle, err error) {
 			return nil, refused(inRecord(i, len(b.records), r.refused))
 		}
 	}
-	if limit := e.params.MaxBlockWeight(); b.weight > limit {
+	if limit := e.traits.BlockWeight; b.weight > limit {
 		return nil, refused(chain.Refuse(chain.CodeTooLarge, "the records of the bundle may write %d bytes (weight), a block at most %d", b.weight, limit))
 	}
 	var w *work
@@ -160,14 +159,14 @@ func (e *Executor) checkAlive(v chain.View, height uint64, b *bundle) error {
 	var last *chain.RuleError
 	var live, all share
 	b.dead = make([]bool, len(b.records))
-	met := make(map[slot]bool, len(b.records))
+	met := make(map[Slot]bool, len(b.records))
 	owed := make(map[ledger.Address]ledger.Amount)
 	for i, r := range b.records {
 		all.add(r)
 		s := r.slot()
-		rule := e.idle(v, height, r, owed[s.signer])
+		rule := e.idle(v, height, r, owed[s.Signer])
 		if rule == nil && met[s] {
-			rule = chain.Refuse(chain.CodeNonceUsed, "nonce %d comes twice in the bundle", s.nonce)
+			rule = chain.Refuse(chain.CodeNonceUsed, "nonce %d comes twice in the bundle", s.Nonce)
 		}
 		if rule != nil {
 			b.dead[i] = true
@@ -176,7 +175,7 @@ func (e *Executor) checkAlive(v chain.View, height uint64, b *bundle) error {
 		}
 		live.add(r)
 		met[s] = true
-		owed[s.signer] += r.fee
+		owed[s.Signer] += r.fee
 	}
 	if !live.halfOf(&all) {
 		return refused(last)
@@ -184,37 +183,13 @@ func (e *Executor) checkAlive(v chain.View, height uint64, b *bundle) error {
 	return nil
 }
 
-// idle returns why r would have no effect in the block at height, or nil. It
-// costs a look-up, unless a payee cannot pay for its own batch in advance. owed
-// are the fees of its signer's records that come before in the same bundle.
+// idle returns why r would have no effect in the block at height, or nil. owed are the
+// fees of its signer's records that come before in the same bundle.
 func (e *Executor) idle(v chain.View, height uint64, r *record, owed ledger.Amount) *chain.RuleError {
 	if r.expired(height) {
 		return chain.Refuse(chain.CodeExpired, "valid until block %d, the next is %d", r.tx.ValidUntil, height)
 	}
-	account, _, ok := settlement.AccountByAddress(v, r.tx.Signer)
-	if !ok {
-		return chain.Refuse(chain.CodeAccountNotFound, "%s has no account", r.tx.Signer)
-	}
-	if rule := ruleOf(account.CheckNonce(r.tx.Nonce)); rule != nil {
-		return rule
-	}
-	owed += e.pool.owed(r.slot())
-	switch {
-	case r.fee > r.tx.MaxFee:
-		return chain.Refuse(chain.CodeFeeTooLow, "the fee is %s, max_fee %s", r.fee, r.tx.MaxFee)
-	case owed <= account.Balance && r.fee <= account.Balance-owed:
-		return nil
-	case paysItself(&r.tx):
-		_, err := settlement.Admit(v, e.params, e.domain, height, &r.tx)
-		return ruleOf(err)
-	}
-	return chain.Refuse(chain.CodeInsufficientBalance, "the fee is %s, balance %s, fees of pending transactions %s", r.fee, account.Balance, owed)
-}
-
-// paysItself reports whether tx is a payee's own batch, which may pay its fee
-// out of what it brings.
-func paysItself(tx *chain.Tx) bool {
-	return tx.Kind == chain.KindSettle && slices.Contains(payeesOf(tx), tx.Signer)
+	return e.rules.Idle(v, height, &r.tx, r.fee, owed+e.pool.owed(r.slot()))
 }
 
 // inRecord says which record of a bundle a refusal is about. Positions are the
@@ -229,8 +204,8 @@ func inRecord(i, of int, rule *chain.RuleError) *chain.RuleError {
 }
 
 // Accept says whether this node votes for a proposed block. It refuses bundles
-// and records that cannot be decoded, blocks above Params.MaxBlockBytes or
-// Params.MaxBlockWeight, a bundle that comes twice, ticks for another block,
+// and records that cannot be decoded, blocks above Traits.BlockBytes or
+// Traits.BlockWeight, a bundle that comes twice, ticks for another block,
 // transactions whose signer's signature does not verify, and a block that does not
 // begin with the seal of its proposer although that is in the epoch's committee.
 // All of these are facts about the bytes, so that honest nodes agree; whether a
@@ -260,8 +235,8 @@ func (e *Executor) accept(block *Block) error {
 	if _, err := e.checkSeal(el, block, bundles); err != nil {
 		return err
 	}
-	if size > e.params.MaxBlockBytes {
-		return chain.Refuse(chain.CodeTooLarge, "block of %d bytes, at most %d", size, e.params.MaxBlockBytes)
+	if size > e.traits.BlockBytes {
+		return chain.Refuse(chain.CodeTooLarge, "block of %d bytes, at most %d", size, e.traits.BlockBytes)
 	}
 	met := make(map[uint64]int, len(bundles))
 	var weight int64
@@ -281,7 +256,7 @@ func (e *Executor) accept(block *Block) error {
 			}
 		}
 	}
-	if limit := e.params.MaxBlockWeight(); weight > limit {
+	if limit := e.traits.BlockWeight; weight > limit {
 		return chain.Refuse(chain.CodeTooLarge, "block of weight %d, at most %d", weight, limit)
 	}
 	return e.acceptSignatures(bundles)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -22,7 +21,7 @@ type work struct {
 // owner is where a claim comes from.
 type owner struct {
 	record int // position in the records
-	entry  int // settlement.Need.Entry
+	entry  int // channel.Need.Entry
 	memo   fingerprint
 }
 
@@ -30,7 +29,7 @@ type owner struct {
 type verdict struct {
 	same     int              // 1 + position of an earlier record that has the same bytes; 0 if none
 	complete bool             // no signature is missing, once the claims are verified
-	bad      []int            // settlement.Need.Entry of those that do not hold, in the order needed
+	bad      []int            // channel.Need.Entry of those that do not hold, in the order needed
 	refused  *chain.RuleError // why the record is wrong whatever its signatures
 }
 
@@ -107,12 +106,12 @@ func (e *Executor) gather(v chain.View, records []*record) *work {
 // need adds the claims of record i to w.
 func (e *Executor) need(v chain.View, w *work, i int) {
 	r, s := w.records[i], &w.states[i]
-	needs, complete, err := settlement.Claims(v, e.domain, &r.tx)
+	needs, complete, err := e.rules.Claims(v, &r.tx)
 	if err != nil {
 		s.refused, complete = refused(err).Rule, false
 	}
 	if len(needs) == 0 { // wrong whatever the state, but the signature says whose mistake it is
-		needs = []settlement.Need{{Claim: r.tx.Claim(), Entry: channel.SignedTx}}
+		needs = []channel.Need{{Claim: r.tx.Claim(), Entry: channel.SignedTx}}
 	}
 	s.complete = complete
 	partial := !complete || e.claims.len() > 0

@@ -229,7 +229,7 @@ func (c *validators) certified(t *testing.T, i int, height uint64) (cert.Certifi
 }
 
 // awaitCertifier waits until no block waits for its certificate.
-func awaitCertifier(t *testing.T, e *exec.Executor) {
+func awaitCertifier(t *testing.T, e *exec.Main) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -109,14 +109,23 @@ func (k *electorates) put(epoch uint64, el *electorate) {
 
 // electorate returns the committee that votes on the block at height, by the state
 // in v, which must be at least that of the block before. It is nil on a chain
-// without staking. A committee never changes once it is elected.
+// without committees. A committee never changes once it is elected.
 func (e *Executor) electorate(v chain.View, height uint64) (*electorate, error) {
-	epoch := e.params.Staking.Epoch(height)
+	epoch, ok := e.rules.Epoch(v, height)
+	if !ok {
+		return nil, nil //nolint:nilnil // no committee is no error
+	}
+	return e.electorateOfEpoch(v, epoch)
+}
+
+// electorateOfEpoch returns the committee of an epoch by the state in v, nil if that does
+// not have it.
+func (e *Executor) electorateOfEpoch(v chain.View, epoch uint64) (*electorate, error) {
 	el, known := e.electorates.get(epoch)
 	if el != nil {
 		return el, nil
 	}
-	c, ok := staking.ReadCommittee(v, epoch)
+	c, ok := e.rules.Committee(v, epoch)
 	if !ok {
 		return nil, nil //nolint:nilnil // no committee is no error
 	}
@@ -128,14 +137,17 @@ func (e *Executor) electorate(v chain.View, height uint64) (*electorate, error) 
 	return el, nil
 }
 
-// electorateKnown is electorateOf, also of a committee that the state has forgotten, if
-// it was handed over to.
-func (e *Executor) electorateKnown(height uint64) (*electorate, error) {
-	el, err := e.electorateOf(height)
-	if el != nil || err != nil || !e.staked() {
+// electorateKnown returns the committee of an epoch by the state at the head, also one
+// that the state has forgotten, if it was handed over to.
+func (e *Executor) electorateKnown(epoch uint64) (el *electorate, err error) {
+	err = e.layer.Read(func(v chain.View) error {
+		el, err = e.electorateOfEpoch(v, epoch)
+		return err
+	})
+	if el != nil || err != nil || e.traits.Staking == nil {
 		return el, err
 	}
-	c, err := e.committeeKnown(e.params.Staking.Epoch(height))
+	c, err := e.committeeKnown(epoch)
 	if errors.Is(err, ErrNoHandover) {
 		return nil, nil //nolint:nilnil // no committee is no error
 	}

@@ -2,14 +2,12 @@ package exec
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/layer"
@@ -17,17 +15,17 @@ import (
 	"github.com/tributary-network/tributary/ledger/statetree"
 )
 
-// Executor runs one settlement chain. Its methods are safe for concurrent use,
+// Executor runs one chain by its Rules. Its methods are safe for concurrent use,
 // except that InitChain, Propose, Accept, Finalize and Commit are called by one
 // goroutine at a time, as consensus does.
 type Executor struct {
-	cfg     Config
-	layer   *layer.Settlement
-	index   kv.Reader
-	genesis settlement.Genesis
-	domain  chain.Domain
-	params  settlement.Params
-	log     *slog.Logger
+	cfg    Config
+	layer  *layer.Settlement
+	index  kv.Reader
+	rules  Rules
+	traits Traits
+	domain chain.Domain // that records are signed for
+	log    *slog.Logger
 
 	secret   secret
 	verifier *verifier
@@ -84,19 +82,13 @@ type head struct {
 	appHash ledger.Hash
 }
 
-// Open returns the Executor of the chain that genesis begins, over its layer.
-// genesis must be the one that the layer's state began with.
-func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog.Logger) (*Executor, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	if err := genesis.Validate(); err != nil {
-		return nil, fmt.Errorf("open chain: genesis: %w", err)
-	}
-	cfg = cfg.withDefaults()
+// newExecutor returns the Executor of a chain with these rules over its layer. Nothing is
+// read yet: see load. The configuration is valid and complete.
+func newExecutor(cfg Config, l *layer.Settlement, rules Rules, log *slog.Logger) *Executor {
+	traits := rules.Traits()
 	e := &Executor{
-		cfg: cfg, layer: l, genesis: genesis, params: genesis.Params, log: log,
-		domain:   chain.Domain{Network: cmp.Or(cfg.Network, genesis.Hash()), Chain: ledger.MainChain},
+		cfg: cfg, layer: l, rules: rules, traits: traits, log: log,
+		domain:   traits.Records,
 		secret:   newSecret(),
 		verifier: &verifier{workers: cfg.Workers, keys: newKeyCache(cfg.Keys), now: cfg.Now},
 		records:  newSeen(cfg.Remembered),
@@ -105,7 +97,7 @@ func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog
 		tracker:  newTracker(cfg),
 		staged:   newBundleCache(4 * chain.MaxBundleSize),
 		seals:    newSeen(rememberedSeals),
-		proposed: newBundleCache(4 * max(genesis.Params.MaxBlockBytes, chain.MaxBundleSize)),
+		proposed: newBundleCache(4 * max(traits.BlockBytes, chain.MaxBundleSize)),
 		recent:   newRecent(cfg),
 		trees:    newResultsTrees(),
 		moved:    make(chan struct{}, 1),
@@ -119,17 +111,14 @@ func Open(cfg Config, l *layer.Settlement, genesis settlement.Genesis, log *slog
 	e.certifier = newCertifier()
 	e.bundler = newBundler(e)
 	e.ahead = newAhead(e.execute, e.signAhead)
-	if err := e.load(); err != nil {
-		return nil, fmt.Errorf("open chain: %w", err)
-	}
-	return e, nil
+	return e
 }
 
-// Domain returns the chain and network that records must be signed for.
+// Domain returns the chain, or service, and network that records must be signed for.
 func (e *Executor) Domain() chain.Domain { return e.domain }
 
-// Params returns the consensus parameters.
-func (e *Executor) Params() settlement.Params { return e.params }
+// Chain returns the chain itself and its network: what its committee signs checkpoints of.
+func (e *Executor) Chain() chain.Domain { return e.traits.Chain }
 
 // Head returns the height and application hash of the last durable commit, or 0
 // and the hash of the state so far before the first.
@@ -141,7 +130,7 @@ func (e *Executor) Head() (height uint64, appHash []byte) {
 // Read calls f with the state at the head, which does not change during the
 // call, and its height. What v hands out must not be kept. f must be short,
 // since commits wait for it, and must not call methods that read the state:
-// Read, BlockResult, Channel, ListChannels, Proof. A panic becomes an error.
+// Read, Committed, ListTxs, Proof and the like. A panic becomes an error.
 func (e *Executor) Read(f func(v chain.View, height uint64) error) (err error) {
 	defer contain("read the state", &err)
 	return e.layer.Read(func(v chain.View) error { return f(v, e.layer.Height()) })
@@ -285,8 +274,8 @@ func (e *Executor) load() error {
 	if err != nil {
 		return fmt.Errorf("read the genesis hash: %w", err)
 	}
-	if !bytes.Equal(network, e.domain.Network[:]) {
-		return fmt.Errorf("the state belongs to network %x, the genesis is of %s", network, e.domain.Network)
+	if !bytes.Equal(network, e.traits.Identity[:]) {
+		return fmt.Errorf("the state belongs to network %x, the genesis is of %s", network, e.traits.Identity)
 	}
 	if err := e.checkSealRecord(); err != nil {
 		return err

@@ -28,7 +28,7 @@ func DecodeReceipt(b []byte) (settlement.Receipt, error) { return decodeReceipt(
 func DecodeIndex(b []byte) {
 	_, _, _ = decodeBlock(1, b)
 	_, _ = decodeClosed(1, b)
-	_, _ = decodeStatement(1, b)
+	_, _ = decodeStatement(1, nil, 1<<20, b)
 	_ = readPositions(b)
 }
 

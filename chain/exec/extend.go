@@ -16,9 +16,10 @@ func (e *Executor) checkpoint(el *electorate, p *prepared) *cert.Checkpoint {
 		return nil
 	}
 	return &cert.Checkpoint{
-		Network: e.domain.Network, Chain: e.domain.Chain,
+		Network: e.traits.Chain.Network, Chain: e.traits.Chain.Chain,
 		Height: p.block.Height, Epoch: el.committee.Epoch,
-		BlockHash: ledger.Hash(p.block.Hash), StateRoot: p.root, ResultsRoot: p.result.ResultsRoot,
+		BlockHash: ledger.Hash(p.block.Hash), StateRoot: p.root,
+		OutboxRoot: p.result.OutboxRoot, UsageRoot: p.result.UsageRoot, ResultsRoot: p.result.ResultsRoot,
 		CommitteeHash: el.hash,
 	}
 }

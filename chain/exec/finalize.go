@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
@@ -47,28 +46,32 @@ type prepared struct {
 	block   Block
 	results []TxResult // one for each bundle
 	records []*record
+	relays  [][]byte   // payloads
+	mixed   bool       // a relay came after a record
 	seal    *BlockSeal // nil if the block has none that holds
 	tick    bool       // validators asked for the block
-	sealed  bool       // the chain has a committee, so that its blocks have seals
-	result  settlement.Result
+	sealed  bool       // its blocks have seals
+	result  *Result
 	root    ledger.Hash
+
+	done *Committed // what is told of it; set by committed
 
 	checkpoint *cert.Checkpoint // what the committee signs; nil if there is none
 	signature  *bls.Signature   // this node's of it in round 0; nil if it was not signed ahead
 }
 
-// InitChain starts from the genesis that Open was given and returns the hash of
+// InitChain starts from the genesis that the chain was opened with and returns the hash of
 // its state. appState must be the genesis's encoding, or empty. It may be
 // called again until the first Commit.
 func (e *Executor) InitChain(appState []byte) (appHash []byte, err error) {
 	defer contain("init chain", &err)
-	if len(appState) > 0 && !bytes.Equal(appState, e.genesis.Encode()) {
+	if len(appState) > 0 && !bytes.Equal(appState, e.rules.Genesis()) {
 		return nil, errors.New("init chain: consensus has another genesis than this node")
 	}
 	if err := e.endRestore(); err != nil {
 		return nil, fmt.Errorf("init chain: give up the snapshot that was begun: %w", err)
 	}
-	changes, err := e.genesis.State()
+	changes, err := e.rules.State()
 	if err != nil {
 		return nil, fmt.Errorf("init chain: %w", err)
 	}
@@ -110,7 +113,7 @@ func (e *Executor) Finalize(b Block) (out Outcome, err error) {
 	e.stats.blocks.Add(1)
 	e.stats.records.Add(uint64(len(p.records)))
 	for i := range p.result.Receipts {
-		e.stats.entries.Add(uint64(len(p.result.Receipts[i].Entries)))
+		e.stats.entries.Add(uint64(p.result.Receipts[i].Entries))
 	}
 	e.since(&e.stats.finalizeNanos, start)
 	return Outcome{AppHash: p.root[:], Results: p.results, Updates: p.result.Updates}, nil
@@ -126,11 +129,14 @@ func (e *Executor) execute(b Block) (p *prepared, err error) {
 		return nil, err
 	}
 	p.seal, _ = e.checkSeal(el, &p.block, bundles) // a wrong one is none
-	p.sealed = el != nil
+	p.sealed = el != nil && e.traits.Staking != nil
 	for i, bundle := range bundles {
 		if bundle == nil {
 			p.results[i].Code = uint32(chain.CodeMalformed)
 			continue
+		}
+		if bundle.relay != nil {
+			p.relays, p.mixed = append(p.relays, bundle.relay), p.mixed || len(p.records) > 0
 		}
 		p.records = append(p.records, bundle.records...)
 		p.tick = p.tick || bundle.tick == b.Height
@@ -150,20 +156,20 @@ func (e *Executor) execute(b Block) (p *prepared, err error) {
 
 // apply runs the rules over the state at the head.
 func (e *Executor) apply(p *prepared) (changes chain.Changes, err error) {
-	block := settlement.Block{
-		Height: p.block.Height, Txs: make([]settlement.BlockTx, len(p.records)),
+	block := &RulesBlock{
+		Height: p.block.Height, Records: make([]BlockRecord, len(p.records)), Relays: p.relays, MixedOrder: p.mixed,
 		Votes: p.block.LastVotes, Tick: p.tick, Evidence: p.block.Evidence,
 	}
 	copy(block.Proposer[:], p.block.Proposer)
 	if block.Seals, err = e.epochSeals(p); err != nil {
 		return nil, err
 	}
-	if err := e.checkedBlock(p.records, block.Txs); err != nil {
+	if err := e.checkedBlock(p.records, block.Records); err != nil {
 		return nil, err
 	}
 	err = e.layer.Read(func(v chain.View) error {
 		start := e.verifier.clock()
-		changes, p.result, err = settlement.ApplyBlock(v, e.params, e.domain, block, e.verifyClaims)
+		changes, p.result, err = e.rules.Apply(v, block, e.verifyClaims)
 		e.since(&e.stats.applyNanos, start)
 		if err != nil {
 			return fmt.Errorf("apply block %d: %w", block.Height, err)
@@ -175,11 +181,11 @@ func (e *Executor) apply(p *prepared) (changes chain.Changes, err error) {
 
 // checkedBlock fills in txs from records, verifying in common batches what was
 // never verified.
-func (e *Executor) checkedBlock(records []*record, txs []settlement.BlockTx) error {
+func (e *Executor) checkedBlock(records []*record, txs []BlockRecord) error {
 	var unseen []*record
 	var places []int
 	for i, r := range records {
-		txs[i] = settlement.BlockTx{Tx: r.tx, Refused: r.refused, Checked: r.checked}
+		txs[i] = BlockRecord{Tx: r.tx, Refused: r.refused, Checked: r.checked}
 		if !r.checked && r.refused == nil {
 			unseen, places = append(unseen, r), append(places, i)
 		}
@@ -197,7 +203,7 @@ func (e *Executor) checkedBlock(records []*record, txs []settlement.BlockTx) err
 	return nil
 }
 
-// verifyClaims is the rules' Verifier: it verifies what is not remembered.
+// verifyClaims is what the rules verify with: it verifies what is not remembered.
 func (e *Executor) verifyClaims(claims []ledger.Claim) []int {
 	var unseen []ledger.Claim
 	var places []int
@@ -222,16 +228,25 @@ func (e *Executor) verifyClaims(claims []ledger.Claim) []int {
 	return bad
 }
 
+// txs are the block's records.
+func (p *prepared) txs() []*chain.Tx {
+	txs := make([]*chain.Tx, len(p.records))
+	for i, r := range p.records {
+		txs[i] = &r.tx
+	}
+	return txs
+}
+
 // statuses are those of the block's records that say something about the record
 // of that name: see verdicts.
-func (p *prepared) statuses() map[ledger.Hash]Status {
-	statuses := make(map[ledger.Hash]Status, len(p.result.Receipts))
+func (p *prepared) statuses() map[ledger.Hash]RecordStatus {
+	statuses := make(map[ledger.Hash]RecordStatus, len(p.result.Receipts))
 	for i := range p.result.Receipts {
 		r := &p.result.Receipts[i]
-		if old, ok := statuses[r.Hash]; !aboutRecord(p.records[i], r) || ok && !consumed(r) && old.Stage != 0 {
+		if old, ok := statuses[r.Hash]; !aboutRecord(p.records[i], r) || ok && !r.Consumed && old.Stage != 0 {
 			continue
 		}
-		statuses[r.Hash] = Status{Hash: r.Hash, Stage: StageIncluded, Height: p.block.Height, TxIndex: uint32(i), Receipt: r}
+		statuses[r.Hash] = RecordStatus{Hash: r.Hash, Stage: StageIncluded, Height: p.block.Height, TxIndex: uint32(i), Receipt: r}
 	}
 	return statuses
 }
@@ -239,8 +254,8 @@ func (p *prepared) statuses() map[ledger.Hash]Status {
 // aboutRecord reports whether a receipt is about what its signer sent. Anyone
 // can put some bytes under the name of somebody's record into a block: garbage,
 // or the record with a wrong signature.
-func aboutRecord(r *record, receipt *settlement.Receipt) bool {
-	return r.refused == nil && (consumed(receipt) || receipt.Code != chain.CodeBadSignature)
+func aboutRecord(r *record, receipt *Receipt) bool {
+	return r.refused == nil && (receipt.Consumed || receipt.Code != chain.CodeBadSignature)
 }
 
 // Commit makes the finalized block durable, with the index of its records, in
@@ -278,12 +293,12 @@ func (e *Executor) Commit() (retainHeight uint64, err error) {
 // committed tells everybody about the new head.
 func (e *Executor) committed(p *prepared) {
 	height := p.block.Height
-	used := make([]slot, 0, len(p.records))
+	used := make([]Slot, 0, len(p.records))
 	var failed []ledger.Hash
 	for i := range p.result.Receipts {
 		switch r, receipt := p.records[i], &p.result.Receipts[i]; {
 		case r.refused != nil:
-		case consumed(receipt):
+		case receipt.Consumed:
 			used = append(used, r.slot())
 		case aboutRecord(r, receipt):
 			failed = append(failed, r.tx.Hash)
@@ -291,7 +306,7 @@ func (e *Executor) committed(p *prepared) {
 	}
 	e.pool.committed(height, p.block.Txs, used, failed)
 	rebroadcast := e.cfg.RebroadcastBlocks
-	if p.size() > e.params.MaxBlockBytes/2 {
+	if p.size() > e.traits.BlockBytes/2 {
 		rebroadcast = e.cfg.MaxAge // what waits is not lost but queueing
 	}
 	again, dropped := e.tracker.committed(height, rebroadcast, e.cfg.MaxAge, used)
@@ -304,7 +319,7 @@ func (e *Executor) committed(p *prepared) {
 		e.bundler.push(again...)
 	}
 	e.stats.dropped.Add(uint64(dropped))
-	e.recent.add(p.blockResult())
+	e.recent.add(p.committed())
 	e.uncertifiedBlock(p)
 	if height%e.cfg.AuditInterval == 0 {
 		signal(e.auditDue)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/cert"
-	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/stateproof"
 )
@@ -61,26 +60,26 @@ func handoverKey(what byte, epoch, height uint64) []byte {
 // no certificate, it tries to make one of the votes that this node has by now. The
 // errors are ErrNoHandover, and ErrPruned if the committee was elected before this
 // node's record of them begins.
-func (e *Executor) Handover(epoch uint64) (*Handover, error) {
+func (m *Main) Handover(epoch uint64) (*Handover, error) {
 	if epoch == 0 {
 		return nil, fmt.Errorf("%w to epoch 0: its committee is in the genesis", ErrNoHandover)
 	}
-	heights := e.handoverHeights(epoch)
+	heights := m.handoverHeights(epoch)
 	for _, height := range heights {
-		if out, err := e.handoverAt(epoch, height); out != nil || err != nil {
+		if out, err := m.handoverAt(epoch, height); out != nil || err != nil {
 			return out, err
 		}
 	}
 	for _, height := range heights {
-		if done, err := e.certifyLate(epoch, height); err != nil {
+		if done, err := m.certifyLate(epoch, height); err != nil {
 			return nil, err
 		} else if done {
-			return e.handoverAt(epoch, height)
+			return m.handoverAt(epoch, height)
 		}
 	}
-	first, err := e.handoversFrom()
+	first, err := m.handoversFrom()
 	if err == nil && epoch < first {
-		err = e.prunedEpochs(first, "hand-over to epoch %d", epoch)
+		err = m.prunedEpochs(first, "hand-over to epoch %d", epoch)
 	}
 	if err != nil {
 		return nil, err
@@ -91,7 +90,7 @@ func (e *Executor) Handover(epoch uint64) (*Handover, error) {
 // handoverHeights returns the heights of the blocks whose states have the committee of
 // an epoch and whose certificates the committee before signs.
 func (e *Executor) handoverHeights(epoch uint64) [2]uint64 {
-	last := e.params.Staking.LastBlock(epoch - 1)
+	last := e.traits.Staking.LastBlock(epoch - 1)
 	return [2]uint64{last - 1, last}
 }
 
@@ -120,7 +119,7 @@ func (e *Executor) handoverAt(epoch, height uint64) (*Handover, error) {
 // handoversFrom returns the first epoch of which this node has, or will have, proofs of
 // the committee.
 func (e *Executor) handoversFrom() (first uint64, err error) {
-	first = e.params.Staking.Epoch(e.head.Load().height+2) + 1 // the next that is elected
+	first = e.traits.Staking.Epoch(e.head.Load().height+2) + 1 // the next that is elected
 	prefix := []byte{handoverStatement}
 	err = walk(e.handovers().store.Iterate(prefix, kv.PrefixEnd(prefix), false), func(key, _ []byte) bool {
 		if len(key) == 17 {
@@ -138,8 +137,8 @@ func (e *Executor) handoversFrom() (first uint64, err error) {
 // head, if the block at height, which is the head, is one of the two that end an
 // epoch. It is called while nobody writes to the state.
 func (e *Executor) proveElection(height uint64) error {
-	p := &e.params.Staking
-	if height == 0 || !p.EpochBlock(height) {
+	p := e.traits.Staking
+	if height == 0 || !e.endsEpoch(height) {
 		return nil
 	}
 	next := p.Epoch(height) + 1
@@ -187,7 +186,7 @@ func (e *Executor) proveElection(height uint64) error {
 // which outlives the others.
 func (e *Executor) certifyElection(certificate *cert.Certificate) error {
 	height := certificate.Checkpoint.Height
-	if !e.params.Staking.EpochBlock(height) {
+	if !e.endsEpoch(height) {
 		return nil
 	}
 	next := certificate.Checkpoint.Epoch + 1
@@ -205,16 +204,8 @@ func (e *Executor) certifyElection(certificate *cert.Certificate) error {
 // decodeRecordStatement reads the statement about the record of an epoch's committee
 // that encodeStatement wrote.
 func decodeRecordStatement(epoch, height uint64, raw []byte) (*stateproof.Statement, error) {
-	s := &stateproof.Statement{Height: height, Key: staking.CommitteeKey(epoch)}
-	r := codec.NewReader(raw)
-	r.Into(s.Root[:])
-	s.Value = r.Bytes32(maxRecord)
-	proof := r.Bytes32(stateproof.MaxEncodedSize)
-	if err := r.Done(); err != nil {
-		return nil, fmt.Errorf("decode the hand-over to epoch %d: %w", epoch, err)
-	}
-	var err error
-	if s.Proof, err = stateproof.Decode(proof); err != nil {
+	s, err := decodeStatement(height, staking.CommitteeKey(epoch), maxRecord, raw)
+	if err != nil {
 		return nil, fmt.Errorf("decode the hand-over to epoch %d: %w", epoch, err)
 	}
 	return s, nil

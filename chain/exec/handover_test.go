@@ -19,7 +19,7 @@ import (
 
 // handedOver verifies a hand-over as somebody does who knows the committee before,
 // and returns the next.
-func handedOver(t *testing.T, e *exec.Executor, known committee.Committee) committee.Committee {
+func handedOver(t *testing.T, e *exec.Main, known committee.Committee) committee.Committee {
 	t.Helper()
 	epoch := known.Epoch + 1
 	h, err := e.Handover(epoch)
@@ -82,7 +82,7 @@ func TestCommitteesAreHandedOver(t *testing.T) {
 	if err := committeeZero(n.exec, &known); err != nil {
 		t.Error(err)
 	}
-	check := func(e *exec.Executor) {
+	check := func(e *exec.Main) {
 		t.Helper()
 		known := known
 		for want, height := range map[uint64]uint64{1: epoch - 1, 2: 2 * epoch, 3: 3*epoch - 1, 4: 4*epoch - 1} {
@@ -114,7 +114,7 @@ func TestCommitteesAreHandedOver(t *testing.T) {
 }
 
 // committeeZero recomputes the committee of the genesis.
-func committeeZero(e *exec.Executor, known *committee.Committee) error {
+func committeeZero(e *exec.Main, known *committee.Committee) error {
 	candidates, err := e.Candidates(0)
 	if err != nil {
 		return err

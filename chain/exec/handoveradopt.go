@@ -24,15 +24,15 @@ var ErrWrongHandover = errors.New("not the chain's")
 // made, if it holds. The committee before must be known here: from the genesis, the
 // state or its own hand-over. The error is ErrWrongHandover if the hand-over is not
 // right, and ErrNoHandover if the committee before is not known.
-func (e *Executor) AdoptHandover(epoch uint64, h *Handover) error {
-	if !e.staked() || epoch == 0 {
+func (m *Main) AdoptHandover(epoch uint64, h *Handover) error {
+	if !m.staked() || epoch == 0 {
 		return fmt.Errorf("%w to epoch %d: there is none on this chain", ErrNoHandover, epoch)
 	}
-	before, err := e.committeeKnown(epoch - 1)
+	before, err := m.committeeKnown(epoch - 1)
 	if err != nil {
 		return err
 	}
-	if err := e.checkHandover(before, h); err != nil {
+	if err := m.checkHandover(before, h); err != nil {
 		return fmt.Errorf("hand-over to epoch %d: %w: %w", epoch, ErrWrongHandover, err)
 	}
 	statement, err := encodeStatement(h.Record)
@@ -40,7 +40,7 @@ func (e *Executor) AdoptHandover(epoch uint64, h *Handover) error {
 		return err
 	}
 	height := h.Certificate.Checkpoint.Height
-	b := e.handovers().store.NewBatch()
+	b := m.handovers().store.NewBatch()
 	defer b.Discard()
 	err = errors.Join(
 		b.Set(handoverKey(handoverStatement, epoch, height), statement),
@@ -57,16 +57,16 @@ func (e *Executor) AdoptHandover(epoch uint64, h *Handover) error {
 
 // checkHandover returns an error unless h proves the committee after before to whoever
 // knows before.
-func (e *Executor) checkHandover(before *committee.Committee, h *Handover) error {
+func (m *Main) checkHandover(before *committee.Committee, h *Handover) error {
 	epoch, cp := before.Epoch+1, &h.Certificate.Checkpoint
 	keys, err := before.Keys()
 	if err != nil {
 		return err
 	}
-	if err := h.Certificate.Verify(e.domain.Network, e.domain.Chain, before, keys); err != nil {
+	if err := h.Certificate.Verify(m.traits.Chain.Network, m.traits.Chain.Chain, before, keys); err != nil {
 		return err
 	}
-	heights := e.handoverHeights(epoch)
+	heights := m.handoverHeights(epoch)
 	s := h.Record
 	switch {
 	case s == nil || s.Value == nil:
@@ -90,20 +90,19 @@ func (e *Executor) checkHandover(before *committee.Committee, h *Handover) error
 	return err
 }
 
-// committeeKnown returns the committee of an epoch: from the genesis, the state, or the
-// hand-over to it.
+// committeeKnown returns the committee of an epoch: by the rules, or from the hand-over
+// to it. The chain has staking.
 func (e *Executor) committeeKnown(epoch uint64) (*committee.Committee, error) {
-	if epoch == 0 {
-		c := e.genesis.Committee()
-		return &c, nil
-	}
 	var c committee.Committee
 	known := false
 	if err := e.Read(func(v chain.View, _ uint64) error {
-		c, known = staking.ReadCommittee(v, epoch)
+		c, known = e.rules.Committee(v, epoch)
 		return nil
 	}); err != nil || known {
 		return &c, err
+	}
+	if epoch == 0 {
+		return nil, fmt.Errorf("%w to epoch 0: its committee is in the genesis", ErrNoHandover)
 	}
 	for _, height := range e.handoverHeights(epoch) {
 		h, err := e.handoverAt(epoch, height)
@@ -122,37 +121,37 @@ func (e *Executor) committeeKnown(epoch uint64) (*committee.Committee, error) {
 // AdoptCandidates keeps the candidates of the election of an epoch's committee that
 // somebody else has, if they elect it. The state must have the committee still. The
 // error is ErrWrongHandover if they do not, and ErrPruned if it does not.
-func (e *Executor) AdoptCandidates(epoch uint64, list []committee.Candidate) error {
+func (m *Main) AdoptCandidates(epoch uint64, list []committee.Candidate) error {
 	var record committee.Record
 	known := false
-	if err := e.Read(func(v chain.View, _ uint64) error {
+	if err := m.Read(func(v chain.View, _ uint64) error {
 		record, known = staking.ReadElection(v, epoch)
 		return nil
 	}); err != nil {
 		return err
 	}
 	if !known {
-		return e.prunedEpochs(e.params.Staking.FirstCommittee(e.head.Load().height), "committee of epoch %d", epoch)
+		return m.prunedEpochs(m.main.params.Staking.FirstCommittee(m.head.Load().height), "committee of epoch %d", epoch)
 	}
 	if err := record.Check(list); err != nil {
 		return fmt.Errorf("candidates of epoch %d: %w: %w", epoch, ErrWrongHandover, err)
 	}
 	entry := chain.Change{Key: keyOf(idxCandidates, nil, epoch), Value: committee.EncodeCandidates(list)}
-	return e.layer.UpdateIndex([]chain.Change{entry})
+	return m.layer.UpdateIndex([]chain.Change{entry})
 }
 
 // MissingHandovers returns the epochs, ascending, to whose committees this node cannot
 // hand over though they are or were in office, and may learn it from somebody else.
-func (e *Executor) MissingHandovers() (epochs []uint64, err error) {
-	height := e.head.Load().height
-	if !e.staked() || height == 0 {
+func (m *Main) MissingHandovers() (epochs []uint64, err error) {
+	height := m.head.Load().height
+	if !m.staked() || height == 0 {
 		return nil, nil
 	}
 	type place [16]byte // epoch and height
 	stated, whole := make(map[place]bool), make(map[uint64]bool)
 	for _, what := range []byte{handoverStatement, handoverCertificate} {
 		prefix := []byte{what}
-		err := walk(e.handovers().store.Iterate(prefix, kv.PrefixEnd(prefix), false), func(key, _ []byte) bool {
+		err := walk(m.handovers().store.Iterate(prefix, kv.PrefixEnd(prefix), false), func(key, _ []byte) bool {
 			if len(key) != 17 {
 				return true
 			}
@@ -167,7 +166,7 @@ func (e *Executor) MissingHandovers() (epochs []uint64, err error) {
 			return nil, fmt.Errorf("look for missing hand-overs: %w", err)
 		}
 	}
-	newest := e.params.Staking.Epoch(height)
+	newest := m.main.params.Staking.Epoch(height)
 	for epoch := max(1, newest-min(newest, handoversKept)); epoch <= newest; epoch++ {
 		if !whole[epoch] {
 			epochs = append(epochs, epoch)
@@ -178,14 +177,14 @@ func (e *Executor) MissingHandovers() (epochs []uint64, err error) {
 
 // MissingCandidates returns the epochs, ascending, whose committees the state remembers
 // and whose candidates this node does not have.
-func (e *Executor) MissingCandidates() (epochs []uint64, err error) {
-	height := e.head.Load().height
-	if !e.staked() || height == 0 {
+func (m *Main) MissingCandidates() (epochs []uint64, err error) {
+	height := m.head.Load().height
+	if !m.staked() || height == 0 {
 		return nil, nil
 	}
-	rules := &e.params.Staking
+	rules := &m.main.params.Staking
 	for epoch := max(1, rules.FirstCommittee(height)); epoch <= rules.Epoch(height); epoch++ {
-		raw, err := e.index.Get(keyOf(idxCandidates, nil, epoch))
+		raw, err := m.index.Get(keyOf(idxCandidates, nil, epoch))
 		if err != nil {
 			return nil, fmt.Errorf("look for missing candidates: %w", err)
 		}

@@ -76,7 +76,10 @@ func (p *patience) of(checkpoint *cert.Checkpoint) *uncertified {
 
 // loadPatience finds the blocks that ended the last epoch and are not certified.
 func (e *Executor) loadPatience() error {
-	epoch := e.params.Staking.Epoch(e.head.Load().height + 2) // of the committee elected last
+	if e.traits.Staking == nil {
+		return nil
+	}
+	epoch := e.traits.Staking.Epoch(e.head.Load().height + 2) // of the committee elected last
 	if epoch == 0 {
 		return nil
 	}

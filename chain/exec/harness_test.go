@@ -76,7 +76,7 @@ func (net *network) broadcasts() int {
 type node struct {
 	t     testing.TB
 	net   *network
-	exec  *exec.Executor
+	exec  *exec.Main
 	store kv.Store
 	layer *layer.Settlement
 	gen   settlement.Genesis
@@ -114,7 +114,7 @@ func (n *node) open(cfg exec.Config) {
 	if n.layer, err = layer.New(n.store, layerOptions()); err != nil {
 		n.t.Fatal(err)
 	}
-	if n.exec, err = exec.Open(cfg, n.layer, n.gen, slog.New(slog.DiscardHandler)); err != nil {
+	if n.exec, err = exec.OpenMain(cfg, n.layer, n.gen, slog.New(slog.DiscardHandler)); err != nil {
 		n.t.Fatal(err)
 	}
 }

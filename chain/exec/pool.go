@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -33,8 +32,8 @@ type pool struct {
 
 	mu      sync.Mutex
 	bundles map[uint64]*bundle
-	slots   map[slot]*held
-	byHash  map[ledger.Hash]slot             // of all records in slots
+	slots   map[Slot]*held
+	byHash  map[ledger.Hash]Slot             // of all records in slots
 	fees    map[ledger.Address]ledger.Amount // expected of each signer's slots
 	bytes   int64
 	records int
@@ -59,6 +58,7 @@ type share struct {
 	records int
 	bytes   int64 // of raw records
 	weight  int64
+	room    int64 // bytes that the weight takes
 	fees    ledger.Amount
 }
 
@@ -66,6 +66,7 @@ func (s *share) add(r *record) {
 	s.records++
 	s.bytes += int64(len(r.tx.Raw))
 	s.weight += r.weight
+	s.room += r.room
 	s.fees += r.fee
 }
 
@@ -73,13 +74,14 @@ func (s *share) sub(r *record) {
 	s.records--
 	s.bytes -= int64(len(r.tx.Raw))
 	s.weight -= r.weight
+	s.room -= r.room
 	s.fees -= r.fee
 }
 
 // rate returns the expected fees in drops for each byte, or the weight of a
 // byte if they weigh more.
 func (s *share) rate() float64 {
-	return float64(s.fees) / float64(max(1, s.bytes, settlement.WeightBytes(s.weight)))
+	return float64(s.fees) / float64(max(1, s.bytes, s.room))
 }
 
 // halfOf reports whether s is at least half of all, by each measure.
@@ -92,8 +94,8 @@ func newPool(c Config) *pool {
 		maxBytes: c.PoolBytes, maxBundles: c.PoolBundles, maxRecords: c.PoolRecords, maxAge: c.MaxAge,
 		seed:    maphash.MakeSeed(),
 		bundles: make(map[uint64]*bundle),
-		slots:   make(map[slot]*held),
-		byHash:  make(map[ledger.Hash]slot),
+		slots:   make(map[Slot]*held),
+		byHash:  make(map[ledger.Hash]Slot),
 		fees:    make(map[ledger.Address]ledger.Amount),
 	}
 }
@@ -216,13 +218,13 @@ func (p *pool) release(at place) {
 // count makes a record count in its bundle, and its fee for its signer.
 func (p *pool) count(at place) {
 	at.b.mine.add(at.record())
-	p.fees[at.b.slots[at.i].signer] += at.record().fee
+	p.fees[at.b.slots[at.i].Signer] += at.record().fee
 }
 
 // discount undoes count.
 func (p *pool) discount(at place) {
 	at.b.mine.sub(at.record())
-	signer := at.b.slots[at.i].signer
+	signer := at.b.slots[at.i].Signer
 	if p.fees[signer] -= at.record().fee; p.fees[signer] == 0 {
 		delete(p.fees, signer)
 	}
@@ -257,7 +259,7 @@ func (p *pool) nothingNew(b *bundle, fresh int) error {
 }
 
 // holder returns the hash of the pending record that uses s, if there is one.
-func (p *pool) holder(s slot) (ledger.Hash, bool) {
+func (p *pool) holder(s Slot) (ledger.Hash, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if h := p.slots[s]; h != nil {
@@ -268,10 +270,10 @@ func (p *pool) holder(s slot) (ledger.Hash, bool) {
 
 // owed returns the fees expected of the records in the pool that the signer of s
 // has in other slots.
-func (p *pool) owed(s slot) ledger.Amount {
+func (p *pool) owed(s Slot) ledger.Amount {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	owed := p.fees[s.signer]
+	owed := p.fees[s.Signer]
 	if h := p.slots[s]; h != nil {
 		owed -= h.places[0].record().fee
 	}
@@ -297,7 +299,7 @@ func (p *pool) usage() (bundles, records int, size int64) {
 // whose records can execute any more, and those that are too old. used are the
 // slots that the block's records used up, and failed its other records: they had
 // their turn.
-func (p *pool) committed(height uint64, raw [][]byte, used []slot, failed []ledger.Hash) {
+func (p *pool) committed(height uint64, raw [][]byte, used []Slot, failed []ledger.Hash) {
 	keys := make([]uint64, len(raw))
 	for i := range raw {
 		keys[i] = p.keyOf(raw[i])
@@ -359,7 +361,7 @@ func (p *pool) evict(hash ledger.Hash) {
 }
 
 // places returns a copy of where the records of a slot are.
-func (p *pool) places(s slot) []place {
+func (p *pool) places(s Slot) []place {
 	if h := p.slots[s]; h != nil {
 		return slices.Clone(h.places)
 	}

@@ -4,23 +4,21 @@ import (
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/ledger/stateproof"
 )
 
-// TxProof shows what became of a record to somebody who knows the application
-// hash after its block: Receipt.Leaf() is leaf TxIndex of the tree of Leaves
-// leaves whose root is in Results, and State proves that the state holds
-// Results under settlement.ResultsKey.
-type TxProof struct {
+// RecordProof shows what became of a record to somebody who knows the application
+// hash after its block: the receipt's leaf is leaf TxIndex of the tree of Leaves
+// leaves whose root is in the value of State, which proves that the state holds it
+// under Books.ResultsKey.
+type RecordProof struct {
 	Height  uint64 // the header of the next block has the application hash
 	TxIndex uint32
-	Receipt settlement.Receipt
+	Receipt Receipt
 	Leaves  uint64
-	Path    []ledger.Hash // lowest first
-	Results settlement.Results
+	Path    []ledger.Hash         // lowest first
 	State   *stateproof.Statement // shared, not to be modified
 	Read    uint64                // leaves that were read to make this proof; 0 if they were remembered
 }
@@ -28,7 +26,7 @@ type TxProof struct {
 // Proof returns the proof of an executed record. It fails with ErrUnknown, or
 // wraps ErrPruned. The first proof of a block reads all its receipts, the others
 // while the block is remembered only their own.
-func (e *Executor) Proof(hash ledger.Hash) (p *TxProof, err error) {
+func (e *Executor) Proof(hash ledger.Hash) (p *RecordProof, err error) {
 	defer contain("prove a receipt", &err)
 	at, ok, err := e.locate(hash)
 	if err != nil {
@@ -37,7 +35,7 @@ func (e *Executor) Proof(hash ledger.Hash) (p *TxProof, err error) {
 	if !ok {
 		return nil, ErrUnknown
 	}
-	p = &TxProof{Height: at.Height, TxIndex: at.Position}
+	p = &RecordProof{Height: at.Height, TxIndex: at.Position}
 	if p.Receipt, err = e.receipt(at.Cursor); err != nil {
 		return nil, err
 	}
@@ -52,9 +50,6 @@ func (e *Executor) Proof(hash ledger.Hash) (p *TxProof, err error) {
 	if p.State, err = e.resultsProof(at.Height); err != nil {
 		return nil, err
 	}
-	if p.Results, err = settlement.DecodeResults(p.State.Value); err != nil {
-		return nil, err
-	}
 	return p, nil
 }
 
@@ -65,12 +60,12 @@ func (e *Executor) resultsProof(height uint64) (*stateproof.Statement, error) {
 		return nil, fmt.Errorf("read the proof of block %d: %w", height, err)
 	}
 	if raw != nil {
-		return decodeStatement(height, raw)
+		return e.decodeResults(height, raw)
 	}
 	if s := e.headProof.Load(); s != nil && s.Height == height {
 		return s, nil
 	}
-	s, err := e.layer.Prove(settlement.ResultsKey()) // which waits for the writer of the state
+	s, err := e.layer.Prove(e.rules.ResultsKey()) // which waits for the writer of the state
 	switch {
 	case err != nil:
 		return nil, err
@@ -78,7 +73,7 @@ func (e *Executor) resultsProof(height uint64) (*stateproof.Statement, error) {
 		return s, nil
 	case s.Height == height+1: // written meanwhile
 		if raw, err = e.index.Get(keyOf(idxProof, nil, height)); err == nil && raw != nil {
-			return decodeStatement(height, raw)
+			return e.decodeResults(height, raw)
 		}
 	}
 	return nil, e.pruned("proof of block %d", height)
@@ -93,12 +88,12 @@ func (e *Executor) proveHead() error {
 	if err := e.proveElection(e.layer.Height()); err != nil {
 		return err
 	}
-	s, err := e.layer.Prove(settlement.ResultsKey())
+	s, err := e.layer.Prove(e.rules.ResultsKey())
 	if err != nil || s.Value == nil {
 		return err
 	}
-	results, err := settlement.DecodeResults(s.Value)
-	if err != nil || results.Height != s.Height {
+	height, err := e.rules.ResultsHeight(s.Value)
+	if err != nil || height != s.Height {
 		return err
 	}
 	raw, err := encodeStatement(s)
@@ -122,18 +117,30 @@ func encodeStatement(s *stateproof.Statement) ([]byte, error) {
 	return w.Bytes(), nil
 }
 
-func decodeStatement(height uint64, raw []byte) (*stateproof.Statement, error) {
-	s := &stateproof.Statement{Height: height, Key: settlement.ResultsKey()}
+// decodeResults reads the statement about the results of the block at height that
+// encodeStatement wrote.
+func (e *Executor) decodeResults(height uint64, raw []byte) (*stateproof.Statement, error) {
+	s, err := decodeStatement(height, e.rules.ResultsKey(), stateproof.MaxEncodedSize, raw)
+	if err != nil {
+		return nil, fmt.Errorf("decode the proof of block %d: %w", height, err)
+	}
+	return s, nil
+}
+
+// decodeStatement reads what encodeStatement wrote of key in the state at height, whose
+// value has at most that many bytes.
+func decodeStatement(height uint64, key []byte, most int, raw []byte) (*stateproof.Statement, error) {
+	s := &stateproof.Statement{Height: height, Key: key}
 	r := codec.NewReader(raw)
 	r.Into(s.Root[:])
-	s.Value = r.Bytes32(stateproof.MaxEncodedSize)
+	s.Value = r.Bytes32(most)
 	proof := r.Bytes32(stateproof.MaxEncodedSize)
 	if err := r.Done(); err != nil {
-		return nil, fmt.Errorf("decode the proof of block %d: %w", height, err)
+		return nil, err
 	}
 	var err error
 	if s.Proof, err = stateproof.Decode(proof); err != nil {
-		return nil, fmt.Errorf("decode the proof of block %d: %w", height, err)
+		return nil, err
 	}
 	return s, nil
 }

@@ -6,15 +6,14 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 )
 
 // bundleOverhead is what consensus adds at most to each bundle of a block.
 const bundleOverhead = 6
 
 // Propose picks the bundles of the block at height, of at most maxBytes as
-// consensus counts them and at most Params.MaxBlockBytes and
-// Params.MaxBlockWeight: urgent ones first, by deadline, until the share reserved
+// consensus counts them and at most Traits.BlockBytes and
+// Traits.BlockWeight: urgent ones first, by deadline, until the share reserved
 // for them is used up; then all by expected fee for each byte, then by arrival.
 // mempool is what consensus holds, oldest first; what the pool does not know of it
 // is checked and packed like the rest.
@@ -51,7 +50,7 @@ func (e *Executor) pick(height uint64, maxBytes int64, mempool [][]byte) [][]byt
 			_ = e.admit(b) // a full pool has better ones to propose
 		}
 	}
-	picked := e.pool.pick(maxBytes, &e.params)
+	picked := e.pool.pick(maxBytes, &e.traits)
 	if len(picked) == 0 && tick != nil && int64(len(tick)+bundleOverhead) <= maxBytes {
 		picked = append(picked, tick)
 	}
@@ -68,7 +67,7 @@ type packing struct {
 }
 
 // pick returns the bundles of a block, in their order.
-func (p *pool) pick(maxBytes int64, params *settlement.Params) [][]byte {
+func (p *pool) pick(maxBytes int64, limits *Traits) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var urgent, all []*bundle
@@ -88,12 +87,12 @@ func (p *pool) pick(maxBytes int64, params *settlement.Params) [][]byte {
 		return cmp.Or(cmp.Compare(b.mine.rate(), a.mine.rate()), cmp.Compare(a.order, b.order))
 	})
 	fill := packing{
-		blockLeft: params.MaxBlockBytes, wireLeft: maxBytes, weightLeft: params.MaxBlockWeight(),
+		blockLeft: limits.BlockBytes, wireLeft: maxBytes, weightLeft: limits.BlockWeight,
 		taken: make(map[*bundle]bool),
 	}
-	reserved := params.ReservedBytes()
+	reserved := limits.ReservedBytes
 	for _, b := range urgent {
-		if params.MaxBlockBytes-fill.blockLeft >= reserved {
+		if limits.BlockBytes-fill.blockLeft >= reserved {
 			break
 		}
 		p.put(&fill, b)

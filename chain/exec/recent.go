@@ -5,42 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	"github.com/tributary-network/tributary/chain/settlement"
-	"github.com/tributary-network/tributary/chain/staking"
-	"github.com/tributary-network/tributary/ledger"
 )
 
-// BlockResult is a committed block and what it did.
-type BlockResult struct {
-	Height   uint64
-	Time     int64                // Unix milliseconds, from the header
-	Clock    uint64               // sigma
-	Size     int64                // bytes of the bundles
-	Receipts []settlement.Receipt // shared, not to be modified
-	Events   []settlement.Event   // shared, not to be modified
-	Staking  []staking.Event      // likewise; what happened to validators, stake and epochs
-	Totals   settlement.Totals
-	// ResultsRoot is the root over receipts and channels that the chain closed, as
-	// the state has it; zero for a block without any.
-	ResultsRoot ledger.Hash
-}
-
-func (p *prepared) blockResult() *BlockResult {
-	return &BlockResult{
-		Height: p.block.Height, Time: p.block.Time.UnixMilli(), Clock: p.result.Clock, Size: p.size(),
-		Receipts: p.result.Receipts, Events: p.result.Events, Staking: p.result.Staking, Totals: p.result.Totals,
-		ResultsRoot: p.result.ResultsRoot,
+// committed returns what is told of the block, always the same.
+func (p *prepared) committed() *Committed {
+	if p.done != nil {
+		return p.done
 	}
-}
-
-// items is the block's share of memory, counted in things of some 100 bytes.
-func (b *BlockResult) items() int {
-	n := 1 + len(b.Receipts) + len(b.Events) + len(b.Staking)
+	b := &Committed{
+		Height: p.block.Height, Time: p.block.Time.UnixMilli(), Size: p.size(), Relays: len(p.relays),
+		Receipts: p.result.Receipts, Updates: len(p.result.Updates), Body: p.result.Body,
+		ResultsRoot: p.result.ResultsRoot, OutboxRoot: p.result.OutboxRoot, UsageRoot: p.result.UsageRoot,
+	}
+	if p.result.Outbox != nil {
+		b.Outbox = len(p.result.Outbox.Leaves())
+	}
+	b.items = 1 + len(b.Receipts) + p.result.Items
 	for i := range b.Receipts {
-		n += len(b.Receipts[i].Entries)
+		b.items += b.Receipts[i].Entries
 	}
-	return n
+	p.done = b
+	return b
 }
 
 // recent keeps the last blocks for subscribers, bounded by number and items. It
@@ -49,7 +34,7 @@ type recent struct {
 	maxBlocks, maxItems int
 
 	mu      sync.Mutex
-	blocks  []*BlockResult // ascending by height, without gaps
+	blocks  []*Committed // ascending by height, without gaps
 	items   int
 	changed chan struct{} // closed at the next block
 }
@@ -58,13 +43,13 @@ func newRecent(c Config) *recent {
 	return &recent{maxBlocks: c.RecentBlocks, maxItems: c.RecentItems, changed: make(chan struct{})}
 }
 
-func (r *recent) add(b *BlockResult) {
+func (r *recent) add(b *Committed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.blocks = append(r.blocks, b)
-	r.items += b.items()
+	r.items += b.items
 	for len(r.blocks) > 1 && (len(r.blocks) > r.maxBlocks || r.items > r.maxItems) {
-		r.items -= r.blocks[0].items()
+		r.items -= r.blocks[0].items
 		r.blocks[0] = nil
 		r.blocks = r.blocks[1:]
 	}
@@ -74,7 +59,7 @@ func (r *recent) add(b *BlockResult) {
 
 // get returns the block at height if it is kept, whether it came before those
 // that are kept, and a channel closed when the next block comes.
-func (r *recent) get(height uint64) (b *BlockResult, older bool, changed <-chan struct{}) {
+func (r *recent) get(height uint64) (b *Committed, older bool, changed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.blocks) == 0 {
@@ -107,29 +92,29 @@ func (g *GapError) Error() string {
 	return fmt.Sprintf("blocks %d to %d are not in the index", g.From, g.To)
 }
 
-// Subscription reads the committed blocks in order, each once. It holds nothing
+// Feed reads the committed blocks in order, each once. It holds nothing
 // but its place: a slow reader gets older blocks from the index and delays
 // nobody. It is owned by one goroutine.
-type Subscription struct {
+type Feed struct {
 	exec *Executor
 	next uint64
 }
 
-// Subscribe returns a Subscription that begins with the block at height from, or
+// Subscribe returns a Feed that begins with the block at height from, or
 // with the next one if from is 0.
-func (e *Executor) Subscribe(from uint64) *Subscription {
+func (e *Executor) Subscribe(from uint64) *Feed {
 	if from == 0 {
 		from = e.head.Load().height + 1
 	}
-	return &Subscription{exec: e, next: from}
+	return &Feed{exec: e, next: from}
 }
 
 // Height returns the height of the block that Next will return.
-func (s *Subscription) Height() uint64 { return s.next }
+func (s *Feed) Height() uint64 { return s.next }
 
 // Next waits for the next block. Its errors are ctx's, why the chain halted,
 // and a GapError, after which the subscription goes on behind the gap.
-func (s *Subscription) Next(ctx context.Context) (*BlockResult, error) {
+func (s *Feed) Next(ctx context.Context) (*Committed, error) {
 	for {
 		b, older, changed := s.exec.recent.get(s.next)
 		if b == nil && (older || s.next <= s.exec.head.Load().height) {
@@ -150,8 +135,8 @@ func (s *Subscription) Next(ctx context.Context) (*BlockResult, error) {
 }
 
 // catchUp reads the next block from the index.
-func (s *Subscription) catchUp() (*BlockResult, error) {
-	b, err := s.exec.BlockResult(s.next)
+func (s *Feed) catchUp() (*Committed, error) {
+	b, err := s.exec.Committed(s.next)
 	if errors.Is(err, ErrPruned) {
 		gap := &GapError{From: s.next, To: s.next}
 		if first := s.exec.KeptFrom(); first > s.next {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -16,20 +15,16 @@ type record struct {
 	id      fingerprint      // of the raw bytes, signature included
 	refused *chain.RuleError // why it cannot be decoded; tx.Raw and tx.Hash are set all the same
 
+	at       Slot // what it uses up
 	weight   int64
-	checked  bool // every signature it needs was verified
+	room     int64 // bytes of a block's room that its weight takes
+	checked  bool  // every signature it needs was verified
 	urgent   bool
 	deadline uint64        // sigma; of an urgent record
 	fee      ledger.Amount // what it is expected to pay
 }
 
-// slot is what a record uses up: a nonce of an account.
-type slot struct {
-	signer ledger.Address
-	nonce  uint64
-}
-
-func (r *record) slot() slot { return slot{signer: r.tx.Signer, nonce: r.tx.Nonce} }
+func (r *record) slot() Slot { return r.at }
 
 // expired reports whether the record can execute in no block from height on.
 func (r *record) expired(height uint64) bool {
@@ -40,14 +35,17 @@ func (r *record) expired(height uint64) bool {
 // refused.
 func (e *Executor) newRecord(raw []byte) *record {
 	tx, err := chain.DecodeTx(e.domain, raw)
-	weight := settlement.Weight(&tx)
-	if limit := e.params.MaxBlockWeight(); err == nil && weight > limit {
+	weight := e.rules.Weight(&tx)
+	if limit := e.traits.BlockWeight; err == nil && weight > limit {
 		err = chain.Refuse(chain.CodeTooLarge, "the record may write %d bytes (weight), a block at most %d", weight, limit)
 	}
 	if err != nil {
 		return &record{tx: chain.Tx{Raw: raw, Hash: chain.TxHash(raw)}, refused: refused(err).Rule, weight: weight}
 	}
-	return &record{tx: tx, id: e.secret.fingerprint(tx.Hash[:], tx.Signature[:]), weight: weight}
+	return &record{
+		tx: tx, id: e.secret.fingerprint(tx.Hash[:], tx.Signature[:]), at: e.rules.Slot(&tx),
+		weight: weight, room: weight * e.traits.BlockBytes / e.traits.BlockWeight,
+	}
 }
 
 // bundle is what consensus carries as one transaction. It does not change once
@@ -56,9 +54,10 @@ type bundle struct {
 	raw     []byte
 	tick    uint64      // the height asked for; 0 unless a tick
 	seal    *chain.Seal // nil unless a seal
+	relay   []byte      // payload; nil unless a relay
 	records []*record
 	weight  int64  // of records
-	slots   []slot // of records, filled in by summarise
+	slots   []Slot // of records, filled in by summarise
 	own     bool   // packed by this node's bundler
 
 	urgent   bool   // all records are
@@ -83,7 +82,10 @@ func (e *Executor) decodeBundle(raw []byte) (*bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bundle{raw: raw, tick: decoded.Tick, seal: decoded.Seal}
+	if decoded.Relay != nil && !e.traits.Relays {
+		return nil, chain.Refuse(chain.CodeMalformed, "this chain takes no relays: what is carried to it is signed")
+	}
+	b := &bundle{raw: raw, tick: decoded.Tick, seal: decoded.Seal, relay: decoded.Relay}
 	b.records = make([]*record, len(decoded.Records))
 	for i, r := range decoded.Records {
 		b.records[i] = e.newRecord(r)
@@ -139,8 +141,8 @@ func firstExpiry(records []*record, head uint64) uint64 {
 
 // classify sets what packing needs to know of a record, by the state in v.
 func (e *Executor) classify(v chain.View, height uint64, r *record) {
-	r.urgent, r.deadline = settlement.Urgent(v, height, &r.tx)
-	r.fee = settlement.Fee(e.params, &r.tx)
+	a := e.rules.Appraise(v, height, &r.tx)
+	r.urgent, r.deadline, r.fee = a.Urgent, a.Deadline, a.Fee
 }
 
 // badSignature makes the refusal of a record whose signatures bad do not hold.

@@ -180,7 +180,7 @@ func TestARefusedRecordIsOverWhenItCannotExecute(t *testing.T) {
 			row.then(n)
 			reopened := &node{t: t, net: n.net, store: n.store, gen: n.gen}
 			reopened.open(exec.Config{})
-			for name, e := range map[string]*exec.Executor{"running": n.exec, "restarted": reopened.exec} {
+			for name, e := range map[string]*exec.Main{"running": n.exec, "restarted": reopened.exec} {
 				s, err := e.Status(chain.TxHash(raw))
 				if err != nil || s.Stage != exec.StageFinal || s.Receipt.Code != chain.CodeAccountNotFound || s.Height != 2 || s.ValidUntil != 0 {
 					t.Errorf("%s node: %+v, %v, want FINAL as block 2 said", name, s, err)

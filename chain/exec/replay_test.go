@@ -320,7 +320,7 @@ func TestAnotherGenesisIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := exec.Open(exec.Config{}, l, other, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := exec.OpenMain(exec.Config{}, l, other, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("Open takes another genesis than the state began with")
 	}
 }
@@ -351,7 +351,7 @@ func TestAViolationOfConservationHaltsTheChain(t *testing.T) {
 	if _, err := l.Init(changes); err != nil {
 		t.Fatal(err)
 	}
-	if n.exec, err = exec.Open(exec.Config{AuditInterval: 3}, l, gen, slog.New(slog.DiscardHandler)); err != nil {
+	if n.exec, err = exec.OpenMain(exec.Config{AuditInterval: 3}, l, gen, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	n.force(nil)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger/merkle"
 )
 
@@ -89,11 +88,11 @@ func (e *Executor) resultsTree(height uint64) (t *merkle.Tree, read uint64, err 
 	if t = e.trees.get(height); t != nil {
 		return t, 0, nil
 	}
-	b, err := e.BlockResult(height)
+	b, err := e.Committed(height)
 	if err != nil {
 		return nil, 0, err
 	}
-	if t, err = merkle.New(settlement.ResultLeaves(b.Receipts, b.Events)); err != nil {
+	if t, err = merkle.New(e.rules.ResultLeaves(b)); err != nil {
 		return nil, 0, fmt.Errorf("results of block %d: %w", height, err)
 	}
 	e.trees.put(height, t)

@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -220,7 +218,7 @@ func (x *pruner) block() error {
 		x.at = Cursor{Height: height + 1}
 		return nil
 	}
-	b, receipts, err := decodeBlock(height, raw)
+	b, receipts, err := x.exec.rules.DecodeBlock(height, raw)
 	if err != nil {
 		return err
 	}
@@ -242,20 +240,17 @@ func (x *pruner) block() error {
 		x.remove(keyOf(idxPaid, list[:ledger.AddressSize], height))
 		x.records++
 	}
-	for i := range b.Events {
-		x.records++
-		if b.Events[i].Kind.Closed() {
-			if err := x.channel(b.Events[i].Index); err != nil {
-				return err
-			}
-		}
+	rows, err := x.exec.rules.Forget(b, x.removed)
+	if err != nil {
+		return err
 	}
+	x.records += len(rows)
+	x.pairs = append(x.pairs, rows...)
 	x.remove(payees)
 	x.remove(keyOf(idxProof, nil, height))
-	x.remove(keyOf(idxStaking, nil, height))
 	x.remove(keyOf(idxCheckpoint, nil, height))
-	if epoch := x.exec.params.Staking.EpochBlocks; height > epoch {
-		x.remove(keyOf(idxSeal, nil, height-epoch)) // of an epoch that has ended: this block is in a later one
+	if s := x.exec.traits.Staking; s != nil && height > s.EpochBlocks {
+		x.remove(keyOf(idxSeal, nil, height-s.EpochBlocks)) // of an epoch that has ended: this block is in a later one
 	}
 	x.remove(key)
 	x.at = Cursor{Height: height + 1}
@@ -273,7 +268,7 @@ func (x *pruner) receipt() error {
 	if raw == nil {
 		return nil
 	}
-	r, err := decodeReceipt(raw)
+	r, err := x.exec.rules.DecodeReceipt(raw)
 	if err != nil {
 		return err
 	}
@@ -287,61 +282,4 @@ func (x *pruner) receipt() error {
 		x.remove(keyOf(idxHash, r.Hash[:]))
 	}
 	return nil
-}
-
-// channel removes a channel that was closed in the block at x.at. Nothing that is
-// kept refers to it: whatever happened to it happened before.
-func (x *pruner) channel(row uint64) error {
-	key := keyOf(idxClosed, nil, row)
-	raw, err := x.exec.index.Get(key)
-	if err != nil || raw == nil {
-		return err
-	}
-	c, err := decodeClosed(row, raw)
-	if err != nil {
-		return err
-	}
-	x.remove(key)
-	x.removed[string(key)] = true
-	x.remove(keyOf(idxPayee, c.Payee[:], row))
-	if at, ok := x.exec.ChannelIndex(c.ID); ok && at == row { // an id may come back
-		x.remove(keyOf(idxID, c.ID[:]))
-	}
-	return x.run(c.Payer, row)
-}
-
-// run removes the run of channels that payer opened together with the one in
-// row, if that was the last of them.
-func (x *pruner) run(payer ledger.Address, row uint64) error {
-	prefix := keyOf(idxPayer, payer[:])
-	return walk(x.exec.index.Iterate(prefix, keyOf(idxPayer, payer[:], row+1), true), func(key, value []byte) bool {
-		first := binary.BigEndian.Uint64(key[len(prefix):])
-		n, _ := binary.Uvarint(value)
-		for other := first + n; other > first; {
-			other--
-			if other != row && x.known(other) {
-				return false
-			}
-		}
-		x.remove(slices.Clone(key))
-		return false
-	})
-}
-
-// known reports whether the channel in row is open, or closed and still in the
-// index.
-func (x *pruner) known(row uint64) bool {
-	if x.removed[string(keyOf(idxClosed, nil, row))] {
-		return false
-	}
-	known := true
-	_ = x.exec.Read(func(v chain.View, _ uint64) error {
-		if _, known = settlement.ChannelAt(v, row); known {
-			return nil
-		}
-		raw, err := x.exec.index.Get(keyOf(idxClosed, nil, row))
-		known = raw != nil || err != nil
-		return err
-	})
-	return known
 }

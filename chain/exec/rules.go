@@ -43,6 +43,8 @@ type Traits struct {
 	// ReservedBytes is how many of BlockBytes urgent records have before all others.
 	ReservedBytes int64
 
+	// Relays says that the chain takes relays.
+	Relays bool
 	// Strict says that Apply refuses blocks: with a relay that does not apply, in a wrong
 	// order, or with records that a congested chain does not take. Such a block is not
 	// voted for, and so executed before the vote. Otherwise every block applies.

@@ -16,6 +16,9 @@ const rememberedSeals = 256
 // seal returns the seal of the block at height as a bundle, or nil if this node is
 // no member of its committee.
 func (e *Executor) seal(height uint64) []byte {
+	if e.traits.Staking == nil {
+		return nil
+	}
 	el, err := e.electorateOf(height)
 	if err != nil {
 		e.log.Error("no seal", slog.Uint64("height", height), slog.Any("err", err))
@@ -30,7 +33,7 @@ func (e *Executor) seal(height uint64) []byte {
 			"its BLS key is not one of the epoch's committee", slog.Uint64("height", height))
 		return nil
 	}
-	seal := chain.Seal{Height: height, Signature: e.cfg.BLS.Sign(staking.SealMessage(e.domain, &e.params.Staking, height))}
+	seal := chain.Seal{Height: height, Signature: e.cfg.BLS.Sign(staking.SealMessage(e.traits.Chain, e.traits.Staking, height))}
 	e.seals.add(e.sealMemo(el, member, &seal)) // so that this node need not verify it
 	return seal.Encode()
 }
@@ -51,6 +54,9 @@ func (e *Executor) checkSeal(el *electorate, b *Block, bundles []*bundle) (*Bloc
 			return nil, chain.Refuse(chain.CodeInvalidValue, "bundle %d is a seal, which may only come first", i)
 		}
 	}
+	if e.traits.Staking == nil { // blocks have no seals
+		el = nil
+	}
 	member, required := el.memberOf(b.Proposer)
 	var seal *chain.Seal
 	if len(bundles) > 0 && bundles[0] != nil {
@@ -68,7 +74,7 @@ func (e *Executor) checkSeal(el *electorate, b *Block, bundles []*bundle) (*Bloc
 	}
 	memo := e.sealMemo(el, member, seal)
 	if !e.seals.has(memo) {
-		if !el.keys[member].Verify(staking.SealMessage(e.domain, &e.params.Staking, b.Height), bls.Signature(seal.Signature)) {
+		if !el.keys[member].Verify(staking.SealMessage(e.traits.Chain, e.traits.Staking, b.Height), bls.Signature(seal.Signature)) {
 			return nil, chain.Refuse(chain.CodeBadSignature, "the seal of proposer %x", b.Proposer)
 		}
 		e.seals.add(memo)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger/codec"
-	"github.com/tributary-network/tributary/ledger/layer"
 )
 
 // The seals of blocks are in the index and not in the state: an empty block, whose
@@ -65,7 +64,7 @@ func decodeSeal(height uint64, raw []byte) (BlockSeal, error) {
 }
 
 // staked reports whether the chain has staking, and so seals.
-func (e *Executor) staked() bool { return len(e.genesis.Validators) > 0 }
+func (e *Executor) staked() bool { return e.traits.Staking != nil }
 
 // scanSeals calls f for the seals of the blocks from first to last, as far as the
 // index has them, until f returns false.
@@ -87,9 +86,12 @@ func (e *Executor) scanSeals(first, last uint64, f func(BlockSeal) bool) error {
 // epochSeals returns what the rules want of the seals for the block in p: those of all
 // blocks of its epoch if it is the last one, or nil. The blocks before it are committed.
 func (e *Executor) epochSeals(p *prepared) ([][]byte, error) {
-	rules, height := &e.params.Staking, p.block.Height
+	rules, height := e.traits.Staking, p.block.Height
+	if !p.sealed {
+		return nil, nil
+	}
 	epoch := rules.Epoch(height)
-	if !p.sealed || height != rules.LastBlock(epoch) {
+	if height != rules.LastBlock(epoch) {
 		return nil, nil
 	}
 	seals, err := e.recordedSeals(rules.FirstBlock(epoch), height-1)
@@ -134,36 +136,27 @@ func (e *Executor) checkSealRecord() error {
 	if !e.staked() || height == 0 {
 		return nil
 	}
-	rules := &e.params.Staking
+	rules := e.traits.Staking
 	_, err := e.recordedSeals(rules.FirstBlock(rules.Epoch(height+1)), height)
 	return err
-}
-
-// checkSnapshotHeight refuses the snapshot of a state from which no node can go on,
-// since the seals of the blocks before it in its epoch are in no state.
-func (e *Executor) checkSnapshotHeight(height uint64) error {
-	if epoch := e.params.Staking.EpochBlocks; e.staked() && height%epoch != 0 {
-		return fmt.Errorf("snapshot of height %d: %w: it is not of the end of an epoch of %d blocks", height, layer.ErrSnapshot, epoch)
-	}
-	return nil
 }
 
 // Seals returns the seals of up to limit blocks of an epoch, ascending by height, from
 // height from on, which is moved into the epoch, and as far as there are blocks. They
 // are kept one epoch longer than receipts (Config.KeepReceipts). The error is ErrPruned
 // if the index does not have those of all blocks of the epoch up to the head.
-func (e *Executor) Seals(epoch, from uint64, limit int) ([]BlockSeal, error) {
-	rules := &e.params.Staking
+func (m *Main) Seals(epoch, from uint64, limit int) ([]BlockSeal, error) {
+	rules := &m.main.params.Staking
 	first, last := rules.FirstBlock(epoch), rules.LastBlock(epoch)
-	kept, err := e.sealsKept()
+	kept, err := m.sealsKept()
 	if err != nil {
 		return nil, err
 	}
 	if first < kept {
-		return nil, e.prunedEpochs(rules.Epoch(kept+rules.EpochBlocks-1), "seals of the blocks of epoch %d", epoch)
+		return nil, m.prunedEpochs(rules.Epoch(kept+rules.EpochBlocks-1), "seals of the blocks of epoch %d", epoch)
 	}
 	var list []BlockSeal
-	err = e.scanSeals(max(first, from), last, func(s BlockSeal) bool {
+	err = m.scanSeals(max(first, from), last, func(s BlockSeal) bool {
 		list = append(list, s)
 		return len(list) < limit
 	})

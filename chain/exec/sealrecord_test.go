@@ -267,7 +267,7 @@ func TestMissingSealsStopANode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = exec.Open(exec.Config{}, l, h.gen, slog.New(slog.DiscardHandler))
+			_, err = exec.OpenMain(exec.Config{}, l, h.gen, slog.New(slog.DiscardHandler))
 			if errors.Is(err, exec.ErrSealsMissing) != row.stops || !row.stops && err != nil {
 				t.Errorf("Open: %v", err)
 			}

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/tributary-network/tributary/chain/channel"
-	"github.com/tributary-network/tributary/chain/settlement"
-	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger/layer"
 	"github.com/tributary-network/tributary/ledger/statetree"
 )
@@ -21,18 +19,10 @@ type restoreState struct {
 	head    head
 }
 
-// snapshotHeight reports whether the state after the block at height is one that
-// all nodes with this stride make a snapshot of: the last block of an epoch, but
-// not of every epoch if epochs are short.
-func (e *Executor) snapshotHeight(height uint64) bool {
-	epoch, stride := e.params.Staking.EpochBlocks, e.cfg.SnapshotStride
-	return epoch > 0 && height%epoch == 0 && height/stride != (height-epoch)/stride
-}
-
 // offerState hands the state of the head to Run if a snapshot of it is due. What
 // Run has not begun with gives way.
 func (e *Executor) offerState(height uint64) error {
-	if e.cfg.Snapshots == nil || !e.running.Load() || !e.snapshotHeight(height) {
+	if e.cfg.Snapshots == nil || !e.running.Load() || !e.rules.SnapshotAt(height, e.cfg.SnapshotStride) {
 		return nil
 	}
 	state, err := e.layer.OpenSnapshot()
@@ -113,7 +103,7 @@ func (e *Executor) OfferSnapshot(manifest, appHash []byte) (err error) {
 	if !bytes.Equal(appHash, m.State.AppHash[:]) {
 		return fmt.Errorf("snapshot of height %d: %w: it is of %s, the chain has %x", m.State.Height, layer.ErrSnapshot, m.State.AppHash, appHash)
 	}
-	if err := e.checkSnapshotHeight(m.State.Height); err != nil {
+	if err := e.rules.CheckSnapshot(m.State.Height); err != nil {
 		return err
 	}
 	r, err := e.layer.Restore(m)
@@ -165,7 +155,7 @@ func (e *Executor) ApplySnapshotChunk(index uint32, chunk []byte) (err error) {
 }
 
 // reindex makes the index of a state without the blocks that led to it: where it
-// begins, and the channels that exist. The network comes last, for a node that does
+// begins, and what the rules keep of it. What it is called comes last, for a node that does
 // not get so far does it again.
 func (e *Executor) reindex() error {
 	height := e.layer.Height()
@@ -174,33 +164,13 @@ func (e *Executor) reindex() error {
 		return fmt.Errorf("index the restored state: %w", err)
 	}
 	defer func() { _ = state.Close() }() // it was only read
-	x := &indexer{height: height}
-	for row := range settlement.ChannelCount(state) {
-		if c, ok := settlement.ChannelAt(state, row); ok {
-			x.channel(row, &c)
-		}
-		if len(x.pairs) >= reindexBatch {
-			if err := e.layer.Reindex(x.pairs); err != nil {
-				return err
-			}
-			x.pairs = x.pairs[:0]
-		}
+	if err := e.rules.Reindex(state, height, func(rows chain.Changes) error { return e.layer.Reindex(rows) }); err != nil {
+		return err
 	}
+	x := &indexer{height: height}
 	x.add([]byte{idxKept}, Cursor{Height: height + 1}.encode())
-	x.add([]byte{idxNetwork}, e.domain.Network[:])
+	x.add([]byte{idxNetwork}, e.traits.Identity[:])
 	return e.layer.Reindex(x.pairs)
-}
-
-// reindexBatch is how many entries reindex keeps in memory.
-const reindexBatch = 50_000
-
-// channel indexes a channel that exists.
-func (x *indexer) channel(row uint64, c *channel.Channel) {
-	w := codec.NewWriter(8)
-	w.Uvarint(row)
-	x.add(keyOf(idxID, c.ID[:]), w.Bytes())
-	x.add(keyOf(idxPayee, c.Payee[:], row), []byte{})
-	x.add(keyOf(idxPayer, c.Payer[:], row), []byte{1}) // a run of one
 }
 
 // indexBegun reports whether the index of a state at height is there: a crash

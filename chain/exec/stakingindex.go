@@ -17,27 +17,22 @@ import (
 //
 //	'e' | height               what happened to validators, stake and epochs
 //	'v' | epoch                candidates of the election of the epoch's committee
-//	'z' | height               seal of the block: see sealrecord.go
 const (
 	idxStaking    = 'e'
 	idxCandidates = 'v'
-	idxSeal       = 'z'
 )
 
 // indexStaking returns the index entries of what a block did to the stake.
-func (e *Executor) indexStaking(p *prepared) (pairs []chain.Change) {
-	if len(p.result.Staking) > 0 {
-		pairs = append(pairs, chain.Change{Key: keyOf(idxStaking, nil, p.block.Height), Value: encodeStaking(p.result.Staking)})
+func (m *mainRules) indexStaking(r *settlement.Result) (pairs []chain.Change) {
+	if len(r.Staking) > 0 {
+		pairs = append(pairs, chain.Change{Key: keyOf(idxStaking, nil, r.Height), Value: encodeStaking(r.Staking)})
 	}
-	if p.sealed {
-		pairs = append(pairs, chain.Change{Key: keyOf(idxSeal, nil, p.block.Height), Value: p.seal.encode()})
-	}
-	if p.result.Election == nil {
+	if r.Election == nil {
 		return pairs
 	}
-	next := p.result.Election.Committee.Epoch
-	pairs = append(pairs, chain.Change{Key: keyOf(idxCandidates, nil, next), Value: committee.EncodeCandidates(p.result.Candidates)})
-	if last := e.electionsKept(); next > last {
+	next := r.Election.Committee.Epoch
+	pairs = append(pairs, chain.Change{Key: keyOf(idxCandidates, nil, next), Value: committee.EncodeCandidates(r.Candidates)})
+	if last := m.electionsKept(); next > last {
 		pairs = append(pairs, chain.Change{Key: keyOf(idxCandidates, nil, next-last-1)})
 	}
 	return pairs
@@ -45,40 +40,40 @@ func (e *Executor) indexStaking(p *prepared) (pairs []chain.Change) {
 
 // electionsKept is of how many epochs before the last the index has the candidates:
 // of those whose committee the state remembers.
-func (e *Executor) electionsKept() uint64 {
-	if e.cfg.KeepReceipts == KeepAll {
+func (m *mainRules) electionsKept() uint64 {
+	if m.keep == KeepAll {
 		return math.MaxUint64
 	}
-	return uint64(e.params.Staking.UnbondingEpochs) + uint64(e.params.Staking.EvidenceEpochs) + 2
+	return uint64(m.params.Staking.UnbondingEpochs) + uint64(m.params.Staking.EvidenceEpochs) + 2
 }
 
 // Candidates returns all who could be elected for the committee of an epoch,
 // ascending by row, or an error wrapping ErrPruned if the index does not have them:
 // the committee is not elected yet, or forgotten, or was elected before this node's
 // index begins. Their hash is in the state, see staking.ReadElection.
-func (e *Executor) Candidates(epoch uint64) (list []committee.Candidate, err error) {
+func (m *Main) Candidates(epoch uint64) (list []committee.Candidate, err error) {
 	if epoch == 0 {
-		return e.firstCandidates(), nil
+		return m.firstCandidates(), nil
 	}
-	raw, err := e.index.Get(keyOf(idxCandidates, nil, epoch))
+	raw, err := m.index.Get(keyOf(idxCandidates, nil, epoch))
 	if err != nil {
 		return nil, fmt.Errorf("read the candidates of epoch %d: %w", epoch, err)
 	}
 	if raw == nil {
-		from, err := e.candidatesFrom()
+		from, err := m.candidatesFrom()
 		if err != nil {
 			return nil, err
 		}
-		return nil, e.prunedEpochs(from, "candidates of epoch %d", epoch)
+		return nil, m.prunedEpochs(from, "candidates of epoch %d", epoch)
 	}
 	return committee.DecodeCandidates(raw)
 }
 
 // candidatesFrom returns the first epoch after the first of whose election the index
 // has, or will have, the candidates.
-func (e *Executor) candidatesFrom() (first uint64, err error) {
-	first = e.params.Staking.Epoch(e.head.Load().height+2) + 1 // the next that is elected
-	err = e.scan([]byte{idxCandidates}, []byte{idxCandidates}, func(key, _ []byte) bool {
+func (m *Main) candidatesFrom() (first uint64, err error) {
+	first = m.main.params.Staking.Epoch(m.head.Load().height+2) + 1 // the next that is elected
+	err = m.scan([]byte{idxCandidates}, []byte{idxCandidates}, func(key, _ []byte) bool {
 		first = min(first, binary.BigEndian.Uint64(key[1:]))
 		return false
 	})
@@ -89,10 +84,10 @@ func (e *Executor) candidatesFrom() (first uint64, err error) {
 }
 
 // firstCandidates are the validators of the genesis: every one is electable.
-func (e *Executor) firstCandidates() []committee.Candidate {
-	list := make([]committee.Candidate, len(e.genesis.Validators))
+func (m *Main) firstCandidates() []committee.Candidate {
+	list := make([]committee.Candidate, len(m.main.genesis.Validators))
 	for i := range list {
-		v := &e.genesis.Validators[i]
+		v := &m.main.genesis.Validators[i]
 		list[i] = committee.Candidate{
 			Validator: uint64(i), ConsensusKey: v.ConsensusKey, BLSKey: v.BLSKey,
 			Stake: uint64(v.SelfStake), SelfStake: uint64(v.SelfStake),
@@ -102,8 +97,8 @@ func (e *Executor) firstCandidates() []committee.Candidate {
 }
 
 // stakingOf reads what the block at height did to the stake.
-func (e *Executor) stakingOf(height uint64) ([]staking.Event, error) {
-	raw, err := e.index.Get(keyOf(idxStaking, nil, height))
+func (m *mainRules) stakingOf(height uint64) ([]staking.Event, error) {
+	raw, err := m.exec.index.Get(keyOf(idxStaking, nil, height))
 	if err != nil || raw == nil {
 		return nil, err
 	}

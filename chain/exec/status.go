@@ -2,10 +2,8 @@ package exec
 
 import (
 	"context"
-	"math"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -50,59 +48,59 @@ func (s Stage) String() string {
 	}
 }
 
-// Status is what this node knows of a record.
-type Status struct {
+// RecordStatus is what this node knows of a record.
+type RecordStatus struct {
 	Hash       ledger.Hash
 	Stage      Stage
-	Height     uint64              // of the block; at INCLUDED, FINAL and REFUSED
-	TxIndex    uint32              // position in the block's records; likewise
-	Receipt    *settlement.Receipt // likewise; shared, not to be modified
-	DropReason string              // of DROPPED
-	ValidUntil uint64              // of REFUSED: the last block that may execute it, 0 if there is no last one
+	Height     uint64   // of the block; at INCLUDED, FINAL and REFUSED
+	TxIndex    uint32   // position in the block's records; likewise
+	Receipt    *Receipt // likewise; shared, not to be modified
+	DropReason string   // of DROPPED
+	ValidUntil uint64   // of REFUSED: the last block that may execute it, 0 if there is no last one
 }
 
 // settled reports whether the record was executed with an effect, so that
 // sending it again cannot have one.
-func (s *Status) settled() bool {
-	return s.Stage >= StageIncluded && s.Receipt != nil && consumed(s.Receipt)
+func (s *RecordStatus) settled() bool {
+	return s.Stage >= StageIncluded && s.Receipt != nil && s.Receipt.Consumed
 }
 
 // Status returns what this node knows of the record named hash: in memory of
 // records pending here and in the pool, and in the index of executed ones. The
 // answer was true at one moment of the call. It fails with ErrUnknown, or because
 // the index cannot be read. It must not be called from within Read.
-func (e *Executor) Status(hash ledger.Hash) (Status, error) {
+func (e *Executor) Status(hash ledger.Hash) (RecordStatus, error) {
 	// What waits is asked first: by the time it does not wait any more because a
 	// block executed it, the index has it.
 	known := e.tracker.look(hash)
-	if known.isIncluded && consumed(known.included.Receipt) {
+	if known.isIncluded && known.included.Receipt.Consumed {
 		return known.included, nil
 	}
 	waits := known.pending || e.pool.has(hash)
 	s, ok, err := e.indexed(hash)
 	switch {
 	case err != nil:
-		return Status{}, err
+		return RecordStatus{}, err
 	case ok && s.Stage == StageFinal:
 		return s, nil
-	case known.isIncluded && !ok && !passing(known.included.Receipt):
+	case known.isIncluded && !ok && !known.included.Receipt.Passing:
 		return known.included, nil
 	case waits:
-		return Status{Hash: hash, Stage: StageChecked}, nil
+		return RecordStatus{Hash: hash, Stage: StageChecked}, nil
 	case ok:
 		return s, nil
 	case known.isDropped:
-		return Status{Hash: hash, Stage: StageDropped, DropReason: known.dropReason}, nil
+		return RecordStatus{Hash: hash, Stage: StageDropped, DropReason: known.dropReason}, nil
 	}
-	return Status{}, ErrUnknown
+	return RecordStatus{}, ErrUnknown
 }
 
 // executed is the status of a record that the index has at a place: FINAL, or
 // REFUSED if its receipt may not be the last word. FINAL is true only if the
 // place is still the record's afterwards.
-func (e *Executor) executed(at indexPlace, receipt *settlement.Receipt) Status {
-	s := Status{Hash: receipt.Hash, Stage: StageFinal, Height: at.Height, TxIndex: at.Position, Receipt: receipt}
-	if passing(receipt) && e.mayExecute(receipt, at.validUntil) {
+func (e *Executor) executed(at indexPlace, receipt *Receipt) RecordStatus {
+	s := RecordStatus{Hash: receipt.Hash, Stage: StageFinal, Height: at.Height, TxIndex: at.Position, Receipt: receipt}
+	if receipt.Passing && e.mayExecute(receipt, at.validUntil) {
 		s.Stage, s.ValidUntil = StageRefused, at.validUntil
 	}
 	return s
@@ -111,11 +109,10 @@ func (e *Executor) executed(at indexPlace, receipt *settlement.Receipt) Status {
 // mayExecute reports whether the record of a receipt that used no nonce may
 // execute in a block above the head. It does not know whether the reason for
 // which it did not has passed.
-func (e *Executor) mayExecute(r *settlement.Receipt, validUntil uint64) bool {
+func (e *Executor) mayExecute(r *Receipt, validUntil uint64) bool {
 	open := true // if the state cannot be read, nothing is said to be over
 	_ = e.Read(func(v chain.View, height uint64) error {
-		account, _, ok := settlement.AccountByAddress(v, r.Signer)
-		over := validUntil != 0 && validUntil <= height || ok && account.NonceUsed(r.Nonce)
+		over := validUntil != 0 && validUntil <= height || e.rules.Spent(v, r.Slot)
 		open = !over
 		return nil
 	})
@@ -125,17 +122,17 @@ func (e *Executor) mayExecute(r *settlement.Receipt, validUntil uint64) bool {
 // Wait returns the status of a record once it has reached stage or is DROPPED or
 // REFUSED, or its present one, without an error, when ctx ends. The errors are
 // those of Status, a BusyError and ErrHalted.
-func (e *Executor) Wait(ctx context.Context, hash ledger.Hash, stage Stage) (Status, error) {
+func (e *Executor) Wait(ctx context.Context, hash ledger.Hash, stage Stage) (RecordStatus, error) {
 	for {
 		changed, leave, err := e.tracker.wait(hash)
 		if err != nil {
-			return Status{}, err
+			return RecordStatus{}, err
 		}
 		s, err := e.Status(hash)
 		switch {
 		case err != nil:
 			leave()
-			return Status{}, err
+			return RecordStatus{}, err
 		case s.Stage >= stage:
 			leave()
 			return s, nil
@@ -149,29 +146,5 @@ func (e *Executor) Wait(ctx context.Context, hash ledger.Hash, stage Stage) (Sta
 			leave()
 			return s, e.haltError()
 		}
-	}
-}
-
-// consumed reports whether the receipt's record used up its nonce, so that it
-// had whatever effect it will ever have: no transaction is free.
-func consumed(r *settlement.Receipt) bool {
-	return r.Code == chain.CodeOK || r.Fee > 0
-}
-
-// passing reports whether the receipt's record had no effect for a reason that
-// may pass, so that a later block may execute the same bytes. What is wrong with
-// the bytes, a fee above max_fee (fees never change), an expiry and a used nonce
-// do not pass.
-func passing(r *settlement.Receipt) bool {
-	if consumed(r) {
-		return false
-	}
-	switch r.Code {
-	case chain.CodeAccountNotFound, chain.CodeInsufficientBalance:
-		return true
-	case chain.CodeNonceTooHigh:
-		return r.Nonce != math.MaxUint64 // which no account can use
-	default:
-		return false
 	}
 }

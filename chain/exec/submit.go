@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/channel"
-	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -24,19 +22,19 @@ const retryFull = 500 * time.Millisecond
 // Errors: a *chain.RuleError with the code and the positions of entries; a
 // BusyError; ErrNotSynced, ErrNotRunning, ErrHalted; ctx's error, after which the
 // record may have been accepted all the same.
-func (e *Executor) Submit(ctx context.Context, raw []byte) (Status, error) {
+func (e *Executor) Submit(ctx context.Context, raw []byte) (RecordStatus, error) {
 	if err := e.ready(); err != nil {
-		return Status{}, err
+		return RecordStatus{}, err
 	}
 	if err := e.enter(len(raw)); err != nil {
-		return Status{}, err
+		return RecordStatus{}, err
 	}
 	defer e.leave(len(raw))
 	e.stats.submitted.Add(1)
 	r := e.newRecord(raw)
 	if r.refused != nil {
 		e.stats.refused.Add(1)
-		return Status{}, r.refused
+		return RecordStatus{}, r.refused
 	}
 	status, err := e.submitOnce(ctx, r)
 	if err != nil {
@@ -46,7 +44,7 @@ func (e *Executor) Submit(ctx context.Context, raw []byte) (Status, error) {
 }
 
 // submitOnce submits r, or waits for the Submit of the same bytes under way.
-func (e *Executor) submitOnce(ctx context.Context, r *record) (Status, error) {
+func (e *Executor) submitOnce(ctx context.Context, r *record) (RecordStatus, error) {
 	for {
 		f, mine := e.flights.join(r.id)
 		if mine {
@@ -57,7 +55,7 @@ func (e *Executor) submitOnce(ctx context.Context, r *record) (Status, error) {
 		select {
 		case <-f.landed:
 		case <-ctx.Done():
-			return Status{}, ctx.Err()
+			return RecordStatus{}, ctx.Err()
 		}
 		if !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
 			return f.status, f.err
@@ -102,28 +100,28 @@ func (e *Executor) ready() error {
 	return nil
 }
 
-func (e *Executor) submit(ctx context.Context, r *record) (Status, error) {
+func (e *Executor) submit(ctx context.Context, r *record) (RecordStatus, error) {
 	switch s, err := e.Status(r.tx.Hash); {
 	case err != nil && !errors.Is(err, ErrUnknown):
-		return Status{}, err
+		return RecordStatus{}, err
 	case err == nil && (s.Stage == StageChecked || s.settled()):
 		return s, nil
 	}
 	c, err := e.precheck(r)
 	if err != nil {
-		return Status{}, err
+		return RecordStatus{}, err
 	}
 	if r.checked, err = e.checkSignatures(ctx, c.work); err != nil {
-		return Status{}, err
+		return RecordStatus{}, err
 	}
-	if err := e.tracker.add(r, e.head.Load().height, c.spend, c.balance); err != nil {
+	if err := e.tracker.add(r, e.head.Load().height, c.admitted.Spend, c.admitted.Balance); err != nil {
 		if errors.Is(err, chain.CodeDuplicate.Err()) { // by another signature of the same signer
-			return Status{Hash: r.tx.Hash, Stage: StageChecked}, nil
+			return RecordStatus{Hash: r.tx.Hash, Stage: StageChecked}, nil
 		}
-		return Status{}, err
+		return RecordStatus{}, err
 	}
 	e.bundler.push(r)
-	return Status{Hash: r.tx.Hash, Stage: StageChecked}, nil
+	return RecordStatus{Hash: r.tx.Hash, Stage: StageChecked}, nil
 }
 
 // checkSignatures verifies those of one record together with others'. It
@@ -141,10 +139,8 @@ func (e *Executor) checkSignatures(ctx context.Context, w *work) (complete bool,
 
 // precheck is what is known of a record before its signatures are verified.
 type precheck struct {
-	work    *work
-	receipt settlement.Receipt
-	spend   ledger.Amount
-	balance ledger.Amount
+	work     *work
+	admitted Admitted
 }
 
 // precheck runs the rules on r against the head and what is pending.
@@ -154,7 +150,7 @@ func (e *Executor) precheck(r *record) (c precheck, err error) {
 		return c, err
 	}
 	if hash, ok := e.pool.holder(r.slot()); ok && hash != r.tx.Hash {
-		return c, chain.Refuse(chain.CodeNonceUsed, "nonce %d is used by the pending transaction %s", r.tx.Nonce, hash)
+		return c, chain.Refuse(chain.CodeNonceUsed, "nonce %d is used by the pending transaction %s", r.at.Nonce, hash)
 	}
 	err = e.layer.Read(func(v chain.View) error {
 		v = newMemoView(v)
@@ -169,14 +165,11 @@ func (e *Executor) precheck(r *record) (c precheck, err error) {
 		if err := e.tracker.room(len(r.tx.Raw), r.urgent); err != nil {
 			return err
 		}
-		receipt, err := settlement.Admit(v, e.params, e.domain, height, &r.tx)
+		admitted, err := e.rules.Admit(v, height, &r.tx)
 		if err != nil {
 			return err
 		}
-		c.receipt = receipt
-		account, _, _ := settlement.AccountByAddress(v, r.tx.Signer)
-		c.balance = account.Balance
-		c.spend = e.spend(v, &r.tx, &receipt)
+		c.admitted = admitted
 		c.work = e.gather(v, []*record{r})
 		return nil
 	})
@@ -187,59 +180,31 @@ func (e *Executor) precheck(r *record) (c precheck, err error) {
 	return c, err
 }
 
-// spend returns what tx may take from its signer's balance at most, by the
-// receipt it would have at the head. A payee's own batch pays for itself.
-func (e *Executor) spend(v chain.View, tx *chain.Tx, receipt *settlement.Receipt) ledger.Amount {
-	total := receipt.Fee
-	switch tx.Kind {
-	case chain.KindTransfer:
-		total += receipt.Paid
-	case chain.KindOpenChannels:
-		if open, err := channel.DecodeOpen(tx.Payload); err == nil {
-			for i := range open.Channels {
-				total += open.Channels[i].Deposit + e.params.Rent // below the balance, as the rules checked
-			}
-		}
-	case chain.KindTopUp:
-		if t, err := channel.DecodeTopUp(tx.Payload); err == nil {
-			if ch, ok := settlement.ChannelAt(v, t.Channel.Index); ok && t.NewTotal > ch.Deposit {
-				total += t.NewTotal - ch.Deposit
-			}
-		}
-	case chain.KindSettle:
-		if paysItself(tx) {
-			return 0
-		}
-	default:
-	}
-	return total
-}
-
 // Simulate returns the receipt that raw would have in the next block, and checks
 // its signatures, without submitting it. Its errors are those of Submit.
-func (e *Executor) Simulate(ctx context.Context, raw []byte) (settlement.Receipt, error) {
+func (e *Executor) Simulate(ctx context.Context, raw []byte) (Receipt, error) {
 	if err := e.ready(); err != nil {
-		return settlement.Receipt{}, err
+		return Receipt{}, err
 	}
 	if err := e.enter(len(raw)); err != nil {
-		return settlement.Receipt{}, err
+		return Receipt{}, err
 	}
 	defer e.leave(len(raw))
 	if e.crowded() {
-		return settlement.Receipt{}, &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
+		return Receipt{}, &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
 	}
 	r := e.newRecord(raw)
 	if r.refused != nil {
-		return settlement.Receipt{}, r.refused
+		return Receipt{}, r.refused
 	}
 	c, err := e.precheck(r)
 	if err != nil {
-		return settlement.Receipt{}, err
+		return Receipt{}, err
 	}
 	if _, err := e.checkSignatures(ctx, c.work); err != nil {
-		return settlement.Receipt{}, err
+		return Receipt{}, err
 	}
-	return c.receipt, nil
+	return c.admitted.Receipt, nil
 }
 
 // flights joins concurrent Submits of the same bytes, so that they are checked
@@ -251,7 +216,7 @@ type flights struct {
 
 type flight struct {
 	landed chan struct{}
-	status Status
+	status RecordStatus
 	err    error
 }
 

@@ -1,36 +1,17 @@
 package exec
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/registry"
-	"github.com/tributary-network/tributary/chain/settlement"
-	"github.com/tributary-network/tributary/chain/staking"
 )
 
-// deadlineNear reports whether the settlement clock has to run although nobody
-// sends transactions: the earliest deadline is within the wake window of the
-// clock at height.
-func (e *Executor) deadlineNear(v chain.View, height uint64) bool {
-	deadline, ok := settlement.NextDeadline(v)
-	if !ok {
-		return false
-	}
-	window := cmp.Or(e.cfg.WakeWindow, uint64(e.params.MaxChallenge))
-	sigma := settlement.Clock(v, height)
-	return deadline <= sigma || deadline-sigma <= window
-}
-
 // needsTick reports whether the chain has to go on to the block at height although
-// nobody sends transactions: a deadline is near, or something of staking or of the
-// registry of services waits for an epoch to end.
+// nobody sends anything.
 func (e *Executor) needsTick(v chain.View, height uint64) bool {
-	return e.deadlineNear(v, height) || staking.NeedsTick(v, e.params.Staking, height) ||
-		registry.NeedsTick(v, &e.params.Staking, height)
+	return e.rules.NeedsTick(v, height, e.cfg.WakeWindow)
 }
 
 // tick asks for a block whenever the head is older than the tick interval and

@@ -21,7 +21,7 @@ type tracker struct {
 	pending  map[ledger.Hash]*pending
 	signers  map[ledger.Address]*signer
 	bytes    int64
-	included map[ledger.Hash]Status // of the block finalized and not committed
+	included map[ledger.Hash]RecordStatus // of the block finalized and not committed
 	dropped  drops
 	waiters  map[ledger.Hash]*waiters
 	waiting  int
@@ -89,18 +89,18 @@ func (t *tracker) conflict(r *record) error {
 }
 
 func (t *tracker) conflictLocked(r *record) error {
-	s := t.signers[r.tx.Signer]
+	s := t.signers[r.at.Signer]
 	if s == nil {
 		return nil
 	}
-	hash, used := s.nonces[r.tx.Nonce]
+	hash, used := s.nonces[r.at.Nonce]
 	switch {
 	case !used:
 		return nil
 	case hash == r.tx.Hash:
 		return chain.Refuse(chain.CodeDuplicate, "transaction %s is pending", hash)
 	default:
-		return chain.Refuse(chain.CodeNonceUsed, "nonce %d is used by the pending transaction %s", r.tx.Nonce, hash)
+		return chain.Refuse(chain.CodeNonceUsed, "nonce %d is used by the pending transaction %s", r.at.Nonce, hash)
 	}
 }
 
@@ -116,7 +116,7 @@ func (t *tracker) add(r *record, height uint64, spend, balance ledger.Amount) er
 	if err := t.roomLocked(len(r.tx.Raw), r.urgent); err != nil {
 		return err
 	}
-	s := t.signers[r.tx.Signer]
+	s := t.signers[r.at.Signer]
 	if s == nil {
 		s = &signer{nonces: make(map[uint64]ledger.Hash)}
 	}
@@ -124,8 +124,8 @@ func (t *tracker) add(r *record, height uint64, spend, balance ledger.Amount) er
 		return chain.Refuse(chain.CodeInsufficientBalance, "balance %s, of which pending transactions may spend %s, this one %s", balance, s.spend, spend)
 	}
 	s.spend += spend
-	s.nonces[r.tx.Nonce] = r.tx.Hash
-	t.signers[r.tx.Signer] = s
+	s.nonces[r.at.Nonce] = r.tx.Hash
+	t.signers[r.at.Signer] = s
 	t.pending[r.tx.Hash] = &pending{rec: r, spend: spend, since: height, sent: height}
 	t.bytes += int64(len(r.tx.Raw))
 	t.dropped.forget(r.tx.Hash)
@@ -137,11 +137,11 @@ func (t *tracker) remove(p *pending) {
 	r := p.rec
 	delete(t.pending, r.tx.Hash)
 	t.bytes -= int64(len(r.tx.Raw))
-	if s := t.signers[r.tx.Signer]; s != nil {
-		delete(s.nonces, r.tx.Nonce)
+	if s := t.signers[r.at.Signer]; s != nil {
+		delete(s.nonces, r.at.Nonce)
 		s.spend -= p.spend
 		if len(s.nonces) == 0 {
-			delete(t.signers, r.tx.Signer)
+			delete(t.signers, r.at.Signer)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (t *tracker) isPending(hash ledger.Hash) bool {
 }
 
 // finalized makes the records of a block included.
-func (t *tracker) finalized(statuses map[ledger.Hash]Status) {
+func (t *tracker) finalized(statuses map[ledger.Hash]RecordStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.included = statuses
@@ -176,7 +176,7 @@ func (t *tracker) finalized(statuses map[ledger.Hash]Status) {
 
 // committed makes the included records final, and with them whatever else used
 // their nonces. It returns the records to send again, and how many were given up.
-func (t *tracker) committed(height, rebroadcast, maxAge uint64, used []slot) (again []*record, dropped int) {
+func (t *tracker) committed(height, rebroadcast, maxAge uint64, used []Slot) (again []*record, dropped int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for hash := range t.included {
@@ -187,11 +187,11 @@ func (t *tracker) committed(height, rebroadcast, maxAge uint64, used []slot) (ag
 	}
 	t.included = nil
 	for _, u := range used {
-		s := t.signers[u.signer]
+		s := t.signers[u.Signer]
 		if s == nil {
 			continue
 		}
-		if hash, ok := s.nonces[u.nonce]; ok {
+		if hash, ok := s.nonces[u.Nonce]; ok {
 			t.giveUp(t.pending[hash], "another transaction used its nonce")
 			dropped++
 		}
@@ -263,7 +263,7 @@ func (t *tracker) wait(hash ledger.Hash) (changed <-chan struct{}, leave func(),
 
 // known is what the tracker knows of a record at one moment.
 type known struct {
-	included   Status // by the block finalized and not committed; if isIncluded
+	included   RecordStatus // by the block finalized and not committed; if isIncluded
 	isIncluded bool
 	pending    bool
 	dropReason string // if isDropped

@@ -233,7 +233,7 @@ func newHeavy(t *testing.T, people int) *heavy {
 	if h.layer, err = layer.New(h.scales, layerOptions()); err != nil {
 		t.Fatal(err)
 	}
-	if h.exec, err = exec.Open(exec.Config{}, h.layer, gen, slog.New(slog.DiscardHandler)); err != nil {
+	if h.exec, err = exec.OpenMain(exec.Config{}, h.layer, gen, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.exec.InitChain(nil); err != nil {

@@ -128,7 +128,7 @@ type paced struct {
 // pacedMember is one of them, and what consensus knows it by.
 type pacedMember struct {
 	*exec.Executor
-	exec  *exec.Executor
+	exec  *exec.Main
 	store *badgerkv.Store
 	layer *layer.Settlement
 	chain *comet.Chain
@@ -225,10 +225,10 @@ func (m *pacedMember) open(
 	if err != nil {
 		return err
 	}
-	if m.exec, err = exec.Open(exec.Config{BLS: secret, Extensions: m.extensions}, m.layer, state, logger); err != nil {
+	if m.exec, err = exec.OpenMain(exec.Config{BLS: secret, Extensions: m.extensions}, m.layer, state, logger); err != nil {
 		return err
 	}
-	m.Executor = m.exec
+	m.Executor = m.exec.Executor
 	config := comet.Config{Dir: home, ListenAddr: "127.0.0.1:0", TimeoutCommit: pace}
 	m.chain, err = comet.New(config, genesis, signer, key, m.layer.Consensus(), m, logger, nil)
 	return err

@@ -52,7 +52,7 @@ const (
 type stakers struct {
 	genesis   settlement.Genesis
 	layer     *layer.Settlement
-	exec      *exec.Executor
+	exec      *exec.Main
 	secrets   []*bls.SecretKey // of candidates
 	nonces    map[int]uint64   // by key
 	height    uint64
@@ -281,7 +281,7 @@ func openStakers(dir string, seats int) (*stakers, error) {
 		return nil, err
 	}
 	config := exec.Config{Snapshots: snapshots, SnapshotStride: epochBlocks} // made while the Executor runs
-	if s.exec, err = exec.Open(config, s.layer, s.genesis, slog.New(slog.DiscardHandler)); err == nil {
+	if s.exec, err = exec.OpenMain(config, s.layer, s.genesis, slog.New(slog.DiscardHandler)); err == nil {
 		_, err = s.exec.InitChain(nil)
 	}
 	if err == nil {

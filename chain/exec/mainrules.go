@@ -1,0 +1,286 @@
+package exec
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// mainRules are the Rules of the main chain: those of chain/settlement.
+type mainRules struct {
+	genesis settlement.Genesis
+	params  settlement.Params
+	domain  chain.Domain
+	keep    uint64    // Config.KeepReceipts
+	exec    *Executor // for what lies in its index
+}
+
+var _ Rules = (*mainRules)(nil)
+
+func newMainRules(cfg *Config, genesis settlement.Genesis) *mainRules {
+	return &mainRules{
+		genesis: genesis, params: genesis.Params, keep: cfg.KeepReceipts,
+		domain: chain.Domain{Network: cmp.Or(cfg.Network, genesis.Hash()), Chain: ledger.MainChain},
+	}
+}
+
+// Traits is that of Origin.
+func (m *mainRules) Traits() Traits {
+	t := Traits{
+		Chain: m.domain, Records: m.domain, Identity: ledger.Hash(m.domain.Network),
+		BlockBytes: m.params.MaxBlockBytes, BlockWeight: m.params.MaxBlockWeight(), ReservedBytes: m.params.ReservedBytes(),
+	}
+	if m.staked() {
+		t.Staking = &m.params.Staking
+	}
+	return t
+}
+
+// staked reports whether the chain elects its validators.
+func (m *mainRules) staked() bool { return len(m.genesis.Validators) > 0 }
+
+// Genesis is that of Origin.
+func (m *mainRules) Genesis() []byte { return m.genesis.Encode() }
+
+// State is that of Origin.
+func (m *mainRules) State() (chain.Changes, error) { return m.genesis.State() }
+
+// Weight is that of Records.
+func (m *mainRules) Weight(tx *chain.Tx) int64 { return settlement.Weight(tx) }
+
+// Slot is that of Records.
+func (m *mainRules) Slot(tx *chain.Tx) Slot { return Slot{Signer: tx.Signer, Nonce: tx.Nonce} }
+
+// Claims is that of Records.
+func (m *mainRules) Claims(v chain.View, tx *chain.Tx) (needs []channel.Need, complete bool, err error) {
+	return settlement.Claims(v, m.domain, tx)
+}
+
+// Payees is that of Records: the payee of a batch, the recipients of a transfer.
+func (m *mainRules) Payees(tx *chain.Tx) []ledger.Address { return payeesOf(tx) }
+
+func payeesOf(tx *chain.Tx) []ledger.Address {
+	switch tx.Kind {
+	case chain.KindSettle:
+		if len(tx.Payload) >= ledger.AddressSize { // the payload begins with it
+			return []ledger.Address{ledger.Address(tx.Payload[:ledger.AddressSize])}
+		}
+	case chain.KindTransfer:
+		t, err := settlement.DecodeTransfer(tx.Payload)
+		if err != nil {
+			return nil
+		}
+		var to []ledger.Address
+		for i := range t.Payments {
+			to = append(to, t.Payments[i].To)
+		}
+		slices.SortFunc(to, ledger.Address.Compare)
+		return slices.Compact(to)
+	default:
+	}
+	return nil
+}
+
+// Appraise is that of Admission.
+func (m *mainRules) Appraise(v chain.View, height uint64, tx *chain.Tx) Appraisal {
+	urgent, deadline := settlement.Urgent(v, height, tx)
+	return Appraisal{Urgent: urgent, Deadline: deadline, Fee: settlement.Fee(m.params, tx)}
+}
+
+// Idle is that of Admission. It costs more than a look-up only if a payee cannot pay for
+// its own batch in advance.
+func (m *mainRules) Idle(v chain.View, height uint64, tx *chain.Tx, fee, owed ledger.Amount) *chain.RuleError {
+	account, _, ok := settlement.AccountByAddress(v, tx.Signer)
+	if !ok {
+		return chain.Refuse(chain.CodeAccountNotFound, "%s has no account", tx.Signer)
+	}
+	if rule := ruleOf(account.CheckNonce(tx.Nonce)); rule != nil {
+		return rule
+	}
+	switch {
+	case fee > tx.MaxFee:
+		return chain.Refuse(chain.CodeFeeTooLow, "the fee is %s, max_fee %s", fee, tx.MaxFee)
+	case owed <= account.Balance && fee <= account.Balance-owed:
+		return nil
+	case paysItself(tx):
+		_, err := settlement.Admit(v, m.params, m.domain, height, tx)
+		return ruleOf(err)
+	}
+	return chain.Refuse(chain.CodeInsufficientBalance, "the fee is %s, balance %s, fees of pending transactions %s", fee, account.Balance, owed)
+}
+
+// paysItself reports whether tx is a payee's own batch, which may pay its fee
+// out of what it brings.
+func paysItself(tx *chain.Tx) bool {
+	return tx.Kind == chain.KindSettle && slices.Contains(payeesOf(tx), tx.Signer)
+}
+
+// Admit is that of Admission.
+func (m *mainRules) Admit(v chain.View, height uint64, tx *chain.Tx) (Admitted, error) {
+	receipt, err := settlement.Admit(v, m.params, m.domain, height, tx)
+	if err != nil {
+		return Admitted{}, err
+	}
+	account, _, _ := settlement.AccountByAddress(v, tx.Signer)
+	return Admitted{Receipt: receiptOf(&receipt), Spend: m.spend(v, tx, &receipt), Balance: account.Balance}, nil
+}
+
+// spend returns what tx may take from its signer's balance at most, by the
+// receipt it would have at the head. A payee's own batch pays for itself.
+func (m *mainRules) spend(v chain.View, tx *chain.Tx, receipt *settlement.Receipt) ledger.Amount {
+	total := receipt.Fee
+	switch tx.Kind {
+	case chain.KindTransfer:
+		total += receipt.Paid
+	case chain.KindOpenChannels:
+		if open, err := channel.DecodeOpen(tx.Payload); err == nil {
+			for i := range open.Channels {
+				total += open.Channels[i].Deposit + m.params.Rent // below the balance, as the rules checked
+			}
+		}
+	case chain.KindTopUp:
+		if t, err := channel.DecodeTopUp(tx.Payload); err == nil {
+			if ch, ok := settlement.ChannelAt(v, t.Channel.Index); ok && t.NewTotal > ch.Deposit {
+				total += t.NewTotal - ch.Deposit
+			}
+		}
+	case chain.KindSettle:
+		if paysItself(tx) {
+			return 0
+		}
+	default:
+	}
+	return total
+}
+
+// TakesRecords is that of Admission: the main chain always does.
+func (m *mainRules) TakesRecords(chain.View, uint64) error { return nil }
+
+// Spent is that of Admission.
+func (m *mainRules) Spent(v chain.View, s Slot) bool {
+	account, _, ok := settlement.AccountByAddress(v, s.Signer)
+	return ok && account.NonceUsed(s.Nonce)
+}
+
+// noRelays is the Trial of a chain that takes none.
+type noRelays struct{}
+
+// Try refuses: whatever is carried to the main chain is a signed record.
+func (noRelays) Try([]byte) error {
+	return chain.Refuse(chain.CodeInvalidValue, "the main chain takes no relays: what is carried to it is signed")
+}
+
+// Trial is that of Relays.
+func (m *mainRules) Trial(chain.View, uint64) Trial { return noRelays{} }
+
+// PlanRelays is that of Relays.
+func (m *mainRules) PlanRelays(chain.View, uint64, [][]byte, int64, int64) []int { return nil }
+
+// Apply is that of Execution.
+func (m *mainRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Claim) []int) (chain.Changes, *Result, error) {
+	block := settlement.Block{
+		Height: b.Height, Txs: make([]settlement.BlockTx, len(b.Records)), Proposer: b.Proposer,
+		Seals: b.Seals, Votes: b.Votes, Tick: b.Tick, Evidence: b.Evidence,
+	}
+	for i := range b.Records {
+		block.Txs[i] = settlement.BlockTx(b.Records[i])
+	}
+	changes, res, err := settlement.ApplyBlock(v, m.params, m.domain, block, verify)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := &Result{
+		Receipts: make([]Receipt, len(res.Receipts)), ResultsRoot: res.ResultsRoot, Updates: res.Updates,
+		Items: len(res.Events) + len(res.Staking), Body: &res,
+	}
+	for i := range res.Receipts {
+		out.Receipts[i] = receiptOf(&res.Receipts[i])
+	}
+	return changes, out, nil
+}
+
+// receiptOf is what the Executor needs of a receipt.
+func receiptOf(r *settlement.Receipt) Receipt {
+	return Receipt{
+		Hash: r.Hash, Code: r.Code, Signer: r.Signer, Slot: Slot{Signer: r.Signer, Nonce: r.Nonce},
+		Consumed: consumed(r), Passing: passing(r), Entries: len(r.Entries), Body: r,
+	}
+}
+
+// consumed reports whether the receipt's record used up its nonce, so that it
+// had whatever effect it will ever have: no transaction is free.
+func consumed(r *settlement.Receipt) bool {
+	return r.Code == chain.CodeOK || r.Fee > 0
+}
+
+// passing reports whether the receipt's record had no effect for a reason that
+// may pass, so that a later block may execute the same bytes. What is wrong with
+// the bytes, a fee above max_fee (fees never change), an expiry and a used nonce
+// do not pass.
+func passing(r *settlement.Receipt) bool {
+	if consumed(r) {
+		return false
+	}
+	switch r.Code {
+	case chain.CodeAccountNotFound, chain.CodeInsufficientBalance:
+		return true
+	case chain.CodeNonceTooHigh:
+		return r.Nonce != math.MaxUint64 // which no account can use
+	default:
+		return false
+	}
+}
+
+// Epoch is that of Execution.
+func (m *mainRules) Epoch(_ chain.View, height uint64) (epoch uint64, ok bool) {
+	if !m.staked() {
+		return 0, false
+	}
+	return m.params.Staking.Epoch(height), true
+}
+
+// Committee is that of Execution.
+func (m *mainRules) Committee(v chain.View, epoch uint64) (committee.Committee, bool) {
+	c, ok := staking.ReadCommittee(v, epoch)
+	if !ok && epoch == 0 && m.staked() {
+		return m.genesis.Committee(), true
+	}
+	return c, ok
+}
+
+// Proved is that of Execution.
+func (m *mainRules) Proved(uint64, chain.Changes) [][]byte { return nil }
+
+// NeedsTick is that of Execution: a deadline is near, or something of staking or of the
+// registry of services waits for an epoch to end.
+func (m *mainRules) NeedsTick(v chain.View, height, wake uint64) bool {
+	return m.deadlineNear(v, height, wake) || staking.NeedsTick(v, m.params.Staking, height) ||
+		registry.NeedsTick(v, &m.params.Staking, height)
+}
+
+// deadlineNear reports whether the settlement clock has to run although nobody
+// sends transactions: the earliest deadline is within the wake window of the
+// clock at height.
+func (m *mainRules) deadlineNear(v chain.View, height, wake uint64) bool {
+	deadline, ok := settlement.NextDeadline(v)
+	if !ok {
+		return false
+	}
+	window := cmp.Or(wake, uint64(m.params.MaxChallenge))
+	sigma := settlement.Clock(v, height)
+	return deadline <= sigma || deadline-sigma <= window
+}
+
+// Audit is that of Execution: it counts all money.
+func (m *mainRules) Audit(v chain.View) error {
+	_, err := settlement.Audit(v)
+	return err
+}
