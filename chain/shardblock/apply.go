@@ -75,7 +75,7 @@ func (w *work) end(txs []service.BlockTx, res *Result, verify service.Verifier) 
 // relays, and that a congested shard has no users.
 func admissible(v chain.View, b *Block, s *Status, level route.Level) error {
 	if s.Ended != 0 && b.Height > s.Ended && len(b.Relays)+len(b.Txs) > 0 {
-		return fmt.Errorf("%w at height %d", ErrEnded, s.Ended)
+		return ended(s)
 	}
 	for i := 1; i < len(b.Relays); i++ {
 		if b.Relays[i].rank() < b.Relays[i-1].rank() {
@@ -85,37 +85,49 @@ func admissible(v chain.View, b *Block, s *Status, level route.Level) error {
 	if len(b.Txs) == 0 {
 		return nil
 	}
-	return route.Admit(route.User, service.ReadShard(v).Chain, level)
+	return admitUsers(v, level)
 }
 
-// AdmitUsers returns nil if the next block may have users' records: v is the state before
-// it. The error is a *route.CongestedError, or ErrEnded.
-func AdmitUsers(v chain.View) error {
-	if s := ReadStatus(v); s.Ended != 0 {
-		return fmt.Errorf("%w at height %d", ErrEnded, s.Ended)
+// ended says that the shard goes no further, as an error and as a rule.
+func ended(s *Status) error {
+	return fmt.Errorf("%w: %w", ErrEnded, chain.Refuse(chain.CodeShardEnded, "its last block is %d; its heirs serve from epoch %d on", s.Ended, s.Epoch))
+}
+
+func admitUsers(v chain.View, level route.Level) error {
+	if err := route.Admit(route.User, service.ReadShard(v).Chain, level); err != nil {
+		return fmt.Errorf("%w: %w", err, chain.CodeNotDue.Err())
 	}
-	return route.Admit(route.User, service.ReadShard(v).Chain, Level(v))
+	return nil
+}
+
+// AdmitUsers returns nil if the block at height may have users' records: v is the state
+// before it. The error is a *route.CongestedError and a chain.RuleError with CodeNotDue, or
+// ErrEnded with CodeShardEnded.
+func AdmitUsers(v chain.View, height uint64) error {
+	if s := ReadStatus(v); s.Ended != 0 && height > s.Ended {
+		return ended(&s)
+	}
+	return admitUsers(v, Level(v))
 }
 
 // Trial tries relays one after the other, as a block at a height would have them. It is
 // owned by one goroutine.
 type Trial struct {
-	work  *work
-	ended bool
+	work   *work
+	status Status // before the block
 }
 
 // NewTrial begins a trial over v, the state of the block before, which outlives it.
 func NewTrial(v chain.View, height uint64, verify CertificateVerifier) *Trial {
-	s := ReadStatus(v)
-	return &Trial{work: begin(v, height, verify), ended: s.Ended != 0 && height > s.Ended}
+	return &Trial{work: begin(v, height, verify), status: ReadStatus(v)}
 }
 
-// Try applies a relay after those that it applied before. The refusal is a
-// *chain.RuleError or ErrEnded, and then nothing has changed. Relays of any order may be
+// Try applies a relay after those that it applied before. The refusal is or wraps
+// a *chain.RuleError, and then nothing has changed. Relays of any order may be
 // tried; a block has them in that of Plan.
 func (t *Trial) Try(r *Relay) error {
-	if t.ended {
-		return ErrEnded
+	if s := &t.status; s.Ended != 0 && t.work.height > s.Ended {
+		return ended(s)
 	}
 	return t.work.relay(r)
 }

@@ -133,22 +133,22 @@ type Status struct {
 	Epoch, Proved uint64
 	// Since is the first height at which that committee votes.
 	Since uint64
-	// Ended is the height of the shard's last block, 0 as long as it goes on, and Until
-	// the first epoch that its heirs serve.
-	Ended, Until uint64
+	// Ended is the height of the shard's last block, 0 as long as that is not known. Epoch
+	// is then the first that its heirs serve.
+	Ended uint64
 	// Outbox is how many messages are under way on all links from here, and Bytes how
 	// many bytes they have.
 	Outbox, Bytes uint64
 }
 
 // StatusSize is the length of an encoded Status in bytes.
-const StatusSize = 7 * 8
+const StatusSize = 6 * 8
 
-func (s *Status) fields() [7]*uint64 {
-	return [7]*uint64{&s.Epoch, &s.Proved, &s.Since, &s.Ended, &s.Until, &s.Outbox, &s.Bytes}
+func (s *Status) fields() [6]*uint64 {
+	return [6]*uint64{&s.Epoch, &s.Proved, &s.Since, &s.Ended, &s.Outbox, &s.Bytes}
 }
 
-// Encode returns the canonical encoding: epoch, proved, since, ended, until, outbox and
+// Encode returns the canonical encoding: epoch, proved, since, ended, outbox and
 // bytes, 8 each.
 func (s *Status) Encode() []byte {
 	w := codec.NewWriter(StatusSize)
