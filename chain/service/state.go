@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -278,6 +279,25 @@ func ChannelAt(v chain.View, bucket uint8, index uint64) (Channel, bool) {
 		return Channel{}, false
 	}
 	return must(DecodeChannel(b)), true
+}
+
+// Indexed is a channel with its index on the main chain.
+type Indexed struct {
+	Channel
+
+	Index uint64
+}
+
+// Channels yields the channels whose payers are in bucket, ascending by index. It panics
+// as ChannelAt does.
+func Channels(v chain.View, bucket uint8) iter.Seq[Indexed] {
+	return func(yield func(Indexed) bool) {
+		for key, value := range v.Range(tableKey(bucket, tableChannel, 0)) {
+			if !yield(Indexed{must(DecodeChannel(value)), binary.BigEndian.Uint64(key[tableKeySize:])}) {
+				return
+			}
+		}
+	}
 }
 
 // LaneOf returns a lane of c, which is ChannelAt(v, bucket, index): zero if

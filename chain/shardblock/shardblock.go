@@ -150,3 +150,21 @@ type Imported struct {
 	// Receipts are in the order of the leaves; old acknowledgements have none.
 	Receipts []link.Receipt
 }
+
+// Executed returns the messages of the import that were executed, in their order.
+func (i *Imported) Executed() (list []*link.Message) {
+	at := 0
+	for _, l := range i.Import.Leaves {
+		if l.Message == nil {
+			continue
+		}
+		for i.Receipts[at].Result == link.Acked {
+			at++
+		}
+		if i.Receipts[at].Result == link.Executed {
+			list = append(list, l.Message)
+		}
+		at++
+	}
+	return list
+}

@@ -241,6 +241,17 @@ func Committee(v chain.View, height uint64) (c committee.Committee, ok bool) {
 	return must(committee.Decode(value)), true
 }
 
+// CommitteeOf returns the committee of the shard in an epoch, the last one if others were
+// drawn in it; ok=false if the state does not have it, not yet or not any more.
+func CommitteeOf(v chain.View, epoch uint64) (c committee.Committee, ok bool) {
+	for _, b := range v.Range([]byte{prefixOwn}) {
+		if next := must(committee.Decode(b)); next.Epoch == epoch {
+			c, ok = next, true
+		}
+	}
+	return c, ok
+}
+
 // newest returns the committee of the shard that votes last, by what is known.
 func newest(v chain.View) committee.Committee {
 	s := ReadStatus(v)
