@@ -1,0 +1,220 @@
+package exec
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// shardRules are the Rules of a shard: those of chain/shardblock.
+type shardRules struct {
+	genesis shardblock.Genesis
+	parents []chain.View // states that the genesis takes over from
+	domain  chain.Domain // of records
+	seen    *verifiedHeads
+	exec    *Executor // for what lies in its index
+}
+
+var _ Rules = (*shardRules)(nil)
+
+func newShardRules(genesis shardblock.Genesis, parents []chain.View) *shardRules {
+	return &shardRules{
+		genesis: genesis, parents: parents, domain: genesis.Service.Domain(), seen: newVerifiedHeads(genesis.Service.Network),
+	}
+}
+
+// Traits is that of Origin.
+func (s *shardRules) Traits() Traits {
+	g, p := &s.genesis.Service, &s.genesis.Service.Params
+	return Traits{
+		Chain: chain.Domain{Network: g.Network, Chain: g.Shard.Chain}, Records: s.domain, Identity: s.genesis.Hash(),
+		BlockBytes: p.MaxBlockBytes, BlockWeight: p.MaxBlockWeight(), Strict: true,
+	}
+}
+
+// Genesis is that of Origin.
+func (s *shardRules) Genesis() []byte { return s.genesis.Encode() }
+
+// State is that of Origin.
+func (s *shardRules) State() (chain.Changes, error) { return s.genesis.State(s.parents...) }
+
+// Weight is that of Records.
+func (s *shardRules) Weight(tx *chain.Tx) int64 { return service.Weight(tx) }
+
+// Slot is that of Records. Nonces of a shard are nothing but a part of a record's name,
+// so each record has a slot of its own.
+func (s *shardRules) Slot(tx *chain.Tx) Slot { return shardSlot(tx.Signer, tx.Hash) }
+
+func shardSlot(signer ledger.Address, hash ledger.Hash) Slot {
+	var n uint64
+	for _, b := range hash[:8] {
+		n = n<<8 | uint64(b)
+	}
+	return Slot{Signer: signer, Nonce: n}
+}
+
+// Payees is that of Records: whom the vouchers of a booking are for.
+func (s *shardRules) Payees(tx *chain.Tx) []ledger.Address {
+	if tx.Kind != chain.KindBookUsage {
+		return nil
+	}
+	u, err := service.DecodeUsage(tx.Payload)
+	if err != nil {
+		return nil
+	}
+	return []ledger.Address{u.Batch.Payee}
+}
+
+// Claims is that of Records.
+func (s *shardRules) Claims(v chain.View, tx *chain.Tx) (needs []channel.Need, complete bool, err error) {
+	return service.Claims(v, s.domain, tx)
+}
+
+// Appraise is that of Admission: all records are alike.
+func (s *shardRules) Appraise(chain.View, uint64, *chain.Tx) Appraisal { return Appraisal{} }
+
+// Idle is that of Admission. Nothing is paid for here, so a record that would book
+// nothing is not worth its place.
+func (s *shardRules) Idle(v chain.View, height uint64, tx *chain.Tx, _, _ ledger.Amount) *chain.RuleError {
+	_, err := s.Admit(v, height, tx)
+	return ruleOf(err)
+}
+
+// Admit is that of Admission.
+func (s *shardRules) Admit(v chain.View, height uint64, tx *chain.Tx) (Admitted, error) {
+	if err := s.TakesRecords(v, height); err != nil {
+		return Admitted{}, err
+	}
+	receipt, err := service.Admit(v, s.genesis.Service.Params, s.domain, height, tx)
+	if err != nil {
+		return Admitted{}, err
+	}
+	return Admitted{Receipt: shardReceiptOf(&receipt)}, nil
+}
+
+// TakesRecords is that of Admission. The error is a *route.CongestedError, or
+// shardblock.ErrEnded.
+func (s *shardRules) TakesRecords(v chain.View, height uint64) error {
+	return shardblock.AdmitUsers(v, height)
+}
+
+// Spent is that of Admission.
+func (s *shardRules) Spent(chain.View, Slot) bool { return false }
+
+// shardTrial is a shardblock.Trial of payloads.
+type shardTrial struct{ trial *shardblock.Trial }
+
+// Try is that of Trial.
+func (t shardTrial) Try(payload []byte) error {
+	r, err := shardblock.DecodeRelay(payload)
+	if err != nil {
+		return err
+	}
+	return t.trial.Try(r)
+}
+
+// Trial is that of Relays.
+func (s *shardRules) Trial(v chain.View, height uint64) Trial {
+	return shardTrial{shardblock.NewTrial(v, height, s.seen.verify)}
+}
+
+// PlanRelays is that of Relays.
+func (s *shardRules) PlanRelays(v chain.View, height uint64, payloads [][]byte, users, room int64) []int {
+	relays, sizes, places := make([]*shardblock.Relay, 0, len(payloads)), make([]int, 0, len(payloads)), make([]int, 0, len(payloads))
+	for i, raw := range payloads {
+		r, err := shardblock.DecodeRelay(raw)
+		if err != nil {
+			continue
+		}
+		relays, sizes, places = append(relays, r), append(sizes, len(raw)+1+bundleOverhead), append(places, i)
+	}
+	picked := shardblock.Plan(v, height, relays, sizes, int(users), int(room), s.seen.verify)
+	for i := range picked {
+		picked[i] = places[picked[i]]
+	}
+	return picked
+}
+
+// Apply is that of Execution.
+func (s *shardRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Claim) []int) (chain.Changes, *Result, error) {
+	if b.MixedOrder {
+		return nil, nil, chain.Refuse(chain.CodeBadOrder, "block %d: a relay comes after a record", b.Height)
+	}
+	block := shardblock.Block{Height: b.Height, Txs: make([]service.BlockTx, len(b.Records))}
+	for i, raw := range b.Relays {
+		r, err := shardblock.DecodeRelay(raw)
+		if err != nil {
+			return nil, nil, fmt.Errorf("block %d: relay %d: %w", b.Height, i, err)
+		}
+		block.Relays = append(block.Relays, r)
+	}
+	for i := range b.Records {
+		block.Txs[i] = service.BlockTx(b.Records[i])
+	}
+	changes, res, err := shardblock.Apply(v, block, shardblock.Verifiers{Claims: verify, Certificate: s.seen.verify})
+	if err != nil {
+		return nil, nil, err
+	}
+	body := shardResultOf(v, &res)
+	out := &Result{
+		Receipts: make([]Receipt, len(body.Receipts)), ResultsRoot: res.Service.ResultsRoot, UsageRoot: res.Service.UsageRoot,
+		OutboxRoot: res.Outbox.Root(), Outbox: res.Outbox, Updates: res.Updates,
+		Items: len(body.Bookings) + len(body.Imports) + len(body.Codes), Body: body,
+	}
+	for i := range body.Receipts {
+		out.Receipts[i] = shardReceiptOf(&body.Receipts[i])
+	}
+	return changes, out, nil
+}
+
+// shardReceiptOf is what the Executor needs of a receipt. A booking is idempotent: one
+// that booked nothing may do so later, if a channel becomes known or gets more deposit.
+func shardReceiptOf(r *service.Receipt) Receipt {
+	out := Receipt{
+		Hash: r.Hash, Code: r.Code, Signer: r.Signer, Slot: shardSlot(r.Signer, r.Hash), Entries: len(r.Entries), Body: r,
+	}
+	if r.Code != chain.CodeOK {
+		return out
+	}
+	for i := range r.Entries {
+		switch r.Entries[i].Code {
+		case chain.CodeOK:
+			out.Consumed = true
+		case chain.CodeChannelUnknown, chain.CodeAboveDeposit, chain.CodeChannelExpired:
+			out.Passing = true
+		default:
+		}
+	}
+	out.Passing = out.Passing && !out.Consumed
+	return out
+}
+
+// Epoch is that of Execution.
+func (s *shardRules) Epoch(v chain.View, height uint64) (epoch uint64, ok bool) {
+	c, ok := shardblock.Committee(v, height)
+	return c.Epoch, ok
+}
+
+// Committee is that of Execution.
+func (s *shardRules) Committee(v chain.View, epoch uint64) (committee.Committee, bool) {
+	return shardblock.CommitteeOf(v, epoch)
+}
+
+// Proved is that of Execution: whatever others want of a shard is in its outbox.
+func (s *shardRules) Proved(uint64, chain.Changes) [][]byte { return nil }
+
+// NeedsTick is that of Execution.
+func (s *shardRules) NeedsTick(v chain.View, height, _ uint64) bool {
+	return shardblock.NeedsTick(v, height)
+}
+
+// Audit is that of Execution: it counts all usage, and what is under way.
+func (s *shardRules) Audit(v chain.View) error {
+	_, err := shardblock.Audit(v)
+	return err
+}
