@@ -30,7 +30,8 @@ const (
 	// ordinary calls are refused at three quarters: opens, transfers, reads.
 	ordinary
 	// vital calls are refused when there is no room at all: settling and
-	// closing, by which money is saved. What they ask to be proved is optional.
+	// closing, by which money is saved, and what is carried to shards. What they ask
+	// to be proved is optional.
 	vital
 )
 
@@ -43,7 +44,8 @@ func importanceOf(method string) importance {
 		channelv1.ChannelService_CooperativeClose_FullMethodName,
 		channelv1.ChannelService_GetChannel_FullMethodName,
 		nodev1.NodeService_SubmitTransaction_FullMethodName,
-		nodev1.NodeService_GetStatus_FullMethodName:
+		nodev1.NodeService_GetStatus_FullMethodName,
+		servicev1.RelayService_SubmitRelay_FullMethodName:
 		return vital
 	case settlementv1.SettlementService_EstimateSettlement_FullMethodName,
 		settlementv1.SettlementService_ListSettlements_FullMethodName,
@@ -61,7 +63,10 @@ func importanceOf(method string) importance {
 		consensusv1.ConsensusService_GetLightBlock_FullMethodName,
 		servicev1.ServiceChainService_ListServices_FullMethodName,
 		servicev1.ServiceChainService_ListShards_FullMethodName,
-		servicev1.ServiceChainService_GetShard_FullMethodName:
+		servicev1.ServiceChainService_GetShard_FullMethodName,
+		servicev1.RoutingService_ListCongestion_FullMethodName,
+		servicev1.RoutingService_Hint_FullMethodName,
+		servicev1.RoutingService_Trace_FullMethodName:
 		return optional
 	default:
 		return ordinary
@@ -77,7 +82,7 @@ type admission struct {
 
 	calls   *quota // unary
 	streams *quota // of StreamSettlements
-	watches *quota // of WatchChannels and WatchStaking
+	watches *quota // of WatchChannels, WatchStaking and WatchShard
 	probes  *quota // health and reflection
 }
 

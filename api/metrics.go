@@ -15,6 +15,8 @@ type metrics struct {
 	refusals  *prometheus.CounterVec
 	submitted *prometheus.CounterVec
 	final     prometheus.Histogram
+	handedOn  *prometheus.CounterVec
+	booked    *prometheus.CounterVec
 }
 
 // newMetrics registers the metrics with r; a nil r counts for nobody.
@@ -37,6 +39,14 @@ func newMetrics(r prometheus.Registerer, a *admission, conns *quota) (*metrics, 
 			Name: "tributary_settlement_submitted_total",
 			Help: "Transactions submitted over gRPC, by result: checked, or the reason of the refusal.",
 		}, []string{"result"}),
+		handedOn: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tributary_grpc_forwarded_total",
+			Help: "Calls handed on to nodes that run the shard, by result: ok, refused by it, or failed on the way.",
+		}, []string{"result"}),
+		booked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tributary_usage_submitted_total",
+			Help: "Bookings submitted over gRPC to shards that run here, by result: checked, or the reason of the refusal.",
+		}, []string{"result"}),
 		final: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tributary_settlement_finality_seconds",
 			Help:    "Time from a batch's arrival on a stream to its finality.",
@@ -50,7 +60,7 @@ func newMetrics(r prometheus.Registerer, a *admission, conns *quota) (*metrics, 
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.seconds, m.refusals, m.submitted, m.final,
+		m.requests, m.seconds, m.refusals, m.submitted, m.final, m.handedOn, m.booked,
 		gauge("tributary_grpc_connections", "Open client connections.", func() float64 { return float64(conns.count()) }),
 		gauge("tributary_grpc_in_flight", "Unary calls under way.", func() float64 { return float64(a.calls.count()) }),
 		gauge("tributary_grpc_settlement_streams", "Open settlement streams.", func() float64 { return float64(a.streams.count()) }),
@@ -72,12 +82,19 @@ func (m *metrics) ended(method, code string, took time.Duration, stream bool) {
 
 func (m *metrics) refused(reason string) { m.refusals.WithLabelValues(reason).Inc() }
 
+// forwarded counts a call that was handed on.
+func (m *metrics) forwarded(result string) { m.handedOn.WithLabelValues(result).Inc() }
+
 // submit counts a submission that ended with err.
-func (m *metrics) submit(err error) {
-	result := "checked"
-	if err != nil {
-		p, _ := problemOf(err)
-		result = p.reason
+func (m *metrics) submit(err error) { m.submitted.WithLabelValues(resultOf(err)).Inc() }
+
+// book counts a booking whose submission ended with err.
+func (m *metrics) book(err error) { m.booked.WithLabelValues(resultOf(err)).Inc() }
+
+func resultOf(err error) string {
+	if err == nil {
+		return "checked"
 	}
-	m.submitted.WithLabelValues(result).Inc()
+	p, _ := problemOf(err)
+	return p.reason
 }

@@ -69,6 +69,11 @@ const (
 	ReasonNotSynced = "NOT_SYNCED"
 	// ReasonChainHalted: the chain stopped on this node.
 	ReasonChainHalted = "CHAIN_HALTED"
+	// ReasonNotHosted: this node does not run the shard; metadata says who does.
+	ReasonNotHosted = "NOT_HOSTED"
+	// ReasonCongested: the shard takes no new transactions until it has worked off what
+	// waits.
+	ReasonCongested = "CONGESTED"
 	// ReasonShuttingDown: this node is stopping; another may do.
 	ReasonShuttingDown = "SHUTTING_DOWN"
 	// ReasonDeadline: the call's deadline passed.
@@ -93,6 +98,8 @@ type problem struct {
 	fields    []field       // of the request that are wrong
 	subject   string        // of a failed precondition or a quota: a resource name
 	retry     time.Duration // when to come back; 0 leaves it open
+	// passed is the answer of another node, which then is the whole of it.
+	passed *status.Status
 }
 
 // field says what is wrong with one field, and what to do about it.
@@ -106,6 +113,9 @@ func (p *problem) Error() string { return p.reason + ": " + p.message }
 
 // GRPCStatus returns the status with its details: always an ErrorInfo.
 func (p *problem) GRPCStatus() *status.Status {
+	if p.passed != nil {
+		return p.passed
+	}
 	s := status.New(p.code, p.message)
 	metadata := p.metadata
 	if len(p.positions) > 0 {

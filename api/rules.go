@@ -12,6 +12,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/shard/route"
 )
 
 const (
@@ -169,6 +170,21 @@ func joinPositions(positions []uint32) string {
 	return string(b)
 }
 
+// defaultShardBlock is how long a block of a shard takes where nothing better is known.
+const defaultShardBlock = time.Second
+
+// congestedProblem says that a shard takes nothing new, and when to try again. block is
+// how long a block of it takes.
+func congestedProblem(e *route.CongestedError, block time.Duration) *problem {
+	retry := time.Duration(e.RetryAfter) * block //nolint:gosec // at most route.MaxRetryAfter
+	p := exhausted(ReasonCongested, retry, "%s is congested (%s, new transactions are taken up to %s); send the same request again in %v, or use a shard that RoutingService.Hint names",
+		ShardName(e.Shard), e.Level, route.Threshold, retry)
+	p.set("shard", ShardName(e.Shard))
+	p.setNumber("level_bps", uint64(e.Level))
+	p.setNumber("retry_after_blocks", e.RetryAfter)
+	return p
+}
+
 func internalProblem() *problem {
 	return &problem{
 		code: codes.Internal, reason: ReasonInternal,
@@ -181,9 +197,15 @@ func internalProblem() *problem {
 func problemOf(err error) (p *problem, known bool) {
 	var rule *chain.RuleError
 	var busy *exec.BusyError
+	var passed *relayed
+	var congested *route.CongestedError
 	switch {
 	case errors.As(err, &p):
 		return p, true
+	case errors.As(err, &passed):
+		return passed.problem(), true
+	case errors.As(err, &congested):
+		return congestedProblem(congested, defaultShardBlock), true
 	case errors.As(err, &rule):
 		p = ruleProblem(rule)
 		return p, p.code != codes.Internal

@@ -23,6 +23,8 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/ledger"
 	accountv1 "github.com/tributary-network/tributary/proto/tributary/account/v1"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
 	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
@@ -136,6 +138,9 @@ func (s *Server) register() {
 		proving: make(chan struct{}, proofsAtOnce),
 		pages:   newPager(s.cfg.Network.Domain.Network),
 		ids:     newRequestIDs(s.cfg.Limits.RequestIDs, s.requestIDShare, s.cfg.Now),
+		maps:    &mapCache{},
+		levels:  newLevelCache(),
+		keys:    &keyCache{keys: make(map[ledger.Hash][]*bls.Key)},
 	}
 	descs := []grpc.ServiceDesc{
 		settlementv1.SettlementService_ServiceDesc, channelv1.ChannelService_ServiceDesc,

@@ -12,7 +12,6 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/staking"
-	"github.com/tributary-network/tributary/ledger"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/zone"
@@ -32,6 +31,8 @@ const (
 	// shardRows is how many rows of the state a shard is, for what it costs to look at:
 	// it comes with a committee.
 	shardRows = 4
+	// serviceRows is how many rows of the state a service is: it has up to 256 zones.
+	serviceRows = 8
 	// maxShardMembers bounds the members of a page of shards.
 	maxShardMembers = 20_000
 )
@@ -99,14 +100,6 @@ func renderService(v chain.View, s *zone.ServiceType, m *shard.Map) *servicev1.S
 	return out
 }
 
-// mapOf returns the map of the present epoch, empty if the chain has no registry.
-func (s *services) mapOf(v chain.View, height uint64) (m *shard.Map, on bool) {
-	if m, on = registry.ReadMap(v); !on {
-		m = shard.Empty(s.Network.Params.Staking.Epoch(height + 1))
-	}
-	return m, on
-}
-
 // GetService implements ServiceChainServiceServer.
 func (s *services) GetService(ctx context.Context, req *servicev1.GetServiceRequest) (*servicev1.GetServiceResponse, error) {
 	resp := &servicev1.GetServiceResponse{}
@@ -146,16 +139,21 @@ func (s *services) ListServices(ctx context.Context, req *servicev1.ListServices
 	err = s.State.Read(func(v chain.View, height uint64) error {
 		m, on := s.mapOf(v, height)
 		resp.Height, resp.Epoch, resp.Enabled = height, m.Epoch(), on
-		for _, found := range registry.Services(v) {
-			if uint64(found.ID) < from {
+		for id := range registry.ServiceIDs(v) {
+			looked++
+			if uint64(id) < from {
 				continue
 			}
 			if len(resp.GetServices()) == pg.size {
-				resp.NextPageToken = s.pages.token(list, pg.height, cursorU64(uint64(found.ID)))
+				resp.NextPageToken = s.pages.token(list, pg.height, cursorU64(uint64(id)))
 				break
 			}
+			found, ok := registry.ReadService(v, id)
+			if !ok {
+				continue
+			}
 			out := renderService(v, &found, m)
-			looked += 1 + int(out.GetValidators())
+			looked += serviceRows + int(out.GetValidators())
 			resp.Services = append(resp.Services, out)
 		}
 		return nil
@@ -189,22 +187,6 @@ func (s *services) epochMap(v chain.View, height uint64, asked *uint64) (*shard.
 		p.setNumber("epoch", m.Epoch())
 		return nil, p
 	}
-}
-
-func renderShard(v chain.View, epoch uint64, sh *shard.Shard) *servicev1.Shard {
-	out := &servicev1.Shard{
-		Name: ShardName(sh.ID), Id: uint32(sh.ID), Service: ServiceName(sh.Service), Zone: uint32(sh.Zone),
-		FirstBucket: uint32(sh.Buckets.First), LastBucket: uint32(sh.Buckets.Last), SinceEpoch: sh.Since,
-	}
-	for _, p := range sh.Parents {
-		out.Parents = append(out.Parents, uint32(p))
-	}
-	a, _ := registry.ReadAssignment(v, epoch, sh.ID)
-	out.Kept, out.TotalPower = a.Kept, a.Committee.TotalPower()
-	for i := range a.Committee.Members {
-		out.Members = append(out.Members, &servicev1.Member{Validator: a.Committee.Members[i].Validator, Power: a.Committee.Members[i].Power})
-	}
-	return out
 }
 
 // ListShards implements ServiceChainServiceServer.
@@ -253,7 +235,7 @@ func (s *services) ListShards(ctx context.Context, req *servicev1.ListShardsRequ
 				resp.NextPageToken = s.pages.token(list, pg.height, cursorU64(i-1, m.Epoch()))
 				break
 			}
-			out := renderShard(v, m.Epoch(), &sh)
+			out := s.renderShard(v, height, m.Epoch(), &sh)
 			members += len(out.GetMembers())
 			resp.Shards = append(resp.Shards, out)
 		}
@@ -269,18 +251,18 @@ func (s *services) ListShards(ctx context.Context, req *servicev1.ListShardsRequ
 
 // GetShard implements ServiceChainServiceServer.
 func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest) (*servicev1.GetShardResponse, error) {
-	text, ok := strings.CutPrefix(req.GetName(), collectionShards+"/")
-	id, number := parseNumber(text, uint64(shard.FirstID), uint64(shard.MaxID))
-	if !ok || !number {
-		return nil, invalid("name", "%s is not a name; want shards/ and an id from %d", quoted(req.GetName()), shard.FirstID)
+	id, err := parseShardName("name", req.GetName())
+	if err != nil {
+		return nil, err
 	}
 	resp := &servicev1.GetShardResponse{}
-	err := s.State.Read(func(v chain.View, height uint64) error {
+	work := 0
+	err = s.State.Read(func(v chain.View, height uint64) error {
 		m, err := s.epochMap(v, height, req.Epoch)
 		if err != nil {
 			return err
 		}
-		sh, ok := m.Find(ledger.ChainID(id))
+		sh, ok := m.Find(id)
 		if !ok {
 			p := missing(chain.CodeUnknownShard.String(), req.GetName(), "there is no shard %d in epoch %d; ListShards tells which there are", id, m.Epoch())
 			p.setNumber("epoch", m.Epoch())
@@ -289,7 +271,8 @@ func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest)
 		e := m.Epoch()
 		seed := staking.Seed(v, e)
 		resp.Height, resp.Epoch, resp.Seed, resp.Map = height, e, seed[:], m.Encode()
-		resp.Shard = renderShard(v, e, &sh)
+		resp.Shard = s.renderShard(v, height, e, &sh)
+		work = m.Len() + len(resp.GetShard().GetMembers())
 		resp.Pool = bytes.Clone(v.Get(registry.PoolKey(e, sh.Service)))
 		resp.Assignment = bytes.Clone(v.Get(registry.AssignmentKey(e, sh.ID)))
 		for _, before := range append([]shard.ID{sh.ID}, sh.Parents...) {
@@ -305,6 +288,7 @@ func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest)
 	if err != nil {
 		return nil, err
 	}
-	s.rates.charge(callerIP(ctx), readTokens+rowTokens(len(resp.GetShard().GetMembers())))
+	// The answer has the whole map, and all candidates.
+	s.rates.charge(callerIP(ctx), readTokens+rowTokens(work)+(len(resp.GetMap())+len(resp.GetPool()))/4096)
 	return resp, nil
 }

@@ -28,6 +28,9 @@ type backend struct {
 	clients  *clients
 	pages    *pager
 	ids      *requestIDs
+	maps     *mapCache
+	levels   *levelCache
+	keys     *keyCache
 	stopping <-chan struct{}
 }
 

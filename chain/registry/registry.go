@@ -49,6 +49,7 @@ package registry
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/staking"
@@ -218,6 +219,20 @@ func Services(v chain.View) (list []zone.ServiceType) {
 		list = append(list, s)
 	}
 	return list
+}
+
+// ServiceIDs yields the ids of all services, ascending, without decoding them.
+func ServiceIDs(v chain.View) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for key := range v.Range([]byte{prefixService}) {
+			if len(key) != len(ServiceKey(0)) {
+				panic(fmt.Errorf("key %x is not that of a service", key))
+			}
+			if !yield(binary.BigEndian.Uint32(key[1:])) {
+				return
+			}
+		}
+	}
 }
 
 // Serves reports whether the validator at row serves a service.

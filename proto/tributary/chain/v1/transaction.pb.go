@@ -59,6 +59,12 @@ const (
 	Kind_KIND_UPDATE_SERVICE   Kind = 33
 	Kind_KIND_SERVE            Kind = 34
 	Kind_KIND_RESHARD          Kind = 35
+	// Of shards, on the main chain.
+	Kind_KIND_ANCHOR          Kind = 48
+	Kind_KIND_ANCHOR_CONFLICT Kind = 49
+	Kind_KIND_IMPORT          Kind = 50
+	Kind_KIND_RELIST          Kind = 51
+	Kind_KIND_REACK           Kind = 52
 	// On service chains.
 	Kind_KIND_BOOK_USAGE Kind = 64
 )
@@ -85,6 +91,11 @@ var (
 		33: "KIND_UPDATE_SERVICE",
 		34: "KIND_SERVE",
 		35: "KIND_RESHARD",
+		48: "KIND_ANCHOR",
+		49: "KIND_ANCHOR_CONFLICT",
+		50: "KIND_IMPORT",
+		51: "KIND_RELIST",
+		52: "KIND_REACK",
 		64: "KIND_BOOK_USAGE",
 	}
 	Kind_value = map[string]int32{
@@ -107,6 +118,11 @@ var (
 		"KIND_UPDATE_SERVICE":     33,
 		"KIND_SERVE":              34,
 		"KIND_RESHARD":            35,
+		"KIND_ANCHOR":             48,
+		"KIND_ANCHOR_CONFLICT":    49,
+		"KIND_IMPORT":             50,
+		"KIND_RELIST":             51,
+		"KIND_REACK":              52,
 		"KIND_BOOK_USAGE":         64,
 	}
 )
@@ -897,7 +913,7 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x0fchannels_opened\x18\x0f \x01(\rR\x0echannelsOpened\x12.\n" +
 	"\x13first_channel_index\x18\x10 \x01(\x04R\x11firstChannelIndex\x12\x1f\n" +
 	"\vvalid_until\x18\x11 \x01(\x04R\n" +
-	"validUntil*\xae\x03\n" +
+	"validUntil*\x8b\x04\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_TRANSFER\x10\x01\x12\x16\n" +
@@ -918,7 +934,13 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x13KIND_UPDATE_SERVICE\x10!\x12\x0e\n" +
 	"\n" +
 	"KIND_SERVE\x10\"\x12\x10\n" +
-	"\fKIND_RESHARD\x10#\x12\x13\n" +
+	"\fKIND_RESHARD\x10#\x12\x0f\n" +
+	"\vKIND_ANCHOR\x100\x12\x18\n" +
+	"\x14KIND_ANCHOR_CONFLICT\x101\x12\x0f\n" +
+	"\vKIND_IMPORT\x102\x12\x0f\n" +
+	"\vKIND_RELIST\x103\x12\x0e\n" +
+	"\n" +
+	"KIND_REACK\x104\x12\x13\n" +
 	"\x0fKIND_BOOK_USAGE\x10@*\x90\x01\n" +
 	"\x05Stage\x12\x15\n" +
 	"\x11STAGE_UNSPECIFIED\x10\x00\x12\x12\n" +

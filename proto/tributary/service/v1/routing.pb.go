@@ -674,8 +674,10 @@ type ListCongestionRequest struct {
 	// Only those of "services/{id}" or "services/{label}", if set.
 	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	// 1 to 500, default 50.
-	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only these, "shards/{id}", if there are any, at most 500; then there are no pages.
+	Shards        []string `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,6 +731,13 @@ func (x *ListCongestionRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListCongestionRequest) GetShards() []string {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
 }
 
 type ListCongestionResponse struct {
@@ -1056,7 +1065,7 @@ func (x *Place) GetBucket() uint32 {
 	return 0
 }
 
-// Proof refers to what proves a step: the certified checkpoint of a block, and the
+// ProofReference refers to what proves a step: the certified checkpoint of a block, and the
 // outbox leaf in it.
 type ProofReference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1226,30 +1235,27 @@ func (x *Step) GetProof() *ProofReference {
 // Hop is a message on its way from one chain to another.
 type Hop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of the hop that led to it: its position in the answer, from 0; -1 for those that
-	// the transaction itself sent.
-	Parent int32  `protobuf:"varint,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	From   *Place `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
-	To     *Place `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	From  *Place                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    *Place                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Chains that own these places, 1 is main.
-	FromChainId uint32 `protobuf:"varint,4,opt,name=from_chain_id,json=fromChainId,proto3" json:"from_chain_id,omitempty"`
-	ToChainId   uint32 `protobuf:"varint,5,opt,name=to_chain_id,json=toChainId,proto3" json:"to_chain_id,omitempty"`
+	FromChainId uint32 `protobuf:"varint,3,opt,name=from_chain_id,json=fromChainId,proto3" json:"from_chain_id,omitempty"`
+	ToChainId   uint32 `protobuf:"varint,4,opt,name=to_chain_id,json=toChainId,proto3" json:"to_chain_id,omitempty"`
 	// Of the link.
-	Seq  uint64 `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`
-	Kind uint32 `protobuf:"varint,7,opt,name=kind,proto3" json:"kind,omitempty"`
+	Seq  uint64 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`
+	Kind uint32 `protobuf:"varint,6,opt,name=kind,proto3" json:"kind,omitempty"`
 	// "earnings", "opened" and so on, for people.
-	KindName string `protobuf:"bytes,8,opt,name=kind_name,json=kindName,proto3" json:"kind_name,omitempty"`
+	KindName string `protobuf:"bytes,7,opt,name=kind_name,json=kindName,proto3" json:"kind_name,omitempty"`
 	// Bech32.
-	Recipient string   `protobuf:"bytes,9,opt,name=recipient,proto3" json:"recipient,omitempty"`
-	State     HopState `protobuf:"varint,10,opt,name=state,proto3,enum=tributary.service.v1.HopState" json:"state,omitempty"`
+	Recipient string   `protobuf:"bytes,8,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	State     HopState `protobuf:"varint,9,opt,name=state,proto3,enum=tributary.service.v1.HopState" json:"state,omitempty"`
 	// Why it goes or went back.
-	Code v1.Code `protobuf:"varint,11,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
-	// Ascending.
-	Steps []*Step `protobuf:"bytes,12,rep,name=steps,proto3" json:"steps,omitempty"`
+	Code v1.Code `protobuf:"varint,10,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
+	// In the order in which they happened.
+	Steps []*Step `protobuf:"bytes,11,rep,name=steps,proto3" json:"steps,omitempty"`
 	// It stands for several transactions of its block that were netted.
-	Netted bool `protobuf:"varint,13,opt,name=netted,proto3" json:"netted,omitempty"`
+	Netted bool `protobuf:"varint,12,opt,name=netted,proto3" json:"netted,omitempty"`
 	// What could not be found out, in one line; empty if nothing.
-	Note          string `protobuf:"bytes,14,opt,name=note,proto3" json:"note,omitempty"`
+	Note          string `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1282,13 +1288,6 @@ func (x *Hop) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Hop.ProtoReflect.Descriptor instead.
 func (*Hop) Descriptor() ([]byte, []int) {
 	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *Hop) GetParent() int32 {
-	if x != nil {
-		return x.Parent
-	}
-	return 0
 }
 
 func (x *Hop) GetFrom() *Place {
@@ -1384,9 +1383,8 @@ func (x *Hop) GetNote() string {
 
 // Origin is the traced transaction itself.
 type Origin struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Unset if no node that was asked knows it.
-	Transaction *v1.Transaction `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Transaction *v1.Transaction        `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
 	// Chain that took it, 1 is main.
 	ChainId uint32 `protobuf:"varint,2,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
 	// PENDING, COMMITTED, or ANCHORED; of the main chain COMMITTED is final.
@@ -1520,7 +1518,8 @@ func (x *TraceRequest) GetShard() string {
 type TraceResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Origin *Origin                `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
-	// Those of the transaction first, then those that they led to; at most 256.
+	// Messages that the transaction sent, or that stand for it among others, in the order
+	// of the outbox; at most 64. Notices of the main chain, and earnings.
 	Hops []*Hop `protobuf:"bytes,2,rep,name=hops,proto3" json:"hops,omitempty"`
 	// There are more.
 	More bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
@@ -1772,27 +1771,28 @@ func (x *OutboxLeaf) GetLeafCount() uint64 {
 
 type GetMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Answers to sent: the transaction, and what it sent.
-	Transaction *v1.Transaction `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
-	Sent        []*OutboxLeaf   `protobuf:"bytes,2,rep,name=sent,proto3" json:"sent,omitempty"`
-	// The messages stand for several transactions of their block.
-	Netted bool `protobuf:"varint,3,opt,name=netted,proto3" json:"netted,omitempty"`
-	// There are more.
-	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
-	// The transaction's block and its certificate, empty if there is none yet.
-	Certificate []byte `protobuf:"bytes,5,opt,name=certificate,proto3" json:"certificate,omitempty"`
-	// As the destination: the message was taken in, and the acknowledgement that says so
-	// first, if it is not too long ago.
-	Received        bool        `protobuf:"varint,6,opt,name=received,proto3" json:"received,omitempty"`
-	Acknowledgement *OutboxLeaf `protobuf:"bytes,7,opt,name=acknowledgement,proto3" json:"acknowledgement,omitempty"`
-	// It goes or went back, with the bounce if it is not too long ago.
-	Bounced bool        `protobuf:"varint,8,opt,name=bounced,proto3" json:"bounced,omitempty"`
-	Bounce  *OutboxLeaf `protobuf:"bytes,9,opt,name=bounce,proto3" json:"bounce,omitempty"`
-	// As the source: it was sent, and the source knows that it was received.
-	KnownSent    bool `protobuf:"varint,10,opt,name=known_sent,json=knownSent,proto3" json:"known_sent,omitempty"`
-	Acknowledged bool `protobuf:"varint,11,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// Last block of the chain there.
-	Height        uint64 `protobuf:"varint,12,opt,name=height,proto3" json:"height,omitempty"`
+	Height      uint64                 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	Transaction *v1.Transaction        `protobuf:"bytes,2,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	Time        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	Sent        []*OutboxLeaf          `protobuf:"bytes,4,rep,name=sent,proto3" json:"sent,omitempty"`
+	// The messages stand for several transactions of their block.
+	Netted bool `protobuf:"varint,5,opt,name=netted,proto3" json:"netted,omitempty"`
+	// There are more.
+	More bool `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
+	// What there would be to say of messages that are not here yet.
+	Note string `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
+	// As the destination: the message was taken in. The acknowledgement that first says
+	// so, if it is not too long ago, and what became of the message, if it is known.
+	Received        bool        `protobuf:"varint,8,opt,name=received,proto3" json:"received,omitempty"`
+	Acknowledgement *OutboxLeaf `protobuf:"bytes,9,opt,name=acknowledgement,proto3" json:"acknowledgement,omitempty"`
+	Result          HopState    `protobuf:"varint,10,opt,name=result,proto3,enum=tributary.service.v1.HopState" json:"result,omitempty"`
+	Code            v1.Code     `protobuf:"varint,11,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
+	// Its bounce, if it goes or went back, likewise.
+	Bounce *OutboxLeaf `protobuf:"bytes,12,opt,name=bounce,proto3" json:"bounce,omitempty"`
+	// As the source: it was sent, and the source knows that it was received.
+	KnownSent     bool `protobuf:"varint,13,opt,name=known_sent,json=knownSent,proto3" json:"known_sent,omitempty"`
+	Acknowledged  bool `protobuf:"varint,14,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1827,9 +1827,23 @@ func (*GetMessageResponse) Descriptor() ([]byte, []int) {
 	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{20}
 }
 
+func (x *GetMessageResponse) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
 func (x *GetMessageResponse) GetTransaction() *v1.Transaction {
 	if x != nil {
 		return x.Transaction
+	}
+	return nil
+}
+
+func (x *GetMessageResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
 	}
 	return nil
 }
@@ -1855,11 +1869,11 @@ func (x *GetMessageResponse) GetMore() bool {
 	return false
 }
 
-func (x *GetMessageResponse) GetCertificate() []byte {
+func (x *GetMessageResponse) GetNote() string {
 	if x != nil {
-		return x.Certificate
+		return x.Note
 	}
-	return nil
+	return ""
 }
 
 func (x *GetMessageResponse) GetReceived() bool {
@@ -1876,11 +1890,18 @@ func (x *GetMessageResponse) GetAcknowledgement() *OutboxLeaf {
 	return nil
 }
 
-func (x *GetMessageResponse) GetBounced() bool {
+func (x *GetMessageResponse) GetResult() HopState {
 	if x != nil {
-		return x.Bounced
+		return x.Result
 	}
-	return false
+	return HopState_HOP_STATE_UNSPECIFIED
+}
+
+func (x *GetMessageResponse) GetCode() v1.Code {
+	if x != nil {
+		return x.Code
+	}
+	return v1.Code(0)
 }
 
 func (x *GetMessageResponse) GetBounce() *OutboxLeaf {
@@ -1902,13 +1923,6 @@ func (x *GetMessageResponse) GetAcknowledged() bool {
 		return x.Acknowledged
 	}
 	return false
-}
-
-func (x *GetMessageResponse) GetHeight() uint64 {
-	if x != nil {
-		return x.Height
-	}
-	return 0
 }
 
 type GetMessageRequest_Sent struct {
@@ -2062,12 +2076,13 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\x15GetCongestionResponse\x12@\n" +
 	"\n" +
 	"congestion\x18\x01 \x01(\v2 .tributary.service.v1.CongestionR\n" +
-	"congestion\"m\n" +
+	"congestion\"\x85\x01\n" +
 	"\x15ListCongestionRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"\x90\x01\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06shards\x18\x04 \x03(\tR\x06shards\"\x90\x01\n" +
 	"\x16ListCongestionResponse\x128\n" +
 	"\x06shards\x18\x01 \x03(\v2 .tributary.service.v1.CongestionR\x06shards\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
@@ -2105,23 +2120,22 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\bchain_id\x18\x02 \x01(\rR\achainId\x12\x16\n" +
 	"\x06height\x18\x03 \x01(\x04R\x06height\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12:\n" +
-	"\x05proof\x18\x05 \x01(\v2$.tributary.service.v1.ProofReferenceR\x05proof\"\xe2\x03\n" +
-	"\x03Hop\x12\x16\n" +
-	"\x06parent\x18\x01 \x01(\x05R\x06parent\x12/\n" +
-	"\x04from\x18\x02 \x01(\v2\x1b.tributary.service.v1.PlaceR\x04from\x12+\n" +
-	"\x02to\x18\x03 \x01(\v2\x1b.tributary.service.v1.PlaceR\x02to\x12\"\n" +
-	"\rfrom_chain_id\x18\x04 \x01(\rR\vfromChainId\x12\x1e\n" +
-	"\vto_chain_id\x18\x05 \x01(\rR\ttoChainId\x12\x10\n" +
-	"\x03seq\x18\x06 \x01(\x04R\x03seq\x12\x12\n" +
-	"\x04kind\x18\a \x01(\rR\x04kind\x12\x1b\n" +
-	"\tkind_name\x18\b \x01(\tR\bkindName\x12\x1c\n" +
-	"\trecipient\x18\t \x01(\tR\trecipient\x124\n" +
-	"\x05state\x18\n" +
-	" \x01(\x0e2\x1e.tributary.service.v1.HopStateR\x05state\x12,\n" +
-	"\x04code\x18\v \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\x120\n" +
-	"\x05steps\x18\f \x03(\v2\x1a.tributary.service.v1.StepR\x05steps\x12\x16\n" +
-	"\x06netted\x18\r \x01(\bR\x06netted\x12\x12\n" +
-	"\x04note\x18\x0e \x01(\tR\x04note\"\x8a\x02\n" +
+	"\x05proof\x18\x05 \x01(\v2$.tributary.service.v1.ProofReferenceR\x05proof\"\xca\x03\n" +
+	"\x03Hop\x12/\n" +
+	"\x04from\x18\x01 \x01(\v2\x1b.tributary.service.v1.PlaceR\x04from\x12+\n" +
+	"\x02to\x18\x02 \x01(\v2\x1b.tributary.service.v1.PlaceR\x02to\x12\"\n" +
+	"\rfrom_chain_id\x18\x03 \x01(\rR\vfromChainId\x12\x1e\n" +
+	"\vto_chain_id\x18\x04 \x01(\rR\ttoChainId\x12\x10\n" +
+	"\x03seq\x18\x05 \x01(\x04R\x03seq\x12\x12\n" +
+	"\x04kind\x18\x06 \x01(\rR\x04kind\x12\x1b\n" +
+	"\tkind_name\x18\a \x01(\tR\bkindName\x12\x1c\n" +
+	"\trecipient\x18\b \x01(\tR\trecipient\x124\n" +
+	"\x05state\x18\t \x01(\x0e2\x1e.tributary.service.v1.HopStateR\x05state\x12,\n" +
+	"\x04code\x18\n" +
+	" \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\x120\n" +
+	"\x05steps\x18\v \x03(\v2\x1a.tributary.service.v1.StepR\x05steps\x12\x16\n" +
+	"\x06netted\x18\f \x01(\bR\x06netted\x12\x12\n" +
+	"\x04note\x18\r \x01(\tR\x04note\"\x8a\x02\n" +
 	"\x06Origin\x12A\n" +
 	"\vtransaction\x18\x01 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction\x12\x19\n" +
 	"\bchain_id\x18\x02 \x01(\rR\achainId\x124\n" +
@@ -2155,22 +2169,24 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\x06import\x18\x03 \x01(\fR\x06import\x12 \n" +
 	"\vcertificate\x18\x04 \x01(\fR\vcertificate\x12\x1d\n" +
 	"\n" +
-	"leaf_count\x18\x05 \x01(\x04R\tleafCount\"\xf2\x03\n" +
-	"\x12GetMessageResponse\x12A\n" +
-	"\vtransaction\x18\x01 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction\x124\n" +
-	"\x04sent\x18\x02 \x03(\v2 .tributary.service.v1.OutboxLeafR\x04sent\x12\x16\n" +
-	"\x06netted\x18\x03 \x01(\bR\x06netted\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\x12 \n" +
-	"\vcertificate\x18\x05 \x01(\fR\vcertificate\x12\x1a\n" +
-	"\breceived\x18\x06 \x01(\bR\breceived\x12J\n" +
-	"\x0facknowledgement\x18\a \x01(\v2 .tributary.service.v1.OutboxLeafR\x0facknowledgement\x12\x18\n" +
-	"\abounced\x18\b \x01(\bR\abounced\x128\n" +
-	"\x06bounce\x18\t \x01(\v2 .tributary.service.v1.OutboxLeafR\x06bounce\x12\x1d\n" +
+	"leaf_count\x18\x05 \x01(\x04R\tleafCount\"\xe0\x04\n" +
+	"\x12GetMessageResponse\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x04R\x06height\x12A\n" +
+	"\vtransaction\x18\x02 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x124\n" +
+	"\x04sent\x18\x04 \x03(\v2 .tributary.service.v1.OutboxLeafR\x04sent\x12\x16\n" +
+	"\x06netted\x18\x05 \x01(\bR\x06netted\x12\x12\n" +
+	"\x04more\x18\x06 \x01(\bR\x04more\x12\x12\n" +
+	"\x04note\x18\a \x01(\tR\x04note\x12\x1a\n" +
+	"\breceived\x18\b \x01(\bR\breceived\x12J\n" +
+	"\x0facknowledgement\x18\t \x01(\v2 .tributary.service.v1.OutboxLeafR\x0facknowledgement\x126\n" +
+	"\x06result\x18\n" +
+	" \x01(\x0e2\x1e.tributary.service.v1.HopStateR\x06result\x12,\n" +
+	"\x04code\x18\v \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\x128\n" +
+	"\x06bounce\x18\f \x01(\v2 .tributary.service.v1.OutboxLeafR\x06bounce\x12\x1d\n" +
 	"\n" +
-	"known_sent\x18\n" +
-	" \x01(\bR\tknownSent\x12\"\n" +
-	"\facknowledged\x18\v \x01(\bR\facknowledged\x12\x16\n" +
-	"\x06height\x18\f \x01(\x04R\x06height*\x8c\x01\n" +
+	"known_sent\x18\r \x01(\bR\tknownSent\x12\"\n" +
+	"\facknowledged\x18\x0e \x01(\bR\facknowledged*\x8c\x01\n" +
 	"\x10CongestionSource\x12!\n" +
 	"\x1dCONGESTION_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CONGESTION_SOURCE_HERE\x10\x01\x12\x1a\n" +
@@ -2276,28 +2292,31 @@ var file_tributary_service_v1_routing_proto_depIdxs = []int32{
 	25, // 24: tributary.service.v1.GetMessageRequest.known:type_name -> tributary.service.v1.GetMessageRequest.Known
 	28, // 25: tributary.service.v1.OutboxLeaf.time:type_name -> google.protobuf.Timestamp
 	30, // 26: tributary.service.v1.GetMessageResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	22, // 27: tributary.service.v1.GetMessageResponse.sent:type_name -> tributary.service.v1.OutboxLeaf
-	22, // 28: tributary.service.v1.GetMessageResponse.acknowledgement:type_name -> tributary.service.v1.OutboxLeaf
-	22, // 29: tributary.service.v1.GetMessageResponse.bounce:type_name -> tributary.service.v1.OutboxLeaf
-	14, // 30: tributary.service.v1.GetMessageRequest.Known.from:type_name -> tributary.service.v1.Place
-	14, // 31: tributary.service.v1.GetMessageRequest.Known.to:type_name -> tributary.service.v1.Place
-	4,  // 32: tributary.service.v1.RoutingService.Locate:input_type -> tributary.service.v1.LocateRequest
-	7,  // 33: tributary.service.v1.RoutingService.GetCongestion:input_type -> tributary.service.v1.GetCongestionRequest
-	9,  // 34: tributary.service.v1.RoutingService.ListCongestion:input_type -> tributary.service.v1.ListCongestionRequest
-	11, // 35: tributary.service.v1.RoutingService.Hint:input_type -> tributary.service.v1.HintRequest
-	19, // 36: tributary.service.v1.RoutingService.Trace:input_type -> tributary.service.v1.TraceRequest
-	21, // 37: tributary.service.v1.RoutingService.GetMessage:input_type -> tributary.service.v1.GetMessageRequest
-	5,  // 38: tributary.service.v1.RoutingService.Locate:output_type -> tributary.service.v1.LocateResponse
-	8,  // 39: tributary.service.v1.RoutingService.GetCongestion:output_type -> tributary.service.v1.GetCongestionResponse
-	10, // 40: tributary.service.v1.RoutingService.ListCongestion:output_type -> tributary.service.v1.ListCongestionResponse
-	13, // 41: tributary.service.v1.RoutingService.Hint:output_type -> tributary.service.v1.HintResponse
-	20, // 42: tributary.service.v1.RoutingService.Trace:output_type -> tributary.service.v1.TraceResponse
-	23, // 43: tributary.service.v1.RoutingService.GetMessage:output_type -> tributary.service.v1.GetMessageResponse
-	38, // [38:44] is the sub-list for method output_type
-	32, // [32:38] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	28, // 27: tributary.service.v1.GetMessageResponse.time:type_name -> google.protobuf.Timestamp
+	22, // 28: tributary.service.v1.GetMessageResponse.sent:type_name -> tributary.service.v1.OutboxLeaf
+	22, // 29: tributary.service.v1.GetMessageResponse.acknowledgement:type_name -> tributary.service.v1.OutboxLeaf
+	1,  // 30: tributary.service.v1.GetMessageResponse.result:type_name -> tributary.service.v1.HopState
+	29, // 31: tributary.service.v1.GetMessageResponse.code:type_name -> tributary.chain.v1.Code
+	22, // 32: tributary.service.v1.GetMessageResponse.bounce:type_name -> tributary.service.v1.OutboxLeaf
+	14, // 33: tributary.service.v1.GetMessageRequest.Known.from:type_name -> tributary.service.v1.Place
+	14, // 34: tributary.service.v1.GetMessageRequest.Known.to:type_name -> tributary.service.v1.Place
+	4,  // 35: tributary.service.v1.RoutingService.Locate:input_type -> tributary.service.v1.LocateRequest
+	7,  // 36: tributary.service.v1.RoutingService.GetCongestion:input_type -> tributary.service.v1.GetCongestionRequest
+	9,  // 37: tributary.service.v1.RoutingService.ListCongestion:input_type -> tributary.service.v1.ListCongestionRequest
+	11, // 38: tributary.service.v1.RoutingService.Hint:input_type -> tributary.service.v1.HintRequest
+	19, // 39: tributary.service.v1.RoutingService.Trace:input_type -> tributary.service.v1.TraceRequest
+	21, // 40: tributary.service.v1.RoutingService.GetMessage:input_type -> tributary.service.v1.GetMessageRequest
+	5,  // 41: tributary.service.v1.RoutingService.Locate:output_type -> tributary.service.v1.LocateResponse
+	8,  // 42: tributary.service.v1.RoutingService.GetCongestion:output_type -> tributary.service.v1.GetCongestionResponse
+	10, // 43: tributary.service.v1.RoutingService.ListCongestion:output_type -> tributary.service.v1.ListCongestionResponse
+	13, // 44: tributary.service.v1.RoutingService.Hint:output_type -> tributary.service.v1.HintResponse
+	20, // 45: tributary.service.v1.RoutingService.Trace:output_type -> tributary.service.v1.TraceResponse
+	23, // 46: tributary.service.v1.RoutingService.GetMessage:output_type -> tributary.service.v1.GetMessageResponse
+	41, // [41:47] is the sub-list for method output_type
+	35, // [35:41] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_tributary_service_v1_routing_proto_init() }

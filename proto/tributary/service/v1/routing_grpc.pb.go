@@ -50,7 +50,10 @@ type RoutingServiceClient interface {
 	// use, before a session opens.
 	Hint(ctx context.Context, in *HintRequest, opts ...grpc.CallOption) (*HintResponse, error)
 	// Trace returns every hop of a transaction, on the main chain or on a shard, and of
-	// the messages that it sent: how far it is, at which heights, and what proves it.
+	// the messages that it sent: how far it is, at which heights, and what proves it. What
+	// the node does not run it asks of others, and verifies as far as certificates and
+	// anchors allow; the evidence of each step says so. NOT_FOUND if no chain that was
+	// asked knows the transaction.
 	Trace(ctx context.Context, in *TraceRequest, opts ...grpc.CallOption) (*TraceResponse, error)
 	// GetMessage returns what a node that runs a chain knows of one message of a link,
 	// with proofs. Trace is made of it.
@@ -145,7 +148,10 @@ type RoutingServiceServer interface {
 	// use, before a session opens.
 	Hint(context.Context, *HintRequest) (*HintResponse, error)
 	// Trace returns every hop of a transaction, on the main chain or on a shard, and of
-	// the messages that it sent: how far it is, at which heights, and what proves it.
+	// the messages that it sent: how far it is, at which heights, and what proves it. What
+	// the node does not run it asks of others, and verifies as far as certificates and
+	// anchors allow; the evidence of each step says so. NOT_FOUND if no chain that was
+	// asked knows the transaction.
 	Trace(context.Context, *TraceRequest) (*TraceResponse, error)
 	// GetMessage returns what a node that runs a chain knows of one message of a link,
 	// with proofs. Trace is made of it.

@@ -2280,7 +2280,10 @@ type UsageProof struct {
 	// Unset while the main chain's certificate of it is not there.
 	Assignment *CertifiedState `protobuf:"bytes,3,opt,name=assignment,proto3" json:"assignment,omitempty"`
 	// What of the shard is anchored (chain/anchor.Key). Unset likewise.
-	Anchor        *CertifiedState `protobuf:"bytes,4,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	Anchor *CertifiedState `protobuf:"bytes,4,opt,name=anchor,proto3" json:"anchor,omitempty"`
+	// Who served it, in the canonical encoding of consensus/committee, whose hash is in
+	// the assignment and in the certificate. Empty if the main chain has forgotten it.
+	Committee     []byte `protobuf:"bytes,5,opt,name=committee,proto3" json:"committee,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2339,6 +2342,13 @@ func (x *UsageProof) GetAssignment() *CertifiedState {
 func (x *UsageProof) GetAnchor() *CertifiedState {
 	if x != nil {
 		return x.Anchor
+	}
+	return nil
+}
+
+func (x *UsageProof) GetCommittee() []byte {
+	if x != nil {
+		return x.Committee
 	}
 	return nil
 }
@@ -3815,7 +3825,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\x05proof\x18\x02 \x01(\v2 .tributary.service.v1.UsageProofR\x05proof\"p\n" +
 	"\x0eCertifiedState\x12<\n" +
 	"\tstatement\x18\x01 \x01(\v2\x1e.tributary.chain.v1.StateProofR\tstatement\x12 \n" +
-	"\vcertificate\x18\x02 \x01(\fR\vcertificate\"\xaf\x02\n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\"\xcd\x02\n" +
 	"\n" +
 	"UsageProof\x12@\n" +
 	"\aentries\x18\x01 \x03(\v2&.tributary.service.v1.UsageProof.EntryR\aentries\x12 \n" +
@@ -3823,7 +3833,8 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"assignment\x18\x03 \x01(\v2$.tributary.service.v1.CertifiedStateR\n" +
 	"assignment\x12<\n" +
-	"\x06anchor\x18\x04 \x01(\v2$.tributary.service.v1.CertifiedStateR\x06anchor\x1a9\n" +
+	"\x06anchor\x18\x04 \x01(\v2$.tributary.service.v1.CertifiedStateR\x06anchor\x12\x1c\n" +
+	"\tcommittee\x18\x05 \x01(\fR\tcommittee\x1a9\n" +
 	"\x05Entry\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\rR\bposition\x12\x14\n" +
 	"\x05proof\x18\x02 \x01(\fR\x05proof\"+\n" +

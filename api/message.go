@@ -1,0 +1,287 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
+	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+const (
+	// maxSent is how many messages of a transaction are told of.
+	maxSent = 64
+	// maxAckScan is how many blocks are looked through for the acknowledgement of a
+	// message.
+	maxAckScan = 256
+	// messageTokens is what looking for a message costs beyond its call: a block with its
+	// outbox is read from the store.
+	messageTokens = 2 * callCost
+)
+
+// GetMessage implements RoutingServiceServer.
+func (r *routing) GetMessage(ctx context.Context, req *servicev1.GetMessageRequest) (*servicev1.GetMessageResponse, error) {
+	id := ledger.ChainID(req.GetChainId())
+	if _, err := r.blocks(id); err != nil {
+		return nil, err
+	}
+	r.rates.charge(callerIP(ctx), messageTokens)
+	switch what := req.GetWhat().(type) {
+	case *servicev1.GetMessageRequest_Sent_:
+		var hash ledger.Hash
+		if err := readBytes("sent.tx_hash", what.Sent.GetTxHash(), hash[:]); err != nil {
+			return nil, err
+		}
+		return r.sent(ctx, id, hash)
+	case *servicev1.GetMessageRequest_Known_:
+		src, err := readPlace("known.from", what.Known.GetFrom())
+		if err != nil {
+			return nil, err
+		}
+		dst, err := readPlace("known.to", what.Known.GetTo())
+		if err != nil {
+			return nil, err
+		}
+		return r.known(ctx, id, link.Link{Src: src, Dst: dst}, what.Known.GetSeq())
+	default:
+		return nil, invalid("what", "is missing; want sent or known")
+	}
+}
+
+// sent returns what a transaction of a chain that runs here sent.
+func (r *routing) sent(ctx context.Context, id ledger.ChainID, hash ledger.Hash) (*servicev1.GetMessageResponse, error) {
+	source, err := r.blocks(id)
+	if err != nil {
+		return nil, err
+	}
+	resp := &servicev1.GetMessageResponse{}
+	resp.Height, _ = source.Head()
+	var about func(*link.Message) (of, netted bool)
+	if s, ok := r.hosted(id); ok {
+		about, err = r.sentByShard(s, hash, resp)
+	} else {
+		about, err = r.sentByMain(hash, resp)
+	}
+	height := resp.GetTransaction().GetHeight()
+	if err != nil || height == 0 || resp.GetTransaction().GetStage() < chainv1.Stage_STAGE_FINAL {
+		return resp, err
+	}
+	box, err := outboxAt(source, id, height)
+	if errors.Is(err, exec.ErrPruned) {
+		resp.Note = "this node no longer has what the block sent"
+		return resp, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	leaves := box.Leaves()
+	r.rates.charge(callerIP(ctx), rowTokens(len(leaves)))
+	for i := range leaves {
+		m := leaves[i].Message
+		if m == nil || m.IsBounce() {
+			continue
+		}
+		of, netted := about(m)
+		if !of {
+			continue
+		}
+		if resp.More = len(resp.GetSent()) == maxSent; resp.GetMore() {
+			break
+		}
+		resp.Netted = resp.GetNetted() || netted
+		leaf, err := r.outboxLeaf(source, id, height, box, i)
+		if err != nil {
+			return nil, err
+		}
+		resp.Sent = append(resp.Sent, leaf)
+	}
+	return resp, nil
+}
+
+// sentByMain fills in a transaction of the main chain, and returns which messages are of
+// it. Notices of what was redeemed stand for all that their block redeemed.
+func (r *routing) sentByMain(hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
+	status, err := r.look(hash, TransactionName(hash))
+	if err != nil {
+		return nil, err
+	}
+	ms := r.blockTime(&status)
+	resp.Transaction, resp.Time = renderTransaction(&status, nil, ms), renderTime(ms)
+	return func(m *link.Message) (of, netted bool) {
+		if m.OriginTx == hash {
+			return true, false
+		}
+		if !m.OriginTx.IsZero() || status.Receipt == nil || channel.NoticeKind(m.Kind) != channel.NoticeRedeemed {
+			return false, false
+		}
+		n, err := channel.DecodeRedeemedNotice(m.Payload)
+		if err != nil {
+			return false, false
+		}
+		for i := range n.Lanes {
+			for j := range status.Receipt.Entries {
+				if e := &status.Receipt.Entries[j]; e.Index == n.Lanes[i].Index && e.Applied() {
+					return true, true
+				}
+			}
+		}
+		return false, false
+	}, nil
+}
+
+// sentByShard is sentByMain for a shard: a message of earnings stands for all that its
+// block booked for a payee.
+func (r *routing) sentByShard(s Shard, hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
+	status, err := s.Status(hash)
+	if errors.Is(err, exec.ErrUnknown) {
+		return nil, missing(ReasonTransactionNotFound, BookingName(hash), "this node does not know %s", BookingName(hash))
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := &chainv1.Transaction{Name: TransactionName(hash), Hash: hash[:], Stage: renderStage(status.Stage), DropReason: status.DropReason, ValidUntil: status.ValidUntil}
+	resp.Transaction = t
+	rec := status.Receipt
+	if rec == nil {
+		return nil, nil
+	}
+	t.Height, t.Index, t.Code = status.Height, status.TxIndex, renderCode(rec.Code)
+	t.Kind, t.Signer, t.Nonce = chainv1.Kind(rec.Kind), rec.Signer.String(), rec.Nonce
+	if status.Stage >= exec.StageFinal {
+		if b, err := s.Block(status.Height); err == nil {
+			resp.Time = renderTime(b.Time)
+		}
+	}
+	err = s.Read(func(v chain.View, _ uint64) error {
+		own := service.ReadShard(v)
+		if home := service.HomeOf(rec.Payee); rec.Booked != (service.Sums{}) && !own.Owns(home) {
+			resp.Note = "if there is no message of earnings, the link to " + home.String() + " had no room, and they wait for a later block"
+		}
+		return nil
+	})
+	return func(m *link.Message) (of, netted bool) {
+		if m.OriginTx == hash {
+			return true, false
+		}
+		earned := service.MessageKind(m.Kind) == service.KindEarnings && m.Recipient == rec.Payee && rec.Booked != (service.Sums{})
+		return earned, earned
+	}, err
+}
+
+// outboxLeaf returns a leaf of the outbox of a block with its proof and, if there is one,
+// the certificate of the block.
+func (r *routing) outboxLeaf(source chainBlocks, id ledger.ChainID, height uint64, box *link.Outbox, at int) (*servicev1.OutboxLeaf, error) {
+	in, err := box.Import(id, height, at, at+1)
+	if err != nil {
+		return nil, err
+	}
+	out := &servicev1.OutboxLeaf{Height: height, Import: in.Encode(), LeafCount: uint64(len(box.Leaves()))}
+	c, err := source.Certificate(height)
+	if err == nil {
+		out.Certificate = c.Encode()
+	} else if !errors.Is(err, exec.ErrNoCertificate) && !errors.Is(err, exec.ErrPruned) {
+		return nil, err
+	}
+	if s, ok := r.hosted(id); ok {
+		if b, err := s.Block(height); err == nil {
+			out.Time = renderTime(b.Time)
+		}
+	} else if h, ok := r.Node.Header(height); ok {
+		out.Time = renderStamp(h.Time)
+	}
+	return out, nil
+}
+
+// readState calls f with the state of a chain that runs here.
+func (b *backend) readState(id ledger.ChainID, f func(v chain.View, height uint64) error) error {
+	if s, ok := b.hosted(id); ok {
+		return s.Read(f)
+	}
+	return b.State.Read(f)
+}
+
+// known returns what a chain that runs here knows of a message.
+func (r *routing) known(ctx context.Context, id ledger.ChainID, l link.Link, seq uint64) (*servicev1.GetMessageResponse, error) {
+	resp := &servicev1.GetMessageResponse{}
+	listed := uint64(0)
+	err := r.readState(id, func(v chain.View, height uint64) error {
+		in, out := link.InboundAt(v, l), link.OutboundAt(v, l)
+		resp.Height, listed = height, in.Listed
+		resp.Received = in.Next > seq
+		resp.KnownSent, resp.Acknowledged = out.Next > seq, out.Acked > seq
+		return nil
+	})
+	if err != nil || !resp.GetReceived() {
+		return resp, err
+	}
+	return resp, r.findAck(ctx, id, l, seq, listed, resp)
+}
+
+// findAck looks for the block that took a message in, from the last one that
+// acknowledged the link backwards, and fills in what it says.
+func (r *routing) findAck(ctx context.Context, id ledger.ChainID, l link.Link, seq, listed uint64, resp *servicev1.GetMessageResponse) error {
+	source, err := r.blocks(id)
+	if err != nil {
+		return err
+	}
+	found, at := (*link.Outbox)(nil), uint64(0)
+	tokens := 0
+	defer func() { r.rates.charge(callerIP(ctx), tokens) }()
+	for h := listed; h > 0 && listed-h < maxAckScan; h-- {
+		box, err := source.Outbox(h)
+		if errors.Is(err, exec.ErrPruned) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		tokens += 1 + rowTokens(len(box.Leaves()))
+		i := ackOf(box, l)
+		if i < 0 {
+			continue
+		}
+		if box.Leaves()[i].Ack.Next <= seq {
+			break
+		}
+		found, at = box, h
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if found == nil {
+		return nil // too long ago
+	}
+	if resp.Acknowledgement, err = r.outboxLeaf(source, id, at, found, ackOf(found, l)); err != nil {
+		return err
+	}
+	if i := bounceOf(found, l, seq); i >= 0 {
+		m := found.Leaves()[i].Message
+		resp.Code, resp.Result = renderCode(m.Code), servicev1.HopState_HOP_STATE_BOUNCED
+		if m.Code == chain.CodeMessageExpired {
+			resp.Result = servicev1.HopState_HOP_STATE_EXPIRED
+		}
+		resp.Bounce, err = r.outboxLeaf(source, id, at, found, i)
+		return err
+	}
+	resp.Result = servicev1.HopState_HOP_STATE_EXECUTED
+	return nil
+}
+
+// ackOf returns the place of the acknowledgement of a link in an outbox, or -1.
+func ackOf(box *link.Outbox, l link.Link) int {
+	return slices.IndexFunc(box.Leaves(), func(x link.Leaf) bool { return x.Ack != nil && x.Ack.Link == l })
+}
+
+// bounceOf returns the place of the bounce of a message in an outbox, or -1.
+func bounceOf(box *link.Outbox, l link.Link, seq uint64) int {
+	return slices.IndexFunc(box.Leaves(), func(x link.Leaf) bool {
+		return x.Message != nil && x.Message.IsBounce() && x.Message.Link == l.Reverse() && x.Message.Of == seq
+	})
+}

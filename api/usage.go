@@ -1,0 +1,207 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"math/bits"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/service"
+	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// certify adds to a proof what the main chain's committee certified: who served the
+// shard, and what of it is anchored. What has no certificate yet is left out.
+func (b *backend) certify(out *servicev1.UsageProof, id shard.ID, epoch uint64) (err error) {
+	if com, ok, err := b.committeeOf(id, epoch); err != nil {
+		return err
+	} else if ok {
+		out.Committee = com.Encode()
+	}
+	if b.Main == nil {
+		return nil
+	}
+	if out.Assignment, err = b.certified(registry.AssignmentKey(epoch, id)); err != nil {
+		return err
+	}
+	out.Anchor, err = b.certified(anchor.Key(id))
+	return err
+}
+
+// certified returns a statement about the state of the main chain with its certificate,
+// nil if there is none.
+func (b *backend) certified(key []byte) (*servicev1.CertifiedState, error) {
+	certificate, st, err := b.Main.Certified(key)
+	if errors.Is(err, exec.ErrNoCertificate) || errors.Is(err, exec.ErrPruned) {
+		return nil, nil //nolint:nilnil // nothing to tell is no failure
+	}
+	if err != nil {
+		return nil, err
+	}
+	proof, err := st.Proof.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return &servicev1.CertifiedState{Statement: renderStatement(st, proof), Certificate: certificate.Encode()}, nil
+}
+
+func renderSums(s service.Sums) *servicev1.Sums {
+	return &servicev1.Sums{Amount: s.Amount, Units: s.Units, Work: s.Work}
+}
+
+// renderBooking returns a booking as clients see it: what is durable in the shard is
+// INCLUDED, and FINAL once it is anchored. tx may be nil.
+func (b *backend) renderBooking(sh *shard.Shard, s *ShardStatus, tx *chain.Tx, how detail) (*servicev1.Booking, error) {
+	out := &servicev1.Booking{
+		Name: BookingName(s.Hash), Shard: ShardName(sh.ID), Service: ServiceName(sh.Service),
+		Transaction: &chainv1.Transaction{
+			Name: TransactionName(s.Hash), Hash: s.Hash[:], Stage: renderStage(s.Stage), DropReason: s.DropReason, ValidUntil: s.ValidUntil,
+		},
+	}
+	t := out.GetTransaction()
+	if s.Stage == exec.StageFinal {
+		at, err := b.anchored(sh.ID)
+		if err != nil {
+			return nil, err
+		}
+		if at < s.Height {
+			t.Stage = chainv1.Stage_STAGE_INCLUDED
+		}
+	}
+	if tx != nil {
+		t.Kind, t.Signer, t.Nonce = chainv1.Kind(tx.Kind), tx.Signer.String(), tx.Nonce
+	}
+	r := s.Receipt
+	if r == nil {
+		return out, nil
+	}
+	t.Height, t.Index, t.Code = s.Height, s.TxIndex, renderCode(r.Code)
+	t.Kind, t.Signer, t.Nonce = chainv1.Kind(r.Kind), r.Signer.String(), r.Nonce
+	if !r.Payee.IsZero() {
+		out.Payee = r.Payee.String()
+	}
+	out.Entries, out.Applied = uint32(len(r.Entries)), uint32(applied(r.Entries)) //nolint:gosec // at most channel.MaxEntries
+	out.Booked, out.ResultsRoot = renderSums(r.Booked), optionalHash(r.ResultsRoot)
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if how == noEntries || how == unappliedOnly && e.Applied() {
+			continue
+		}
+		out.Results = append(out.Results, &servicev1.BookingResult{
+			Position: uint32(i), Code: renderCode(e.Code), ChannelIndex: e.Index, Lane: uint32(e.Lane), //nolint:gosec // likewise
+			Seq: e.Seq, Booked: renderSums(e.Booked), Total: renderSums(e.Total),
+		})
+	}
+	return out, nil
+}
+
+// GetUsage implements ServiceChainServiceServer.
+func (s *services) GetUsage(ctx context.Context, req *servicev1.GetUsageRequest) (*servicev1.GetUsageResponse, error) {
+	ref, err := s.channelRef("channel", req.GetChannel())
+	if err != nil {
+		return nil, err
+	}
+	c, ok, err := s.Index.Channel(ref.Index)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || c.State == exec.ChannelClosed || c.Service == 0 {
+		p := missing(chain.CodeChannelUnknown.String(), req.GetChannel(), "%s names no service, so no usage is booked on it", req.GetChannel())
+		if ok && c.State == exec.ChannelClosed {
+			p.message = req.GetChannel() + " is closed, and its shard forgets it; what was paid is with the channel itself (GetChannel)"
+		}
+		return nil, p
+	}
+	m, _, err := s.shardMap()
+	if err != nil {
+		return nil, err
+	}
+	sh, err := s.home(m, "channel", c.Service, c.Payer)
+	if err != nil {
+		return nil, err
+	}
+	local, ok := s.hosted(sh.ID)
+	if !ok {
+		resp := &servicev1.GetUsageResponse{}
+		return resp, s.forward(ctx, &sh, m.Epoch(), servicev1.ServiceChainService_GetUsage_FullMethodName, req, resp)
+	}
+	return s.usageIn(ctx, local, &sh, req.GetChannel(), &c)
+}
+
+// usageIn returns the usage of a channel whose home runs here.
+func (s *services) usageIn(ctx context.Context, local Shard, sh *shard.Shard, name string, c *exec.ChannelInfo) (*servicev1.GetUsageResponse, error) {
+	out := &servicev1.GetUsageResponse{Channel: name, ChannelIndex: c.Index, Service: ServiceName(sh.Service), Shard: ShardName(sh.ID)}
+	bucket := service.HomeOf(c.Payer).Bucket
+	err := local.Read(func(v chain.View, height uint64) error {
+		u, ok := service.ChannelAt(v, bucket, c.Index)
+		if !ok {
+			p := missing(chain.CodeChannelUnknown.String(), name, "the main chain has not told %s of %s yet; try again in a moment", ShardName(sh.ID), name)
+			p.set("shard", ShardName(sh.ID))
+			p.retry = retrySoon
+			return p
+		}
+		out.Payer, out.Payee, out.Deposit, out.ExpiresAt = u.Payer.String(), u.Payee.String(), uint64(u.Deposit), u.ExpiresAt
+		out.Booked, out.Height = renderSums(u.Booked), height
+		for lane := range uint8(channel.Lanes) {
+			if u.Lanes&(1<<lane) == 0 {
+				continue
+			}
+			l := service.LaneOf(v, &u, c.Index, lane)
+			out.Lanes = append(out.Lanes, &servicev1.LaneUsage{
+				Lane: uint32(lane), Cumulative: uint64(l.Cumulative), Units: l.Units, Work: l.Work, UsageRoot: optionalHash(l.UsageRoot),
+				Seq: l.Seq, Settled: uint64(l.Settled), Redeemed: uint64(l.Redeemed),
+			})
+		}
+		s.rates.charge(callerIP(ctx), rowTokens(1+bits.OnesCount64(u.Lanes)))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.AnchoredHeight, err = s.anchored(sh.ID)
+	return out, err
+}
+
+// GetEarnings implements ServiceChainServiceServer.
+func (s *services) GetEarnings(ctx context.Context, req *servicev1.GetEarningsRequest) (*servicev1.GetEarningsResponse, error) {
+	payee, err := parseAccountName("payee", req.GetPayee())
+	if err != nil {
+		return nil, err
+	}
+	if req.GetService() == "" {
+		return nil, invalid("service", "is missing; want services/ and an id or label, which ListServices tells")
+	}
+	m, _, id, err := s.mapFor(req.GetService())
+	if err != nil {
+		return nil, err
+	}
+	sh, err := s.home(m, "payee", id, payee)
+	if err != nil {
+		return nil, err
+	}
+	local, ok := s.hosted(sh.ID)
+	if !ok {
+		resp := &servicev1.GetEarningsResponse{}
+		return resp, s.forward(ctx, &sh, m.Epoch(), servicev1.ServiceChainService_GetEarnings_FullMethodName, req, resp)
+	}
+	out := &servicev1.GetEarningsResponse{Payee: req.GetPayee(), Service: ServiceName(sh.Service), Shard: ShardName(sh.ID)}
+	err = local.Read(func(v chain.View, height uint64) error {
+		e := service.EarningsOf(v, payee)
+		out.Total, out.Height = renderSums(e.Total), height
+		for i := range e.Epochs {
+			out.Epochs = append(out.Epochs, &servicev1.EpochEarnings{Epoch: e.Epochs[i].Epoch, Earned: renderSums(e.Epochs[i].Sums)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.AnchoredHeight, err = s.anchored(sh.ID)
+	return out, err
+}
