@@ -500,4 +500,3 @@ func applied(entries []service.EntryResult) (n int) {
 	}
 	return n
 }
-

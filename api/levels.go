@@ -10,6 +10,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/route"
@@ -70,11 +71,21 @@ func (b *backend) anchorRules() *anchor.Params {
 // knownLevel returns how congested a shard is if that is known without asking anybody.
 func (b *backend) knownLevel(id shard.ID) (route.Level, bool) {
 	if s, ok := b.hosted(id); ok {
-		level, _ := s.Congestion()
-		return level, true
+		level, _, err := levelOf(s)
+		return level, err == nil
 	}
 	k, ok := b.levels.get(id, b.Now())
 	return k.level, ok
+}
+
+// levelOf returns how congested a shard that runs here is after its last block, as its
+// own rules count it.
+func levelOf(s Shard) (level route.Level, l route.Backlog, err error) {
+	err = s.Read(func(v chain.View, _ uint64) error {
+		level, l = shardblock.Level(v), shardblock.Backlog(v)
+		return nil
+	})
+	return level, l, err
 }
 
 // shardBlock is how long a block of a shard takes, as far as that can be told.
@@ -102,32 +113,44 @@ func (b *backend) congestion(ctx context.Context, list []shard.Shard) ([]*servic
 		}
 		b.askLevels(ctx, ask)
 	}
-	out := make([]*servicev1.Congestion, len(list))
+	out, missed := make([]*servicev1.Congestion, len(list)), make([]uint64, len(list))
 	err := b.State.Read(func(v chain.View, height uint64) error {
 		rules := b.anchorRules()
 		for i := range list {
-			out[i] = b.congestionOf(v, rules, height, &list[i])
+			if row, ok := anchor.Read(v, list[i].ID); ok && !row.Finished() {
+				missed[i] = rules.Missed(height, row.From)
+			}
 		}
 		return nil
 	})
+	for i := range list {
+		out[i] = b.congestionOf(&list[i], missed[i])
+	}
 	return out, err
 }
 
-func (b *backend) congestionOf(v chain.View, rules *anchor.Params, height uint64, sh *shard.Shard) *servicev1.Congestion {
+// congestionOf returns what is known of the congestion of a shard that has missed anchors.
+func (b *backend) congestionOf(sh *shard.Shard, missed uint64) *servicev1.Congestion {
 	out := &servicev1.Congestion{Shard: ShardName(sh.ID), Service: ServiceName(sh.Service), Zone: uint32(sh.Zone)}
 	var level route.Level
 	var backlog route.Backlog
-	if s, ok := b.hosted(sh.ID); ok {
-		level, backlog = s.Congestion()
+	own := func() bool {
+		s, ok := b.hosted(sh.ID)
+		if !ok {
+			return false
+		}
+		var err error
+		level, backlog, err = levelOf(s)
 		out.Height, _ = s.Head()
+		return err == nil
+	}
+	if own() {
 		out.Source = servicev1.CongestionSource_CONGESTION_SOURCE_HERE
 	} else if k, ok := b.levels.get(sh.ID, b.Now()); ok {
 		level, backlog, out.Height = k.level, k.backlog, k.height
 		out.Source = servicev1.CongestionSource_CONGESTION_SOURCE_PEER
 	} else {
-		if row, ok := anchor.Read(v, sh.ID); ok && !row.Finished() {
-			backlog.MissedAnchors = rules.Missed(height, row.From)
-		}
+		backlog, out.Height = route.Backlog{MissedAnchors: missed}, 0
 		full := route.DefaultCapacity()
 		level = full.Level(backlog)
 		out.Source = servicev1.CongestionSource_CONGESTION_SOURCE_ANCHORS

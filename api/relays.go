@@ -10,6 +10,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
@@ -236,13 +237,19 @@ func (r *relays) GetWanted(ctx context.Context, req *servicev1.GetWantedRequest)
 		return nil, err
 	}
 	r.rates.charge(callerIP(ctx), rowTokens(2*len(links)))
-	w, err := s.Wanted(links)
-	if err != nil {
-		return nil, err
-	}
-	resp := &servicev1.GetWantedResponse{Height: w.Height, Epoch: w.Epoch, Heads: w.Heads}
-	for i := range w.Ways {
-		resp.Links = append(resp.Links, &servicev1.LinkRows{Inbound: w.Ways[i].In.Encode(), Outbound: w.Ways[i].Out.Encode()})
-	}
-	return resp, nil
+	resp := &servicev1.GetWantedResponse{}
+	err = s.Read(func(v chain.View, height uint64) error {
+		status := shardblock.ReadStatus(v)
+		resp.Height, resp.Epoch, resp.Ended = height, status.Epoch, status.Ended != 0 && height >= status.Ended
+		resp.FirstMainEpoch, resp.LastMainEpoch = shardblock.MainEpochs(v)
+		for _, h := range shardblock.Heads(v) {
+			resp.Heads = append(resp.Heads, h.Height)
+		}
+		for _, l := range links {
+			in, out := link.InboundAt(v, l), link.OutboundAt(v, l.Reverse())
+			resp.Links = append(resp.Links, &servicev1.LinkRows{Inbound: in.Encode(), Outbound: out.Encode()})
+		}
+		return nil
+	})
+	return resp, err
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/tributary-network/tributary/ledger/stateproof"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
-	"github.com/tributary-network/tributary/shard/route"
 )
 
 // Shards are the shards whose chains run on this node. It must be safe for concurrent
@@ -57,17 +56,12 @@ type ShardPool interface {
 	Pending() (records int, size int64)
 }
 
-// ShardState is the state of a shard.
+// ShardState is the state of a shard, by the rules of chain/shardblock.
 type ShardState interface {
 	// Head returns the height and application hash of the last durable commit.
 	Head() (height uint64, appHash []byte)
 	// Read calls f with the state at the head, which does not change meanwhile.
 	Read(f func(v chain.View, height uint64) error) error
-	// Congestion returns how much waits in the shard after its last block, as its own
-	// rules count it.
-	Congestion() (route.Level, route.Backlog)
-	// Wanted returns rows of links at the head, in the order of links.
-	Wanted(links []link.Link) (Wanted, error)
 }
 
 // ShardBlocks is what the blocks of a shard did.
@@ -119,20 +113,6 @@ type ShardBlock struct {
 	// Imports is what became of the leaves that the block took in.
 	Imports []link.Receipt
 	Outbox  int // leaves
-}
-
-// Wanted is what a chain has of links.
-type Wanted struct {
-	Height uint64 // of the state that this is
-	Epoch  uint64
-	Heads  []uint64 // heights of the main chain whose state roots it remembers, ascending
-	Ways   []Way
-}
-
-// Way is a link at its destination, and the opposite one at its source: the same place.
-type Way struct {
-	In  link.Inbound
-	Out link.Outbound
 }
 
 // Main is what of the main chain goes to shards. It must be safe for concurrent use.

@@ -14,6 +14,7 @@ import (
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 )
@@ -37,8 +38,6 @@ func (s *services) GetShardStatus(ctx context.Context, req *servicev1.GetShardSt
 	var hash []byte
 	out.Height, hash = local.Head()
 	out.AppHash = hash
-	level, backlog := local.Congestion()
-	out.LevelBps, out.Backlog = uint32(level), renderBacklog(&backlog)
 	records, size := local.Pending()
 	out.PendingTxs, out.PendingBytes = uint64(max(records, 0)), uint64(max(size, 0)) //nolint:gosec // not negative
 	if err := s.shardState(local, out); err != nil {
@@ -71,6 +70,11 @@ func (s *services) GetShardStatus(ctx context.Context, req *servicev1.GetShardSt
 // shardState adds what the state of a shard says.
 func (s *services) shardState(local Shard, out *servicev1.GetShardStatusResponse) error {
 	return local.Read(func(v chain.View, height uint64) error {
+		backlog := shardblock.Backlog(v)
+		out.LevelBps, out.Backlog = uint32(shardblock.Level(v)), renderBacklog(&backlog)
+		if st := shardblock.ReadStatus(v); st.Ended != 0 && height >= st.Ended {
+			out.Ended = true
+		}
 		e := service.ReadEpoch(v)
 		t := service.ReadTotals(v)
 		out.Epoch, out.SettlementClock, out.Settling = e.Number, e.Sigma, service.Settling(v)
@@ -225,7 +229,7 @@ func (w *shardWatch) tell(m *servicev1.WatchShardResponse) (err error) {
 		return err
 	}
 	m.HeadHeight, _ = w.shard.Head()
-	level, _ := w.shard.Congestion()
+	level, _ := w.knownLevel(w.id)
 	m.LevelBps, m.Heartbeat = uint32(level), durationpb.New(w.Heartbeat)
 	w.sent = w.Now()
 	return w.server.Send(m)

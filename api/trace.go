@@ -296,4 +296,3 @@ func problemText(err error) string {
 	p, _ := problemOf(err)
 	return p.message
 }
-

@@ -561,7 +561,12 @@ type GetWantedResponse struct {
 	// Heights of the main chain whose state roots a shard remembers, ascending.
 	Heads []uint64 `protobuf:"varint,3,rep,packed,name=heads,proto3" json:"heads,omitempty"`
 	// In the order of the request.
-	Links         []*LinkRows `protobuf:"bytes,4,rep,name=links,proto3" json:"links,omitempty"`
+	Links []*LinkRows `protobuf:"bytes,4,rep,name=links,proto3" json:"links,omitempty"`
+	// First and last epoch whose committees of the main chain a shard remembers.
+	FirstMainEpoch uint64 `protobuf:"varint,5,opt,name=first_main_epoch,json=firstMainEpoch,proto3" json:"first_main_epoch,omitempty"`
+	LastMainEpoch  uint64 `protobuf:"varint,6,opt,name=last_main_epoch,json=lastMainEpoch,proto3" json:"last_main_epoch,omitempty"`
+	// The shard makes no blocks any more.
+	Ended         bool `protobuf:"varint,7,opt,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -624,6 +629,27 @@ func (x *GetWantedResponse) GetLinks() []*LinkRows {
 	return nil
 }
 
+func (x *GetWantedResponse) GetFirstMainEpoch() uint64 {
+	if x != nil {
+		return x.FirstMainEpoch
+	}
+	return 0
+}
+
+func (x *GetWantedResponse) GetLastMainEpoch() uint64 {
+	if x != nil {
+		return x.LastMainEpoch
+	}
+	return 0
+}
+
+func (x *GetWantedResponse) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
 var File_tributary_service_v1_relay_proto protoreflect.FileDescriptor
 
 const file_tributary_service_v1_relay_proto_rawDesc = "" +
@@ -663,12 +689,15 @@ const file_tributary_service_v1_relay_proto_rawDesc = "" +
 	"\x05links\x18\x02 \x03(\v2\x1e.tributary.service.v1.LinkNameR\x05links\"@\n" +
 	"\bLinkRows\x12\x18\n" +
 	"\ainbound\x18\x01 \x01(\fR\ainbound\x12\x1a\n" +
-	"\boutbound\x18\x02 \x01(\fR\boutbound\"\x8d\x01\n" +
+	"\boutbound\x18\x02 \x01(\fR\boutbound\"\xf5\x01\n" +
 	"\x11GetWantedResponse\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05heads\x18\x03 \x03(\x04R\x05heads\x124\n" +
-	"\x05links\x18\x04 \x03(\v2\x1e.tributary.service.v1.LinkRowsR\x05links2\xa1\x03\n" +
+	"\x05links\x18\x04 \x03(\v2\x1e.tributary.service.v1.LinkRowsR\x05links\x12(\n" +
+	"\x10first_main_epoch\x18\x05 \x01(\x04R\x0efirstMainEpoch\x12&\n" +
+	"\x0flast_main_epoch\x18\x06 \x01(\x04R\rlastMainEpoch\x12\x14\n" +
+	"\x05ended\x18\a \x01(\bR\x05ended2\xa1\x03\n" +
 	"\fRelayService\x12b\n" +
 	"\vSubmitRelay\x12(.tributary.service.v1.SubmitRelayRequest\x1a).tributary.service.v1.SubmitRelayResponse\x12\\\n" +
 	"\tGetOutbox\x12&.tributary.service.v1.GetOutboxRequest\x1a'.tributary.service.v1.GetOutboxResponse\x12q\n" +

@@ -3094,8 +3094,10 @@ type GetShardStatusResponse struct {
 	Settling bool `protobuf:"varint,20,opt,name=settling,proto3" json:"settling,omitempty"`
 	// The committee is so small that the chance of a bad one is not negligible.
 	SmallCommittee bool `protobuf:"varint,21,opt,name=small_committee,json=smallCommittee,proto3" json:"small_committee,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// It made its last block: its heirs go on.
+	Ended         bool `protobuf:"varint,22,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetShardStatusResponse) Reset() {
@@ -3271,6 +3273,13 @@ func (x *GetShardStatusResponse) GetSettling() bool {
 func (x *GetShardStatusResponse) GetSmallCommittee() bool {
 	if x != nil {
 		return x.SmallCommittee
+	}
+	return false
+}
+
+func (x *GetShardStatusResponse) GetEnded() bool {
+	if x != nil {
+		return x.Ended
 	}
 	return false
 }
@@ -3896,7 +3905,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\x04sent\x18\x05 \x01(\v2\x1a.tributary.service.v1.SumsR\x04sent\x124\n" +
 	"\awaiting\x18\x06 \x01(\v2\x1a.tributary.service.v1.SumsR\awaiting\x120\n" +
 	"\x05stuck\x18\a \x01(\v2\x1a.tributary.service.v1.SumsR\x05stuck\x12\x1a\n" +
-	"\bchannels\x18\b \x01(\x04R\bchannels\"\x82\x06\n" +
+	"\bchannels\x18\b \x01(\x04R\bchannels\"\x98\x06\n" +
 	"\x16GetShardStatusResponse\x121\n" +
 	"\x05shard\x18\x01 \x01(\v2\x1b.tributary.service.v1.ShardR\x05shard\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n" +
@@ -3923,7 +3932,8 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\vhalt_reason\x18\x13 \x01(\tR\n" +
 	"haltReason\x12\x1a\n" +
 	"\bsettling\x18\x14 \x01(\bR\bsettling\x12'\n" +
-	"\x0fsmall_committee\x18\x15 \x01(\bR\x0esmallCommittee\"H\n" +
+	"\x0fsmall_committee\x18\x15 \x01(\bR\x0esmallCommittee\x12\x14\n" +
+	"\x05ended\x18\x16 \x01(\bR\x05ended\"H\n" +
 	"\x11WatchShardRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vfrom_height\x18\x02 \x01(\x04R\n" +
