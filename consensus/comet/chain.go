@@ -75,6 +75,8 @@ type Chain struct {
 	late     lateVotes
 	turnout  turnout
 	twins    *twinGuard
+
+	announced *announcements // nil without Config.Announcements
 }
 
 // States of a Chain.
@@ -297,7 +299,7 @@ func (c *Chain) assemble(ctx context.Context) error {
 		c.engine, err = node.NewNodeWithContext(ctx, engineConfig, votes{c.signer, c.adapter.rounds, c.twins}, &c.nodeKey.key, creator{c},
 			func() (*types.GenesisDoc, error) { return c.genesis, nil },
 			c.database, provider, c.engineLogger(),
-			append(options, c.adapter.guardSync, node.CustomReactors(map[string]p2p.Reactor{presenceReactor: c.presence}))...)
+			append(options, c.adapter.guardSync, node.CustomReactors(c.reactors()))...)
 		return err
 	})
 	if halted := c.halt.err(); halted != nil {
@@ -318,6 +320,16 @@ func (c *Chain) assemble(ctx context.Context) error {
 	c.armTwinGuard()
 	c.restoreHead()
 	return nil
+}
+
+// reactors are ours beside CometBFT's.
+func (c *Chain) reactors() map[string]p2p.Reactor {
+	r := map[string]p2p.Reactor{presenceReactor: c.presence}
+	if c.cfg.Announcements != nil {
+		c.announced = newAnnouncements(*c.cfg.Announcements)
+		r[announceReactor] = c.announced
+	}
+	return r
 }
 
 // creator makes the connections to the application and remembers them, since

@@ -82,6 +82,10 @@ type Config struct {
 	// Only for an application whose transactions stay valid.
 	SkipRecheck bool
 
+	// Announcements, if set, makes this node tell others small records, and pass on
+	// theirs: see [Chain.Announce].
+	Announcements *Announcements
+
 	// StateSync, if set, lets a node without blocks join from a snapshot, which
 	// its Application must be able to restore; see Snapshotter.
 	StateSync *StateSync
@@ -154,6 +158,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxTxBytes < 0 || int64(c.MaxTxBytes) > c.MempoolBytes {
 		return fmt.Errorf("consensus config: max_tx_bytes %d exceeds mempool_bytes %d", c.MaxTxBytes, c.MempoolBytes)
+	}
+	if c.Announcements != nil && c.Announcements.Judge == nil {
+		return errors.New("consensus config: announcements without a judge")
 	}
 	if c.StateSync != nil {
 		if err := c.StateSync.validate(); err != nil {

@@ -33,6 +33,8 @@
 //   - Block sync that survives its peers. CometBFT v0.40 dereferences nil when a
 //     peer leaves, or takes back what it said, while a block of it is verified;
 //     such events wait here until the block is applied.
+//   - Small records that nodes tell each other over as many hops as it takes, the newest
+//     of each origin, bounded whoever sends them (see [Chain.Announce]).
 //   - Peers redialled within a second or two, for as long as the chain runs.
 //   - A Stop after which the stores are no longer touched, although some of
 //     CometBFT's goroutines outlive it by a few seconds.

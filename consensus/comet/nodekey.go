@@ -87,3 +87,20 @@ func peerIDs(peers []string) string {
 	}
 	return strings.Join(ids, ",")
 }
+
+// attestedMin is how long a message at least is that a node key signs, in bytes:
+// longer than the challenge of 32 bytes that it signs at the begin of a connection.
+const attestedMin = 33
+
+// Sign signs a message that is not of a connection: it must begin with a domain tag
+// that nothing else has, and be longer than the 32 bytes that both ends of a connection
+// sign.
+func (k *NodeKey) Sign(msg []byte) ([]byte, error) {
+	if len(msg) < attestedMin {
+		return nil, fmt.Errorf("sign with the node key: message of %d bytes, want at least %d", len(msg), attestedMin)
+	}
+	return k.key.PrivKey.Sign(msg)
+}
+
+// PubKey is the public half of the key, 32 bytes; ID is made of it.
+func (k *NodeKey) PubKey() []byte { return k.key.PubKey().Bytes() }

@@ -57,6 +57,9 @@ func (c *Chain) watch(ctx context.Context) {
 			c.presence.send(height, c.flags())
 			c.presence.look()
 		}
+		if c.announced != nil {
+			c.announced.tick()
+		}
 		if now.Sub(nudged) >= nudgeAfter && c.head.waitedFor(now) >= nudgeAfter && c.flags()&flagCatchingUp == 0 {
 			nudged = now
 			c.nudge()
