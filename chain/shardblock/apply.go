@@ -159,15 +159,22 @@ const userPart = 16 << 10
 // Plan chooses which of relays, in the order in which they came, go into the block at
 // height with room for so many bytes, if users' records want so many of them. sizes are
 // the bytes that each relay takes. It returns their indices in the order of the block: all
-// of them apply in this order. Users get what link.Plan leaves them.
+// of them apply in this order. Those that do not apply take no room, and users get what
+// link.Plan leaves them.
 func Plan(v chain.View, height uint64, relays []*Relay, sizes []int, users, room int, verify CertificateVerifier) []int {
-	t := NewTrial(v, height, verify)
 	order := make([]int, len(relays))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return relays[a].rank() - relays[b].rank() })
-	candidates := make([]link.Candidate, 0, len(relays)+1)
+	order, wanted := applying(v, height, relays, order, verify), users
+	for _, i := range order {
+		wanted += sizes[i]
+	}
+	if wanted <= room {
+		return order
+	}
+	candidates := make([]link.Candidate, 0, len(order)+1)
 	for _, i := range order {
 		candidates = append(candidates, link.Candidate{Class: relays[i].class(), Size: sizes[i]})
 	}
@@ -176,14 +183,23 @@ func Plan(v chain.View, height uint64, relays []*Relay, sizes []int, users, room
 	}
 	var picked []int
 	for _, at := range link.Plan(candidates, room) {
-		if at >= len(order) {
-			continue // the users
-		}
-		if i := order[at]; t.Try(relays[i]) == nil {
-			picked = append(picked, i)
+		if at < len(order) { // and else it is of the users
+			picked = append(picked, order[at])
 		}
 	}
-	return picked
+	return applying(v, height, relays, picked, verify)
+}
+
+// applying returns those of relays, by their indices in order, that apply after each other.
+func applying(v chain.View, height uint64, relays []*Relay, order []int, verify CertificateVerifier) []int {
+	t := NewTrial(v, height, verify)
+	var list []int
+	for _, i := range order {
+		if t.Try(relays[i]) == nil {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // IsInvalid reports whether an error of Apply means an invalid block, not one that must

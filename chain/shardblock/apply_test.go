@@ -263,7 +263,7 @@ func TestRefusedMessages(t *testing.T) {
 }
 
 // rebox returns the outbox of one message.
-func rebox(t *testing.T, m *link.Message) *link.Outbox {
+func rebox(t testing.TB, m *link.Message) *link.Outbox {
 	t.Helper()
 	box, err := link.NewOutbox(chain.Changes{{Key: link.MessageKey(m.Link, m.Seq), Value: m.Encode()}})
 	if err != nil {

@@ -20,7 +20,7 @@ type work struct {
 	height  uint64
 	run     *service.Run
 	verify  CertificateVerifier
-	pairing int // certificates that were verified
+	pairing int // certificates that were verified for relays that apply
 	imports []Imported
 }
 
@@ -44,6 +44,15 @@ func (w *work) links(state *chain.Overlay) *link.Context {
 
 // relay applies a relay after those before it. If it refuses, nothing has changed.
 func (w *work) relay(r *Relay) error {
+	verified := w.pairing
+	err := w.apply(r)
+	if err != nil {
+		w.pairing = verified
+	}
+	return err
+}
+
+func (w *work) apply(r *Relay) error {
 	o := chain.NewOverlay(w.state)
 	useful, err := w.news(o, &r.News)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
 )
@@ -66,6 +67,7 @@ type Shard struct {
 	Main *Main
 
 	Genesis     shardblock.Genesis
+	Verifiers   shardblock.Verifiers
 	State       *State
 	Height      uint64
 	Boxes       map[uint64]*link.Outbox
@@ -80,11 +82,12 @@ func Begin(m *Main, g shardblock.Genesis, parents ...chain.View) *Shard {
 	if err != nil {
 		m.tb.Fatal(err)
 	}
-	return &Shard{tb: m.tb, Main: m, Genesis: g, State: NewState(changes), Boxes: map[uint64]*link.Outbox{}}
+	return &Shard{tb: m.tb, Main: m, Genesis: g, Verifiers: Verifiers(), State: NewState(changes), Boxes: map[uint64]*link.Outbox{}}
 }
 
-// Verifiers are the real ones.
+// Verifiers are the real ones, which remember certificates that hold.
 func Verifiers() shardblock.Verifiers {
+	verify, seen := shardblock.VerifyCertificate(Network()), map[string]bool{}
 	return shardblock.Verifiers{
 		Claims: func(claims []ledger.Claim) (bad []int) {
 			for i := range claims {
@@ -94,13 +97,21 @@ func Verifiers() shardblock.Verifiers {
 			}
 			return bad
 		},
-		Certificate: shardblock.VerifyCertificate(Network()),
+		Certificate: func(c *cert.Certificate, com *committee.Committee) error {
+			name := string(c.Encode()) + string(com.Encode())
+			if seen[name] {
+				return nil
+			}
+			err := verify(c, com)
+			seen[name] = err == nil
+			return err
+		},
 	}
 }
 
 // Try applies a block to the state and leaves it as it is.
 func (s *Shard) Try(relays []*shardblock.Relay, txs ...service.BlockTx) (chain.Changes, shardblock.Result, error) {
-	return shardblock.Apply(s.State, shardblock.Block{Height: s.Height + 1, Relays: relays, Txs: txs}, Verifiers())
+	return shardblock.Apply(s.State, shardblock.Block{Height: s.Height + 1, Relays: relays, Txs: txs}, s.Verifiers)
 }
 
 // Block makes the next block.
