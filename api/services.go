@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -273,14 +272,18 @@ func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest)
 		resp.Height, resp.Epoch, resp.Seed, resp.Map = height, e, seed[:], m.Encode()
 		resp.Shard = s.renderShard(v, height, e, &sh)
 		work = m.Len() + len(resp.GetShard().GetMembers())
-		resp.Pool = bytes.Clone(v.Get(registry.PoolKey(e, sh.Service)))
-		resp.Assignment = bytes.Clone(v.Get(registry.AssignmentKey(e, sh.ID)))
+		if p, ok := registry.ReadPool(v, e, sh.Service); ok {
+			resp.Pool = p.Encode()
+		}
+		if a, ok := registry.ReadAssignment(v, e, sh.ID); ok {
+			resp.Assignment = a.Encode()
+		}
 		for _, before := range append([]shard.ID{sh.ID}, sh.Parents...) {
 			if e == 0 {
 				break
 			}
-			if b := v.Get(registry.AssignmentKey(e-1, before)); b != nil {
-				resp.Previous = append(resp.Previous, bytes.Clone(b))
+			if a, ok := registry.ReadAssignment(v, e-1, before); ok {
+				resp.Previous = append(resp.Previous, a.Encode())
 			}
 		}
 		return nil

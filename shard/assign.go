@@ -49,6 +49,9 @@ type Assignment struct {
 	// before, or of the parents: a chain without a committee would be dead. It has no
 	// members only if there were none before.
 	Kept bool
+	// Last says that the shard is replaced in this epoch. The members are those of the
+	// epoch before, and certify its last height: the first one of this epoch.
+	Last bool
 }
 
 // Inputs is all that decides who serves in an epoch. All of it is public. The
@@ -69,7 +72,8 @@ type Inputs struct {
 	Redraw []ID
 }
 
-// Assign draws the committee of every shard of the map, by ascending id.
+// Assign draws the committee of every shard of the map, and keeps those of the shards
+// that the map replaces (Assignment.Last), by ascending id.
 //
 // Candidates are drawn by lot with the weight of their capped stake, raised by
 // WorkBps; each shard has lots of its own. Where there are no more candidates
@@ -106,18 +110,27 @@ func Assign(in Inputs) []Assignment {
 		}
 		list = append(list, a)
 	}
+	for _, id := range in.Map.Replaced() {
+		if members := d.previous[id]; len(members) > 0 {
+			list = append(list, Assignment{Shard: id, Committee: committee.Committee{Epoch: d.epoch, Members: slices.Clone(members)}, Kept: true, Last: true})
+		}
+	}
+	slices.SortFunc(list, func(a, b Assignment) int { return cmp.Compare(a.Shard, b.Shard) })
 	return list
 }
 
 // Redraw returns a committee for a shard in an epoch that has begun, drawn anew:
 // that of Assign in this epoch, or of an earlier round, has missed its anchors.
 // round is 1 for the first of an epoch. The committee is empty, and Kept, if
-// nobody can be drawn or the map does not have the shard.
+// nobody can be drawn, or the map has neither the shard nor, of one that it replaced,
+// an heir.
 func Redraw(in Inputs, id ID, round uint32) Assignment {
 	d := newDraw(&in)
 	var u *urn
 	if s, ok := in.Map.Find(id); ok {
 		u = d.pools[s.Service]
+	} else if heirs := in.Map.Heirs(id); len(heirs) > 0 {
+		u = d.pools[heirs[0].Service]
 	}
 	return d.assign(id, u, nil, round)
 }
@@ -131,9 +144,9 @@ func (in Inputs) Check(given []Assignment) error {
 	}
 	for i, g := range given {
 		w := want[i]
-		if g.Shard != w.Shard || g.Kept != w.Kept || g.Committee.Epoch != w.Committee.Epoch || len(g.Committee.Members) != len(w.Committee.Members) {
-			return fmt.Errorf("shard %d in epoch %d has %d members, kept %v; drawn are %d for shard %d in epoch %d, kept %v: %w",
-				g.Shard, g.Committee.Epoch, len(g.Committee.Members), g.Kept, len(w.Committee.Members), w.Shard, w.Committee.Epoch, w.Kept, ErrWrongAssignment)
+		if g.Shard != w.Shard || g.Kept != w.Kept || g.Last != w.Last || g.Committee.Epoch != w.Committee.Epoch || len(g.Committee.Members) != len(w.Committee.Members) {
+			return fmt.Errorf("shard %d in epoch %d has %d members, kept %v, last %v; drawn are %d for shard %d in epoch %d, kept %v, last %v: %w",
+				g.Shard, g.Committee.Epoch, len(g.Committee.Members), g.Kept, g.Last, len(w.Committee.Members), w.Shard, w.Committee.Epoch, w.Kept, w.Last, ErrWrongAssignment)
 		}
 		for j, m := range g.Committee.Members {
 			if x := w.Committee.Members[j]; m != x {

@@ -142,8 +142,14 @@ func TestHeirs(t *testing.T) {
 	in := shard.Inputs{Map: shard.Apply(announced), Pools: []shard.Pool{pool(1, 10, equal(200)...)}}
 	in.Previous, in.Map = shard.Assign(in), after(announced, 2)
 	now := shard.Assign(in)
-	if len(now) != 4 {
+	if len(now) != 4+3 {
 		t.Fatalf("%d committees", len(now))
+	}
+	for _, id := range []shard.ID{2, 4, 5} { // certify their ends
+		a := of(t, now, id)
+		if !a.Last || !a.Kept || a.Committee.Epoch != 2 || !slices.Equal(a.Committee.Members, of(t, in.Previous, id).Committee.Members) {
+			t.Errorf("replaced shard %d: %+v", id, a)
+		}
 	}
 	parent := of(t, in.Previous, 2).Committee.Members
 	for _, id := range []shard.ID{6, 7} {
@@ -222,7 +228,7 @@ func TestKept(t *testing.T) {
 			member.Validator, member.Power = uint64(10*i+j), committee.MaxTotalPower/3
 		}
 	}
-	heir := shard.Assign(in)[1]
+	heir := of(t, shard.Assign(in), 5)
 	if total := heir.Committee.TotalPower(); len(heir.Committee.Members) != 6 || total > committee.MaxTotalPower || total < committee.MaxTotalPower-12 {
 		t.Errorf("%d members with %d", len(heir.Committee.Members), total)
 	}
@@ -432,9 +438,6 @@ func TestAssignProperty(t *testing.T) {
 }
 
 func checkAssigned(rt *rapid.T, in shard.Inputs, now []shard.Assignment) {
-	if len(now) != in.Map.Len() {
-		rt.Fatalf("%d committees of %d shards", len(now), in.Map.Len())
-	}
 	members := func(id shard.ID) []committee.Member {
 		for _, a := range in.Previous {
 			if a.Shard == id {
@@ -443,7 +446,17 @@ func checkAssigned(rt *rapid.T, in shard.Inputs, now []shard.Assignment) {
 		}
 		return nil
 	}
+	last := in.Map.Replaced()
+	if least := in.Map.Len(); len(now) < least || len(now) > least+len(last) {
+		rt.Fatalf("%d committees of %d shards, %d are replaced", len(now), least, len(last))
+	}
 	for i, a := range now {
+		if a.Last {
+			if before := members(a.Shard); !slices.Contains(last, a.Shard) || !slices.Equal(before, a.Committee.Members) || len(before) == 0 {
+				rt.Fatalf("shard %d ends with %d members, had %d", a.Shard, len(a.Committee.Members), len(before))
+			}
+			continue
+		}
 		s, ok := in.Map.Find(a.Shard)
 		if !ok || i > 0 && now[i-1].Shard >= a.Shard {
 			rt.Fatalf("shard %d after %d", a.Shard, now[max(0, i-1)].Shard)

@@ -18,12 +18,13 @@ var ErrBadPool = errors.New("not a pool of candidates")
 // of at most 256 bytes.
 const maxPoolBytes = committee.MaxCandidates * 256
 
-// Encode returns the canonical encoding: shard 4, kept 1, committee.
+// Encode returns the canonical encoding: shard 4, kept 1, last 1, committee.
 func (a *Assignment) Encode() []byte {
 	body := a.Committee.Encode()
-	w := codec.NewWriter(5 + len(body))
+	w := codec.NewWriter(6 + len(body))
 	w.Uint32(uint32(a.Shard))
 	w.Bool(a.Kept)
+	w.Bool(a.Last)
 	w.Fixed(body)
 	return w.Bytes()
 }
@@ -31,7 +32,7 @@ func (a *Assignment) Encode() []byte {
 // DecodeAssignment reads what Encode wrote, with the errors of committee.Decode.
 func DecodeAssignment(b []byte) (Assignment, error) {
 	r := codec.NewReader(b)
-	a := Assignment{Shard: ID(r.Uint32()), Kept: r.Bool()}
+	a := Assignment{Shard: ID(r.Uint32()), Kept: r.Bool(), Last: r.Bool()}
 	body := r.Fixed(r.Remaining())
 	if err := r.Done(); err != nil {
 		return Assignment{}, fmt.Errorf("decode assignment: %w", err)

@@ -23,7 +23,7 @@ func TestDecodePoolAndAssignment(t *testing.T) {
 		t.Errorf("too much work: error %v", err)
 	}
 	for _, kept := range []bool{false, true} {
-		a := shard.Assignment{Shard: 9, Kept: kept, Committee: committee.Committee{Epoch: 3, Members: []committee.Member{{Power: 1}}}}
+		a := shard.Assignment{Shard: 9, Kept: kept, Last: !kept, Committee: committee.Committee{Epoch: 3, Members: []committee.Member{{Power: 1}}}}
 		if got, err := shard.DecodeAssignment(a.Encode()); err != nil || !cmp.Equal(got, a) {
 			t.Errorf("decoded %v, error %v", got, err)
 		}

@@ -37,15 +37,18 @@ func Example() {
 		in.Previous = shard.Assign(in)
 		fmt.Printf("epoch %d: in epoch %d serve", epoch, in.Map.Epoch())
 		for _, a := range in.Previous {
-			s, _ := in.Map.Find(a.Shard)
-			fmt.Printf(" %s by %d", s.Buckets, len(a.Committee.Members))
+			if s, ok := in.Map.Find(a.Shard); ok {
+				fmt.Printf(" %s by %d", s.Buckets, len(a.Committee.Members))
+			} else {
+				fmt.Printf(" (%d ends)", a.Shard)
+			}
 		}
 		fmt.Println()
 	}
 	// Output:
 	// epoch 0: in epoch 2 serve 00-7f by 4 80-ff by 4
 	// epoch 1: announced is the split of shards [2] in zone 0 of service 1 from epoch 3
-	// epoch 1: in epoch 3 serve 80-ff by 4 00-3f by 4 40-7f by 4
+	// epoch 1: in epoch 3 serve (2 ends) 80-ff by 4 00-3f by 4 40-7f by 4
 	// epoch 2: announced is the split of shards [2] in zone 0 of service 1 from epoch 3
 	// epoch 2: in epoch 4 serve 80-ff by 4 00-3f by 4 40-7f by 4
 }

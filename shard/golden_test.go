@@ -77,6 +77,8 @@ func TestGoldenAssignments(t *testing.T) {
 		}
 	}
 	put("assignment", genesis[2].Encode())
+	short := genesis[2].Short()
+	put("short", short.Encode())
 	compare(t, "testdata/assignments.json", got)
 }
 

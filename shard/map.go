@@ -250,5 +250,17 @@ func (m *Map) Heirs(parent ID) (heirs []Shard) {
 	return heirs
 }
 
+// Replaced returns the shards that are not in the map any more because of what the
+// beginning of its epoch changed, ascending: each has its heirs in the map.
+func (m *Map) Replaced() (ids []ID) {
+	for i := range m.shards {
+		if s := &m.shards[i]; s.Since == m.epoch {
+			ids = append(ids, s.Parents...)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
 // idsLeft is how many ids can still be given.
 func (m *Map) idsLeft() int { return int(MaxID + 1 - m.next) }

@@ -3,8 +3,10 @@ package registry
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/beacon"
 	"github.com/tributary-network/tributary/consensus/committee"
@@ -27,74 +29,95 @@ func (c *Context) End(candidates []committee.Candidate) {
 	}
 }
 
-// pool keeps, for each service, the candidates that serve it, for the draw of epoch.
-func (c *Context) pool(epoch uint64, candidates []committee.Candidate) {
-	for _, s := range Services(c.State) {
-		p := shard.Pool{Service: s.ID, Rules: s.Rules(c.Epochs.PowerCapBps)}
-		for i := range candidates {
-			if Serves(c.State, s.ID, candidates[i].Validator) {
-				p.Candidates = append(p.Candidates, shard.Candidate{Candidate: candidates[i]})
-			}
-		}
-		c.State.Set(PoolKey(epoch, s.ID), p.Encode())
-	}
-}
-
 // turn ends an epoch: what was asked for is planned and announced, the map of the
 // next epoch holds, and the committees of the one after that are drawn.
 func (c *Context) turn(epoch uint64) {
 	m, _ := ReadMap(c.State)
-	requests := Requests(c.State)
-	if planned := shard.Plan(m, nil, requests); len(planned) > 0 {
-		next, err := shard.Announce(m, planned...)
-		if err != nil {
-			panic(fmt.Errorf("announce what was planned: %w", err))
-		}
-		m = next
-	}
-	for _, r := range requests {
-		c.State.Delete(requestKey(r.Shard))
-	}
-	m = shard.Apply(m)
+	m = c.apply(c.plan(m))
+	m = c.catchUp(m)
 	c.State.Set(MapKey(), m.Encode())
+	anchor.Sync(c.State, m, c.Height)
 	next := EpochRecord{Epoch: epoch + 1, Sigma: c.Sigma, First: c.Height + 1}
 	c.State.Set(EpochKey(next.Epoch), next.Encode())
 	c.draw(epoch+beacon.Lag, m)
-	for _, s := range Services(c.State) {
-		c.State.Delete(PoolKey(epoch, s.ID))
-	}
+	c.shorten(epoch)
 	if last := c.Epochs.Kept() + 1; epoch+beacon.Lag >= last {
-		old := epoch + beacon.Lag - last
-		for _, a := range Assignments(c.State, old) {
-			c.State.Delete(AssignmentKey(old, a.Shard))
-		}
-		c.State.Delete(EpochKey(old))
+		c.forget(epoch + beacon.Lag - last)
 	}
 }
 
-// draw draws the committees of an epoch; now is the map of the epoch before.
-func (c *Context) draw(epoch uint64, now *shard.Map) {
-	in := Inputs(c.State, epoch, shard.Apply(now))
-	for _, a := range shard.Assign(in) {
-		c.State.Set(AssignmentKey(epoch, a.Shard), a.Encode())
+// plan announces what was asked for and what loads want.
+func (c *Context) plan(m *shard.Map) *shard.Map {
+	requests, loads := Requests(c.State), c.loads(m)
+	for _, r := range requests {
+		c.State.Delete(requestKey(r.Shard))
 	}
-}
-
-// Inputs returns what decides who serves in an epoch whose map is m: public data from
-// which everybody draws the same committees. The state has all of it for the present
-// epoch, whose map is ReadMap's, for the next one, whose map is shard.Apply of that,
-// and, in the last block of an epoch, for the one that is drawn.
-func Inputs(v chain.View, epoch uint64, m *shard.Map) shard.Inputs {
-	in := shard.Inputs{Seed: staking.Seed(v, epoch), Map: m}
-	for _, service := range m.Services() {
-		if p, ok := ReadPool(v, epoch, service); ok {
-			in.Pools = append(in.Pools, p)
+	begun := func(id shard.ID) bool { return c.begun(m, id) == nil }
+	planned := shard.Plan(m, slices.DeleteFunc(loads, func(l shard.Load) bool { return !begun(l.Shard) }),
+		slices.DeleteFunc(slices.Clone(requests), func(r shard.Request) bool { return !begun(r.Shard) }))
+	for _, r := range requests {
+		if !slices.ContainsFunc(planned, func(g shard.Change) bool { return g.Kind == r.Kind && slices.Contains(g.Shards, r.Shard) }) {
+			at, _ := find(m, r.Shard)
+			c.note(Event{Kind: EventForgotten, TxIndex: -1, Service: at.Service, Zone: at.Zone, Change: r.Kind, Shards: []shard.ID{r.Shard}})
 		}
 	}
-	if epoch > 0 {
-		in.Previous = Assignments(v, epoch-1)
+	if len(planned) == 0 {
+		return m
 	}
-	return in
+	next, err := shard.Announce(m, planned...)
+	if err != nil {
+		panic(fmt.Errorf("announce what was planned: %w", err))
+	}
+	c.announced(planned)
+	return next
+}
+
+// apply makes the map of the next epoch.
+func (c *Context) apply(m *shard.Map) *shard.Map {
+	next := shard.Apply(m)
+	for _, g := range m.Announced() {
+		if g.At != next.Epoch() {
+			continue
+		}
+		e := Event{Kind: EventHolds, TxIndex: -1, Service: g.Service, Zone: g.Zone, Change: g.Kind, Shards: g.Shards, Epoch: g.At}
+		for _, s := range next.Zone(g.Service, g.Zone) {
+			if s.Since == g.At {
+				e.Heirs = append(e.Heirs, s.ID)
+			}
+		}
+		c.note(e)
+	}
+	for _, id := range next.Replaced() {
+		c.State.Delete(loadKey(id))
+	}
+	return next
+}
+
+// catchUp announces the zones of services that came too late for the epoch that ends:
+// in its last block, or when the map was full.
+func (c *Context) catchUp(m *shard.Map) *shard.Map {
+	for _, s := range Services(c.State) {
+		list := s.Foundings(m, m.Epoch()+shard.Notice)
+		if len(list) == 0 {
+			continue
+		}
+		if next, err := shard.Announce(m, list...); err == nil { // or at the end of the next epoch
+			m = next
+			c.announced(list)
+		}
+	}
+	return m
+}
+
+// forget forgets who served in an epoch.
+func (c *Context) forget(epoch uint64) {
+	var keys [][]byte
+	for id := range shorts(c.State, epoch) {
+		keys = append(keys, AssignmentKey(epoch, id))
+	}
+	for _, k := range append(keys, EpochKey(epoch), stakesKey(epoch)) {
+		c.State.Delete(k)
+	}
 }
 
 // ValidateGenesis returns an error that names the first service that a chain
@@ -162,10 +185,11 @@ func Start(o *chain.Overlay, p *Params, epochs *staking.Params, services []zone.
 			o.Set(servesKey(s.ID, row), []byte{1})
 		}
 	}
+	anchor.Sync(o, m, 0)
 	for e := range uint64(beacon.Lag) {
 		c.pool(e, staking.Candidates(o))
 		for _, a := range shard.Assign(Inputs(o, e, m)) {
-			o.Set(AssignmentKey(e, a.Shard), a.Encode())
+			c.put(e, &a)
 		}
 		m = shard.Apply(m)
 	}

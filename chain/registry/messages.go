@@ -2,8 +2,10 @@ package registry
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
@@ -86,6 +88,11 @@ type Context struct {
 	Epochs *staking.Params // what an epoch is, and the cap of a member's power
 	Height uint64          // of the block, at least 1
 	Sigma  uint64          // the settlement clock of the block
+	// Reserved are the ids, ascending, that channels may name although no service has
+	// them: none can be registered.
+	Reserved []uint32
+
+	events []Event
 }
 
 // On reports whether the chain has a registry. One without staking has none:
@@ -99,10 +106,18 @@ func (c *Context) epoch() uint64 { return c.Epochs.Epoch(c.Height) }
 // can be drawn is read in the last block but one, so that what the last block has is
 // drawn an epoch later.
 func (c *Context) wait() {
-	c.State.Set(waitKey(), binary.BigEndian.AppendUint64(nil, c.Epochs.Epoch(c.Height+1)+shard.Notice))
+	c.State.Set(waitKey(), binary.BigEndian.AppendUint64(nil, c.next()))
 }
 
-// Register adds a service. Its zones are announced for shard.Notice epochs later.
+// next is the first epoch whose draw sees what the block says.
+func (c *Context) next() uint64 { return c.Epochs.Epoch(c.Height+1) + shard.Notice }
+
+// late reports whether the pools of the next draw are made, so that what is founded has
+// to wait for the one after it.
+func (c *Context) late() bool { return c.Height == c.Epochs.LastBlock(c.epoch()) }
+
+// Register adds a service. Its zones are announced for shard.Notice epochs later, and
+// one more in the last block of an epoch, when it is too late for a pool.
 func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
 	m, ok := ReadMap(c.State)
 	switch {
@@ -112,6 +127,8 @@ func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
 		return chain.Refuse(chain.CodeNotOwner, "owner is %s, want the signer %s", s.Owner, from)
 	case s.Version != 1:
 		return chain.Refuse(chain.CodeInvalidValue, "version is %d, a new service has 1", s.Version)
+	case slices.Contains(c.Reserved, s.ID):
+		return chain.Refuse(chain.CodeServiceUsed, "channels name service %d without a registration, so nobody can own it", s.ID)
 	case Has(c.State, s.ID):
 		return chain.Refuse(chain.CodeServiceUsed, "service %d exists", s.ID)
 	case len(Services(c.State)) >= MaxServices:
@@ -120,7 +137,11 @@ func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
 	if other, used := ServiceByName(c.State, s.Name); used {
 		return chain.Refuse(chain.CodeServiceUsed, "service %d has the name %q", other, s.Name)
 	}
-	return c.found(m, s)
+	if err := c.found(m, s); err != nil {
+		return err
+	}
+	c.note(Event{Kind: EventRegistered, Service: s.ID, Version: s.Version})
+	return nil
 }
 
 // Update replaces a service by its next version.
@@ -144,27 +165,39 @@ func (c *Context) Update(from ledger.Address, next *zone.ServiceType) error {
 	if next.Name != s.Name {
 		c.State.Delete(nameKey(s.Name))
 	}
-	c.put(next)
+	c.putService(next)
+	c.note(Event{Kind: EventUpdated, Service: next.ID, Version: next.Version})
 	return nil
 }
 
-func (c *Context) put(s *zone.ServiceType) {
+func (c *Context) putService(s *zone.ServiceType) {
 	c.State.Set(ServiceKey(s.ID), s.Encode())
 	c.State.Set(nameKey(s.Name), binary.BigEndian.AppendUint32(nil, s.ID))
 	c.wait()
 }
 
-// found stores a new service and announces its zones.
+// found stores a new service and announces its zones, or leaves that to the end of the
+// block.
 func (c *Context) found(m *shard.Map, s *zone.ServiceType) error {
-	if list := s.Foundings(m, m.Epoch()+shard.Notice); len(list) > 0 {
-		next, err := shard.Announce(m, list...)
-		if err != nil {
-			return chain.Refuse(chain.CodeReshardRefused, "%v", err)
-		}
-		c.State.Set(MapKey(), next.Encode())
+	list := s.Foundings(m, m.Epoch()+shard.Notice)
+	next, err := shard.Announce(m, list...)
+	if err != nil {
+		return chain.Refuse(chain.CodeReshardRefused, "%v", err)
 	}
-	c.put(s)
+	if !c.late() {
+		c.State.Set(MapKey(), next.Encode())
+		c.announced(list)
+	}
+	c.putService(s)
 	return nil
+}
+
+// announced notes changes that were announced.
+func (c *Context) announced(list []shard.Change) {
+	for i := range list {
+		g := &list[i]
+		c.note(Event{Kind: EventAnnounced, TxIndex: -1, Service: g.Service, Zone: g.Zone, Change: g.Kind, Shards: g.Shards, Epoch: g.At})
+	}
 }
 
 // Serve makes the validator that from operates serve a service, or not.
@@ -179,11 +212,15 @@ func (c *Context) Serve(from ledger.Address, m *Serve) error {
 		return chain.Refuse(chain.CodeStale, "validator %d serves service %d already", row, m.Service)
 	case Serves(c.State, m.Service, row) == m.On:
 		return chain.Refuse(chain.CodeStale, "validator %d does not serve service %d", row, m.Service)
-	case m.On:
+	}
+	e := Event{Kind: EventServes, Service: m.Service, Validator: row, Epoch: c.next()}
+	if m.On {
 		c.State.Set(servesKey(m.Service, row), []byte{1})
-	default:
+	} else {
+		e.Kind = EventServesNot
 		c.State.Delete(servesKey(m.Service, row))
 	}
+	c.note(e)
 	c.wait()
 	return nil
 }
@@ -204,10 +241,24 @@ func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	if err := shards.Check(m.Request); err != nil {
 		return chain.Refuse(chain.CodeReshardRefused, "%v", err)
 	}
+	if err := c.begun(shards, m.Shard); err != nil {
+		return err
+	}
 	if len(Requests(c.State)) >= MaxRequests {
 		return chain.Refuse(chain.CodeReshardRefused, "%d requests wait for the end of epoch %d", MaxRequests, shards.Epoch())
 	}
 	c.State.Set(requestKey(m.Shard), []byte{byte(m.Kind)})
+	c.note(Event{Kind: EventAsked, Service: at.Service, Zone: at.Zone, Change: m.Kind, Shards: []shard.ID{m.Shard}})
 	c.wait()
 	return nil
+}
+
+// begun refuses a shard whose parents are not anchored to their ends: it has no state
+// yet that heirs of it could begin with.
+func (c *Context) begun(m *shard.Map, id shard.ID) error {
+	s, ok := m.Find(id)
+	if !ok || c.State.Get(anchor.Key(id)) != nil {
+		return nil
+	}
+	return chain.Refuse(chain.CodeReshardRefused, "shard %d has not begun: shards %d, which it replaces, are not anchored to their ends", id, s.Parents)
 }

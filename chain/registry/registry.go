@@ -30,12 +30,16 @@
 //
 //	row                           decoder                  in the state
 //	EpochKey(e)                   DecodeEpochRecord        from the last block of e-1 on, as long as assignments
-//	AssignmentKey(e, shard)       shard.DecodeAssignment   from the last block of e-2 on, for staking.Params.Kept epochs after e
+//	AssignmentKey(e, shard)       shard.OpenAssignment     from the last block of e-2 on, for staking.Params.Kept epochs after e
 //	MapKey()                      shard.Decode             always: that of the epoch of the next block
 //	staking.CommitteeKey(e)       committee.DecodeRecord   from the last block but one of e-1 to that of e+1
 //	anchor.Key(shard)             anchor.DecodeState       from the founding on, for ever
 //
 // A shard learns of epoch e by the record of e: main's blocks are of e from First on.
+// The row of an assignment has the hash of the committee, and whoever brings it brings
+// the committee too. One that is Assignment.Last is of a shard that is replaced in e; so
+// says the row of its anchors. Its first height of e is its last.
+//
 // The committee of main for e+1 is proved by the row that the committee of e certifies
 // in the last two blocks of e or later.
 //
@@ -119,13 +123,17 @@ func (p *Params) Read(r *codec.Reader) {
 //	'Y' | service u32 | row u64        nothing: the validator serves the service
 //	'J' | shard u32                    kind u8: a request for a split or a merge
 //	'M'                                the shard.Map of the epoch
-//	'Q' | epoch u64 | service u32      the shard.Pool of the epoch's draw
-//	'H' | epoch u64 | shard u32        the shard.Assignment
+//	'Q' | epoch u64 | service u32      who of the candidates is in the pool of the epoch's draw
+//	'T' | epoch u64                    the candidates of all pools; later only their stakes
+//	'H' | epoch u64 | shard u32        the shard.Short of the assignment
+//	'X' | shard u32                    epoch u64, shard.Load: the last Report
 //	'W'                                epoch u64: see NeedsTick
 //	'E' | epoch u64                    an EpochRecord
 //
 // Pools are kept for as long as their draw can be repeated with what else is in the
-// state: until their epoch is over.
+// state: until their epoch is over. What a candidate had staked is kept as long as the
+// assignments. A shard of 16 seats costs some 200 bytes in each epoch, because keys are
+// in the validators' rows alone, which keep them for ever.
 //
 // A chain without staking has none of these: see Context.On.
 const (
@@ -135,7 +143,9 @@ const (
 	prefixRequest    = 'J'
 	prefixMap        = 'M'
 	prefixPool       = 'Q'
+	prefixStakes     = 'T'
 	prefixAssignment = 'H'
+	prefixLoad       = 'X'
 	prefixWait       = 'W'
 )
 
@@ -157,7 +167,11 @@ func poolPrefix(epoch uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefixPool}, epoch)
 }
 
-// AssignmentKey returns the state key of who serves a shard in an epoch.
+func stakesKey(epoch uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixStakes}, epoch)
+}
+
+// AssignmentKey returns the state key of who serves a shard in an epoch, a shard.Short.
 func AssignmentKey(epoch uint64, id shard.ID) []byte {
 	return binary.BigEndian.AppendUint32(epochPrefix(epoch), uint32(id))
 }
@@ -257,41 +271,6 @@ func ReadMap(v chain.View) (m *shard.Map, ok bool) {
 	m, err := shard.Decode(b)
 	mustRead("map of shards", err)
 	return m, true
-}
-
-// ReadPool returns the pool from which a service's committees are drawn for an epoch,
-// and ok=false if there is none, not yet, or not any more: pools are kept from the
-// present epoch on.
-func ReadPool(v chain.View, epoch uint64, service uint32) (p shard.Pool, ok bool) {
-	b := v.Get(PoolKey(epoch, service))
-	if b == nil {
-		return shard.Pool{}, false
-	}
-	p, err := shard.DecodePool(b)
-	mustRead("pool of candidates", err)
-	return p, true
-}
-
-// ReadAssignment returns who serves a shard in an epoch, and ok=false if that is
-// not drawn yet, is forgotten, or the epoch has no such shard.
-func ReadAssignment(v chain.View, epoch uint64, id shard.ID) (a shard.Assignment, ok bool) {
-	b := v.Get(AssignmentKey(epoch, id))
-	if b == nil {
-		return shard.Assignment{}, false
-	}
-	a, err := shard.DecodeAssignment(b)
-	mustRead("assignment", err)
-	return a, true
-}
-
-// Assignments returns who serves which shard in an epoch, ascending by id.
-func Assignments(v chain.View, epoch uint64) (list []shard.Assignment) {
-	for _, b := range v.Range(epochPrefix(epoch)) {
-		a, err := shard.DecodeAssignment(b)
-		mustRead("assignment", err)
-		list = append(list, a)
-	}
-	return list
 }
 
 // Requests returns what was asked for in the epoch, ascending by shard.

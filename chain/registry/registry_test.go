@@ -16,9 +16,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/zone"
@@ -125,6 +127,20 @@ func (w *world) shards() *shard.Map {
 		w.t.Fatal("no map")
 	}
 	return m
+}
+
+// finish anchors a shard to its end, and so founds its heirs.
+func (w *world) finish(id shard.ID) {
+	w.t.Helper()
+	s, ok := anchor.Read(w.ctx.State, id)
+	if !ok || s.Until == 0 {
+		w.t.Fatalf("shard %d is not replaced", id)
+	}
+	s.Last = cert.Checkpoint{Chain: id, Height: 1, Epoch: s.Until}
+	s.Tree.Push(s.Last.Encode())
+	s.Outboxes, s.End = []ledger.Hash{{}}, 1
+	w.ctx.State.Set(anchor.Key(id), s.Encode())
+	anchor.Sync(w.ctx.State, w.shards(), w.ctx.Height)
 }
 
 // refused wants an error of the code, and the state as it was.
@@ -252,6 +268,8 @@ func TestReshard(t *testing.T) {
 	merge := func(id shard.ID) *registry.Reshard {
 		return &registry.Reshard{Request: shard.Request{Kind: shard.Merge, Shard: id}}
 	}
+	w.refused("a merge of heirs that have not begun", chain.CodeReshardRefused, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
+	w.finish(first.ID)
 	w.refused("a merge too soon", chain.CodeReshardRefused, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
 	w.epoch(2 + shard.Cooldown)
 	w.must(w.ctx.Reshard(address(1), merge(heirs[0].ID)))

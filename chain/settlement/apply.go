@@ -65,9 +65,12 @@ type block struct {
 
 	staking       staking.Context
 	stakingEvents []staking.Event
-	registry      registryContext
-	known         map[uint32]bool // services that are registered, as far as asked for
-	ticked        bool            // a tick made the block, and it had to be made
+
+	registry       registryContext
+	registryEvents []RegistryEvent
+	known          map[uint32]bool // services that are registered, as far as asked for
+
+	ticked bool // a tick made the block, and it had to be made
 
 	urgent int64 // bytes of transactions that moved money of urgent channels
 	// refusal is why the last transaction that was refused was; a receipt keeps
@@ -85,7 +88,7 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 		Height: height, Clock: Clock(v, height),
 	}
 	rules.Registered = b.registered
-	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height, Sigma: b.ctx.Clock}
+	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height, Sigma: b.ctx.Clock, Reserved: p.Services}
 	b.staking = staking.Context{State: state, Bank: b.bank, Rules: &p.Staking, Network: d.Network, Height: height}
 	return b
 }
@@ -313,7 +316,7 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 	case pl.stake != nil:
 		err = b.stake(index, r, pl.stake, staking.Party(from))
 	case pl.service != nil:
-		err = pl.service.run(&b.registry, tx.Signer)
+		err = b.service(index, pl.service, tx.Signer)
 	}
 	if err != nil {
 		b.refuse(r, row, err)

@@ -13,6 +13,9 @@ import (
 // RegistryParams are the consensus parameters of the registry of services.
 type RegistryParams = registry.Params
 
+// RegistryEvent is what happened to a service or a shard.
+type RegistryEvent = registry.Event
+
 type registryContext = registry.Context
 
 // maxServiceSize bounds an encoded service: zone.MaxZones policies of 72 bytes, and
@@ -109,6 +112,26 @@ func (m *serviceMessage) run(c *registry.Context, from ledger.Address) error {
 		return c.Serve(from, m.serve)
 	default:
 		return c.Reshard(from, m.reshard)
+	}
+}
+
+// service executes a transaction of the registry.
+func (b *block) service(index int, m *serviceMessage, from ledger.Address) error {
+	if err := m.run(&b.registry, from); err != nil {
+		return err
+	}
+	b.noteRegistry(index)
+	return nil
+}
+
+// noteRegistry takes the events of the registry since the last time, which came of the
+// transaction at index, or of none if that is -1.
+func (b *block) noteRegistry(index int) {
+	for _, e := range b.registry.Noted() {
+		if e.TxIndex >= 0 {
+			e.TxIndex = index
+		}
+		b.registryEvents = append(b.registryEvents, e)
 	}
 }
 

@@ -95,6 +95,9 @@ type Result struct {
 	// the evidence did, then the transactions, then the votes and the end of the
 	// block.
 	Staking []staking.Event
+	// Registry is what happened to services and shards: first what transactions did, then
+	// the end of the block.
+	Registry []RegistryEvent
 	// Updates tell consensus about the next committee: who joins, leaves or has
 	// another power, ascending by key. They take effect two blocks later.
 	Updates []staking.Update

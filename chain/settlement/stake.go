@@ -168,4 +168,6 @@ func (b *block) endStaking(blk *Block, res *Result) {
 	res.Staking = append(b.stakingEvents, out.Events...)
 	res.Updates, res.Election, res.Candidates = out.Updates, out.Election, out.Candidates
 	b.registry.End(out.Candidates)
+	b.noteRegistry(-1)
+	res.Registry = b.registryEvents
 }

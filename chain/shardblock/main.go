@@ -189,7 +189,7 @@ func (w *work) epoch(o *chain.Overlay, e *Epoch) error {
 type assigned struct{ shard.Assignment }
 
 // last reports whether the shard ends with its first block of the epoch.
-func (assigned) last(shard.ID) bool { return false }
+func (a assigned) last(shard.ID) bool { return a.Last }
 
 // proveEpoch checks the rows of an epoch.
 func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a assigned, err error) {
@@ -205,7 +205,7 @@ func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a
 	if r, err = registry.DecodeEpochRecord(e.Record.Value); err != nil {
 		return r, a, chain.Refuse(chain.CodeMalformed, "%v", err)
 	}
-	if a.Assignment, err = shard.DecodeAssignment(e.Assignment.Value); err != nil {
+	if a.Assignment, err = shard.OpenAssignment(w.shard.Chain, e.Assignment.Value, e.Committee); err != nil {
 		return r, a, chain.Refuse(chain.CodeMalformed, "%v", err)
 	}
 	switch {

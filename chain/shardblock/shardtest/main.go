@@ -105,13 +105,14 @@ type Main struct {
 	Committees map[uint64]committee.Committee // by epoch
 	Heads      map[uint64]cert.Certificate    // by height
 	Boxes      map[uint64]*link.Outbox        // by height
+	assigned   map[string][]byte              // encoded committees of shards, by the keys of their assignments
 }
 
 // NewMain returns a main chain of no blocks. The committee of epoch e has the validators
 // e to e+Members-1; that of the present one and of the next is in the state.
 func NewMain(tb testing.TB) *Main {
 	tb.Helper()
-	m := &Main{tb: tb, store: memkv.New(), Committees: map[uint64]committee.Committee{}, Heads: map[uint64]cert.Certificate{}, Boxes: map[uint64]*link.Outbox{}}
+	m := &Main{tb: tb, store: memkv.New(), Committees: map[uint64]committee.Committee{}, Heads: map[uint64]cert.Certificate{}, Boxes: map[uint64]*link.Outbox{}, assigned: map[string][]byte{}}
 	var err error
 	if m.tree, err = statetree.Open(m.store, statetree.Options{}); err != nil {
 		tb.Fatal(err)
@@ -257,16 +258,19 @@ func (m *Main) Handover() shardblock.Handover {
 // Assign writes who serves a shard in an epoch.
 func (m *Main) Assign(epoch uint64, id shard.ID, rows ...uint64) {
 	a := shard.Assignment{Shard: id, Committee: CommitteeOf(m.tb, epoch, rows...)}
-	m.Set(registry.AssignmentKey(epoch, id), a.Encode())
+	row, key := a.Short(), registry.AssignmentKey(epoch, id)
+	m.Set(key, row.Encode())
+	m.assigned[string(key)] = a.Committee.Encode()
 }
 
 // EpochRelay returns the relay of an epoch, proved by the last block.
 func (m *Main) EpochRelay(epoch uint64, id shard.ID) *shardblock.Relay {
 	m.tb.Helper()
+	key := registry.AssignmentKey(epoch, id)
 	return &shardblock.Relay{
 		Kind: shardblock.KindEpoch, News: shardblock.News{Heads: []cert.Certificate{m.Heads[m.height]}},
 		Epoch: &shardblock.Epoch{
-			Epoch: epoch, Record: m.Row(registry.EpochKey(epoch)), Assignment: m.Row(registry.AssignmentKey(epoch, id)),
+			Epoch: epoch, Record: m.Row(registry.EpochKey(epoch)), Assignment: m.Row(key), Committee: m.assigned[string(key)],
 		},
 	}
 }

@@ -1,0 +1,314 @@
+package registry
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/beacon"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// Who serves which shard. Of what thousands of shards have in common nothing is stored
+// twice: keys are in the validators' rows, stakes in one row for each epoch, and the
+// pools and assignments say of whom they are by rows.
+
+// pool keeps, for each service, the candidates that serve it, for the draw of epoch.
+// They ascend by row.
+func (c *Context) pool(epoch uint64, candidates []committee.Candidate) {
+	serve := make([]bool, len(candidates))
+	for _, s := range Services(c.State) {
+		r := s.Rules(c.Epochs.PowerCapBps)
+		w := codec.NewWriter(32 + 3*len(candidates))
+		w.Uint32(r.Seats)
+		w.Uint32(r.PowerCapBps)
+		w.Uint64(r.MinStake)
+		w.Uint64(r.MinSelfStake)
+		for i := range candidates {
+			if row := candidates[i].Validator; Serves(c.State, s.ID, row) {
+				serve[i] = true
+				w.Uvarint(row)
+				w.Uvarint(0) // work
+			}
+		}
+		c.State.Set(PoolKey(epoch, s.ID), w.Bytes())
+	}
+	var list []committee.Candidate
+	for i := range candidates {
+		if serve[i] {
+			list = append(list, candidates[i])
+		}
+	}
+	if len(list) > 0 {
+		c.State.Set(stakesKey(epoch), append([]byte{stakesFull}, committee.EncodeCandidates(list)...))
+	}
+}
+
+// How the candidates of an epoch are stored: with all that a draw needs, or only with
+// what they had staked.
+const (
+	stakesFull  = 1
+	stakesShort = 2
+)
+
+// shorten stores the candidates of an epoch that is over with their stakes alone, and
+// forgets who was in which pool.
+func (c *Context) shorten(epoch uint64) {
+	for _, s := range Services(c.State) {
+		c.State.Delete(PoolKey(epoch, s.ID))
+	}
+	list := candidatesAt(c.State, epoch)
+	if len(list) == 0 {
+		return
+	}
+	w := codec.NewWriter(1 + 12*len(list))
+	w.Uint8(stakesShort)
+	for i := range list {
+		w.Uvarint(list[i].Validator)
+		w.Uvarint(list[i].Stake)
+	}
+	c.State.Set(stakesKey(epoch), w.Bytes())
+}
+
+// candidatesAt returns the candidates of an epoch that is not over, ascending by row.
+func candidatesAt(v chain.View, epoch uint64) []committee.Candidate {
+	b := v.Get(stakesKey(epoch))
+	if len(b) == 0 || b[0] != stakesFull {
+		return nil
+	}
+	list, err := committee.DecodeCandidates(b[1:])
+	mustRead("candidates", err)
+	return list
+}
+
+// StakeOf returns what the validator at row had staked when the committees of an epoch
+// were drawn, if it could be drawn for any, and ok=false if not. That was at the
+// election of the main chain's committee of the epoch before. It is known as long as
+// the assignments.
+func StakeOf(v chain.View, epoch, row uint64) (stake ledger.Amount, ok bool) {
+	b := v.Get(stakesKey(epoch))
+	if len(b) == 0 {
+		return 0, false
+	}
+	if b[0] == stakesFull {
+		list := candidatesAt(v, epoch)
+		i, ok := slices.BinarySearchFunc(list, row, func(c committee.Candidate, row uint64) int { return cmp.Compare(c.Validator, row) })
+		if !ok {
+			return 0, false
+		}
+		return ledger.Amount(list[i].Stake), true
+	}
+	r := codec.NewReader(b[1:])
+	for r.Remaining() > 0 && r.Err() == nil {
+		at, staked := r.Uvarint(1<<64-1), r.Uvarint(uint64(ledger.MaxAmount))
+		if at == row && r.Err() == nil {
+			return ledger.Amount(staked), true
+		}
+	}
+	mustRead("stakes", r.Done())
+	return 0, false
+}
+
+// ReadPool returns the pool from which a service's committees are drawn for an epoch,
+// and ok=false if there is none, not yet, or not any more: pools are kept from the
+// present epoch on.
+func ReadPool(v chain.View, epoch uint64, service uint32) (p shard.Pool, ok bool) {
+	return poolOf(v, epoch, service, candidatesAt(v, epoch))
+}
+
+// poolOf is ReadPool with the candidates of the epoch, ascending by row.
+func poolOf(v chain.View, epoch uint64, service uint32, all []committee.Candidate) (p shard.Pool, ok bool) {
+	b := v.Get(PoolKey(epoch, service))
+	if b == nil {
+		return shard.Pool{}, false
+	}
+	r := codec.NewReader(b)
+	p = shard.Pool{Service: service, Rules: committee.Rules{Seats: r.Uint32(), PowerCapBps: r.Uint32(), MinStake: r.Uint64(), MinSelfStake: r.Uint64()}}
+	for r.Remaining() > 0 && r.Err() == nil {
+		row, work := r.Uvarint(1<<64-1), r.Uvarint(shard.MaxWorkBps)
+		i, ok := slices.BinarySearchFunc(all, row, func(c committee.Candidate, row uint64) int { return cmp.Compare(c.Validator, row) })
+		if !ok {
+			mustRead("pool of candidates", fmt.Errorf("validator %d is no candidate of epoch %d", row, epoch))
+		}
+		p.Candidates = append(p.Candidates, shard.Candidate{Candidate: all[i], WorkBps: uint32(work)})
+	}
+	mustRead("pool of candidates", r.Done())
+	return p, true
+}
+
+// put stores an assignment.
+func (c *Context) put(epoch uint64, a *shard.Assignment) {
+	s := a.Short()
+	c.State.Set(AssignmentKey(epoch, a.Shard), s.Encode())
+}
+
+// members reads assignments, and remembers whose keys it has seen.
+type members struct {
+	v     chain.View
+	known map[uint64]committee.Member // without power
+}
+
+func (m *members) open(epoch uint64, id shard.ID, row []byte) shard.Assignment {
+	s, err := shard.DecodeShort(row)
+	mustRead("assignment", err)
+	com := committee.Committee{Epoch: epoch, Members: make([]committee.Member, len(s.Seats))}
+	for i, seat := range s.Seats {
+		x, seen := m.known[seat.Validator]
+		if !seen {
+			val, ok := staking.ReadValidator(m.v, seat.Validator)
+			if !ok {
+				mustRead("assignment", fmt.Errorf("shard %d: there is no validator %d", id, seat.Validator))
+			}
+			x = committee.Member{Validator: seat.Validator, ConsensusKey: val.ConsensusKey, BLSKey: val.BLSKey}
+			m.known[seat.Validator] = x
+		}
+		x.Power = seat.Power
+		com.Members[i] = x
+	}
+	a, err := s.Open(id, com)
+	mustRead("assignment", err)
+	return a
+}
+
+// shorts yields the rows of the assignments of an epoch, ascending by shard.
+func shorts(v chain.View, epoch uint64) iter.Seq2[shard.ID, []byte] {
+	return func(yield func(shard.ID, []byte) bool) {
+		for k, b := range v.Range(epochPrefix(epoch)) {
+			if !yield(shard.ID(binary.BigEndian.Uint32(k[len(k)-4:])), b) {
+				return
+			}
+		}
+	}
+}
+
+// ReadAssignment returns who serves a shard in an epoch, and ok=false if that is
+// not drawn yet, is forgotten, or the epoch has no such shard. It reads the row of each
+// member.
+func ReadAssignment(v chain.View, epoch uint64, id shard.ID) (a shard.Assignment, ok bool) {
+	b := v.Get(AssignmentKey(epoch, id))
+	if b == nil {
+		return shard.Assignment{}, false
+	}
+	m := members{v, map[uint64]committee.Member{}}
+	return m.open(epoch, id, b), true
+}
+
+// ReadShort is ReadAssignment without the members' keys, for a fraction of the cost.
+func ReadShort(v chain.View, epoch uint64, id shard.ID) (s shard.Short, ok bool) {
+	b := v.Get(AssignmentKey(epoch, id))
+	if b == nil {
+		return shard.Short{}, false
+	}
+	s, err := shard.DecodeShort(b)
+	mustRead("assignment", err)
+	return s, true
+}
+
+// Assignments returns who serves which shard in an epoch, ascending by id. Those of
+// shards that are replaced in it are there too: see shard.Assignment.Last.
+func Assignments(v chain.View, epoch uint64) (list []shard.Assignment) {
+	m := members{v, map[uint64]committee.Member{}}
+	for id, b := range shorts(v, epoch) {
+		list = append(list, m.open(epoch, id, b))
+	}
+	return list
+}
+
+// AssignedTo returns the shards that the validator at row serves in an epoch, ascending
+// by id, those that are replaced in it included.
+func AssignedTo(v chain.View, epoch, row uint64) (ids []shard.ID) {
+	for id, b := range shorts(v, epoch) {
+		s, err := shard.DecodeShort(b)
+		mustRead("assignment", err)
+		if slices.ContainsFunc(s.Seats, func(s shard.Seat) bool { return s.Validator == row }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// draw draws the committees of an epoch; now is the map of the epoch before.
+func (c *Context) draw(epoch uint64, now *shard.Map) {
+	for _, a := range shard.Assign(Inputs(c.State, epoch, shard.Apply(now))) {
+		c.put(epoch, &a)
+	}
+}
+
+// Redraw gives a shard a committee by lots of its own in the epoch of the block, since
+// that which it has missed its anchors. round is 1 for the first time in an epoch
+// (anchor.Context.Round). The same members serve the next epoch, which is drawn already,
+// or those before would come back. It reports false, and changes nothing, if nobody else
+// can be drawn. It is called before End.
+//
+// A shard that is replaced and has not come to its end gets a committee for that too.
+func (c *Context) Redraw(id shard.ID, round uint32) bool {
+	m, on := ReadMap(c.State)
+	if !on {
+		return false
+	}
+	epoch := c.epoch()
+	a := shard.Redraw(Inputs(c.State, epoch, m), id, round)
+	if len(a.Committee.Members) == 0 {
+		return false
+	}
+	now, ok := ReadAssignment(c.State, epoch, id)
+	if ok && sameMembers(&now.Committee, &a.Committee) {
+		return false
+	}
+	at, serves := find(m, id)
+	a.Last = !serves
+	c.put(epoch, &a)
+	for e := epoch + 1; e <= epoch+beacon.Lag; e++ {
+		if next, ok := ReadShort(c.State, e, id); ok {
+			a.Committee.Epoch, a.Kept, a.Last = e, true, next.Last
+			c.put(e, &a)
+		}
+	}
+	c.note(Event{Kind: EventRedrawn, TxIndex: -1, Service: at.Service, Zone: at.Zone, Shards: []shard.ID{id}, Epoch: epoch})
+	return true
+}
+
+func sameMembers(a, b *committee.Committee) bool {
+	return len(a.Members) == len(b.Members) && !slices.ContainsFunc(a.Members, func(m committee.Member) bool {
+		_, ok := b.FindValidator(m.Validator)
+		return !ok
+	})
+}
+
+// find returns a shard of a map, or, with serves=false, an heir of one that was
+// replaced.
+func find(m *shard.Map, id shard.ID) (s shard.Shard, serves bool) {
+	if s, serves = m.Find(id); serves {
+		return s, true
+	}
+	if heirs := m.Heirs(id); len(heirs) > 0 {
+		s = heirs[0]
+	}
+	return s, false
+}
+
+// Inputs returns what decides who serves in an epoch whose map is m: public data from
+// which everybody draws the same committees. The state has all of it for the present
+// epoch, whose map is ReadMap's, for the next one, whose map is shard.Apply of that,
+// and, in the last block of an epoch, for the one that is drawn. Committees that Redraw
+// has replaced are by other lots: shard.Redraw's.
+func Inputs(v chain.View, epoch uint64, m *shard.Map) shard.Inputs {
+	in := shard.Inputs{Seed: staking.Seed(v, epoch), Map: m}
+	all := candidatesAt(v, epoch)
+	for _, service := range m.Services() {
+		if p, ok := poolOf(v, epoch, service, all); ok {
+			in.Pools = append(in.Pools, p)
+		}
+	}
+	if epoch > 0 {
+		in.Previous = Assignments(v, epoch-1)
+	}
+	return in
+}
