@@ -59,9 +59,10 @@ func (n *nodes) GetStatus(context.Context, *nodev1.GetStatusRequest) (*nodev1.Ge
 	if h, ok := n.Node.Header(status.GetHeight()); ok {
 		status.BlockTime = renderStamp(h.Time)
 	}
+	shards, left := n.hosted()
 	return &nodev1.GetStatusResponse{
 		Version: info.Version, Moniker: info.Moniker, NodeId: info.ID, StartTime: renderStamp(info.Started),
-		Chains: []*nodev1.ChainStatus{status},
+		Chains: append([]*nodev1.ChainStatus{status}, shards...), ShardsLeft: left,
 	}, nil
 }
 

@@ -60,6 +60,7 @@ type Config struct {
 	// Agreement has certificates and committees.
 	Agreement Agreement
 	Node      Node
+	Hosting   Hosting // of shards; nil for a node that runs none
 	// Shards are those that run on this node; nil means none.
 	Shards Shards
 	// Main proves to shards and about them; nil means that nothing is proved.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -20,12 +21,14 @@ type NodeStatus struct {
 	Moniker string
 	ID      string // on the peer-to-peer network, in hex
 	Started time.Time
-	Chains  []ChainStatus
+	Chains  []ChainStatus // the main chain, then shards by number
+	// ShardsLeft is how many shards the node should run and has no room for.
+	ShardsLeft int
 }
 
 // ChainStatus is how one chain runs on a node.
 type ChainStatus struct {
-	Name         string // "main"
+	Name         string // "main", or "s" and the number of a shard
 	Chain        ledger.ChainID
 	Height       uint64
 	BlockTime    time.Time
@@ -43,6 +46,34 @@ type ChainStatus struct {
 	Channels     uint64 // ever opened
 	Totals       settlement.Totals
 	Sync         *SyncProgress // nil if the node has caught up
+	Shard        *HostedShard  // nil of the main chain
+}
+
+// HostedShard is a shard that a node runs, or is to run.
+type HostedShard struct {
+	State       string // waiting, starting, running or failed
+	Service     uint32
+	Zone        byte
+	First, Last byte   // buckets
+	From        uint64 // epoch of the main chain from which on the node serves it
+	Members     uint32 // of the committee, 0 of a shard that ends
+	// Small says that so few members are easily all bad: only what is anchored holds.
+	Small    bool
+	Anchored uint64 // last height that is anchored on the main chain
+	LevelBps uint32 // how full it is; above 2,500 it takes no records of users
+	Address  string // host:port for peers, while it runs
+}
+
+func hostedOf(m *nodev1.HostedShard) *HostedShard {
+	if m == nil {
+		return nil
+	}
+	return &HostedShard{
+		State:   strings.ToLower(strings.TrimPrefix(m.GetState().String(), "HOSTED_SHARD_STATE_")),
+		Service: m.GetService(), Zone: byte(m.GetZone()), First: byte(m.GetFirstBucket()), Last: byte(m.GetLastBucket()),
+		From: m.GetFromEpoch(), Members: m.GetCommitteeSize(), Small: m.GetCommitteeSmall(),
+		Anchored: m.GetAnchoredHeight(), LevelBps: m.GetLevelBps(), Address: m.GetP2PAddress(),
+	}
 }
 
 // SyncProgress is how far a node that catches up is, as of up to a second ago.
@@ -80,15 +111,19 @@ func (c *Client) Status(ctx context.Context) (NodeStatus, error) {
 	var r reader
 	s := NodeStatus{
 		Version: resp.GetVersion(), Moniker: resp.GetMoniker(), ID: resp.GetNodeId(), Started: resp.GetStartTime().AsTime(),
+		ShardsLeft: int(resp.GetShardsLeft()),
 	}
 	for _, m := range resp.GetChains() {
-		c.saw(m.GetHeight())
+		if m.GetShard() == nil {
+			c.saw(m.GetHeight())
+		}
 		s.Chains = append(s.Chains, ChainStatus{
 			Name: m.GetName(), Chain: ledger.ChainID(m.GetChainId()), Height: m.GetHeight(), BlockTime: m.GetBlockTime().AsTime(),
 			Clock: m.GetSettlementClock(), AppHash: r.hash("app_hash", m.GetAppHash()), CatchingUp: m.GetCatchingUp(),
 			Halted: m.GetHalted(), HaltReason: m.GetHaltReason(), Ready: m.GetReady(), NotReady: m.GetNotReadyReason(),
 			Validator: m.GetValidator(), Peers: m.GetPeers(), PendingTxs: m.GetPendingTxs(), PendingBytes: m.GetPendingBytes(),
 			Channels: m.GetChannelsEver(), Totals: totalsOf(m.GetTotals()), Sync: syncOf(m.GetSync()),
+			Shard: hostedOf(m.GetShard()),
 		})
 	}
 	return s, r.err

@@ -101,6 +101,24 @@ func (b Books) Delta() float64 {
 	return float64(int64(sum - b.Supply)) // wraps around and back
 }
 
+// ShardSample is how the chain of a shard does at one moment. What the main chain alone
+// has is zero in ChainSample.
+type ShardSample struct {
+	ChainSample
+
+	Serving    bool // this node's validator is in the committee of the epoch
+	Members    int  // of that committee
+	Anchored   uint64
+	Congestion float64 // 0 to 1
+}
+
+// ShardStates is how many shards of a node are in which state.
+type ShardStates struct {
+	Running, Halted, Waiting, Failed int
+	// Left have no room on the node.
+	Left int
+}
+
 // NodeSample is how a node's disk does at one moment. Sizes are in bytes.
 type NodeSample struct {
 	DiskFree    uint64 // to this user, where the data directory lies
@@ -108,7 +126,9 @@ type NodeSample struct {
 	StoreSize   uint64 // of all files of the store
 	StoreLSM    uint64 // of its tables
 	StoreVlog   uint64 // of its value log
-	Blocks      uint64 // of the files with blocks
+	Blocks      uint64 // of the files with blocks, those of shards included
+	ShardsStore uint64 // of all files of the store that shards share
+	Shards      ShardStates
 }
 
 // Chain counts what happens on a chain. Its methods are safe for concurrent use.
@@ -118,11 +138,24 @@ type Chain struct {
 	entries  *prometheus.CounterVec
 	checks   *prometheus.CounterVec
 	hashes   prometheus.Counter
+
+	registerer prometheus.Registerer
+	collectors []prometheus.Collector
 }
 
 // NewChain registers the metrics of the chain named id. sample is called once
 // per scrape, from any goroutine; it must not block on consensus or disk.
 func (r *Registry) NewChain(id string, sample func() ChainSample) (*Chain, error) {
+	return r.newChain(id, mainCollector(sample))
+}
+
+// NewShard registers the metrics of the chain of a shard, as NewChain does. A shard
+// that has stopped gives them back with Close.
+func (r *Registry) NewShard(id string, sample func() ShardSample) (*Chain, error) {
+	return r.newChain(id, shardCollector(sample))
+}
+
+func (r *Registry) newChain(id string, samples prometheus.Collector) (*Chain, error) {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
 	}
@@ -141,13 +174,23 @@ func (r *Registry) NewChain(id string, sample func() ChainSample) (*Chain, error
 	for _, result := range []string{"ok", "violated"} {
 		c.checks.WithLabelValues(result) // so that there is a zero to compare with
 	}
-	registerer := r.Chain(id)
-	for _, m := range []prometheus.Collector{c.interval, c.commit, c.entries, c.checks, c.hashes, chainCollector(sample)} {
-		if err := registerer.Register(m); err != nil {
+	c.registerer = r.Chain(id)
+	for _, m := range []prometheus.Collector{c.interval, c.commit, c.entries, c.checks, c.hashes, samples} {
+		if err := c.registerer.Register(m); err != nil {
+			c.Close()
 			return nil, fmt.Errorf("register metrics of chain %s: %w", id, err)
 		}
+		c.collectors = append(c.collectors, m)
 	}
 	return c, nil
+}
+
+// Close takes the metrics of the chain away. What is counted afterwards is lost.
+func (c *Chain) Close() {
+	for _, m := range c.collectors {
+		c.registerer.Unregister(m)
+	}
+	c.collectors = nil
 }
 
 // Committed counts a block that became durable: the time since the one before it

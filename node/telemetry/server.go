@@ -34,6 +34,8 @@ type Check struct {
 	Name   string
 	Ready  bool
 	Detail string // why not, or how it does, on one line
+	// Aside is told with the others, but does not decide whether the node is ready.
+	Aside bool
 }
 
 // Options are the parts of a Server.
@@ -145,7 +147,7 @@ func writeReady(w http.ResponseWriter, checks []Check, verbose bool) {
 	for _, c := range checks {
 		mark := "[+]"
 		if !c.Ready {
-			ready, mark = false, "[-]"
+			ready, mark = ready && c.Aside, "[-]"
 		}
 		if verbose || !c.Ready {
 			fmt.Fprintf(&lines, "%s%s", mark, c.Name)

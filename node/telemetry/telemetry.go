@@ -9,7 +9,7 @@
 // happens. Labels are bounded: no accounts, peers or free text. [Server] serves
 //
 //	/livez            the process answers
-//	/readyz           every chain can be relied on; ?verbose says which and why
+//	/readyz           the main chain can be relied on; ?verbose says of all which and why
 //	/metrics          the metrics, in the format of Prometheus
 //
 // on loopback, or elsewhere with TLS. Nothing here is global: a process may hold

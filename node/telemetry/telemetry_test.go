@@ -110,7 +110,7 @@ func registry(t *testing.T) (*telemetry.Registry, *telemetry.Chain) {
 		t.Fatal(err)
 	}
 	if err := r.NewNode(func() telemetry.NodeSample {
-		return telemetry.NodeSample{DiskFree: 10, DiskReserve: 2, StoreSize: 7, StoreLSM: 3, StoreVlog: 2, Blocks: 5}
+		return telemetry.NodeSample{DiskFree: 10, DiskReserve: 2, StoreSize: 7, StoreLSM: 3, StoreVlog: 2, Blocks: 5, ShardsStore: 6, Shards: telemetry.ShardStates{Running: 1, Halted: 2, Waiting: 3, Failed: 4, Left: 5}}
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -143,13 +143,14 @@ func TestMetrics(t *testing.T) {
 				labels[l.GetName()] = l.GetValue()
 			}
 			switch name {
-			case "build_info", "disk_free_bytes", "disk_reserve_bytes", "store_size_bytes", "store_lsm_bytes", "store_vlog_bytes", "block_files_bytes":
+			case "build_info", "disk_free_bytes", "disk_reserve_bytes", "store_size_bytes", "store_lsm_bytes", "store_vlog_bytes", "block_files_bytes",
+				"shards_store_size_bytes", "shards":
 			default:
 				if labels["chain_id"] != "local" {
 					t.Errorf("%s has no label chain_id", name)
 				}
 			}
-			for _, l := range []string{"code", "result", "location", "comet_version"} {
+			for _, l := range []string{"code", "result", "location", "state", "comet_version"} {
 				if labels[l] != "" {
 					name += "/" + labels[l]
 				}
@@ -210,6 +211,12 @@ func TestMetrics(t *testing.T) {
 		"block_files_bytes":                      5,
 		"disk_free_bytes":                        10,
 		"disk_reserve_bytes":                     2,
+		"shards_store_size_bytes":                6,
+		"shards/running":                         1,
+		"shards/halted":                          2,
+		"shards/waiting":                         3,
+		"shards/failed":                          4,
+		"shards/left":                            5,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

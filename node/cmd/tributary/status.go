@@ -19,7 +19,8 @@ type statusResult struct {
 	Network   string        `json:"network"`
 	NetworkID string        `json:"network_id"`
 	Started   time.Time     `json:"started"`
-	Chains    []chainResult `json:"chains"`
+	Chains    []chainResult `json:"chains"` // the main chain first
+	Left      int           `json:"shards_left,omitempty"`
 }
 
 type chainResult struct {
@@ -36,7 +37,8 @@ type chainResult struct {
 	PendingBytes uint64    `json:"pending_bytes"`
 	Channels     uint64    `json:"channels_ever"`
 
-	Sync *syncResult `json:"sync,omitempty"`
+	Sync  *syncResult   `json:"sync,omitempty"`
+	Shard *hostedResult `json:"shard,omitempty"`
 
 	progress *progress
 }
@@ -74,6 +76,7 @@ func newStatusResult(conn *connection, s client.NodeStatus) statusResult {
 	r := statusResult{
 		Node: conn.Endpoint(), Moniker: s.Moniker, NodeID: s.ID, Version: s.Version,
 		Network: n.Name, NetworkID: n.Domain.Network.String(), Started: s.Started,
+		Left: s.ShardsLeft,
 	}
 	for _, ch := range s.Chains {
 		c := chainResult{
@@ -91,6 +94,12 @@ func newStatusResult(conn *connection, s client.NodeStatus) statusResult {
 			c.State, c.Reason = "catching up", strings.TrimPrefix(ch.NotReady, "catching up: ")
 		case !ch.Ready:
 			c.State, c.Reason = "not ready", ch.NotReady
+		}
+		if ch.Shard != nil {
+			var state string
+			if c.Shard, state = hostedOf(ch.Shard); state != "" {
+				c.State = state
+			}
 		}
 		r.Chains = append(r.Chains, c)
 	}
@@ -164,12 +173,16 @@ func (c *cli) showStatus(ctx context.Context, conn *connection) error {
 		t.line("")
 		t.row("CHAIN", "STATE", "HEIGHT", "LAST BLOCK", "CLOCK", "PEERS", "VALIDATOR", "PENDING", "CHANNELS")
 		for _, ch := range r.Chains {
+			if ch.Shard != nil {
+				continue
+			}
 			last := "-"
 			if ch.Height > 0 {
 				last = age(ch.BlockTime) + " ago"
 			}
 			t.row(ch.Name, ch.State, ch.Height, last, ch.Clock, ch.Peers, yes(ch.Validator), ch.PendingTxs, ch.Channels)
 		}
+		shardRows(t, r.Chains, r.Left)
 		for _, ch := range r.Chains {
 			switch {
 			case ch.progress == nil:

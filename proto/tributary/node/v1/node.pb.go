@@ -27,6 +27,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// HostedShardState is whether the chain of a shard runs on a node.
+type HostedShardState int32
+
+const (
+	HostedShardState_HOSTED_SHARD_STATE_UNSPECIFIED HostedShardState = 0
+	// The main chain does not have yet what it begins from.
+	HostedShardState_HOSTED_SHARD_STATE_WAITING  HostedShardState = 1
+	HostedShardState_HOSTED_SHARD_STATE_STARTING HostedShardState = 2
+	HostedShardState_HOSTED_SHARD_STATE_RUNNING  HostedShardState = 3
+	// It could not start or ended, and is tried again; not_ready_reason says why.
+	HostedShardState_HOSTED_SHARD_STATE_FAILED HostedShardState = 4
+)
+
+// Enum value maps for HostedShardState.
+var (
+	HostedShardState_name = map[int32]string{
+		0: "HOSTED_SHARD_STATE_UNSPECIFIED",
+		1: "HOSTED_SHARD_STATE_WAITING",
+		2: "HOSTED_SHARD_STATE_STARTING",
+		3: "HOSTED_SHARD_STATE_RUNNING",
+		4: "HOSTED_SHARD_STATE_FAILED",
+	}
+	HostedShardState_value = map[string]int32{
+		"HOSTED_SHARD_STATE_UNSPECIFIED": 0,
+		"HOSTED_SHARD_STATE_WAITING":     1,
+		"HOSTED_SHARD_STATE_STARTING":    2,
+		"HOSTED_SHARD_STATE_RUNNING":     3,
+		"HOSTED_SHARD_STATE_FAILED":      4,
+	}
+)
+
+func (x HostedShardState) Enum() *HostedShardState {
+	p := new(HostedShardState)
+	*p = x
+	return p
+}
+
+func (x HostedShardState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HostedShardState) Descriptor() protoreflect.EnumDescriptor {
+	return file_tributary_node_v1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (HostedShardState) Type() protoreflect.EnumType {
+	return &file_tributary_node_v1_node_proto_enumTypes[0]
+}
+
+func (x HostedShardState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HostedShardState.Descriptor instead.
+func (HostedShardState) EnumDescriptor() ([]byte, []int) {
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
 // SyncPhase is what a node that catches up is doing.
 type SyncPhase int32
 
@@ -63,11 +121,11 @@ func (x SyncPhase) String() string {
 }
 
 func (SyncPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_tributary_node_v1_node_proto_enumTypes[0].Descriptor()
+	return file_tributary_node_v1_node_proto_enumTypes[1].Descriptor()
 }
 
 func (SyncPhase) Type() protoreflect.EnumType {
-	return &file_tributary_node_v1_node_proto_enumTypes[0]
+	return &file_tributary_node_v1_node_proto_enumTypes[1]
 }
 
 func (x SyncPhase) Number() protoreflect.EnumNumber {
@@ -76,7 +134,7 @@ func (x SyncPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncPhase.Descriptor instead.
 func (SyncPhase) EnumDescriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{0}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{1}
 }
 
 type GetStatusRequest struct {
@@ -124,8 +182,10 @@ type GetStatusResponse struct {
 	// Identity on the peer-to-peer network, in hex.
 	NodeId    string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Chains that run in this node.
-	Chains        []*ChainStatus `protobuf:"bytes,5,rep,name=chains,proto3" json:"chains,omitempty"`
+	// Chains that run in this node, or are to: the main chain, then shards by number.
+	Chains []*ChainStatus `protobuf:"bytes,5,rep,name=chains,proto3" json:"chains,omitempty"`
+	// Shards that the node should run and has no room for.
+	ShardsLeft    uint32 `protobuf:"varint,6,opt,name=shards_left,json=shardsLeft,proto3" json:"shards_left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,11 +255,19 @@ func (x *GetStatusResponse) GetChains() []*ChainStatus {
 	return nil
 }
 
+func (x *GetStatusResponse) GetShardsLeft() uint32 {
+	if x != nil {
+		return x.ShardsLeft
+	}
+	return 0
+}
+
 // ChainStatus is how one chain runs on this node.
 type ChainStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "main".
-	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "main", or "s" and the number of a shard.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// 0 is no chain, 1 the main chain, others are shards.
 	ChainId         uint32                 `protobuf:"varint,2,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
 	Height          uint64                 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
 	BlockTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=block_time,json=blockTime,proto3" json:"block_time,omitempty"`
@@ -223,7 +291,9 @@ type ChainStatus struct {
 	ChannelsEver uint64     `protobuf:"varint,16,opt,name=channels_ever,json=channelsEver,proto3" json:"channels_ever,omitempty"`
 	Totals       *v1.Totals `protobuf:"bytes,17,opt,name=totals,proto3" json:"totals,omitempty"`
 	// How far a node that catches up is; unset for one that has caught up.
-	Sync          *SyncProgress `protobuf:"bytes,18,opt,name=sync,proto3" json:"sync,omitempty"`
+	Sync *SyncProgress `protobuf:"bytes,18,opt,name=sync,proto3" json:"sync,omitempty"`
+	// Unset for the main chain. A shard has no channels_ever and totals.
+	Shard         *HostedShard `protobuf:"bytes,19,opt,name=shard,proto3" json:"shard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +454,145 @@ func (x *ChainStatus) GetSync() *SyncProgress {
 	return nil
 }
 
+func (x *ChainStatus) GetShard() *HostedShard {
+	if x != nil {
+		return x.Shard
+	}
+	return nil
+}
+
+// HostedShard is a shard that a node runs.
+type HostedShard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State HostedShardState       `protobuf:"varint,1,opt,name=state,proto3,enum=tributary.node.v1.HostedShardState" json:"state,omitempty"`
+	// All that is about the accounts it is the home of is unset until that is known.
+	Service     uint32 `protobuf:"varint,2,opt,name=service,proto3" json:"service,omitempty"`
+	Zone        uint32 `protobuf:"varint,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	FirstBucket uint32 `protobuf:"varint,4,opt,name=first_bucket,json=firstBucket,proto3" json:"first_bucket,omitempty"`
+	LastBucket  uint32 `protobuf:"varint,5,opt,name=last_bucket,json=lastBucket,proto3" json:"last_bucket,omitempty"`
+	// From which epoch of the main chain on this node serves it; until then it fetches.
+	FromEpoch uint64 `protobuf:"varint,6,opt,name=from_epoch,json=fromEpoch,proto3" json:"from_epoch,omitempty"`
+	// Members of the committee, 0 of a shard that ends.
+	CommitteeSize uint32 `protobuf:"varint,7,opt,name=committee_size,json=committeeSize,proto3" json:"committee_size,omitempty"`
+	// So few members are easily all bad: do not rely on what is not anchored.
+	CommitteeSmall bool `protobuf:"varint,8,opt,name=committee_small,json=committeeSmall,proto3" json:"committee_small,omitempty"`
+	// Last height that is anchored on the main chain.
+	AnchoredHeight uint64 `protobuf:"varint,9,opt,name=anchored_height,json=anchoredHeight,proto3" json:"anchored_height,omitempty"`
+	// How full it is, 0 to 10,000; above 2,500 it takes no records of users.
+	LevelBps uint32 `protobuf:"varint,10,opt,name=level_bps,json=levelBps,proto3" json:"level_bps,omitempty"`
+	// host:port that its peers connect to, while it runs.
+	P2PAddress    string `protobuf:"bytes,11,opt,name=p2p_address,json=p2pAddress,proto3" json:"p2p_address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostedShard) Reset() {
+	*x = HostedShard{}
+	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostedShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostedShard) ProtoMessage() {}
+
+func (x *HostedShard) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostedShard.ProtoReflect.Descriptor instead.
+func (*HostedShard) Descriptor() ([]byte, []int) {
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *HostedShard) GetState() HostedShardState {
+	if x != nil {
+		return x.State
+	}
+	return HostedShardState_HOSTED_SHARD_STATE_UNSPECIFIED
+}
+
+func (x *HostedShard) GetService() uint32 {
+	if x != nil {
+		return x.Service
+	}
+	return 0
+}
+
+func (x *HostedShard) GetZone() uint32 {
+	if x != nil {
+		return x.Zone
+	}
+	return 0
+}
+
+func (x *HostedShard) GetFirstBucket() uint32 {
+	if x != nil {
+		return x.FirstBucket
+	}
+	return 0
+}
+
+func (x *HostedShard) GetLastBucket() uint32 {
+	if x != nil {
+		return x.LastBucket
+	}
+	return 0
+}
+
+func (x *HostedShard) GetFromEpoch() uint64 {
+	if x != nil {
+		return x.FromEpoch
+	}
+	return 0
+}
+
+func (x *HostedShard) GetCommitteeSize() uint32 {
+	if x != nil {
+		return x.CommitteeSize
+	}
+	return 0
+}
+
+func (x *HostedShard) GetCommitteeSmall() bool {
+	if x != nil {
+		return x.CommitteeSmall
+	}
+	return false
+}
+
+func (x *HostedShard) GetAnchoredHeight() uint64 {
+	if x != nil {
+		return x.AnchoredHeight
+	}
+	return 0
+}
+
+func (x *HostedShard) GetLevelBps() uint32 {
+	if x != nil {
+		return x.LevelBps
+	}
+	return 0
+}
+
+func (x *HostedShard) GetP2PAddress() string {
+	if x != nil {
+		return x.P2PAddress
+	}
+	return ""
+}
+
 // SyncProgress is how far a node that catches up is, as of up to a second ago.
 type SyncProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -412,7 +621,7 @@ type SyncProgress struct {
 
 func (x *SyncProgress) Reset() {
 	*x = SyncProgress{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +633,7 @@ func (x *SyncProgress) String() string {
 func (*SyncProgress) ProtoMessage() {}
 
 func (x *SyncProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[3]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +646,7 @@ func (x *SyncProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncProgress.ProtoReflect.Descriptor instead.
 func (*SyncProgress) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SyncProgress) GetPhase() SyncPhase {
@@ -518,7 +727,7 @@ type GetNetworkRequest struct {
 
 func (x *GetNetworkRequest) Reset() {
 	*x = GetNetworkRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +739,7 @@ func (x *GetNetworkRequest) String() string {
 func (*GetNetworkRequest) ProtoMessage() {}
 
 func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[4]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +752,7 @@ func (x *GetNetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkRequest.ProtoReflect.Descriptor instead.
 func (*GetNetworkRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 type GetNetworkResponse struct {
@@ -567,7 +776,7 @@ type GetNetworkResponse struct {
 
 func (x *GetNetworkResponse) Reset() {
 	*x = GetNetworkResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +788,7 @@ func (x *GetNetworkResponse) String() string {
 func (*GetNetworkResponse) ProtoMessage() {}
 
 func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[5]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +801,7 @@ func (x *GetNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNetworkResponse.ProtoReflect.Descriptor instead.
 func (*GetNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetNetworkResponse) GetNetworkId() []byte {
@@ -703,7 +912,7 @@ type Params struct {
 
 func (x *Params) Reset() {
 	*x = Params{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +924,7 @@ func (x *Params) String() string {
 func (*Params) ProtoMessage() {}
 
 func (x *Params) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[6]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +937,7 @@ func (x *Params) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Params.ProtoReflect.Descriptor instead.
 func (*Params) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Params) GetTxFee() uint64 {
@@ -928,7 +1137,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1149,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[7]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1162,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Block) GetName() string {
@@ -1022,7 +1231,7 @@ type GetBlockRequest struct {
 
 func (x *GetBlockRequest) Reset() {
 	*x = GetBlockRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1243,7 @@ func (x *GetBlockRequest) String() string {
 func (*GetBlockRequest) ProtoMessage() {}
 
 func (x *GetBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1256,7 @@ func (x *GetBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockRequest.ProtoReflect.Descriptor instead.
 func (*GetBlockRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetBlockRequest) GetName() string {
@@ -1068,7 +1277,7 @@ type GetBlockResponse struct {
 
 func (x *GetBlockResponse) Reset() {
 	*x = GetBlockResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1289,7 @@ func (x *GetBlockResponse) String() string {
 func (*GetBlockResponse) ProtoMessage() {}
 
 func (x *GetBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1302,7 @@ func (x *GetBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockResponse.ProtoReflect.Descriptor instead.
 func (*GetBlockResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetBlockResponse) GetBlock() *Block {
@@ -1122,7 +1331,7 @@ type ListBlocksRequest struct {
 
 func (x *ListBlocksRequest) Reset() {
 	*x = ListBlocksRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1343,7 @@ func (x *ListBlocksRequest) String() string {
 func (*ListBlocksRequest) ProtoMessage() {}
 
 func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1356,7 @@ func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksRequest.ProtoReflect.Descriptor instead.
 func (*ListBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListBlocksRequest) GetPageSize() int32 {
@@ -1176,7 +1385,7 @@ type ListBlocksResponse struct {
 
 func (x *ListBlocksResponse) Reset() {
 	*x = ListBlocksResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1397,7 @@ func (x *ListBlocksResponse) String() string {
 func (*ListBlocksResponse) ProtoMessage() {}
 
 func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1410,7 @@ func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksResponse.ProtoReflect.Descriptor instead.
 func (*ListBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListBlocksResponse) GetBlocks() []*Block {
@@ -1228,7 +1437,7 @@ type GetTransactionRequest struct {
 
 func (x *GetTransactionRequest) Reset() {
 	*x = GetTransactionRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1449,7 @@ func (x *GetTransactionRequest) String() string {
 func (*GetTransactionRequest) ProtoMessage() {}
 
 func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1462,7 @@ func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionRequest.ProtoReflect.Descriptor instead.
 func (*GetTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetTransactionRequest) GetName() string {
@@ -1272,7 +1481,7 @@ type GetTransactionResponse struct {
 
 func (x *GetTransactionResponse) Reset() {
 	*x = GetTransactionResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1493,7 @@ func (x *GetTransactionResponse) String() string {
 func (*GetTransactionResponse) ProtoMessage() {}
 
 func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1506,7 @@ func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionResponse.ProtoReflect.Descriptor instead.
 func (*GetTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTransactionResponse) GetTransaction() *v1.Transaction {
@@ -1321,7 +1530,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1542,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1555,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTransactionsRequest) GetSigner() string {
@@ -1382,7 +1591,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1603,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1616,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*v1.Transaction {
@@ -1443,7 +1652,7 @@ type SubmitTransactionRequest struct {
 
 func (x *SubmitTransactionRequest) Reset() {
 	*x = SubmitTransactionRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1664,7 @@ func (x *SubmitTransactionRequest) String() string {
 func (*SubmitTransactionRequest) ProtoMessage() {}
 
 func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1677,7 @@ func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SubmitTransactionRequest) GetRequestId() string {
@@ -1508,7 +1717,7 @@ type SubmitTransactionResponse struct {
 
 func (x *SubmitTransactionResponse) Reset() {
 	*x = SubmitTransactionResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1729,7 @@ func (x *SubmitTransactionResponse) String() string {
 func (*SubmitTransactionResponse) ProtoMessage() {}
 
 func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1742,7 @@ func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SubmitTransactionResponse) GetTransaction() *v1.Transaction {
@@ -1548,14 +1757,16 @@ var File_tributary_node_v1_node_proto protoreflect.FileDescriptor
 const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x1ctributary/node/v1/node.proto\x12\x11tributary.node.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\x1a\"tributary/staking/v1/staking.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xd3\x01\n" +
+	"\x10GetStatusRequest\"\xf4\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\amoniker\x18\x02 \x01(\tR\amoniker\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x129\n" +
 	"\n" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x126\n" +
-	"\x06chains\x18\x05 \x03(\v2\x1e.tributary.node.v1.ChainStatusR\x06chains\"\xf7\x04\n" +
+	"\x06chains\x18\x05 \x03(\v2\x1e.tributary.node.v1.ChainStatusR\x06chains\x12\x1f\n" +
+	"\vshards_left\x18\x06 \x01(\rR\n" +
+	"shardsLeft\"\xad\x05\n" +
 	"\vChainStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bchain_id\x18\x02 \x01(\rR\achainId\x12\x16\n" +
@@ -1579,7 +1790,24 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\rpending_bytes\x18\x0f \x01(\x04R\fpendingBytes\x12#\n" +
 	"\rchannels_ever\x18\x10 \x01(\x04R\fchannelsEver\x122\n" +
 	"\x06totals\x18\x11 \x01(\v2\x1a.tributary.chain.v1.TotalsR\x06totals\x123\n" +
-	"\x04sync\x18\x12 \x01(\v2\x1f.tributary.node.v1.SyncProgressR\x04sync\"\xee\x02\n" +
+	"\x04sync\x18\x12 \x01(\v2\x1f.tributary.node.v1.SyncProgressR\x04sync\x124\n" +
+	"\x05shard\x18\x13 \x01(\v2\x1e.tributary.node.v1.HostedShardR\x05shard\"\x90\x03\n" +
+	"\vHostedShard\x129\n" +
+	"\x05state\x18\x01 \x01(\x0e2#.tributary.node.v1.HostedShardStateR\x05state\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\rR\aservice\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\rR\x04zone\x12!\n" +
+	"\ffirst_bucket\x18\x04 \x01(\rR\vfirstBucket\x12\x1f\n" +
+	"\vlast_bucket\x18\x05 \x01(\rR\n" +
+	"lastBucket\x12\x1d\n" +
+	"\n" +
+	"from_epoch\x18\x06 \x01(\x04R\tfromEpoch\x12%\n" +
+	"\x0ecommittee_size\x18\a \x01(\rR\rcommitteeSize\x12'\n" +
+	"\x0fcommittee_small\x18\b \x01(\bR\x0ecommitteeSmall\x12'\n" +
+	"\x0fanchored_height\x18\t \x01(\x04R\x0eanchoredHeight\x12\x1b\n" +
+	"\tlevel_bps\x18\n" +
+	" \x01(\rR\blevelBps\x12\x1f\n" +
+	"\vp2p_address\x18\v \x01(\tR\n" +
+	"p2pAddress\"\xee\x02\n" +
 	"\fSyncProgress\x122\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1c.tributary.node.v1.SyncPhaseR\x05phase\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x16\n" +
@@ -1676,7 +1904,13 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\bwait_for\x18\x03 \x01(\x0e2\x19.tributary.chain.v1.StageR\awaitFor\x12#\n" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"^\n" +
 	"\x19SubmitTransactionResponse\x12A\n" +
-	"\vtransaction\x18\x01 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction*W\n" +
+	"\vtransaction\x18\x01 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction*\xb6\x01\n" +
+	"\x10HostedShardState\x12\"\n" +
+	"\x1eHOSTED_SHARD_STATE_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aHOSTED_SHARD_STATE_WAITING\x10\x01\x12\x1f\n" +
+	"\x1bHOSTED_SHARD_STATE_STARTING\x10\x02\x12\x1e\n" +
+	"\x1aHOSTED_SHARD_STATE_RUNNING\x10\x03\x12\x1d\n" +
+	"\x19HOSTED_SHARD_STATE_FAILED\x10\x04*W\n" +
 	"\tSyncPhase\x12\x1a\n" +
 	"\x16SYNC_PHASE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13SYNC_PHASE_SNAPSHOT\x10\x01\x12\x15\n" +
@@ -1705,75 +1939,79 @@ func file_tributary_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_tributary_node_v1_node_proto_rawDescData
 }
 
-var file_tributary_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tributary_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_tributary_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_tributary_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_tributary_node_v1_node_proto_goTypes = []any{
-	(SyncPhase)(0),                    // 0: tributary.node.v1.SyncPhase
-	(*GetStatusRequest)(nil),          // 1: tributary.node.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),         // 2: tributary.node.v1.GetStatusResponse
-	(*ChainStatus)(nil),               // 3: tributary.node.v1.ChainStatus
-	(*SyncProgress)(nil),              // 4: tributary.node.v1.SyncProgress
-	(*GetNetworkRequest)(nil),         // 5: tributary.node.v1.GetNetworkRequest
-	(*GetNetworkResponse)(nil),        // 6: tributary.node.v1.GetNetworkResponse
-	(*Params)(nil),                    // 7: tributary.node.v1.Params
-	(*Block)(nil),                     // 8: tributary.node.v1.Block
-	(*GetBlockRequest)(nil),           // 9: tributary.node.v1.GetBlockRequest
-	(*GetBlockResponse)(nil),          // 10: tributary.node.v1.GetBlockResponse
-	(*ListBlocksRequest)(nil),         // 11: tributary.node.v1.ListBlocksRequest
-	(*ListBlocksResponse)(nil),        // 12: tributary.node.v1.ListBlocksResponse
-	(*GetTransactionRequest)(nil),     // 13: tributary.node.v1.GetTransactionRequest
-	(*GetTransactionResponse)(nil),    // 14: tributary.node.v1.GetTransactionResponse
-	(*ListTransactionsRequest)(nil),   // 15: tributary.node.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),  // 16: tributary.node.v1.ListTransactionsResponse
-	(*SubmitTransactionRequest)(nil),  // 17: tributary.node.v1.SubmitTransactionRequest
-	(*SubmitTransactionResponse)(nil), // 18: tributary.node.v1.SubmitTransactionResponse
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
-	(*v1.Totals)(nil),                 // 20: tributary.chain.v1.Totals
-	(*durationpb.Duration)(nil),       // 21: google.protobuf.Duration
-	(*v11.StakingParams)(nil),         // 22: tributary.staking.v1.StakingParams
-	(*v1.Header)(nil),                 // 23: tributary.chain.v1.Header
-	(*v1.Transaction)(nil),            // 24: tributary.chain.v1.Transaction
-	(v1.Stage)(0),                     // 25: tributary.chain.v1.Stage
+	(HostedShardState)(0),             // 0: tributary.node.v1.HostedShardState
+	(SyncPhase)(0),                    // 1: tributary.node.v1.SyncPhase
+	(*GetStatusRequest)(nil),          // 2: tributary.node.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),         // 3: tributary.node.v1.GetStatusResponse
+	(*ChainStatus)(nil),               // 4: tributary.node.v1.ChainStatus
+	(*HostedShard)(nil),               // 5: tributary.node.v1.HostedShard
+	(*SyncProgress)(nil),              // 6: tributary.node.v1.SyncProgress
+	(*GetNetworkRequest)(nil),         // 7: tributary.node.v1.GetNetworkRequest
+	(*GetNetworkResponse)(nil),        // 8: tributary.node.v1.GetNetworkResponse
+	(*Params)(nil),                    // 9: tributary.node.v1.Params
+	(*Block)(nil),                     // 10: tributary.node.v1.Block
+	(*GetBlockRequest)(nil),           // 11: tributary.node.v1.GetBlockRequest
+	(*GetBlockResponse)(nil),          // 12: tributary.node.v1.GetBlockResponse
+	(*ListBlocksRequest)(nil),         // 13: tributary.node.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),        // 14: tributary.node.v1.ListBlocksResponse
+	(*GetTransactionRequest)(nil),     // 15: tributary.node.v1.GetTransactionRequest
+	(*GetTransactionResponse)(nil),    // 16: tributary.node.v1.GetTransactionResponse
+	(*ListTransactionsRequest)(nil),   // 17: tributary.node.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),  // 18: tributary.node.v1.ListTransactionsResponse
+	(*SubmitTransactionRequest)(nil),  // 19: tributary.node.v1.SubmitTransactionRequest
+	(*SubmitTransactionResponse)(nil), // 20: tributary.node.v1.SubmitTransactionResponse
+	(*timestamppb.Timestamp)(nil),     // 21: google.protobuf.Timestamp
+	(*v1.Totals)(nil),                 // 22: tributary.chain.v1.Totals
+	(*durationpb.Duration)(nil),       // 23: google.protobuf.Duration
+	(*v11.StakingParams)(nil),         // 24: tributary.staking.v1.StakingParams
+	(*v1.Header)(nil),                 // 25: tributary.chain.v1.Header
+	(*v1.Transaction)(nil),            // 26: tributary.chain.v1.Transaction
+	(v1.Stage)(0),                     // 27: tributary.chain.v1.Stage
 }
 var file_tributary_node_v1_node_proto_depIdxs = []int32{
-	19, // 0: tributary.node.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
-	3,  // 1: tributary.node.v1.GetStatusResponse.chains:type_name -> tributary.node.v1.ChainStatus
-	19, // 2: tributary.node.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
-	20, // 3: tributary.node.v1.ChainStatus.totals:type_name -> tributary.chain.v1.Totals
-	4,  // 4: tributary.node.v1.ChainStatus.sync:type_name -> tributary.node.v1.SyncProgress
-	0,  // 5: tributary.node.v1.SyncProgress.phase:type_name -> tributary.node.v1.SyncPhase
-	21, // 6: tributary.node.v1.SyncProgress.time_left:type_name -> google.protobuf.Duration
-	21, // 7: tributary.node.v1.SyncProgress.idle:type_name -> google.protobuf.Duration
-	19, // 8: tributary.node.v1.GetNetworkResponse.genesis_time:type_name -> google.protobuf.Timestamp
-	7,  // 9: tributary.node.v1.GetNetworkResponse.params:type_name -> tributary.node.v1.Params
-	22, // 10: tributary.node.v1.Params.staking:type_name -> tributary.staking.v1.StakingParams
-	23, // 11: tributary.node.v1.Block.header:type_name -> tributary.chain.v1.Header
-	20, // 12: tributary.node.v1.Block.totals:type_name -> tributary.chain.v1.Totals
-	8,  // 13: tributary.node.v1.GetBlockResponse.block:type_name -> tributary.node.v1.Block
-	8,  // 14: tributary.node.v1.ListBlocksResponse.blocks:type_name -> tributary.node.v1.Block
-	24, // 15: tributary.node.v1.GetTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	24, // 16: tributary.node.v1.ListTransactionsResponse.transactions:type_name -> tributary.chain.v1.Transaction
-	25, // 17: tributary.node.v1.SubmitTransactionRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	24, // 18: tributary.node.v1.SubmitTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	1,  // 19: tributary.node.v1.NodeService.GetStatus:input_type -> tributary.node.v1.GetStatusRequest
-	5,  // 20: tributary.node.v1.NodeService.GetNetwork:input_type -> tributary.node.v1.GetNetworkRequest
-	9,  // 21: tributary.node.v1.NodeService.GetBlock:input_type -> tributary.node.v1.GetBlockRequest
-	11, // 22: tributary.node.v1.NodeService.ListBlocks:input_type -> tributary.node.v1.ListBlocksRequest
-	13, // 23: tributary.node.v1.NodeService.GetTransaction:input_type -> tributary.node.v1.GetTransactionRequest
-	15, // 24: tributary.node.v1.NodeService.ListTransactions:input_type -> tributary.node.v1.ListTransactionsRequest
-	17, // 25: tributary.node.v1.NodeService.SubmitTransaction:input_type -> tributary.node.v1.SubmitTransactionRequest
-	2,  // 26: tributary.node.v1.NodeService.GetStatus:output_type -> tributary.node.v1.GetStatusResponse
-	6,  // 27: tributary.node.v1.NodeService.GetNetwork:output_type -> tributary.node.v1.GetNetworkResponse
-	10, // 28: tributary.node.v1.NodeService.GetBlock:output_type -> tributary.node.v1.GetBlockResponse
-	12, // 29: tributary.node.v1.NodeService.ListBlocks:output_type -> tributary.node.v1.ListBlocksResponse
-	14, // 30: tributary.node.v1.NodeService.GetTransaction:output_type -> tributary.node.v1.GetTransactionResponse
-	16, // 31: tributary.node.v1.NodeService.ListTransactions:output_type -> tributary.node.v1.ListTransactionsResponse
-	18, // 32: tributary.node.v1.NodeService.SubmitTransaction:output_type -> tributary.node.v1.SubmitTransactionResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	21, // 0: tributary.node.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	4,  // 1: tributary.node.v1.GetStatusResponse.chains:type_name -> tributary.node.v1.ChainStatus
+	21, // 2: tributary.node.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
+	22, // 3: tributary.node.v1.ChainStatus.totals:type_name -> tributary.chain.v1.Totals
+	6,  // 4: tributary.node.v1.ChainStatus.sync:type_name -> tributary.node.v1.SyncProgress
+	5,  // 5: tributary.node.v1.ChainStatus.shard:type_name -> tributary.node.v1.HostedShard
+	0,  // 6: tributary.node.v1.HostedShard.state:type_name -> tributary.node.v1.HostedShardState
+	1,  // 7: tributary.node.v1.SyncProgress.phase:type_name -> tributary.node.v1.SyncPhase
+	23, // 8: tributary.node.v1.SyncProgress.time_left:type_name -> google.protobuf.Duration
+	23, // 9: tributary.node.v1.SyncProgress.idle:type_name -> google.protobuf.Duration
+	21, // 10: tributary.node.v1.GetNetworkResponse.genesis_time:type_name -> google.protobuf.Timestamp
+	9,  // 11: tributary.node.v1.GetNetworkResponse.params:type_name -> tributary.node.v1.Params
+	24, // 12: tributary.node.v1.Params.staking:type_name -> tributary.staking.v1.StakingParams
+	25, // 13: tributary.node.v1.Block.header:type_name -> tributary.chain.v1.Header
+	22, // 14: tributary.node.v1.Block.totals:type_name -> tributary.chain.v1.Totals
+	10, // 15: tributary.node.v1.GetBlockResponse.block:type_name -> tributary.node.v1.Block
+	10, // 16: tributary.node.v1.ListBlocksResponse.blocks:type_name -> tributary.node.v1.Block
+	26, // 17: tributary.node.v1.GetTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	26, // 18: tributary.node.v1.ListTransactionsResponse.transactions:type_name -> tributary.chain.v1.Transaction
+	27, // 19: tributary.node.v1.SubmitTransactionRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	26, // 20: tributary.node.v1.SubmitTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	2,  // 21: tributary.node.v1.NodeService.GetStatus:input_type -> tributary.node.v1.GetStatusRequest
+	7,  // 22: tributary.node.v1.NodeService.GetNetwork:input_type -> tributary.node.v1.GetNetworkRequest
+	11, // 23: tributary.node.v1.NodeService.GetBlock:input_type -> tributary.node.v1.GetBlockRequest
+	13, // 24: tributary.node.v1.NodeService.ListBlocks:input_type -> tributary.node.v1.ListBlocksRequest
+	15, // 25: tributary.node.v1.NodeService.GetTransaction:input_type -> tributary.node.v1.GetTransactionRequest
+	17, // 26: tributary.node.v1.NodeService.ListTransactions:input_type -> tributary.node.v1.ListTransactionsRequest
+	19, // 27: tributary.node.v1.NodeService.SubmitTransaction:input_type -> tributary.node.v1.SubmitTransactionRequest
+	3,  // 28: tributary.node.v1.NodeService.GetStatus:output_type -> tributary.node.v1.GetStatusResponse
+	8,  // 29: tributary.node.v1.NodeService.GetNetwork:output_type -> tributary.node.v1.GetNetworkResponse
+	12, // 30: tributary.node.v1.NodeService.GetBlock:output_type -> tributary.node.v1.GetBlockResponse
+	14, // 31: tributary.node.v1.NodeService.ListBlocks:output_type -> tributary.node.v1.ListBlocksResponse
+	16, // 32: tributary.node.v1.NodeService.GetTransaction:output_type -> tributary.node.v1.GetTransactionResponse
+	18, // 33: tributary.node.v1.NodeService.ListTransactions:output_type -> tributary.node.v1.ListTransactionsResponse
+	20, // 34: tributary.node.v1.NodeService.SubmitTransaction:output_type -> tributary.node.v1.SubmitTransactionResponse
+	28, // [28:35] is the sub-list for method output_type
+	21, // [21:28] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_tributary_node_v1_node_proto_init() }
@@ -1786,8 +2024,8 @@ func file_tributary_node_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_node_v1_node_proto_rawDesc), len(file_tributary_node_v1_node_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   18,
+			NumEnums:      2,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

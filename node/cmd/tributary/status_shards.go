@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/api/client"
+)
+
+// hostedResult is what a shard has besides what every chain has.
+type hostedResult struct {
+	Service   uint32 `json:"service"`
+	Zone      byte   `json:"zone"`
+	First     byte   `json:"first_bucket"`
+	Last      byte   `json:"last_bucket"`
+	From      uint64 `json:"from_epoch"`
+	Committee uint32 `json:"committee_size"`
+	Small     bool   `json:"committee_small"`
+	Anchored  uint64 `json:"anchored_height"`
+	LevelBps  uint32 `json:"level_bps"`
+	Address   string `json:"p2p_address,omitempty"`
+}
+
+// hostedOf says what a shard is, and in what state it is unless its chain says it.
+func hostedOf(s *client.HostedShard) (r *hostedResult, state string) {
+	r = &hostedResult{
+		Service: s.Service, Zone: s.Zone, First: s.First, Last: s.Last, From: s.From, Committee: s.Members,
+		Small: s.Small, Anchored: s.Anchored, LevelBps: s.LevelBps, Address: s.Address,
+	}
+	switch s.State {
+	case "running":
+	case "failed":
+		state = "failed, tried again"
+	default:
+		state = s.State
+	}
+	return r, state
+}
+
+// shardRows writes the table of the shards, if there are any.
+func shardRows(t *table, chains []chainResult, left int) {
+	small := uint32(0)
+	for i := range chains {
+		ch := &chains[i]
+		s := ch.Shard
+		if s == nil {
+			continue
+		}
+		if small == 0 && s.Small {
+			small = s.Committee
+		}
+		if i == 1 {
+			t.line("")
+			t.row("SHARD", "STATE", "HEIGHT", "ANCHORED", "PEERS", "VALIDATOR", "COMMITTEE", "LEVEL", "PENDING", "SERVICE", "ZONE", "BUCKETS")
+		}
+		t.row(ch.Name, ch.State, ch.Height, s.Anchored, ch.Peers, yes(ch.Validator), s.Committee, percent(uint64(s.LevelBps)), ch.PendingTxs,
+			s.Service, s.Zone, fmt.Sprintf("%d-%d", s.First, s.Last))
+	}
+	if small > 0 {
+		t.line("")
+		t.line("Committees of %d members, as here, are easily all bad: 32 is safe. Rely on what is anchored.", small)
+	}
+	if left > 0 {
+		t.line("")
+		t.line("%s more should run here: raise shards.max", plural(left, "shard"))
+	}
+}
