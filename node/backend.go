@@ -21,8 +21,10 @@ func (b backend) Info() api.NodeInfo {
 }
 
 // Chain implements api.Node.
-func (b backend) Chain() api.ChainInfo {
-	s := b.node.main.sample.Load().chain
+func (b backend) Chain() api.ChainInfo { return chainInfo(&b.node.main.sample.Load().chain) }
+
+// chainInfo translates how a chain does for the API.
+func chainInfo(s *comet.Status) api.ChainInfo {
 	info := api.ChainInfo{CatchingUp: s.CatchingUp, Validator: s.Validator, Peers: s.Peers}
 	if s.CatchingUp && s.Sync.Phase != comet.SyncNone {
 		info.Sync = &api.SyncProgress{
@@ -97,5 +99,6 @@ func (b backend) AddEvidence(evidence []byte) error {
 // checks is what /readyz tells.
 func (n *Node) checks() []telemetry.Check {
 	s := n.main.sample.Load()
-	return []telemetry.Check{{Name: "chain/main", Ready: s.ready, Detail: s.reason}}
+	list := []telemetry.Check{{Name: "chain/" + mainName, Ready: s.ready, Detail: s.reason}}
+	return append(list, n.shards.checks()...)
 }

@@ -33,7 +33,8 @@ type hosted struct {
 
 	layer  *layer.Settlement
 	exec   *exec.Executor
-	ledger *exec.Main // the same with what only the main chain has; nil on others
+	ledger *exec.Main  // the same with what only the main chain has; nil on others
+	shard  *exec.Shard // the same with what only shards have; nil on main
 	chain  *comet.Chain
 	height *heightFile // nil without a disk
 	counts *telemetry.Chain
@@ -174,6 +175,9 @@ func (h *hosted) reportHalt(ctx context.Context, s *sample) {
 // close gives back what was opened, the newest first.
 func (h *hosted) close() error {
 	var errs []error
+	if h.counts != nil {
+		h.counts.Close()
+	}
 	if h.layer != nil {
 		errs = append(errs, h.layer.Close())
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/comet"
@@ -25,3 +26,15 @@ func (n *Node) Registration(founders []genesis.Validator, key []byte) (row uint6
 
 // Height returns the height of the chain on this node.
 func (n *Node) Height() uint64 { return n.main.chain.Status().Height }
+
+// Hosting lists the shards of the node.
+func (n *Node) Hosting() []api.HostedShard {
+	list, _ := n.shards.Hosting()
+	return list
+}
+
+// ShardsDir is where the shards' files lie, ServiceDir the store that they share.
+func (n *Node) ShardsDir() string { return n.shardsDir() }
+
+// ServiceDir: see ShardsDir.
+func (n *Node) ServiceDir() string { return n.serviceDir() }

@@ -12,19 +12,19 @@ import (
 // registerMetrics registers what the node samples of itself.
 func (n *Node) registerMetrics() error {
 	var err error
-	if n.main.counts, err = n.metrics.NewChain(n.main.chain.ID(), n.chainSample); err != nil {
+	if n.main.counts, err = n.metrics.NewChain(n.main.chain.ID(), n.mainSample); err != nil {
 		return err
 	}
 	return n.metrics.NewNode(n.nodeSample)
 }
 
-func (n *Node) chainSample() telemetry.ChainSample {
-	s, stats := n.main.sample.Load(), n.main.exec.Stats()
+// chainSample is what every chain's metrics show.
+func (h *hosted) chainSample() telemetry.ChainSample {
+	s, stats := h.sample.Load(), h.exec.Stats()
 	out := telemetry.ChainSample{
 		Height: s.chain.Height, NetworkHeight: s.chain.NetworkHeight, Round: s.chain.Round,
 		Ready: s.ready, Halted: s.chain.Halt != nil, CatchingUp: s.chain.CatchingUp,
-		ClockSkew: s.chain.ClockSkew, Peers: s.chain.Peers,
-		KeyMismatch: n.mismatch.Load() != nil, RefusedVotes: s.chain.RefusedVotes,
+		ClockSkew: s.chain.ClockSkew, Peers: s.chain.Peers, RefusedVotes: s.chain.RefusedVotes,
 		MempoolTxs: s.chain.MempoolTxs, MempoolBytes: s.chain.MempoolBytes, PoolRecords: stats.PoolRecords,
 	}
 	out.HeadersMissing = s.chain.Headers.Missing()
@@ -35,6 +35,13 @@ func (n *Node) chainSample() telemetry.ChainSample {
 	if !s.chain.LastBlockTime.IsZero() {
 		out.HeightAge = time.Since(s.chain.LastBlockTime)
 	}
+	return out
+}
+
+// mainSample is what the main chain's metrics show.
+func (n *Node) mainSample() telemetry.ChainSample {
+	out := n.main.chainSample()
+	out.KeyMismatch = n.mismatch.Load() != nil
 	// A store that was closed meanwhile leaves the books at zero.
 	_ = n.main.exec.Read(func(v chain.View, height uint64) error {
 		if v.Get(settlement.TotalsKey()) == nil {
@@ -61,5 +68,7 @@ func (n *Node) nodeSample() telemetry.NodeSample {
 		out.StoreSize, out.StoreLSM, out.StoreVlog = size.Total, size.Tables, size.ValueLog
 	}
 	out.Blocks = n.main.chain.BlockBytes()
+	out.Shards = n.shards.states()
+	n.shards.measure(&out)
 	return out
 }

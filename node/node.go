@@ -45,6 +45,8 @@ type Node struct {
 	log     *slog.Logger
 	version string
 	started time.Time
+	// inMemory: see Options.
+	inMemory bool
 
 	lock    *home.Lock
 	genesis genesis.Document
@@ -52,6 +54,7 @@ type Node struct {
 	metrics *telemetry.Registry
 	store   *badgerkv.Store // of the main chain
 	main    *hosted
+	shards  *shards
 	secret  *bls.SecretKey
 	nodeKey *comet.NodeKey
 	signer  *comet.Signer
@@ -69,9 +72,10 @@ type Node struct {
 // which must be called, or Close.
 func Open(ctx context.Context, o Options) (*Node, error) {
 	o.Build.Version = cmp.Or(o.Build.Version, "devel")
-	n := &Node{home: o.Home, cfg: o.Config, log: o.Log, version: o.Build.Version, started: time.Now()}
+	n := &Node{home: o.Home, cfg: o.Config, log: o.Log, version: o.Build.Version, started: time.Now(), inMemory: o.InMemory}
 	n.main = newHosted(mainName, n.log)
 	n.main.flaw = n.keyFlaw
+	n.shards = newShards(n)
 	if err := n.open(ctx, o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -170,25 +174,11 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	snapshots, err := n.openSnapshots(o)
-	if err != nil {
+	config := n.execConfig(m)
+	if config.Snapshots, err = n.openSnapshots(o); err != nil {
 		return err
 	}
-	m.ledger, err = exec.OpenMain(exec.Config{
-		Network:      n.genesis.NetworkID(),
-		Now:          time.Now,
-		Synced:       m.synced,
-		BLS:          n.secret,
-		Extensions:   m.extensions,
-		Snapshots:    snapshots,
-		KeepBlocks:   kept(n.cfg.Pruning.KeepBlocks),
-		KeepReceipts: kept(n.cfg.Pruning.KeepReceipts),
-		BundleDelay:  n.cfg.Mempool.BundleDelay.Duration,
-		MempoolTxs:   n.cfg.Mempool.MaxTxs,
-		MempoolBytes: int64(n.cfg.Mempool.MaxBytes), //nolint:gosec // bounded by the settings
-
-		SnapshotStride: uint64(n.cfg.Snapshots.Interval), //nolint:gosec // bounded by the settings
-	}, m.layer, n.genesis.Settlement(), m.module("exec"))
+	m.ledger, err = exec.OpenMain(config, m.layer, n.genesis.Settlement(), m.module("exec"))
 	if err != nil {
 		return err
 	}
@@ -211,6 +201,24 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 		return err
 	}
 	return n.registerMetrics()
+}
+
+// execConfig translates the settings for the rules of a chain.
+func (n *Node) execConfig(h *hosted) exec.Config {
+	return exec.Config{
+		Network:      n.genesis.NetworkID(),
+		Now:          time.Now,
+		Synced:       h.synced,
+		BLS:          n.secret,
+		Extensions:   h.extensions,
+		KeepBlocks:   kept(n.cfg.Pruning.KeepBlocks),
+		KeepReceipts: kept(n.cfg.Pruning.KeepReceipts),
+		BundleDelay:  n.cfg.Mempool.BundleDelay.Duration,
+		MempoolTxs:   n.cfg.Mempool.MaxTxs,
+		MempoolBytes: int64(n.cfg.Mempool.MaxBytes), //nolint:gosec // bounded by the settings
+
+		SnapshotStride: uint64(n.cfg.Snapshots.Interval), //nolint:gosec // bounded by the settings
+	}
 }
 
 // kept translates how many blocks to keep for the Executor.
@@ -273,7 +281,7 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 		Network: api.Network{
 			Name: n.genesis.Name, Domain: n.main.exec.Domain(), Genesis: n.genesis.Time, Params: n.genesis.Params, Local: local,
 		},
-		Pool: n.main.ledger, State: n.main.ledger, Index: n.main.ledger, Prover: n.main.layer, Agreement: n.main.ledger, Node: backend{n},
+		Pool: n.main.ledger, State: n.main.ledger, Index: n.main.ledger, Prover: n.main.layer, Agreement: n.main.ledger, Node: backend{n}, Hosting: n.shards,
 		Faucet:         faucet,
 		TLS:            n.secure,
 		Reflection:     g.Reflection || local,

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 )
 
 const (
@@ -27,17 +30,19 @@ const (
 // nil. Whatever else ends it is returned; then the order is the same:
 //
 //  1. health says NOT_SERVING, streams end, calls get five seconds to finish
-//  2. the bundler stops: what was checked but is in no block is forgotten,
+//  2. the shards stop, side by side, each as the main chain does
+//  3. the bundler stops: what was checked but is in no block is forgotten,
 //     as its stage CHECKED says
-//  3. consensus stops, after the block under way
-//  4. health and metrics stop
-//  5. the store closes, and the home directory is unlocked
+//  4. consensus stops, after the block under way
+//  5. health and metrics stop
+//  6. the store closes, and the home directory is unlocked
 func (n *Node) Run(ctx context.Context) error {
 	stages := newStages(ctx)
 	stages.add("http", n.runHTTP)
 	stages.add("upkeep", n.upkeep)
 	stages.add("consensus", n.runConsensus)
 	stages.add("bundler", n.main.runRules)
+	stages.add("shards", n.shards.run)
 	stages.add("api", n.runAPI)
 
 	n.announce(ctx, purposeGRPC, purposeHTTP)
@@ -88,6 +93,14 @@ func (n *Node) upkeep(ctx context.Context) error {
 	return group.Wait()
 }
 
+// stores returns the stores that are open.
+func (n *Node) stores() []*badgerkv.Store {
+	if store := n.shards.opened(); store != nil {
+		return []*badgerkv.Store{n.store, store}
+	}
+	return []*badgerkv.Store{n.store}
+}
+
 // collectGarbage gives disk space back that old blocks and rows left.
 func (n *Node) collectGarbage(ctx context.Context) error {
 	tick := time.NewTicker(garbageInterval)
@@ -98,16 +111,18 @@ func (n *Node) collectGarbage(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		for more := true; more && ctx.Err() == nil; {
-			var err error
-			if more, err = n.store.CollectGarbage(garbageShare); err != nil {
-				n.log.LogAttrs(ctx, slog.LevelWarn, "collect garbage of the store", slog.Any("err", err))
+		for _, store := range n.stores() {
+			for more := true; more && ctx.Err() == nil; {
+				var err error
+				if more, err = store.CollectGarbage(garbageShare); err != nil && !errors.Is(err, kv.ErrClosed) {
+					n.log.LogAttrs(ctx, slog.LevelWarn, "collect garbage of the store", slog.Any("err", err))
+				}
 			}
 		}
 	}
 }
 
-// releaseMemory keeps the store's tables from piling up in the memory of the
+// releaseMemory keeps the stores' tables from piling up in the memory of the
 // process.
 func (n *Node) releaseMemory(ctx context.Context) error {
 	tick := time.NewTicker(releaseInterval)
@@ -118,8 +133,10 @@ func (n *Node) releaseMemory(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if _, err := n.store.ReleaseMapped(); err != nil {
-			n.log.LogAttrs(ctx, slog.LevelWarn, "release the store's memory", slog.Any("err", err))
+		for _, store := range n.stores() {
+			if _, err := store.ReleaseMapped(); err != nil && !errors.Is(err, kv.ErrClosed) {
+				n.log.LogAttrs(ctx, slog.LevelWarn, "release the store's memory", slog.Any("err", err))
+			}
 		}
 	}
 }

@@ -1,0 +1,215 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/layer"
+	"github.com/tributary-network/tributary/ledger/statetree"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// Bounds of what one shard keeps in memory, where a node may run many.
+const (
+	shardRemembered     = 1 << 17 // records
+	shardKeys           = 1 << 12
+	shardPendingBytes   = 8 << 20
+	shardPendingRecords = 1 << 14
+	shardRecentBlocks   = 256
+	shardRecentItems    = 20_000
+	shardNodeCache      = 20_000
+	shardRegistryCache  = 2 << 20
+	shardMempoolCache   = 4_000
+	shardMaxInbound     = 40
+)
+
+// shardName is the name of a shard's chain, in checks, metrics, the log and files.
+func shardName(id shard.ID) string { return "s" + strconv.FormatUint(uint64(id), 10) }
+
+// shardsDir is where each shard has a directory for what does not lie in the store
+// that all share.
+func (n *Node) shardsDir() string { return filepath.Join(n.home.Data(), "shards") }
+
+// serviceDir is the directory of the store that all shards share.
+func (n *Node) serviceDir() string { return filepath.Join(n.home.Data(), "service") }
+
+// shardGenesis returns what a shard begins from, the same on every node: made of the
+// main chain's state in the epoch in which the shard began, and kept from then on, as
+// that state forgets. The error wraps shardblock.ErrNotFounded if the main chain does
+// not have it, not yet or not any more.
+func (n *Node) shardGenesis(id shard.ID) (g shardblock.Genesis, err error) {
+	store, key := n.main.layer.View(genesisView), []byte(shardName(id))
+	if kept, err := store.Get(key); err != nil {
+		return g, fmt.Errorf("read the genesis of shard %d: %w", id, err)
+	} else if kept != nil {
+		return shardblock.DecodeGenesis(kept)
+	}
+	err = n.main.exec.Read(func(v chain.View, _ uint64) error {
+		g, err = shardblock.FromMain(v, n.genesis.NetworkID(), &n.genesis.Params.Staking, id)
+		return err
+	})
+	if err != nil {
+		return g, err
+	}
+	b := store.NewBatch()
+	defer b.Discard()
+	if err := errors.Join(b.Set(key, g.Encode()), b.Commit(true)); err != nil {
+		return g, fmt.Errorf("keep the genesis of shard %d: %w", id, err)
+	}
+	return g, nil
+}
+
+// genesisView is the part of the main chain's store with the geneses of shards.
+const genesisView = "shards"
+
+// cometGenesis returns what consensus on a shard starts from: all of it follows from
+// the genesis of the main chain and g.
+func (n *Node) cometGenesis(g *shardblock.Genesis) comet.Genesis {
+	main := n.genesis.Comet()
+	out := comet.Genesis{
+		ChainID:           comet.ShardChainID(main.ChainID, uint32(g.Service.Shard.Chain)),
+		Time:              main.Time,
+		BlockMaxBytes:     g.Service.Params.MaxBlockBytes + comet.BlockOverhead(committee.MaxSeats),
+		EvidenceMaxBlocks: main.EvidenceMaxBlocks,
+		EvidenceMaxAge:    main.EvidenceMaxAge,
+		AppState:          g.Encode(),
+	}
+	for i := range g.Committee.Members {
+		m := &g.Committee.Members[i]
+		out.Validators = append(out.Validators, comet.GenesisValidator{
+			PubKey: m.ConsensusKey[:],
+			Power:  int64(m.Power), //nolint:gosec // below 2^53
+		})
+	}
+	return out
+}
+
+// openShard opens the chain of a shard, over its part of the store that all shards
+// share. slot is which of the ports it gets, if these are set.
+func (n *Node) openShard(id shard.ID, store kv.Store, slot int) (*hosted, error) {
+	name := shardName(id)
+	h := newHosted(name, n.log.With(slog.String("shard", name)))
+	if err := n.openShardParts(h, id, store, slot); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+func (n *Node) openShardParts(h *hosted, id shard.ID, store kv.Store, slot int) error {
+	g, err := n.shardGenesis(id)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(n.shardsDir(), h.name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory of a shard: %w", err)
+	}
+	h.layer, err = layer.New(kv.Prefixed(store, []byte(h.name+"/")), layer.Options{State: statetree.Options{
+		PageCacheBytes:     int64(n.cfg.Shards.PageCache), //nolint:gosec // bounded by the settings
+		RegistryCacheBytes: shardRegistryCache,
+		NodeCache:          shardNodeCache,
+		KeepVersions:       n.cfg.Store.KeepVersions,
+	}})
+	if err != nil {
+		return err
+	}
+	config, err := n.shardExecConfig(h, dir)
+	if err != nil {
+		return err
+	}
+	if h.shard, err = exec.OpenShard(config, h.layer, g, h.module("exec")); err != nil {
+		return err
+	}
+	h.exec = h.shard.Executor
+	if !n.inMemory {
+		if err := h.keepHeightIn(filepath.Join(dir, shardHeightFile), n.lostShards()); err != nil {
+			return err
+		}
+	}
+	start := n.cometGenesis(&g)
+	signer, err := n.signer.ForChain(start.ChainID)
+	if err != nil {
+		return err
+	}
+	h.chain, err = comet.New(n.shardConsensus(dir, slot), start, signer, n.nodeKey, h.layer.Consensus(),
+		application{h.exec}, h.module("consensus"), n.metrics)
+	return err
+}
+
+// shardHeightFile remembers beside the store how high a shard was.
+const shardHeightFile = "height"
+
+// lostShards says what can be done about a store of the shards that is not what it was.
+func (n *Node) lostShards() string {
+	return fmt.Sprintf("stop the node and restore the whole of %s from one backup, or remove %s and %s, and let it fetch its shards from their peers",
+		n.home.Data(), n.serviceDir(), n.shardsDir())
+}
+
+// shardExecConfig returns how a shard's rules run: as those of main, with less of
+// everything.
+func (n *Node) shardExecConfig(h *hosted, dir string) (exec.Config, error) {
+	c := n.execConfig(h)
+	c.Remembered, c.Keys = shardRemembered, shardKeys
+	c.PendingBytes, c.PendingRecords = shardPendingBytes, shardPendingRecords
+	c.RecentBlocks, c.RecentItems = shardRecentBlocks, shardRecentItems
+	c.MempoolTxs, c.MempoolBytes = n.cfg.Shards.MempoolTxs, int64(n.cfg.Shards.MempoolBytes) //nolint:gosec // bounded by the settings
+	if n.inMemory {
+		return c, nil
+	}
+	var err error
+	c.Snapshots, err = layer.OpenSnapshots(filepath.Join(dir, "snapshots"), 0)
+	return c, err
+}
+
+// shardConsensus returns how a shard's agreement runs: at the pace of main.
+func (n *Node) shardConsensus(dir string, slot int) comet.Config {
+	c := n.consensusConfig()
+	c.Dir = filepath.Join(dir, "consensus")
+	port := 0
+	if n.cfg.Shards.FirstPort != 0 {
+		port = n.cfg.Shards.FirstPort + slot
+	}
+	c.ListenAddr = net.JoinHostPort(n.cfg.ShardsListen(), strconv.Itoa(port))
+	c.ExternalAddr, c.Peers = "", nil
+	c.MaxInbound = shardMaxInbound
+	c.MempoolTxs, c.MempoolBytes = n.cfg.Shards.MempoolTxs, int64(n.cfg.Shards.MempoolBytes) //nolint:gosec // bounded by the settings
+	c.MempoolCache = shardMempoolCache
+	return c
+}
+
+// run runs a chain that was opened, beside others, until ctx ends, and then stops and
+// closes it. Whatever else ends it is returned, and stops it too.
+func (h *hosted) run(ctx context.Context, begun func()) error {
+	stages := newStages(ctx)
+	stages.add("upkeep", h.upkeep)
+	stages.add("consensus", func(ctx context.Context) error { return h.runConsensus(ctx, begun) })
+	stages.add("bundler", h.runRules)
+	stages.begin()
+	<-stages.over()
+	h.stopping.Store(true)
+	h.look()
+	return errors.Join(stages.end(), h.close())
+}
+
+// shardRetry is how long after its failures a shard is tried again: longer with each.
+func shardRetry(failures int) time.Duration {
+	return min(shardRetryFirst<<min(max(failures, 1)-1, 16), shardRetryMost)
+}
+
+const (
+	shardRetryFirst = time.Second
+	shardRetryMost  = time.Minute
+)
