@@ -100,6 +100,9 @@ func EncodeRelay(payload []byte) []byte {
 	return w.Bytes()
 }
 
+// IsRelay reports whether raw is the bundle of a relay, if it is a bundle at all.
+func IsRelay(raw []byte) bool { return len(raw) > 0 && raw[0] == bundleRelay }
+
 // BundleSize returns the size of a bundle of size bytes after one more record
 // of n bytes; size 0 is the empty bundle.
 func BundleSize(size, n int) int {

@@ -163,6 +163,25 @@ func TestSealRoundTrip(t *testing.T) {
 	}
 }
 
+func TestRelayRoundTrip(t *testing.T) {
+	t.Parallel()
+	raw := chain.EncodeRelay([]byte("carried"))
+	const want = "b463617272696564"
+	if got := hex.EncodeToString(raw); got != want || !chain.IsRelay(raw) {
+		t.Errorf("a relay is %s, want %s", got, want)
+	}
+	b, err := chain.DecodeBundle(raw)
+	if err != nil || string(b.Relay) != "carried" || b.Records != nil || b.Tick != 0 || b.Seal != nil {
+		t.Errorf("decoded %+v, %v", b, err)
+	}
+	if b, err = chain.DecodeBundle(chain.EncodeRelay(make([]byte, chain.MaxTxSize))); err != nil || len(b.Relay) != chain.MaxTxSize {
+		t.Errorf("the largest relay: %d bytes, %v", len(b.Relay), err)
+	}
+	if chain.IsRelay(nil) || chain.IsRelay(chain.EncodeTick(1)) {
+		t.Error("a tick, or nothing, is taken for a relay")
+	}
+}
+
 func TestDecodeBundleRefuses(t *testing.T) {
 	t.Parallel()
 	big := bytes.Repeat([]byte{1}, chain.BundleTarget)
@@ -181,6 +200,8 @@ func TestDecodeBundleRefuses(t *testing.T) {
 		{"several records above the target", chain.EncodeRecords([][]byte{big, {1}}), chain.CodeTooLarge},
 		{"above all limits", make([]byte, chain.MaxBundleSize+1), chain.CodeTooLarge},
 		{"tick for height zero", chain.EncodeTick(0), chain.CodeMalformed},
+		{"relay of nothing", chain.EncodeRelay(nil), chain.CodeMalformed},
+		{"relay above the limit", chain.EncodeRelay(make([]byte, chain.MaxTxSize+1)), chain.CodeMalformed},
 		{"seal of height zero", (&chain.Seal{}).Encode(), chain.CodeMalformed},
 		{"seal with a trailing byte", append((&chain.Seal{Height: 1}).Encode(), 0), chain.CodeMalformed},
 		{"seal that is cut", (&chain.Seal{Height: 1}).Encode()[:chain.SealBundleSize-1], chain.CodeMalformed},
@@ -221,6 +242,7 @@ func FuzzDecodeBundle(f *testing.F) {
 	f.Add(chain.EncodeRecords([][]byte{{1, 2, 3}, {}}))
 	f.Add(chain.EncodeTick(5))
 	f.Add((&chain.Seal{Height: 9}).Encode())
+	f.Add(chain.EncodeRelay([]byte{1, 2, 3}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, err := chain.DecodeBundle(raw)
 		if err != nil {
@@ -230,6 +252,8 @@ func FuzzDecodeBundle(f *testing.F) {
 		switch {
 		case b.Seal != nil:
 			again = b.Seal.Encode()
+		case b.Relay != nil:
+			again = chain.EncodeRelay(b.Relay)
 		case b.Tick != 0:
 			again = chain.EncodeTick(b.Tick)
 		default:

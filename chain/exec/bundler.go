@@ -203,6 +203,12 @@ func again(err error) bool {
 // were given up, nil if none is left. A relayed one goes as long as it is in the
 // pool.
 func (b *bundler) stillPending(next *bundle) *bundle {
+	if next.relay != nil {
+		if waits, err := b.exec.relays.has(next.raw); err != nil || !waits {
+			return nil // without an answer of the store nothing gets into a block anyway
+		}
+		return next
+	}
 	if !next.own {
 		return b.exec.pool.find(next.raw)
 	}

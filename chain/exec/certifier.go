@@ -329,9 +329,10 @@ func (e *Executor) certified(certificate *cert.Certificate) (err error) {
 			break
 		}
 	}
-	if err := e.certifyElection(certificate); err != nil {
+	if err := errors.Join(e.certifyElection(certificate), e.certifyProofs(certificate)); err != nil {
 		return err
 	}
+	e.proofs.announce()
 	if made := e.stats.certificates.Add(1); made%certifyPruneEvery == 0 {
 		_, err = e.PruneCertificates(e.KeptFrom(), 2*certifyPruneEvery)
 	}

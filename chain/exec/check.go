@@ -18,8 +18,13 @@ import (
 // may have sent the same records.
 // The error is a *RefusedError, a BusyError, or a failure of the store.
 //
+// A relay has to apply after all that wait, and is refused otherwise.
+//
 // With recheck it says whether the bundle may stay, which is a look-up.
 func (e *Executor) Check(raw []byte, recheck bool) error {
+	if e.traits.Relays && chain.IsRelay(raw) {
+		return e.checkRelay(raw, recheck)
+	}
 	if e.pool.find(raw) != nil {
 		return nil
 	}
@@ -207,7 +212,8 @@ func inRecord(i, of int, rule *chain.RuleError) *chain.RuleError {
 // and records that cannot be decoded, blocks above Traits.BlockBytes or
 // Traits.BlockWeight, a bundle that comes twice, ticks for another block,
 // transactions whose signer's signature does not verify, and a block that does not
-// begin with the seal of its proposer although that is in the epoch's committee.
+// begin with the seal of its proposer although that is in the epoch's committee. On a
+// chain whose rules refuse blocks it also refuses one that does not apply.
 // All of these are facts about the bytes, so that honest nodes agree; whether a
 // record is out of date is decided by executing it. That begins at once, in the
 // background, so that it may be over when the block is agreed on; b is kept until
@@ -217,10 +223,26 @@ func (e *Executor) Accept(b Block) (err error) {
 	if err := e.accept(&b); err != nil {
 		return err
 	}
-	if b.Height == e.head.Load().height+1 {
+	next := e.head.Load().height + 1
+	switch {
+	case e.traits.Strict && b.Height != next:
+		return fmt.Errorf("accept block %d, the next is %d", b.Height, next)
+	case e.traits.Strict:
+		return e.acceptStrictly(b)
+	case b.Height == next:
 		e.ahead.want(b)
 	}
 	return nil
+}
+
+// acceptStrictly refuses a block that does not apply. What it does is kept for Extend and
+// Finalize.
+func (e *Executor) acceptStrictly(b Block) error {
+	_, _, err := e.ahead.finish(b)
+	if err != nil {
+		e.relays.blame(b.Height, b.Txs)
+	}
+	return err
 }
 
 func (e *Executor) accept(block *Block) error {

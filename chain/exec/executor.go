@@ -35,6 +35,7 @@ type Executor struct {
 	queue    *queue
 	pool     *pool
 	tracker  *tracker
+	relays   *relayLane
 	bundler  *bundler
 	staged   *bundleCache // made by the bundler, on the way to Check
 	proposed *bundleCache // decoded by Accept or Finalize
@@ -65,6 +66,7 @@ type Executor struct {
 
 	certificates certificates
 	certifier    *certifier
+	proofs       *proofs
 	patience     patience
 
 	retention   retention
@@ -106,9 +108,13 @@ func newExecutor(cfg Config, l *layer.Settlement, rules Rules, log *slog.Logger)
 
 		snapshotDue: make(chan *statetree.Snapshot, 1),
 	}
+	e.relays = newRelayLane(cfg, rules, l, log)
+	if traits.Relays {
+		e.pool.maxBytes -= e.pool.maxBytes / relayShare
+	}
 	e.queue = newQueue(e.verifier, cfg.CollectDelay)
 	e.certificates = certificates{l.View("certificates")}
-	e.certifier = newCertifier()
+	e.certifier, e.proofs = newCertifier(), newProofs()
 	e.bundler = newBundler(e)
 	e.ahead = newAhead(e.execute, e.signAhead)
 	return e
@@ -222,6 +228,9 @@ type Stats struct {
 	ExtensionsEmpty   uint64 // votes for certified or given up blocks that carried no signature
 	ExtensionsWrong   uint64 // such votes that carried a wrong one
 
+	Relays                    int // that wait
+	RelayBytes                int64
+	RelaysDropped             uint64 // waited in vain
 	PoolBundles, PoolRecords  int
 	PoolBytes                 int64
 	PendingRecords, Queued    int
@@ -253,6 +262,7 @@ func (e *Executor) Stats() Stats {
 	s.ExtensionsEmpty, s.ExtensionsWrong = c.extensionsEmpty.Load(), c.extensionsWrong.Load()
 	s.PoolBundles, s.PoolRecords, s.PoolBytes = e.pool.usage()
 	s.PendingRecords, s.PendingBytes = e.tracker.usage()
+	s.Relays, s.RelayBytes, s.RelaysDropped = e.relays.usage()
 	return s
 }
 
@@ -284,6 +294,9 @@ func (e *Executor) load() error {
 		return err
 	}
 	if err := e.loadRetention(); err != nil {
+		return err
+	}
+	if err := e.loadProofs(); err != nil {
 		return err
 	}
 	return e.proveHead()

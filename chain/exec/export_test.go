@@ -1,10 +1,15 @@
 package exec
 
 import (
+	"context"
+	"log/slog"
+
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/layer"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // NewKeys is newKeyCache.
@@ -94,3 +99,30 @@ func (e *Executor) KeptKeys(epoch uint64) []*bls.Key {
 
 // CertifyTogether is certifyTogether.
 const CertifyTogether = certifyTogether
+
+// OpenRules opens a chain of any rules.
+func OpenRules(cfg Config, l *layer.Settlement, rules Rules, log *slog.Logger) (*Executor, error) {
+	e := newExecutor(cfg.withDefaults(), l, rules, log)
+	return e, e.load()
+}
+
+// RelayAge is maxRelayAge.
+const RelayAge = maxRelayAge
+
+// StaleProof is staleProof.
+const StaleProof = staleProof
+
+// DecodeOutbox is decodeOutbox.
+func DecodeOutbox(raw []byte) (*link.Outbox, error) { return decodeOutbox(raw) }
+
+// EncodeOutbox is encodeOutbox.
+func EncodeOutbox(box *link.Outbox) []byte { return encodeOutbox(box) }
+
+// CertifyBlock makes the certificate of a block that waits for it, as Run would.
+func (e *Executor) CertifyBlock(height uint64) {
+	for _, u := range e.certifier.list() {
+		if u.checkpoint.Height == height {
+			e.certifyBlocks(context.Background(), []*uncertified{u})
+		}
+	}
+}

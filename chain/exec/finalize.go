@@ -56,6 +56,7 @@ type prepared struct {
 
 	done *Committed // what is told of it; set by committed
 
+	proved     [][]byte         // rows that the block changed and that others want proved
 	checkpoint *cert.Checkpoint // what the committee signs; nil if there is none
 	signature  *bls.Signature   // this node's of it in round 0; nil if it was not signed ahead
 }
@@ -174,6 +175,7 @@ func (e *Executor) apply(p *prepared) (changes chain.Changes, err error) {
 		if err != nil {
 			return fmt.Errorf("apply block %d: %w", block.Height, err)
 		}
+		p.proved = e.rules.Proved(v, block.Height, changes)
 		return nil
 	})
 	return changes, err
@@ -305,6 +307,7 @@ func (e *Executor) committed(p *prepared) {
 		}
 	}
 	e.pool.committed(height, p.block.Txs, used, failed)
+	e.relays.committed(p.block.Txs)
 	rebroadcast := e.cfg.RebroadcastBlocks
 	if p.size() > e.traits.BlockBytes/2 {
 		rebroadcast = e.cfg.MaxAge // what waits is not lost but queueing

@@ -24,8 +24,10 @@ import (
 //	'l'                        height and position (u32) of the first receipt that
 //	                           was not removed yet
 //	'k' | height               checkpoint of a block that may have to be certified yet
+//	'o' | height               leaves of the block's outbox, if it has any
 //	'z' | height               seal of the block: see sealrecord.go
 //
+// Proofs of rows for other chains are in proved.go.
 // What rules keep beside that has other first bytes: mainindex.go has those of the main
 // chain, shardindex.go those of shards.
 const (
@@ -38,6 +40,7 @@ const (
 	idxPayees  = 'q'
 	idxNetwork = 'n'
 	idxKept    = 'l'
+	idxOutbox  = 'o'
 	idxSeal    = 'z'
 
 	idxCheckpoint = 'k'
@@ -119,9 +122,13 @@ func (e *Executor) indexBlock(p *prepared) (chain.Changes, error) {
 		x.add(keyOf(idxPayees, nil, x.height), payees)
 	}
 	x.pairs = append(x.pairs, e.rules.Entries(b, p.txs())...)
+	if b.Outbox > 0 {
+		x.add(keyOf(idxOutbox, nil, x.height), encodeOutbox(p.result.Outbox))
+	}
 	if p.sealed {
 		x.add(keyOf(idxSeal, nil, x.height), p.seal.encode())
 	}
+	x.pairs = append(x.pairs, e.indexWatched(p)...)
 	checkpoints, err := e.indexCheckpoint(p)
 	x.pairs = append(x.pairs, checkpoints...)
 	return x.pairs, err

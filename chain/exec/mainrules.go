@@ -1,11 +1,13 @@
 package exec
 
 import (
+	"bytes"
 	"cmp"
 	"math"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -256,8 +258,38 @@ func (m *mainRules) Committee(v chain.View, epoch uint64) (committee.Committee, 
 	return c, ok
 }
 
-// Proved is that of Execution.
-func (m *mainRules) Proved(uint64, chain.Changes) [][]byte { return nil }
+// Proved is that of Execution: what shards rely on (chain/registry). The last block of an
+// epoch names whatever the next one begins with, changed or not, so that there are proofs
+// of all of it at one height.
+func (m *mainRules) Proved(v chain.View, height uint64, changes chain.Changes) [][]byte {
+	if !m.staked() {
+		return nil
+	}
+	epochs := &m.params.Staking
+	next := epochs.Epoch(height) + 1
+	anchors, anchorKey := anchor.Key(0)[:1], len(anchor.Key(0))
+	wanted := map[string]bool{string(registry.EpochKey(next)): true, string(staking.CommitteeKey(next)): true}
+	var keys [][]byte
+	for i := range changes {
+		key := changes[i].Key
+		if wanted[string(key)] || bytes.HasPrefix(key, anchors) && len(key) == anchorKey {
+			keys = append(keys, key)
+			wanted[string(key)] = false
+		}
+	}
+	if height != epochs.LastBlock(next-1) {
+		return keys
+	}
+	for key := range v.Range(anchors) {
+		if _, named := wanted[string(key)]; len(key) == anchorKey && !named {
+			keys = append(keys, bytes.Clone(key))
+		}
+	}
+	for _, a := range registry.Assignments(v, next) {
+		keys = append(keys, registry.AssignmentKey(next, a.Shard))
+	}
+	return keys
+}
 
 // NeedsTick is that of Execution: a deadline is near, or something of staking or of the
 // registry of services waits for an epoch to end.

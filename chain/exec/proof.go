@@ -82,10 +82,13 @@ func (e *Executor) resultsProof(height uint64) (*stateproof.Statement, error) {
 // proveHead makes the index entry of the proof of the head's results, if the
 // block at the head had any. The next commit writes it: the proof exists only
 // once the state is committed. A committee that the head's state hands over to is
-// proved as well.
+// proved as well, and what other chains want to be told of.
 func (e *Executor) proveHead() error {
 	e.proof = nil
 	if err := e.proveElection(e.layer.Height()); err != nil {
+		return err
+	}
+	if err := e.proveWatched(); err != nil {
 		return err
 	}
 	s, err := e.layer.Prove(e.rules.ResultsKey())

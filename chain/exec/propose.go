@@ -3,6 +3,7 @@ package exec
 import (
 	"bytes"
 	"cmp"
+	"log/slog"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -24,6 +25,8 @@ const bundleOverhead = 6
 // Nonces may be used in any order within an account's window, and nothing beyond
 // the window passes Check, so the order of one signer's records does not matter.
 //
+// On a chain that takes relays these come first, as its rules plan them.
+//
 // The first bundle is the seal of this node, if it is in the epoch's committee.
 func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]byte {
 	seal := e.seal(height)
@@ -37,6 +40,10 @@ func (e *Executor) Propose(height uint64, maxBytes int64, mempool [][]byte) [][]
 func (e *Executor) pick(height uint64, maxBytes int64, mempool [][]byte) [][]byte {
 	var tick []byte
 	for _, raw := range mempool {
+		if e.traits.Relays && chain.IsRelay(raw) {
+			_ = e.checkRelay(raw, false) // what does not apply is not proposed
+			continue
+		}
 		if e.pool.find(raw) != nil {
 			continue
 		}
@@ -50,11 +57,35 @@ func (e *Executor) pick(height uint64, maxBytes int64, mempool [][]byte) [][]byt
 			_ = e.admit(b) // a full pool has better ones to propose
 		}
 	}
-	picked := e.pool.pick(maxBytes, &e.traits)
+	picked := e.fill(height, maxBytes)
 	if len(picked) == 0 && tick != nil && int64(len(tick)+bundleOverhead) <= maxBytes {
 		picked = append(picked, tick)
 	}
 	return picked
+}
+
+// fill returns the relays and then the records of a block.
+func (e *Executor) fill(height uint64, maxBytes int64) [][]byte {
+	if !e.traits.Relays {
+		return e.pool.pick(nil, maxBytes, &e.traits)
+	}
+	takes, err := e.takesRecords(height)
+	users := int64(0)
+	if takes {
+		users = e.pool.liveBytes()
+	}
+	var relays [][]byte
+	if err == nil {
+		relays, err = e.planRelays(height, users, min(maxBytes, e.traits.BlockBytes))
+	}
+	switch {
+	case err != nil:
+		e.log.Error("nothing proposed", slog.Uint64("height", height), slog.Any("err", err))
+		return nil
+	case !takes:
+		return relays
+	}
+	return e.pool.pick(relays, maxBytes, &e.traits)
 }
 
 // packing is a block being filled.
@@ -66,8 +97,18 @@ type packing struct {
 	taken      map[*bundle]bool
 }
 
-// pick returns the bundles of a block, in their order.
-func (p *pool) pick(maxBytes int64, limits *Traits) [][]byte {
+// liveBytes is how many bytes of records could go into a block.
+func (p *pool) liveBytes() (size int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.bundles {
+		size += b.mine.bytes
+	}
+	return size
+}
+
+// pick returns the bundles of a block that begins with first, in their order.
+func (p *pool) pick(first [][]byte, maxBytes int64, limits *Traits) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var urgent, all []*bundle
@@ -88,11 +129,16 @@ func (p *pool) pick(maxBytes int64, limits *Traits) [][]byte {
 	})
 	fill := packing{
 		blockLeft: limits.BlockBytes, wireLeft: maxBytes, weightLeft: limits.BlockWeight,
-		taken: make(map[*bundle]bool),
+		taken: make(map[*bundle]bool), raw: first,
 	}
+	for _, raw := range first {
+		fill.blockLeft -= int64(len(raw))
+		fill.wireLeft -= int64(len(raw) + bundleOverhead)
+	}
+	room := fill.blockLeft
 	reserved := limits.ReservedBytes
 	for _, b := range urgent {
-		if limits.BlockBytes-fill.blockLeft >= reserved {
+		if room-fill.blockLeft >= reserved {
 			break
 		}
 		p.put(&fill, b)

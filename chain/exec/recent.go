@@ -17,10 +17,11 @@ func (p *prepared) committed() *Committed {
 		Receipts: p.result.Receipts, Updates: len(p.result.Updates), Body: p.result.Body,
 		ResultsRoot: p.result.ResultsRoot, OutboxRoot: p.result.OutboxRoot, UsageRoot: p.result.UsageRoot,
 	}
-	if p.result.Outbox != nil {
-		b.Outbox = len(p.result.Outbox.Leaves())
-	}
 	b.items = 1 + len(b.Receipts) + p.result.Items
+	if p.result.Outbox != nil {
+		b.outbox, b.Outbox = p.result.Outbox, len(p.result.Outbox.Leaves())
+		b.items += outboxItems(b.outbox)
+	}
 	for i := range b.Receipts {
 		b.items += b.Receipts[i].Entries
 	}

@@ -249,6 +249,10 @@ func (x *pruner) block() error {
 	x.remove(payees)
 	x.remove(keyOf(idxProof, nil, height))
 	x.remove(keyOf(idxCheckpoint, nil, height))
+	x.remove(keyOf(idxOutbox, nil, height))
+	if err := x.forgetProofs(height); err != nil {
+		return err
+	}
 	if s := x.exec.traits.Staking; s != nil && height > s.EpochBlocks {
 		x.remove(keyOf(idxSeal, nil, height-s.EpochBlocks)) // of an epoch that has ended: this block is in a later one
 	}

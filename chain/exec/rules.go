@@ -139,8 +139,8 @@ type Relays interface {
 	// it waits, and once more by Apply, so signatures that hold should be remembered.
 	Trial(v chain.View, height uint64) Trial
 	// PlanRelays chooses which of relays, in the order in which they came, are in the block
-	// at height, which has room for so many bytes of bundles, users of which records that
-	// wait would take. It returns their indices in the order of the block. All of them
+	// at height, which has room for so many bytes, users of which records that wait would
+	// take; each relay takes bundleOverhead+1 bytes beside its payload. It returns their indices in the order of the block. All of them
 	// apply in this order, with or without records after them.
 	PlanRelays(v chain.View, height uint64, relays [][]byte, users, room int64) []int
 }
@@ -225,9 +225,10 @@ type Execution interface {
 	// Committee returns the committee of an epoch: that of the next block, of the one
 	// after it, and of the epochs before as far as the state remembers them.
 	Committee(v chain.View, epoch uint64) (committee.Committee, bool)
-	// Proved returns the keys of rows that changes, those of the block at height, set or
-	// deleted and that other chains want to be told of by a proof: see Executor.Certified.
-	Proved(height uint64, changes chain.Changes) [][]byte
+	// Proved returns the keys, each once, of rows that other chains want to be told of by a
+	// proof after the block at height: see Executor.Certified. v is the state before it, and
+	// changes are what it changed.
+	Proved(v chain.View, height uint64, changes chain.Changes) [][]byte
 	// NeedsTick reports whether the chain has to go on to the block at height although
 	// nobody sends anything. wake is Config.WakeWindow, 0 if it is not set.
 	NeedsTick(v chain.View, height, wake uint64) bool
@@ -250,7 +251,8 @@ type Committed struct {
 	// Body is what Result.Body was, or what DecodeBlock made of it.
 	Body any
 
-	items int // see Result.Items
+	items  int          // see Result.Items
+	outbox *link.Outbox // nil if it was read back, or empty
 }
 
 // Books are how blocks and receipts are written to the index and read back. Nothing of

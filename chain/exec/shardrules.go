@@ -33,7 +33,7 @@ func (s *shardRules) Traits() Traits {
 	g, p := &s.genesis.Service, &s.genesis.Service.Params
 	return Traits{
 		Chain: chain.Domain{Network: g.Network, Chain: g.Shard.Chain}, Records: s.domain, Identity: s.genesis.Hash(),
-		BlockBytes: p.MaxBlockBytes, BlockWeight: p.MaxBlockWeight(), Strict: true,
+		BlockBytes: p.MaxBlockBytes, BlockWeight: p.MaxBlockWeight(), Relays: true, Strict: true,
 	}
 }
 
@@ -206,7 +206,7 @@ func (s *shardRules) Committee(v chain.View, epoch uint64) (committee.Committee,
 }
 
 // Proved is that of Execution: whatever others want of a shard is in its outbox.
-func (s *shardRules) Proved(uint64, chain.Changes) [][]byte { return nil }
+func (s *shardRules) Proved(chain.View, uint64, chain.Changes) [][]byte { return nil }
 
 // NeedsTick is that of Execution.
 func (s *shardRules) NeedsTick(v chain.View, height, _ uint64) bool {

@@ -22,7 +22,7 @@ type Outbox struct {
 // acknowledgement of that link. changes are those of the whole block, or at least
 // those of the state of links.
 func NewOutbox(changes chain.Changes) (*Outbox, error) {
-	var box Outbox
+	var leaves []Leaf
 	from := sort.Search(len(changes), func(i int) bool { return bytes.Compare(changes[i].Key, []byte{prefix}) >= 0 })
 	for _, c := range changes[from:] {
 		local, kind, peer, ok := splitKey(c.Key)
@@ -38,20 +38,37 @@ func NewOutbox(changes chain.Changes) (*Outbox, error) {
 			if err != nil {
 				return nil, fmt.Errorf("outbox: message %x: %w", c.Key, err)
 			}
-			box.leaves = append(box.leaves, Leaf{Message: &m})
+			leaves = append(leaves, Leaf{Message: &m})
 		case kindInbound:
 			in, err := DecodeInbound(c.Value)
 			if err != nil {
 				return nil, fmt.Errorf("outbox: %w", err)
 			}
-			box.leaves = append(box.leaves, Leaf{Ack: &Ack{
+			leaves = append(leaves, Leaf{Ack: &Ack{
 				Link: Link{Src: peer, Dst: local}, Next: in.Next, Bounced: in.Bounced, BouncedBytes: in.BouncedBytes,
 			}})
 		}
 	}
-	slices.SortFunc(box.leaves, Leaf.Compare)
-	encoded := make([][]byte, len(box.leaves))
-	for i, l := range box.leaves {
+	slices.SortFunc(leaves, Leaf.Compare)
+	return newOutbox(leaves)
+}
+
+// OutboxOf returns the outbox that has these leaves, which it keeps. They must be in the
+// order of Leaf.Compare, each once. Whether a block had it is for the caller to know, by
+// its root.
+func OutboxOf(leaves []Leaf) (*Outbox, error) {
+	for i := range leaves {
+		if i > 0 && leaves[i-1].Compare(leaves[i]) >= 0 {
+			return nil, fmt.Errorf("outbox: leaf %d is not in the order of an outbox", i)
+		}
+	}
+	return newOutbox(leaves)
+}
+
+func newOutbox(leaves []Leaf) (*Outbox, error) {
+	box := Outbox{leaves: leaves}
+	encoded := make([][]byte, len(leaves))
+	for i, l := range leaves {
 		encoded[i] = l.Encode()
 	}
 	tree, err := merkle.New(encoded)
