@@ -244,7 +244,7 @@ type booking struct {
 }
 
 // book submits a booking to its shard and returns where it is.
-func (s *services) book(ctx context.Context, b *booking) (status ShardStatus, err error) {
+func (s *services) book(ctx context.Context, b *booking) (status exec.ShardStatus, err error) {
 	ip, entries := callerIP(ctx), int64(len(b.usage.Batch.Entries))
 	s.rates.charge(ip, submitTokens(entries, int64(len(b.tx.Raw))))
 	defer func() {
@@ -259,7 +259,7 @@ func (s *services) book(ctx context.Context, b *booking) (status ShardStatus, er
 		if err != nil {
 			return status, s.explainBooking(err, b)
 		}
-		return ShardStatus{Hash: b.tx.Hash, Receipt: &receipt}, nil
+		return exec.ShardStatus{Hash: b.tx.Hash, Receipt: &receipt}, nil
 	}
 	hash, err := s.ids.do(ctx, b.requestID, sha256.Sum256(b.tx.Raw), func() (ledger.Hash, error) {
 		var err error
@@ -275,9 +275,10 @@ func (s *services) book(ctx context.Context, b *booking) (status ShardStatus, er
 
 // awaitBooking returns the status of a booking once it reaches its stage, or the present
 // one shortly before ctx's deadline.
-func (s *services) awaitBooking(ctx context.Context, b *booking, hash ledger.Hash, present ShardStatus) (ShardStatus, error) {
-	if b.stage <= exec.StageChecked {
-		return present, nil
+func (s *services) awaitBooking(ctx context.Context, b *booking, hash ledger.Hash, present exec.ShardStatus) (exec.ShardStatus, error) {
+	want := exec.StageChecked
+	if b.stage > exec.StageChecked {
+		want = exec.StageFinal // of the shard: durable, which is INCLUDED here
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		left := deadline.Sub(s.Now())
@@ -286,9 +287,9 @@ func (s *services) awaitBooking(ctx context.Context, b *booking, hash ledger.Has
 		defer cancel()
 	}
 	status := present
-	if status.Stage < exec.StageFinal {
+	if status.Stage < want {
 		var err error
-		status, err = b.shard.Wait(ctx, hash, exec.StageFinal) // of the shard: durable, which is INCLUDED here
+		status, err = b.shard.Wait(ctx, hash, want)
 		var busy *exec.BusyError
 		switch {
 		case errors.As(err, &busy) || errors.Is(err, exec.ErrHalted) || errors.Is(err, exec.ErrNotRunning):
@@ -297,7 +298,7 @@ func (s *services) awaitBooking(ctx context.Context, b *booking, hash ledger.Has
 			}
 			return present, nil
 		case errors.Is(err, exec.ErrUnknown):
-			return ShardStatus{Hash: hash, Stage: exec.StageDropped, DropReason: "forgotten by this node; send it again"}, nil
+			return exec.ShardStatus{Hash: hash, Stage: exec.StageDropped, DropReason: "forgotten by this node; send it again"}, nil
 		case err != nil:
 			return status, err
 		}
@@ -447,7 +448,7 @@ func (s *services) searchBooking(ctx context.Context, hash ledger.Hash, req *ser
 }
 
 // proveUsage proves that entries of a booking were booked.
-func (s *services) proveUsage(ctx context.Context, local Shard, sh *shard.Shard, status *ShardStatus, req *servicev1.GetBookingRequest) (*servicev1.UsageProof, error) {
+func (s *services) proveUsage(ctx context.Context, local Shard, sh *shard.Shard, status *exec.ShardStatus, req *servicev1.GetBookingRequest) (*servicev1.UsageProof, error) {
 	name := req.GetName()
 	if s.calls.crowded() {
 		return nil, s.calls.refuse(s.calls.calls)

@@ -12,7 +12,9 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	settlementv1 "github.com/tributary-network/tributary/proto/tributary/settlement/v1"
 )
 
@@ -175,3 +177,12 @@ func (s *StreamClient) Ack(seq uint64) error {
 	_, err := s.c.acknowledge(s.cl, seq)
 	return err
 }
+
+// UsageTx is how a booking request is read.
+func UsageTx(network ledger.NetworkID, req *servicev1.BookUsageRequest) (chain.Tx, service.Usage, error) {
+	return usageTx(network, req.GetBatch(), req.GetSignedTx(), req.GetService())
+}
+
+func ParseShardName(name string) (ledger.ChainID, error) { return parseShardName("name", name) }
+
+func ParseTraced(name string) (ledger.Hash, error) { return parseTraced(name) }

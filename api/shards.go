@@ -42,14 +42,14 @@ type Shard interface {
 type ShardPool interface {
 	// Submit checks a signed transaction wholly and sends it on its way. It is
 	// idempotent.
-	Submit(ctx context.Context, raw []byte) (ShardStatus, error)
+	Submit(ctx context.Context, raw []byte) (exec.ShardStatus, error)
 	// Simulate returns the receipt that raw would have in the next block.
 	Simulate(ctx context.Context, raw []byte) (service.Receipt, error)
 	// Status returns what this node knows of a transaction, or fails with
 	// exec.ErrUnknown.
-	Status(hash ledger.Hash) (ShardStatus, error)
+	Status(hash ledger.Hash) (exec.ShardStatus, error)
 	// Wait returns the status once it reaches stage, or the present one when ctx ends.
-	Wait(ctx context.Context, hash ledger.Hash, stage exec.Stage) (ShardStatus, error)
+	Wait(ctx context.Context, hash ledger.Hash, stage exec.Stage) (exec.ShardStatus, error)
 	// SubmitRelay takes a relay (chain/shardblock), or refuses it with a RuleError.
 	SubmitRelay(ctx context.Context, payload []byte) error
 	// Pending returns how many records wait, and their bytes.
@@ -67,7 +67,7 @@ type ShardState interface {
 // ShardBlocks is what the blocks of a shard did.
 type ShardBlocks interface {
 	// Block returns the block at height, or an error wrapping exec.ErrPruned.
-	Block(height uint64) (*ShardBlock, error)
+	Block(height uint64) (*exec.ShardBlock, error)
 	// Follow returns a reader of committed blocks, from the block at height from on, or
 	// from the next one if from is 0.
 	Follow(from uint64) ShardReader
@@ -86,33 +86,7 @@ type ShardBlocks interface {
 type ShardReader interface {
 	// Next waits for the next block. The error is a *exec.GapError if blocks are gone,
 	// after which it goes on behind them, or ctx's.
-	Next(ctx context.Context) (*ShardBlock, error)
-}
-
-// ShardStatus is what a node knows of a record of a shard.
-type ShardStatus struct {
-	Hash       ledger.Hash
-	Stage      exec.Stage       // StageFinal is durable on this node, and not yet anchored
-	Height     uint64           // of the shard's block; at INCLUDED, FINAL and REFUSED
-	TxIndex    uint32           // position in the block's records; likewise
-	Receipt    *service.Receipt // likewise; shared, not to be modified
-	DropReason string           // of DROPPED
-	ValidUntil uint64           // of REFUSED: the last block that may execute it, 0 if there is no last one
-}
-
-// ShardBlock is a committed block of a shard and what it did. It is shared and not to
-// be modified.
-type ShardBlock struct {
-	Height   uint64
-	Time     int64 // Unix milliseconds, from the header
-	Epoch    uint64
-	Receipts []service.Receipt
-	// Bookings are the leaves of the block's usage root, in their order: those of the
-	// entries of Receipts that were booked.
-	Bookings []service.Booking
-	// Imports is what became of the leaves that the block took in.
-	Imports []link.Receipt
-	Outbox  int // leaves
+	Next(ctx context.Context) (*exec.ShardBlock, error)
 }
 
 // Main is what of the main chain goes to shards. It must be safe for concurrent use.

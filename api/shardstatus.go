@@ -127,7 +127,7 @@ func (s *services) WatchShard(req *servicev1.WatchShardRequest, server servicev1
 
 // shardNews is something to tell: a block, a gap, or that the main chain went on.
 type shardNews struct {
-	block *ShardBlock
+	block *exec.ShardBlock
 	gap   *exec.GapError
 }
 
@@ -236,11 +236,11 @@ func (w *shardWatch) tell(m *servicev1.WatchShardResponse) (err error) {
 }
 
 // shardBlockTokens is what it costs to read a block of a shard from the index.
-func shardBlockTokens(b *ShardBlock) int {
+func shardBlockTokens(b *exec.ShardBlock) int {
 	return 1 + rowTokens(len(b.Receipts)+len(b.Bookings)+len(b.Imports))
 }
 
-func renderShardBlock(b *ShardBlock) *servicev1.ShardBlock {
+func renderShardBlock(b *exec.ShardBlock) *servicev1.ShardBlock {
 	var sums service.Sums
 	for i := range b.Receipts {
 		sums = sums.Plus(b.Receipts[i].Booked)
