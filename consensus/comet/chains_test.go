@@ -404,3 +404,18 @@ func TestRemoteSignerRefusesOtherNetworks(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The defaults of a shard go where nothing was set, and hold as a configuration.
+func TestConfigForShard(t *testing.T) {
+	t.Parallel()
+	c := comet.Config{Dir: "d", ListenAddr: "h:1", MempoolTxs: 7}.ForShard()
+	if c.GossipSleep != comet.DefaultShardGossipSleep || c.MempoolTxs != 7 || c.MempoolCache != comet.DefaultShardMempoolCache {
+		t.Errorf("%+v", c)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if err := (comet.Config{Dir: "d", ListenAddr: "h:1"}).ForShard().Validate(); err != nil {
+		t.Error(err)
+	}
+}

@@ -152,19 +152,27 @@ func startEngine(ctx context.Context, dir string) (_ *engineNet, err error) {
 		}
 		n.apps, n.chains = append(n.apps, app), append(n.chains, c)
 	}
+	if err := n.connect(ctx); err != nil {
+		return nil, err
+	}
+	return n, n.ready(ctx)
+}
+
+// connect starts the chains, each as a peer of all others.
+func (n *engineNet) connect(ctx context.Context) error {
 	var peers []string
-	for i, c := range n.chains {
-		peers = append(peers, keys[i].ID()+"@"+c.ListenAddr())
+	for _, c := range n.chains {
+		peers = append(peers, c.PeerAddr())
 	}
 	for _, c := range n.chains {
 		if err := c.Start(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if err := c.SetPeers(peers); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return n, n.ready(ctx)
+	return nil
 }
 
 // ready waits until all validators agree on blocks.

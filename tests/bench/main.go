@@ -45,6 +45,7 @@ type options struct {
 	window   time.Duration
 	quick    bool
 	only     string
+	profile  string
 }
 
 func main() {
@@ -56,7 +57,8 @@ func main() {
 	flag.IntVar(&o.large, "large", 1_000_000, "open channels of the largest measurement; 0 leaves it out")
 	flag.DurationVar(&o.window, "window", 30*time.Second, "length of the main measurement")
 	flag.BoolVar(&o.quick, "quick", false, "the main measurement, and what it is compared with, only")
-	flag.StringVar(&o.only, "only", "", "one part only: verify, certificates, settle, interval, epochs or variants")
+	flag.StringVar(&o.only, "only", "", "one part only: verify, certificates, settle, interval, idle, epochs or variants")
+	flag.StringVar(&o.profile, "profile", "", "where a CPU profile of the idle chains goes; none by default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -102,6 +104,7 @@ func (b *bench) parts() []part {
 		{"certificates", true, func(context.Context) error { return b.certificates() }},
 		{"settle", true, b.mainRun},
 		{"interval", false, b.shares},
+		{"idle", false, b.idleCost},
 		{"epochs", false, b.epochs},
 		{"variants", false, b.variants},
 	}

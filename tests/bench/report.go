@@ -61,7 +61,7 @@ func (r *report) limit(name string, limit float64) {
 	for i := range r.figures {
 		if f := &r.figures[i]; f.Name == name {
 			f.Limit = limit
-			fmt.Fprintf(r.progress, "  %s: at most %s, %s\n", name, number(limit), f.verdict())
+			fmt.Fprintf(r.progress, "  %s: at most %s, %s (%.3f of it)\n", name, number(limit), f.verdict(), f.Value/limit)
 		}
 	}
 }
