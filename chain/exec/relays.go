@@ -37,6 +37,8 @@ type relayLane struct {
 	bytes   int64
 	dropped uint64 // ever
 
+	// ended says that Run is over, so that nothing of the store may be held any more.
+	ended bool
 	// The trial that those in waiting have passed, nil if it has to begin anew.
 	trial Trial
 	state *statetree.Snapshot // what trial reads; nil like it
@@ -115,6 +117,9 @@ func (l *relayLane) begin() error {
 		return nil
 	}
 	l.end()
+	if l.ended {
+		return ErrNotRunning
+	}
 	state, err := l.layer.OpenSnapshot()
 	if err != nil {
 		return err
@@ -136,6 +141,15 @@ func (l *relayLane) begin() error {
 	clear(l.waiting[len(kept):])
 	l.waiting = kept
 	return nil
+}
+
+// setOpen begins or ends to hold a state for trials.
+func (l *relayLane) setOpen(open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended = !open; l.ended {
+		l.end()
+	}
 }
 
 // end gives the trial up. The caller holds mu.
