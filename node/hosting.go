@@ -130,6 +130,17 @@ func (s *shards) sample(r *shardRun, h *hosted) telemetry.ShardSample {
 	return out
 }
 
+// settled reports whether the node knows its shards, and none is about to start.
+func (s *shards) settled() bool {
+	runs := s.sorted()
+	for _, r := range runs {
+		if r.describe().State == api.HostedStarting {
+			return false
+		}
+	}
+	return len(runs) > 0
+}
+
 // states counts the shards by how they are.
 func (s *shards) states() (out telemetry.ShardStates) {
 	list, left := s.Hosting()

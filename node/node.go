@@ -22,6 +22,7 @@ import (
 	"github.com/tributary-network/tributary/ledger/layer"
 	"github.com/tributary-network/tributary/ledger/statetree"
 	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/directory"
 	"github.com/tributary-network/tributary/node/genesis"
 	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/node/telemetry"
@@ -55,14 +56,16 @@ type Node struct {
 	store   *badgerkv.Store // of the main chain
 	main    *hosted
 	shards  *shards
-	secret  *bls.SecretKey
-	nodeKey *comet.NodeKey
-	signer  *comet.Signer
-	relayer Relayer
-	sources []*lightSource // asked by a node that joins, or lacks what is below its snapshot
-	grpc    net.Listener   // nil if off
-	api     *api.Server
-	http    *telemetry.Server // nil if off
+
+	directory *directory.Directory
+	secret    *bls.SecretKey
+	nodeKey   *comet.NodeKey
+	signer    *comet.Signer
+	relayer   Relayer
+	sources   []*lightSource // asked by a node that joins, or lacks what is below its snapshot
+	grpc      net.Listener   // nil if off
+	api       *api.Server
+	http      *telemetry.Server // nil if off
 
 	mismatch atomic.Pointer[keyMismatch] // nil while no such thing is known
 }
@@ -188,7 +191,11 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 			return err
 		}
 	}
+	if err := n.openDirectory(); err != nil {
+		return err
+	}
 	consensus := n.consensusConfig()
+	consensus.Announcements = n.announcements()
 	if consensus.StateSync, err = n.stateSync(); err != nil {
 		return err
 	}

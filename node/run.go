@@ -86,6 +86,7 @@ func (n *Node) upkeep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.main.upkeep(ctx) })
 	group.Go(func() error { return n.watchKeys(ctx) })
+	group.Go(func() error { return n.announceChains(ctx) })
 	group.Go(func() error { return n.guardDisk(ctx) })
 	group.Go(func() error { return n.collectGarbage(ctx) })
 	group.Go(func() error { return n.releaseMemory(ctx) })
