@@ -187,7 +187,7 @@ func (n *Node) shardConsensus(dir string, slot int) comet.Config {
 	c.MaxInbound = shardMaxInbound
 	c.MempoolTxs, c.MempoolBytes = n.cfg.Shards.MempoolTxs, int64(n.cfg.Shards.MempoolBytes) //nolint:gosec // bounded by the settings
 	c.MempoolCache = shardMempoolCache
-	return c
+	return c.ForShard()
 }
 
 // run runs a chain that was opened, beside others, until ctx ends, and then stops and
