@@ -66,9 +66,9 @@ func (s Shard) place() place { return place{s.Service, s.Zone} }
 // ErrBadMap, ErrMapFull, or one of those of Announce.
 func New(epoch uint64, next ID, shards []Shard, announced []Change) (*Map, error) {
 	m := &Map{epoch: epoch, next: next, shards: shards, announced: announced}
-	slices.SortFunc(m.shards, func(a, b Shard) int {
-		return cmp.Or(a.place().compare(b.place()), cmp.Compare(a.Buckets.First, b.Buckets.First), cmp.Compare(a.ID, b.ID))
-	})
+	if !slices.IsSortedFunc(m.shards, compareShards) { // decoded ones are
+		slices.SortFunc(m.shards, compareShards)
+	}
 	slices.SortFunc(m.announced, compareChanges)
 	m.starts = make([]uint64, len(m.shards))
 	for i, s := range m.shards {
@@ -78,7 +78,10 @@ func New(epoch uint64, next ID, shards []Shard, announced []Change) (*Map, error
 	for i := range m.byID {
 		m.byID[i] = i
 	}
-	slices.SortFunc(m.byID, func(i, j int) int { return cmp.Compare(m.shards[i].ID, m.shards[j].ID) })
+	byID := func(i, j int) int { return cmp.Compare(m.shards[i].ID, m.shards[j].ID) }
+	if !slices.IsSortedFunc(m.byID, byID) {
+		slices.SortFunc(m.byID, byID)
+	}
 	if err := m.checkShards(); err != nil {
 		return nil, err
 	}
@@ -86,6 +89,13 @@ func New(epoch uint64, next ID, shards []Shard, announced []Change) (*Map, error
 		return nil, err
 	}
 	return m, nil
+}
+
+func compareShards(a, b Shard) int {
+	if d := cmp.Compare(a.place().key(a.Buckets.First), b.place().key(b.Buckets.First)); d != 0 {
+		return d
+	}
+	return cmp.Compare(a.ID, b.ID)
 }
 
 // Empty returns the map without shards of an epoch, for a genesis.

@@ -52,9 +52,8 @@ func (c *Context) plan(m *shard.Map) *shard.Map {
 	for _, r := range requests {
 		c.State.Delete(requestKey(r.Shard))
 	}
-	begun := func(id shard.ID) bool { return c.begun(m, id) == nil }
-	planned := shard.Plan(m, slices.DeleteFunc(loads, func(l shard.Load) bool { return !begun(l.Shard) }),
-		slices.DeleteFunc(slices.Clone(requests), func(r shard.Request) bool { return !begun(r.Shard) }))
+	planned := shard.Plan(m, slices.DeleteFunc(loads, func(l shard.Load) bool { return !c.begun(l.Shard) }),
+		slices.DeleteFunc(slices.Clone(requests), func(r shard.Request) bool { return !c.begun(r.Shard) }))
 	for _, r := range requests {
 		if !slices.ContainsFunc(planned, func(g shard.Change) bool { return g.Kind == r.Kind && slices.Contains(g.Shards, r.Shard) }) {
 			at, _ := find(m, r.Shard)

@@ -119,9 +119,8 @@ func (c *Context) late() bool { return c.Height == c.Epochs.LastBlock(c.epoch())
 // Register adds a service. Its zones are announced for shard.Notice epochs later, and
 // one more in the last block of an epoch, when it is too late for a pool.
 func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
-	m, ok := ReadMap(c.State)
-	switch {
-	case !ok:
+	switch { // what costs least first: the map may be long
+	case !c.On():
 		return chain.Refuse(chain.CodeUnknownKind, "this chain has no registry of services: its genesis has no validators")
 	case s.Owner != from:
 		return chain.Refuse(chain.CodeNotOwner, "owner is %s, want the signer %s", s.Owner, from)
@@ -131,13 +130,18 @@ func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
 		return chain.Refuse(chain.CodeServiceUsed, "channels name service %d without a registration, so nobody can own it", s.ID)
 	case Has(c.State, s.ID):
 		return chain.Refuse(chain.CodeServiceUsed, "service %d exists", s.ID)
-	case len(Services(c.State)) >= MaxServices:
-		return chain.Refuse(chain.CodeTooManyServices, "there are %d services, and no more than that", MaxServices)
 	}
 	if other, used := ServiceByName(c.State, s.Name); used {
 		return chain.Refuse(chain.CodeServiceUsed, "service %d has the name %q", other, s.Name)
 	}
-	if err := c.found(m, s); err != nil {
+	services := 0
+	for range ServiceIDs(c.State) {
+		services++
+	}
+	if services >= MaxServices {
+		return chain.Refuse(chain.CodeTooManyServices, "there are %d services, and no more than that", MaxServices)
+	}
+	if err := c.found(s); err != nil {
 		return err
 	}
 	c.note(Event{Kind: EventRegistered, Service: s.ID, Version: s.Version})
@@ -178,7 +182,8 @@ func (c *Context) putService(s *zone.ServiceType) {
 
 // found stores a new service and announces its zones, or leaves that to the end of the
 // block.
-func (c *Context) found(m *shard.Map, s *zone.ServiceType) error {
+func (c *Context) found(s *zone.ServiceType) error {
+	m, _ := ReadMap(c.State)
 	list := s.Foundings(m, m.Epoch()+shard.Notice)
 	next, err := shard.Announce(m, list...)
 	if err != nil {
@@ -225,24 +230,26 @@ func (c *Context) Serve(from ledger.Address, m *Serve) error {
 	return nil
 }
 
-// Reshard notes a request for the end of the epoch.
+// Reshard notes a request for the end of the epoch. It refuses a shard that is not founded
+// yet, since its parents are not anchored to their ends: it has no state that heirs of it
+// could begin with.
 func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
-	shards, ok := ReadMap(c.State)
-	if !ok {
+	if !c.On() {
 		return chain.Refuse(chain.CodeUnknownKind, "this chain has no shards: its genesis has no validators")
 	}
-	at, ok := shards.Find(m.Shard)
-	if !ok {
-		return chain.Refuse(chain.CodeUnknownShard, "shard %d is not in the map of epoch %d", m.Shard, shards.Epoch())
+	at, ok := anchor.Read(c.State, m.Shard)
+	switch {
+	case !ok:
+		return chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded: there is none, or what it replaces is not anchored to its end", m.Shard)
+	case at.Until > 0:
+		return chain.Refuse(chain.CodeUnknownShard, "shard %d was replaced in epoch %d", m.Shard, at.Until)
 	}
 	if s, _ := ReadService(c.State, at.Service); s.Owner != from {
 		return chain.Refuse(chain.CodeNotOwner, "shard %d is of service %d, which is of %s", m.Shard, at.Service, s.Owner)
 	}
+	shards, _ := ReadMap(c.State)
 	if err := shards.Check(m.Request); err != nil {
 		return chain.Refuse(chain.CodeReshardRefused, "%v", err)
-	}
-	if err := c.begun(shards, m.Shard); err != nil {
-		return err
 	}
 	if len(Requests(c.State)) >= MaxRequests {
 		return chain.Refuse(chain.CodeReshardRefused, "%d requests wait for the end of epoch %d", MaxRequests, shards.Epoch())
@@ -253,12 +260,5 @@ func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	return nil
 }
 
-// begun refuses a shard whose parents are not anchored to their ends: it has no state
-// yet that heirs of it could begin with.
-func (c *Context) begun(m *shard.Map, id shard.ID) error {
-	s, ok := m.Find(id)
-	if !ok || c.State.Get(anchor.Key(id)) != nil {
-		return nil
-	}
-	return chain.Refuse(chain.CodeReshardRefused, "shard %d has not begun: shards %d, which it replaces, are not anchored to their ends", id, s.Parents)
-}
+// begun reports whether a shard is founded.
+func (c *Context) begun(id shard.ID) bool { return c.State.Get(anchor.Key(id)) != nil }

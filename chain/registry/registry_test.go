@@ -268,7 +268,7 @@ func TestReshard(t *testing.T) {
 	merge := func(id shard.ID) *registry.Reshard {
 		return &registry.Reshard{Request: shard.Request{Kind: shard.Merge, Shard: id}}
 	}
-	w.refused("a merge of heirs that have not begun", chain.CodeReshardRefused, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
+	w.refused("a merge of heirs that have not begun", chain.CodeUnknownShard, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
 	w.finish(first.ID)
 	w.refused("a merge too soon", chain.CodeReshardRefused, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
 	w.epoch(2 + shard.Cooldown)

@@ -45,7 +45,7 @@ func Rotate(seed ledger.Hash, tag string, current, candidates []Member, n int) [
 		seated[m.Validator] = true
 	}
 	now := make(map[uint64]Member, len(seated))
-	var newcomers []Member
+	newcomers := make([]Member, 0, len(candidates))
 	for _, c := range candidates {
 		switch {
 		case c.Power == 0:
@@ -68,7 +68,7 @@ func Rotate(seed ledger.Hash, tag string, current, candidates []Member, n int) [
 	leave := min(max(0, limit-gone), max(0, len(newcomers)-free))
 	leave = min(max(leave, len(stay)-n), len(stay))
 	stay = lots.remove(stay, leave)
-	return append(stay, lots.draw(newcomers, n-len(stay))...)
+	return append(stay, lots.drawFrom(newcomers, n-len(stay))...)
 }
 
 // lots is an endless row of numbers that a seed and a tag determine: the hashes
@@ -111,7 +111,11 @@ func (l *lots) below(n uint64) uint64 {
 
 // draw is Draw with the next lots.
 func (l *lots) draw(candidates []Member, n int) []Member {
-	left := slices.DeleteFunc(slices.Clone(candidates), func(m Member) bool { return m.Power == 0 })
+	return l.drawFrom(slices.DeleteFunc(slices.Clone(candidates), func(m Member) bool { return m.Power == 0 }), n)
+}
+
+// drawFrom is draw from members with power, whose list it takes apart.
+func (l *lots) drawFrom(left []Member, n int) []Member {
 	slices.SortFunc(left, func(a, b Member) int { return cmp.Compare(a.Validator, b.Validator) })
 	var total uint64
 	for _, m := range left {
