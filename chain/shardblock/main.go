@@ -37,14 +37,11 @@ func (w *work) news(o *chain.Overlay, n *News) (useful bool, err error) {
 }
 
 // handover takes the committee of main that the one before hands over to. One that is
-// known, or so old that it would be forgotten at once, is passed over.
+// known, or was and is forgotten, is passed over.
 func (w *work) handover(o *chain.Overlay, h *Handover) (useful bool, err error) {
 	p := &h.Certificate.Checkpoint
 	next := p.Epoch + 1
-	if first, last := MainEpochs(o); next <= last {
-		if next < first {
-			return false, chain.Refuse(chain.CodeNothingNew, "hand-over to epoch %d, the committees of %d to %d are known", next, first, last)
-		}
+	if _, last := MainEpochs(o); next <= last {
 		return false, nil
 	}
 	if err := w.certified(o, &h.Certificate); err != nil {

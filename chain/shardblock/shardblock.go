@@ -68,8 +68,10 @@ import (
 const (
 	// MaxHeads is how many blocks of main the state remembers: the highest.
 	MaxHeads = 64
-	// KeptMain is of how many epochs the state has the committee of main: the last.
-	KeptMain = 4
+	// KeptMain is of how many epochs the state has the committee of main: the last. Blocks
+	// of earlier epochs cannot be proved any more, so what they sent has to be listed again
+	// in a newer one.
+	KeptMain = 16
 	// KeptOwn is how many committees of the shard the state has: the last.
 	KeptOwn = 8
 	// MaxHandovers is how many hand-overs a relay has at most.

@@ -2,13 +2,14 @@ package sim
 
 import (
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
 // again asks a chain to list a link once more: its messages at the source, or its
 // acknowledgement at the destination. It stands among the imports of a block and
-// needs no signature.
+// needs no signature. A shard takes a relay instead.
 type again struct {
 	l    link.Link
 	acks bool
@@ -29,6 +30,18 @@ func (a *again) encode() []byte {
 		w.Uint8(p.Bucket)
 	}
 	return w.Bytes()
+}
+
+// item returns what a chain is asked with.
+func (a *again) item(n *node) []byte {
+	if n.isMain() {
+		return a.encode()
+	}
+	r := shardblock.Relay{Kind: shardblock.KindRelist, Link: a.l}
+	if a.acks {
+		r.Kind = shardblock.KindReack
+	}
+	return r.Encode()
 }
 
 func decodeAgain(raw []byte) (a again, ok bool) {

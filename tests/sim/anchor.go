@@ -2,7 +2,6 @@ package sim
 
 import (
 	"bytes"
-	"iter"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -15,13 +14,14 @@ import (
 	"github.com/tributary-network/tributary/shard/link"
 )
 
-// committees is that of anchor.Context. There is one epoch of committees.
+// committees is that of anchor.Context.
 func (n *network) committees(id shard.ID, epoch uint64) (*committee.Committee, []*bls.Key, bool) {
 	s, ok := n.seats[id]
-	if !ok || epoch != s.committee.Epoch || id == ledger.MainChain {
+	if !ok || id == ledger.MainChain {
 		return nil, nil, false
 	}
-	return &s.committee, n.keys.bls[:len(s.committee.Members)], true
+	c := s.at(epoch)
+	return &c.committee, c.keys, true
 }
 
 // anchors applies a transaction with runs of heights to the state of main, and returns
@@ -33,7 +33,7 @@ func (n *network) anchors(o *chain.Overlay, height uint64, raw []byte) ([]cert.C
 		return nil, err
 	}
 	ctx := &anchor.Context{
-		State: o, Rules: &n.anchor, Network: n.id, Height: height, Committees: n.committees,
+		State: o, Rules: &n.anchor, Network: n.id, Height: height, Epoch: epochOf(height), Committees: n.committees,
 		Proved: func(ledger.Hash) bool { return true },
 	}
 	if _, err := ctx.Check(&a); err != nil {
@@ -69,11 +69,12 @@ func (n *network) signed(r *cert.Run) bool {
 	for i := range r.Heads {
 		c := r.Checkpoint(i)
 		message := c.Message()
+		com := s.at(c.Epoch)
 		for _, member := range r.Signers(i) {
-			if member >= len(s.committee.Members) {
+			if member >= len(com.committee.Members) {
 				return false
 			}
-			add(&sum, s.vote(member, message))
+			add(&sum, vote(&com.committee.Members[member], message))
 		}
 	}
 	return sum == r.Signature
@@ -119,62 +120,6 @@ func anchorOf(runs ...cert.Run) item {
 func anchoredHeight(v chain.View, id shard.ID) uint64 {
 	s, _ := anchor.Read(v, id)
 	return s.Height()
-}
-
-// row is a view of one row of main, which was proved.
-type row struct{ key, value []byte }
-
-// Get is that of chain.View.
-func (r row) Get(key []byte) []byte {
-	if bytes.Equal(key, r.key) {
-		return r.value
-	}
-	return nil
-}
-
-// Range is that of chain.View.
-func (r row) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func([]byte, []byte) bool) {
-		if bytes.HasPrefix(r.key, prefix) {
-			yield(r.key, r.value)
-		}
-	}
-}
-
-// ofMain is link.Anchors of one block of main, for shards.
-type ofMain struct{ checkpoint *cert.Checkpoint }
-
-// Anchored is that of link.Anchors. Main's blocks need no anchor: its certificate does.
-func (m ofMain) Anchored(id ledger.ChainID, height uint64) (link.Anchored, bool) {
-	c := m.checkpoint
-	return link.Anchored{Outbox: c.OutboxRoot, Clock: c.Height, Newest: c.Height}, id == ledger.MainChain && height == c.Height
-}
-
-// Owned is that of link.Anchors.
-func (ofMain) Owned(id ledger.ChainID, _ uint64, p link.Place) bool {
-	return id == ledger.MainChain && isMain(p)
-}
-
-// learn returns what a delivery proves to a chain, beside what main has in its state.
-func (n *network) learn(v chain.View, here ledger.ChainID, d *delivery) (link.Anchors, error) {
-	if here == ledger.MainChain {
-		return older(anchor.NewKnown(v), d)
-	}
-	p, err := decodeProof(d.proof)
-	if err != nil {
-		return nil, chain.Refuse(chain.CodeMalformed, "%v", err)
-	}
-	if err := p.check(n.seats[ledger.MainChain]); err != nil {
-		return nil, chain.Refuse(chain.CodeBadCertificate, "%v", err)
-	}
-	if len(p.record) == 0 {
-		return ofMain{&p.main.Checkpoint}, nil
-	}
-	id, value, ok := decodeAnchored(p.record)
-	if !ok {
-		return nil, chain.Refuse(chain.CodeMalformed, "not the record of a shard's anchors")
-	}
-	return older(anchor.NewKnown(row{anchor.Key(id), value}), d)
 }
 
 // older adds the proof of a height that is not one of the last ones, if there is one.

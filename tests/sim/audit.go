@@ -7,6 +7,7 @@ import (
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
 )
@@ -78,6 +79,8 @@ func (w *World) refusals(n *node, out *applied) {
 			w.counts.BadCertificates++
 		case chain.CodeAnchorGap, chain.CodeAnchorStale, chain.CodeAnchorConflict:
 			w.counts.BadAnchors++
+		case chain.CodeUnknownCommittee, chain.CodeNotAnchored, chain.CodeBadProof:
+			w.counts.Unproved++
 		case chain.CodeOK:
 			w.failf("chain %d refuses something without a code", n.id)
 		default: // one of the other lies
@@ -324,6 +327,10 @@ func (w *World) checkShard(n *node, height uint64, out *applied) {
 				w.counts.RefusedEntries++
 			}
 		}
+	}
+	if e := shardblock.ReadStatus(n.view).Epoch; e > n.epoch {
+		w.counts.Epochs++
+		n.epoch = e
 	}
 	totals := service.ReadTotals(n.view)
 	if totals.Waiting != (service.Sums{}) {

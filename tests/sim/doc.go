@@ -9,10 +9,12 @@
 // # What is real
 //
 // The blocks of main are applied by chain/settlement, those of shards by
-// chain/service, and chain/anchor anchors the heights of shards on main;
-// shard.Map says who owns which bucket; what crosses goes through shard/link with outbox
-// trees, range proofs, acknowledgements, bounces, expiry and listing again; shard/link
-// orders blocks and shard/route refuses users of a congested shard. Channels are opened, topped up, extended, redeemed and closed
+// chain/shardblock, which is what nodes run, and chain/anchor anchors the heights of
+// shards on main; shard.Map says who owns which bucket; what crosses goes through
+// shard/link with outbox trees, range proofs, acknowledgements, bounces, expiry and listing
+// again; shard/link orders blocks and shard/route refuses users of a congested shard.
+// Shards follow main by hand-overs, heads and rows that its state proves, and have another
+// committee in each epoch. Channels are opened, topped up, extended, redeemed and closed
 // on main, whose notices make them known in their home shards; vouchers are booked
 // there, netted, sent to the payees' homes, and settled by batches that relays
 // carry to main. Blocks, transactions, imports, checkpoints and certificates cross
@@ -28,11 +30,12 @@
 //   - Agreement. A chain decides a block when members with a quorum of its power are
 //     up and willing; rounds, votes and proposers that compete are the business of
 //     CometBFT and its tests.
-//   - State roots are hashes of the history of changes, and not of a tree. Equal
-//     roots mean equal histories. Beside it main's root covers the rows of shards that
-//     the block anchored, so proofs of those rows are paths of RFC 6962 and not of IAVL.
+//   - State roots are those of small trees: one row for the history of all changes, so that
+//     equal roots mean equal histories, and on main the rows that shards have proved. The
+//     proofs are those of ledger/stateproof.
 //   - Who elects committees, draws them for shards and splits or merges shards is not
-//     here: the map and all committees stay as they are, and so do fees of anchors.
+//     here: the map stays as it is, and so do the members, who only stand in another order
+//     in each epoch. There are no fees of anchors.
 //
 // # Who misbehaves
 //

@@ -7,6 +7,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
@@ -24,7 +25,7 @@ func (w *World) forge() {
 	}
 	c := cert.Checkpoint{
 		Height: n.height() + 1, BlockHash: ledger.HashOf("sim/forged", n.digest[:]), StateRoot: ledger.Hash{0xbb},
-		OutboxRoot: box.Root(),
+		OutboxRoot: box.Root(), Epoch: epochAt(n),
 	}
 	w.counts.ForgedCheckpoints++
 	if n.height() > 0 && w.chance(30) {
@@ -35,6 +36,12 @@ func (w *World) forge() {
 	n.blocks = append(n.blocks, stored{digest: n.digest, cert: n.seats.certify(c, malicious), forged: true})
 	w.counts.Blocks++
 	n.keep(w, c.Height, box)
+}
+
+// epochAt returns the epoch of a shard's next block.
+func epochAt(n *node) uint64 {
+	c, _ := shardblock.Committee(n.view, n.height()+1)
+	return c.Epoch
 }
 
 // lies returns, as changes of a state, what a corrupt committee would like others to

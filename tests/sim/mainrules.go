@@ -6,16 +6,21 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
-	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
 // epochBlocks is how many blocks of main an epoch has.
 const epochBlocks = 12
+
+func epochs() *staking.Params { return &staking.Params{EpochBlocks: epochBlocks} }
+
+// epochOf returns the epoch of a block of main.
+func epochOf(height uint64) uint64 { return epochs().Epoch(height) }
 
 // mainRules is the whole of a block of main: what shards acknowledge, anchors, the
 // transactions, and the notices that they make.
@@ -47,11 +52,6 @@ func (m *mainRules) apply(v chain.View, b *block, strict bool) (*applied, error)
 		}
 		out.kept.anchors, out.anchored = append(out.kept.anchors, raw), append(out.anchored, list...)
 	}
-	for s := range m.net.places.All() { // by service, zone and bucket
-		if slices.ContainsFunc(out.anchored, func(c cert.Checkpoint) bool { return c.Chain == s.ID }) {
-			out.records = append(out.records, encodeAnchored(s.ID, o.Get(anchor.Key(s.ID))))
-		}
-	}
 	txs := make([]settlement.BlockTx, len(b.txs))
 	for i, raw := range b.txs {
 		tx, err := chain.DecodeTx(m.net.mainDomain(), raw)
@@ -75,10 +75,12 @@ func (m *mainRules) apply(v chain.View, b *block, strict bool) (*applied, error)
 	if err := m.notify(ctx, &res); err != nil {
 		return nil, err
 	}
-	if b.height%epochBlocks == 0 {
-		e := epochRecord{epoch: b.height / epochBlocks, sigma: res.Clock}
-		out.records = append(out.records, e.encode())
+	out.epoch = epochOf(b.height)
+	if b.height == epochs().LastBlock(out.epoch) {
+		e := registry.EpochRecord{Epoch: out.epoch + 1, Sigma: res.Clock, First: b.height + 1}
+		o.Set(registry.EpochKey(e.Epoch), e.Encode())
 	}
+	out.rows = m.net.rows(o, b.height)
 	out.main, out.results, out.changes = res, res.ResultsRoot, o.Changes()
 	out.box, err = link.NewOutbox(out.changes)
 	return out, err
@@ -89,7 +91,7 @@ func (m *mainRules) bring(ctx *link.Context, raw []byte, out *applied) error {
 	if a, ok := decodeAgain(raw); ok {
 		return a.apply(ctx)
 	}
-	done, err := m.net.bring(ctx, ledger.MainChain, raw, &handler{codes: slices.Repeat([]chain.Code{chain.CodeUnknownKind}, link.MaxImportLeaves)})
+	done, err := m.net.bring(ctx, raw)
 	if err == nil {
 		out.imports = append(out.imports, done)
 	}

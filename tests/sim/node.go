@@ -5,9 +5,10 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
-	"github.com/tributary-network/tributary/ledger/merkle"
+	"github.com/tributary-network/tributary/ledger/stateproof/prooftest"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -21,9 +22,8 @@ type itemKind uint8
 
 const (
 	itemTx     itemKind = 1
-	itemImport itemKind = 2 // a delivery, or a request to list again
+	itemImport itemKind = 2 // to main a delivery or a request to list again, to a shard a relay
 	itemAnchor itemKind = 3
-	itemEpoch  itemKind = 4
 )
 
 // maxPool is how much a node keeps for its next blocks.
@@ -36,8 +36,8 @@ type stored struct {
 	cert   cert.Certificate
 	// forged says that there is no block: a corrupt committee certified what it
 	// liked at this height, and changed nothing in its own state.
-	forged  bool
-	records [][]byte // of main: digest first, then what the state root covers beside it
+	forged bool
+	tree   *prooftest.Tree // of its state
 }
 
 // parcel is leaves of a block for one chain.
@@ -65,16 +65,11 @@ type node struct {
 	parcels     map[*node][]parcel
 	settlements []service.Settlement // memory: made and not yet carried to main
 	twins       []cert.Certificate   // a corrupt committee's second opinions
-	// anchoredAt says, on main, which block and record anchored the last heights of a
-	// shard, anchored all of them from 1 on; epochAt which block began the last epoch.
-	anchoredAt map[ledger.ChainID]recordAt
+	// anchoredAt says, on main, which block anchored the last heights of a shard, anchored
+	// all of them from 1 on.
+	anchoredAt map[ledger.ChainID]uint64
 	anchored   map[ledger.ChainID][]cert.Checkpoint
-	epochAt    uint64
-}
-
-type recordAt struct {
-	height uint64
-	index  int
+	epoch      uint64 // of a shard: the last that it began
 }
 
 func (n *node) height() uint64 { return uint64(len(n.blocks)) }
@@ -99,29 +94,9 @@ func (n *node) next() block {
 			b.imports = append(b.imports, it.raw)
 		case itemAnchor:
 			b.anchors = append(b.anchors, it.raw)
-		case itemEpoch:
-			b.epoch = it.raw
 		}
 	}
 	return b
-}
-
-// rootOf returns the state root after a block and what it is made of.
-func rootOf(digest ledger.Hash, records [][]byte) (ledger.Hash, [][]byte, error) {
-	leaves := append([][]byte{digest[:]}, records...)
-	root, err := merkle.Root(leaves)
-	return root, leaves, err
-}
-
-// prove returns the proof of a record of main.
-func (n *node) prove(at recordAt) (proof, error) {
-	s := &n.blocks[at.height-1]
-	tree, err := merkle.New(s.records)
-	if err != nil {
-		return proof{}, err
-	}
-	path, err := tree.Path(uint64(at.index))
-	return proof{main: s.cert, index: uint64(at.index), size: uint64(len(s.records)), path: path, record: s.records[at.index]}, err
 }
 
 // produce makes, decides and commits the next block. Without force a shard makes none
@@ -132,7 +107,8 @@ func (w *World) produce(n *node, force bool) {
 		w.counts.Stalls++
 		return
 	}
-	if len(n.pool) == 0 && !n.isMain() && !force && !service.Settling(n.view) {
+	idle := !n.isMain() && !force && !shardblock.NeedsTick(n.view, n.height()+1)
+	if idle && len(n.pool) == 0 {
 		return
 	}
 	b := n.next()
@@ -142,7 +118,7 @@ func (w *World) produce(n *node, force bool) {
 	}
 	n.pool = nil
 	w.refusals(n, out)
-	if !n.isMain() && !force && len(out.kept.imports)+len(out.kept.txs)+len(out.kept.epoch) == 0 && !service.Settling(n.view) {
+	if idle && len(out.kept.imports)+len(out.kept.txs) == 0 {
 		return // nothing of it may be in a block
 	}
 	raw := out.kept.encode()
@@ -154,18 +130,15 @@ func (w *World) produce(n *node, force bool) {
 	if w.chaos && len(out.kept.imports) > 0 && w.chance(4) {
 		w.invalid(n, out.kept)
 	}
-	root, records, err := rootOf(digest, out.records)
-	if err != nil {
-		w.failf("chain %d: %v", n.id, err)
-	}
+	tree := treeOf(digest, out.rows)
 	signs := func(i int) bool { return !n.seats.down[i] && (willing || !n.seats.malicious[i]) }
 	c := n.seats.certify(cert.Checkpoint{
-		Height: b.height, BlockHash: ledger.HashOf("sim/block", raw), StateRoot: root,
+		Height: b.height, Epoch: out.epoch, BlockHash: ledger.HashOf("sim/block", raw), StateRoot: tree.Root(),
 		OutboxRoot: out.box.Root(), UsageRoot: out.usage, ResultsRoot: out.results,
 	}, signs)
 	n.view.apply(out.changes)
 	n.digest = digest
-	n.blocks = append(n.blocks, stored{raw: raw, digest: digest, cert: c, records: records})
+	n.blocks = append(n.blocks, stored{raw: raw, digest: digest, cert: c, tree: tree})
 	w.counts.Blocks++
 	w.index(n, b.height, out)
 	w.committed(n, b.height, out)
@@ -219,13 +192,7 @@ func (w *World) index(n *node, height uint64, out *applied) {
 	n.settlements = append(n.settlements, out.service.Settlements...)
 	for _, c := range out.anchored {
 		n.anchored[c.Chain] = append(n.anchored[c.Chain], c)
-	}
-	for i, r := range out.records {
-		if id, _, ok := decodeAnchored(r); ok {
-			n.anchoredAt[id] = recordAt{height, i + 1}
-		} else {
-			n.epochAt = height
-		}
+		n.anchoredAt[c.Chain] = height
 	}
 }
 
@@ -269,9 +236,8 @@ func (w *World) replay(n *node) {
 		}
 		view.apply(out.changes)
 		digest = digestAfter(digest, out.changes)
-		root, _, err := rootOf(digest, out.records)
-		if err != nil || root != s.cert.Checkpoint.StateRoot || out.box.Root() != s.cert.Checkpoint.OutboxRoot {
-			w.failf("replay chain %d: height %d has another root: %v", n.id, b.height, err)
+		if treeOf(digest, out.rows).Root() != s.cert.Checkpoint.StateRoot || out.box.Root() != s.cert.Checkpoint.OutboxRoot {
+			w.failf("replay chain %d: height %d has another root", n.id, b.height)
 		}
 	}
 	w.counts.Replayed += len(n.blocks)

@@ -4,6 +4,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
 )
@@ -60,7 +61,6 @@ func (w *World) round() {
 			w.produce(w.main(), true)
 		}
 		w.anchorTo(0, n)
-		w.tellEpoch(0, n)
 		if i == 0 {
 			w.produce(w.main(), true)
 		}
@@ -73,6 +73,8 @@ func (w *World) round() {
 		}
 	}
 	for i, n := range w.shards() {
+		w.produce(n, false) // what older blocks of main sent, before newer ones make it forget them
+		w.tellEpoch(0, n)
 		w.produce(n, false)
 		w.settleAll(i%relays, n)
 	}
@@ -194,7 +196,7 @@ func (w *World) listAgain() {
 			w.produce(n, true)
 		}
 		for _, a := range ask[i] {
-			n.put(item{itemImport, a.encode()})
+			n.put(item{itemImport, a.item(n)})
 		}
 	}
 }
@@ -223,7 +225,7 @@ func (w *World) finish() {
 		w.failf("main: %v", err)
 	}
 	for _, n := range w.shards() {
-		if _, err := service.Audit(n.view); err != nil {
+		if _, err := shardblock.Audit(n.view); err != nil {
 			w.failf("shard %d: %v", n.id, err)
 		}
 		w.auditLinks(n)

@@ -5,8 +5,10 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
@@ -72,7 +74,7 @@ func (w *World) lieAnchor(self int, n *node) {
 	if n == w.liar {
 		return
 	}
-	c := cert.Checkpoint{Height: anchoredHeight(w.main().view, n.id) + 1, StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
+	c := cert.Checkpoint{Height: anchoredHeight(w.main().view, n.id) + 1, Epoch: epochAt(n), StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
 	malicious := func(i int) bool { return n.seats.malicious[i] }
 	lie := n.seats.certify(c, malicious)
 	if w.chance(50) { // claim that everybody signed
@@ -104,14 +106,27 @@ func (w *World) settle(i int, n *node) {
 // tellEpoch carries the record of main's epoch to a shard.
 func (w *World) tellEpoch(self int, n *node) {
 	m := w.main()
-	if m.epochAt == 0 || service.ReadEpoch(n.view).Number >= m.epochAt/epochBlocks {
+	if m.height() == 0 {
 		return
 	}
-	p, err := m.prove(recordAt{m.epochAt, len(m.blocks[m.epochAt-1].records) - 1})
-	if err != nil {
-		w.failf("prove an epoch: %v", err)
+	epoch := epochOf(m.height())
+	if _, begun := registry.ReadEpoch(m.view, epoch+1); begun {
+		epoch++
 	}
-	w.send(self, n, item{itemEpoch, p.encode()})
+	if shardblock.ReadStatus(n.view).Epoch >= epoch {
+		return
+	}
+	r := shardblock.Relay{Kind: shardblock.KindHead}
+	all := false
+	if r.News, all = w.news(n, m.height()); all {
+		r.Kind = shardblock.KindEpoch
+		com := w.net.seats[n.id].at(epoch).committee
+		r.Epoch = &shardblock.Epoch{
+			Epoch: epoch, Record: w.prove(m.height(), registry.EpochKey(epoch)),
+			Assignment: w.prove(m.height(), registry.AssignmentKey(epoch, n.id)), Committee: com.Encode(),
+		}
+	}
+	w.send(self, n, item{itemImport, r.Encode()})
 }
 
 // carry takes a parcel from one chain to another: the oldest that is wanted, or any.
@@ -129,54 +144,63 @@ func (w *World) carry(self int, from, to *node) {
 		p.begin += w.pick(p.end - p.begin)
 		p.end = p.begin + 1 + w.pick(p.end-p.begin)
 	}
-	d, ok := w.deliver(from, p)
-	if !ok {
-		return
-	}
-	if w.chance(12) {
-		if d, ok = w.twist(d); !ok {
-			return
-		}
-		w.counts.Lies++
-	}
-	w.send(self, to, item{itemImport, d.encode()})
+	w.bring(self, from, to, p, w.chance(12))
 }
 
-// deliver makes the transaction that brings a parcel, if its block is anchored and
-// somebody has the leaves.
-func (w *World) deliver(from *node, p parcel) (delivery, bool) {
+// bring sends a parcel on its way, if its block is anchored and somebody has the leaves;
+// spoiled, so that it is not what it proves, if so wanted.
+func (w *World) bring(self int, from, to *node, p parcel, spoiled bool) bool {
 	box := from.boxes[p.height]
 	if box == nil {
-		return delivery{}, false
-	}
-	var d delivery
-	var evidence proof
-	if from.isMain() {
-		evidence.main = from.blocks[p.height-1].cert
-	} else {
-		list := w.main().anchored[from.id]
-		if p.height > uint64(len(list)) {
-			return delivery{}, false
-		}
-		var err error
-		if evidence, err = w.main().prove(w.main().anchoredAt[from.id]); err != nil {
-			w.failf("prove an anchor: %v", err)
-		}
-		if p.height+anchor.Window <= uint64(len(list)) {
-			old, err := anchor.Prove(list, p.height)
-			if err != nil {
-				w.failf("prove an old anchor: %v", err)
-			}
-			d.older = old.Encode()
-			w.counts.Older++
-		}
+		return false
 	}
 	in, err := box.Import(from.id, p.height, p.begin, p.end)
 	if err != nil {
 		w.failf("prove leaves %d to %d: %v", p.begin, p.end, err)
 	}
-	d.proof, d.imported = evidence.encode(), in.Encode()
-	return d, true
+	if spoiled {
+		w.twist(&in)
+		w.counts.Lies++
+	}
+	var old *anchor.Proof
+	at := p.height // of main
+	if !from.isMain() {
+		list := w.main().anchored[from.id]
+		if p.height > uint64(len(list)) {
+			return false
+		}
+		if p.height+anchor.Window <= uint64(len(list)) {
+			proof, err := anchor.Prove(list, p.height)
+			if err != nil {
+				w.failf("prove an old anchor: %v", err)
+			}
+			old = &proof
+			w.counts.Older++
+		}
+		at = w.main().anchoredAt[from.id]
+	}
+	if to.isMain() {
+		d := delivery{imported: in.Encode()}
+		if old != nil {
+			d.older = old.Encode()
+		}
+		w.send(self, to, item{itemImport, d.encode()})
+		return true
+	}
+	r := shardblock.Relay{Kind: shardblock.KindImport, Import: &shardblock.Import{Older: old, Link: in}}
+	all := false
+	if r.News, all = w.news(to, at); !all {
+		return false
+	}
+	if !from.isMain() {
+		row := w.prove(at, anchor.Key(from.id))
+		r.Import.Anchors = &row
+	}
+	if spoiled && w.chance(20) { // a block of main that nobody certified
+		r.News.Heads[0].Checkpoint.StateRoot[0]++
+	}
+	w.send(self, to, item{itemImport, r.Encode()})
+	return true
 }
 
 // carryWanted brings, in their order, the leaves from one chain that the other lacks, in
@@ -186,7 +210,7 @@ func (w *World) carryWanted(self int, from, to *node, limit int) {
 	keep := from.parcels[to][:0]
 	for _, p := range from.parcels[to] {
 		box := from.boxes[p.height]
-		if box == nil {
+		if box == nil || !provable(from, to, p.height) {
 			continue
 		}
 		useful := false
@@ -205,8 +229,7 @@ func (w *World) carryWanted(self int, from, to *node, limit int) {
 				end++
 			}
 			if limit > 0 {
-				if d, ok := w.deliver(from, parcel{p.height, begin, end}); ok {
-					w.send(self, to, item{itemImport, d.encode()})
+				if w.bring(self, from, to, parcel{p.height, begin, end}, false) {
 					limit--
 				}
 			}
@@ -217,6 +240,17 @@ func (w *World) carryWanted(self int, from, to *node, limit int) {
 		}
 	}
 	from.parcels[to] = keep
+}
+
+// provable reports whether a block can still be proved to a chain: those of main can to a
+// shard that knows their committee and has not forgotten them among newer ones.
+func provable(from, to *node, height uint64) bool {
+	if !from.isMain() {
+		return true
+	}
+	first, _ := shardblock.MainEpochs(to.view)
+	heads := shardblock.Heads(to.view)
+	return epochOf(height) >= first && (len(heads) < shardblock.MaxHeads || height >= heads[0].Height)
 }
 
 // wanted reports whether a chain wants a leaf now, given what it is brought before
@@ -237,15 +271,10 @@ func (w *World) wanted(to *node, l link.Leaf, next map[link.Link]uint64) (now, l
 	return m.Seq == want, m.Seq > want
 }
 
-// twist returns a delivery that is not what it proves.
-func (w *World) twist(d delivery) (delivery, bool) {
-	in, err := link.DecodeImport(d.imported)
-	if err != nil {
-		w.failf("decode an import: %v", err)
-	}
+// twist makes an import what it does not prove.
+func (w *World) twist(in *link.Import) {
 	in.Leaves = slices.Clone(in.Leaves)
-	at := w.pick(len(in.Leaves))
-	l := &in.Leaves[at]
+	l := &in.Leaves[w.pick(len(in.Leaves))]
 	switch k := w.pick(4); {
 	case k == 0:
 		in.Height++
@@ -265,8 +294,6 @@ func (w *World) twist(d delivery) (delivery, bool) {
 		m.Seq++
 		l.Message = &m
 	}
-	d.imported = in.Encode()
-	return d, true
 }
 
 // settledFor reports whether main paid as much on a lane as it can.

@@ -75,7 +75,8 @@ type applied struct {
 	usage     ledger.Hash
 	results   ledger.Hash
 	anchored  []cert.Checkpoint // by main
-	records   [][]byte          // of main: what its state root covers beside the state
+	rows      chain.Changes     // of main: what its state root covers beside the state
+	epoch     uint64            // of the committee that signs
 	refused   []chain.Code
 	main      settlement.Result
 	service   service.Result
@@ -93,13 +94,18 @@ func (a *applied) refuse(strict bool, err error) error {
 	if strict {
 		return fmt.Errorf("%w: %w", errBlock, err)
 	}
-	code, _ := chain.CodeOf(err)
-	a.refused = append(a.refused, code)
+	a.refuseCode(err)
 	return nil
 }
 
-// bring applies an encoded delivery to the block under way.
-func (n *network) bring(c *link.Context, here ledger.ChainID, raw []byte, h *handler) (imported, error) {
+func (a *applied) refuseCode(err error) {
+	code, _ := chain.CodeOf(err)
+	a.refused = append(a.refused, code)
+}
+
+// bring applies an encoded delivery to the block of main under way, which refuses all
+// messages.
+func (n *network) bring(c *link.Context, raw []byte) (imported, error) {
 	d, err := decodeDelivery(raw)
 	if err != nil {
 		return imported{}, chain.Refuse(chain.CodeMalformed, "%v", err)
@@ -108,13 +114,13 @@ func (n *network) bring(c *link.Context, here ledger.ChainID, raw []byte, h *han
 	if err != nil {
 		return imported{}, err
 	}
-	k, err := n.learn(c.State, here, &d)
+	k, err := older(anchor.NewKnown(c.State), &d)
 	if err != nil {
 		return imported{}, err
 	}
 	a, _ := k.Anchored(in.Shard, in.Height)
 	out := imported{in: in, seen: max(a.Clock, a.Newest)}
-	if out.receipts, err = c.Apply(&in, k, h); err != nil {
+	if out.receipts, err = c.Apply(&in, k, refuseAll{}); err != nil {
 		return imported{}, err
 	}
 	for _, l := range in.Leaves {
@@ -125,54 +131,13 @@ func (n *network) bring(c *link.Context, here ledger.ChainID, raw []byte, h *han
 	return out, nil
 }
 
-// handler collects messages for the rules of a chain, which see them all at once.
-type handler struct {
-	inbox []service.Inbound
-	// codes says what the rules say of each of inbox; beyond its end they take it.
-	codes []chain.Code
-}
+// refuseAll is what main does with messages.
+type refuseAll struct{}
 
 // Execute is that of link.Handler.
-func (h *handler) Execute(_ *link.Context, m *link.Message) error {
-	at := len(h.inbox)
-	h.inbox = append(h.inbox, service.Inbound{
-		Main: m.Link.Src == link.Place{}, From: service.Place{Zone: m.Link.Src.Zone, Bucket: m.Link.Src.Bucket},
-		To:   service.Place{Zone: m.Link.Dst.Zone, Bucket: m.Link.Dst.Bucket},
-		Kind: service.MessageKind(m.Kind), Payload: m.Payload,
-	})
-	if at < len(h.codes) && h.codes[at] != chain.CodeOK {
-		return chain.Refuse(h.codes[at], "by the rules of the chain")
-	}
-	return nil
+func (refuseAll) Execute(*link.Context, *link.Message) error {
+	return chain.CodeUnknownKind.Err()
 }
 
 // Return is that of link.Handler.
-func (h *handler) Return(_ *link.Context, m *link.Message) {
-	fate := service.Bounced
-	if m.Code == chain.CodeMessageExpired {
-		fate = service.Expired
-	}
-	h.inbox = append(h.inbox, service.Inbound{
-		Main: m.Link.Src == link.Place{}, From: service.Place{Zone: m.Link.Src.Zone, Bucket: m.Link.Src.Bucket},
-		To:   service.Place{Zone: m.Link.Dst.Zone, Bucket: m.Link.Dst.Bucket},
-		Kind: service.MessageKind(m.Kind), Payload: m.Payload, Fate: fate,
-	})
-}
-
-// verdicts returns what the rules said of the inbox, in the form of handler.codes.
-func (h *handler) verdicts(results []service.ImportResult) (codes []chain.Code, agree bool) {
-	agree = true
-	for i := range h.inbox {
-		code := chain.CodeOK
-		if h.inbox[i].Fate == service.Fresh && !results[i].Taken() {
-			code = results[i].Code
-		}
-		was := chain.CodeOK
-		if i < len(h.codes) {
-			was = h.codes[i]
-		}
-		agree = agree && code == was
-		codes = append(codes, code)
-	}
-	return codes, agree
-}
+func (refuseAll) Return(*link.Context, *link.Message) {}

@@ -11,10 +11,12 @@ import (
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/route"
 )
 
 // DefaultBlocks is how many blocks all chains together make before the network gets
@@ -30,6 +32,7 @@ type Counts struct {
 	Waited, Congested, LostOutboxes                              int
 	Anchored, Older, BadCertificates, BadAnchors                 int
 	Lies, Gaps, Repeats, ForgedCheckpoints, Corrupt              int
+	Epochs, Unproved                                             int
 }
 
 func (c *Counts) all() []*int {
@@ -41,6 +44,7 @@ func (c *Counts) all() []*int {
 		&c.Waited, &c.Congested, &c.LostOutboxes,
 		&c.Anchored, &c.Older, &c.BadCertificates, &c.BadAnchors,
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt,
+		&c.Epochs, &c.Unproved,
 	}
 }
 
@@ -143,6 +147,7 @@ func (w *World) found() {
 		id: ledger.HashOf("sim/network"), seats: map[ledger.ChainID]*seats{}, keys: w.keys, anchor: anchor.LocalParams(),
 		main: mainParams(), params: service.DefaultParams(), underWay: link.MaxUnacked, lifetime: link.DefaultLifetime, congested: 1 << 20,
 	}
+	w.net.anchor.MaxLag = 1 << 20 // shards stand still for as long as it takes
 	w.net.params.UnitsPerDrop, w.net.params.SettleEntries, w.net.params.BatchEntries, w.net.params.MinAdvance = 2, 6, 4, 3
 	w.net.fault = w.fault
 	if w.cfg.hasty {
@@ -167,16 +172,11 @@ func (w *World) found() {
 		w.failf("map: %v", err)
 	}
 	w.settleDown()
+	w.seat(ledger.MainChain)
 	w.add(ledger.MainChain, &mainRules{net: &w.net}, w.mainGenesis())
 	for s := range w.net.places.All() {
-		g := service.Genesis{Network: w.net.id, Params: w.net.params, Shard: service.Shard{
-			Chain: s.ID, Service: serviceID, Zone: s.Zone, First: uint8(s.Buckets.First), Last: uint8(s.Buckets.Last),
-		}}
-		changes, err := g.State()
-		if err != nil {
-			w.failf("genesis of shard %d: %v", s.ID, err)
-		}
-		w.add(s.ID, &shardRules{net: &w.net, is: s}, changes)
+		w.seat(s.ID)
+		w.add(s.ID, &shardRules{net: &w.net, is: s}, w.shardGenesis(&s))
 	}
 	if w.cfg.corrupt {
 		w.liar = w.chains[1+w.pick(len(w.chains)-1)]
@@ -189,9 +189,9 @@ func (w *World) found() {
 	w.track = newTracker()
 }
 
-// add adds a chain with a committee of four to seven. Malicious members have less than
-// two thirds of the power.
-func (w *World) add(id ledger.ChainID, r rules, genesis chain.Changes) {
+// seat gives a chain members, four to seven. Malicious ones have less than two thirds of
+// the power.
+func (w *World) seat(id ledger.ChainID) {
 	powers := make([]uint64, 4+w.pick(maxSeats-3))
 	for i := range powers {
 		powers[i] = uint64(1 + w.pick(5))
@@ -204,11 +204,34 @@ func (w *World) add(id ledger.ChainID, r rules, genesis chain.Changes) {
 		}
 	}
 	w.net.seats[id] = s
+}
+
+// add adds a chain that has its members.
+func (w *World) add(id ledger.ChainID, r rules, genesis chain.Changes) {
 	w.genesis = append(w.genesis, genesis)
 	w.chains = append(w.chains, &node{
-		at: len(w.chains), id: id, rules: r, seats: s, view: newState(genesis),
-		boxes: map[uint64]*link.Outbox{}, parcels: map[*node][]parcel{}, anchoredAt: map[ledger.ChainID]recordAt{}, anchored: map[ledger.ChainID][]cert.Checkpoint{},
+		at: len(w.chains), id: id, rules: r, seats: w.net.seats[id], view: newState(genesis),
+		boxes: map[uint64]*link.Outbox{}, parcels: map[*node][]parcel{}, anchoredAt: map[ledger.ChainID]uint64{}, anchored: map[ledger.ChainID][]cert.Checkpoint{},
 	})
+}
+
+// shardGenesis begins a shard that has nothing yet.
+func (w *World) shardGenesis(s *shard.Shard) chain.Changes {
+	g := shardblock.Genesis{
+		Service: service.Genesis{Network: w.net.id, Params: w.net.params, Shard: service.Shard{
+			Chain: s.ID, Service: serviceID, Zone: s.Zone, First: uint8(s.Buckets.First), Last: uint8(s.Buckets.Last),
+		}},
+		EpochBlocks: epochBlocks, Main: w.net.seats[ledger.MainChain].at(0).committee, Committee: w.net.seats[s.ID].at(0).committee,
+		Params: shardblock.Params{
+			Capacity: route.Capacity{Inbox: 1, Outbox: w.net.congested, Bytes: 1 << 40, MissedAnchors: 1 << 40},
+			Lifetime: w.net.lifetime, UnderWay: w.net.underWay,
+		},
+	}
+	changes, err := g.State()
+	if err != nil {
+		w.failf("genesis of shard %d: %v", s.ID, err)
+	}
+	return changes
 }
 
 func mainParams() settlement.Params {
