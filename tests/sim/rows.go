@@ -56,7 +56,8 @@ func (n *network) rows(v chain.View, height uint64) (rows chain.Changes) {
 func (s *session) assignment(id shard.ID) []byte {
 	if s.assigned == nil {
 		a := shard.Assignment{Shard: id, Committee: s.committee}
-		s.assigned = a.Encode()
+		row := a.Short()
+		s.assigned = row.Encode()
 	}
 	return s.assigned
 }
