@@ -8,7 +8,21 @@ import (
 
 // application is an Executor in the words of consensus. The two do not know
 // each other.
-type application struct{ *exec.Executor }
+type application struct {
+	*exec.Executor
+
+	main *exec.Main // where validators are registered, for all chains
+}
+
+var _ comet.Attester = application{}
+
+// Attest implements comet.Attester.
+func (a application) Attest(msg []byte) []byte { return a.main.Attest(msg) }
+
+// Attested implements comet.Attester.
+func (a application) Attested(consensusKey, msg, proof []byte) (known, ok bool) {
+	return a.main.Attested(consensusKey, msg, proof)
+}
 
 // Accept implements comet.Application.
 func (a application) Accept(b comet.Block) error { return a.Executor.Accept(blockOf(b)) }

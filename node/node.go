@@ -203,7 +203,7 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 		consensus.HeaderSources = append(consensus.HeaderSources, s)
 	}
 	m.chain, err = comet.New(consensus, n.genesis.Comet(), n.signer, n.nodeKey, m.layer.Consensus(),
-		application{m.exec}, m.module("consensus"), n.metrics)
+		application{m.exec, m.ledger}, m.module("consensus"), n.metrics)
 	if err != nil {
 		return err
 	}

@@ -145,7 +145,7 @@ func (n *Node) openShardParts(h *hosted, id shard.ID, store kv.Store, slot int) 
 		return err
 	}
 	h.chain, err = comet.New(n.shardConsensus(dir, slot), start, signer, n.nodeKey, h.layer.Consensus(),
-		application{h.exec}, h.module("consensus"), n.metrics)
+		application{h.exec, n.main.ledger}, h.module("consensus"), n.metrics)
 	return err
 }
 

@@ -52,11 +52,11 @@ func TestOfferedSnapshots(t *testing.T) {
 			}
 			s := honest
 			test.spoil(&s)
-			err = application{e.Executor}.OfferSnapshot(s, state[:])
+			err = application{Executor: e.Executor}.OfferSnapshot(s, state[:])
 			if test.refuse != errors.Is(err, comet.ErrSnapshotRefused) || !test.refuse && err != nil {
 				t.Errorf("OfferSnapshot: %v", err)
 			}
-			if err := (application{e.Executor}).ApplySnapshotChunk(0, []byte("bad")); !test.refuse && !errors.Is(err, comet.ErrChunkRefused) {
+			if err := (application{Executor: e.Executor}).ApplySnapshotChunk(0, []byte("bad")); !test.refuse && !errors.Is(err, comet.ErrChunkRefused) {
 				t.Errorf("ApplySnapshotChunk: %v", err)
 			}
 		})
