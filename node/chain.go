@@ -39,6 +39,8 @@ type hosted struct {
 	height *heightFile // nil without a disk
 	counts *telemetry.Chain
 
+	ancestors *ancestors // of a shard that has not begun yet; else nil
+
 	sample atomic.Pointer[sample] // never nil
 }
 
@@ -178,6 +180,7 @@ func (h *hosted) close() error {
 	if h.counts != nil {
 		h.counts.Close()
 	}
+	errs = append(errs, h.ancestors.close())
 	if h.layer != nil {
 		errs = append(errs, h.layer.Close())
 	}

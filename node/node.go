@@ -58,6 +58,7 @@ type Node struct {
 	shards  *shards
 
 	directory *directory.Directory
+	peers     *api.Peers // nil without an API
 	secret    *bls.SecretKey
 	nodeKey   *comet.NodeKey
 	signer    *comet.Signer
@@ -279,6 +280,9 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 		return err
 	}
 	n.grpc = l
+	if err := n.openPeers(); err != nil {
+		return err
+	}
 	local := n.cfg.Local()
 	faucet, err := loadFaucet(n.home, local)
 	if err != nil {
@@ -288,7 +292,8 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 		Network: api.Network{
 			Name: n.genesis.Name, Domain: n.main.exec.Domain(), Genesis: n.genesis.Time, Params: n.genesis.Params, Local: local,
 		},
-		Pool: n.main.ledger, State: n.main.ledger, Index: n.main.ledger, Prover: n.main.layer, Agreement: n.main.ledger, Node: backend{n}, Hosting: n.shards,
+		Pool: n.main.ledger, State: n.main.ledger, Index: n.main.ledger, Prover: n.main.layer, Agreement: n.main.ledger, Node: backend{n},
+		Hosting: n.shards, Shards: hostedShards{n.shards}, Main: n.main.ledger, Peers: n.peers,
 		Faucet:         faucet,
 		TLS:            n.secure,
 		Reflection:     g.Reflection || local,
@@ -355,6 +360,9 @@ func (n *Node) Close() error {
 		if err := n.http.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
+	}
+	if n.peers != nil {
+		errs = append(errs, n.peers.Close())
 	}
 	for _, s := range n.sources {
 		errs = append(errs, s.close())

@@ -32,7 +32,6 @@ const (
 	shardRecentItems    = 20_000
 	shardNodeCache      = 20_000
 	shardRegistryCache  = 2 << 20
-	shardMempoolCache   = 4_000
 	shardMaxInbound     = 40
 )
 
@@ -117,20 +116,19 @@ func (n *Node) openShardParts(h *hosted, id shard.ID, store kv.Store, slot int) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of a shard: %w", err)
 	}
-	h.layer, err = layer.New(kv.Prefixed(store, []byte(h.name+"/")), layer.Options{State: statetree.Options{
-		PageCacheBytes:     int64(n.cfg.Shards.PageCache), //nolint:gosec // bounded by the settings
-		RegistryCacheBytes: shardRegistryCache,
-		NodeCache:          shardNodeCache,
-		KeepVersions:       n.cfg.Store.KeepVersions,
-	}})
-	if err != nil {
+	if h.layer, err = layer.New(kv.Prefixed(store, shardPrefix(id)), n.shardLayer()); err != nil {
 		return err
+	}
+	if h.layer.Empty() {
+		if h.ancestors, err = n.openAncestors(&g, store); err != nil {
+			return err
+		}
 	}
 	config, err := n.shardExecConfig(h, dir)
 	if err != nil {
 		return err
 	}
-	if h.shard, err = exec.OpenShard(config, h.layer, g, h.module("exec")); err != nil {
+	if h.shard, err = exec.OpenShard(config, h.layer, g, h.module("exec"), h.ancestors.views()...); err != nil {
 		return err
 	}
 	h.exec = h.shard.Executor
@@ -147,6 +145,19 @@ func (n *Node) openShardParts(h *hosted, id shard.ID, store kv.Store, slot int) 
 	h.chain, err = comet.New(n.shardConsensus(dir, slot), start, signer, n.nodeKey, h.layer.Consensus(),
 		application{h.exec, n.main.ledger}, h.module("consensus"), n.metrics)
 	return err
+}
+
+// shardPrefix is what the keys of a shard begin with in the store that all share.
+func shardPrefix(id shard.ID) []byte { return []byte(shardName(id) + "/") }
+
+// shardLayer returns how the state of a shard is kept.
+func (n *Node) shardLayer() layer.Options {
+	return layer.Options{State: statetree.Options{
+		PageCacheBytes:     int64(n.cfg.Shards.PageCache), //nolint:gosec // bounded by the settings
+		RegistryCacheBytes: shardRegistryCache,
+		NodeCache:          shardNodeCache,
+		KeepVersions:       n.cfg.Store.KeepVersions,
+	}}
 }
 
 // shardHeightFile remembers beside the store how high a shard was.
@@ -186,7 +197,6 @@ func (n *Node) shardConsensus(dir string, slot int) comet.Config {
 	c.ExternalAddr, c.Peers = "", nil
 	c.MaxInbound = shardMaxInbound
 	c.MempoolTxs, c.MempoolBytes = n.cfg.Shards.MempoolTxs, int64(n.cfg.Shards.MempoolBytes) //nolint:gosec // bounded by the settings
-	c.MempoolCache = shardMempoolCache
 	return c.ForShard()
 }
 

@@ -13,6 +13,8 @@ const (
 	containerP2P  = 26656
 	containerGRPC = 9090
 	containerHTTP = 8080
+
+	containerShards = 26700 // and on, for peers within the network of the containers
 )
 
 // Files makes the directory of a network whose nodes run in containers that
@@ -40,6 +42,7 @@ func Files(o Options) (*Layout, error) {
 			listen:    addresses{P2P: at(containerP2P), GRPC: at(containerGRPC), HTTP: at(containerHTTP)},
 			endpoint:  net.JoinHostPort(o.nodeName(i), strconv.Itoa(containerP2P)),
 			published: fixedAddresses("127.0.0.1", o.BasePort, i),
+			shards:    containerShards,
 		})
 	}
 	l, err := create(o, sites, true)

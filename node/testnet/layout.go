@@ -66,6 +66,7 @@ type site struct {
 	listen    addresses
 	endpoint  string
 	published addresses
+	shards    int // first port of its shards, 0 for any
 }
 
 // Open reads the layout in dir. The error wraps fs.ErrNotExist if there is none.
@@ -127,8 +128,12 @@ func localSites(ctx context.Context, o Options) ([]site, error) {
 		}
 	}
 	var sites []site
-	for _, a := range list {
-		sites = append(sites, site{listen: a, endpoint: a.P2P, published: a})
+	for i, a := range list {
+		at := site{listen: a, endpoint: a.P2P, published: a}
+		if o.BasePort != 0 {
+			at.shards = o.BasePort + portStep*i + shardPorts
+		}
+		sites = append(sites, at)
 	}
 	return sites, nil
 }
@@ -217,11 +222,13 @@ func (l *Layout) configure(i int, s site, o Options, peers []string, authority *
 	c.P2P.PersistentPeers = peers
 	c.GRPC.Listen, c.HTTP.Listen = s.listen.GRPC, s.listen.HTTP
 	c.Store.DiskReserve = localReserve
+	c.Shards.FirstPort = s.shards
 	if authority != nil {
 		var err error
 		if c.TLS.CertFile, c.TLS.KeyFile, err = authority.issue(dir, l.Nodes[i].Name); err != nil {
 			return err
 		}
+		c.Shards.CAFile = "config/tls-ca.pem"
 	}
 	if o.Configure != nil {
 		o.Configure(i, &c)

@@ -20,10 +20,12 @@ const (
 	MaxValidators = 32
 	// DefaultBasePort is the port that the addresses of a network count from
 	// unless free ones are asked for: node i listens on DefaultBasePort + 100*i
-	// for its peers, on the port after it for gRPC, and on the next for HTTP.
+	// for its peers, on the port after it for gRPC, on the next for HTTP, and from the
+	// tenth after the first on for the peers of its shards.
 	DefaultBasePort = 40_000
 
-	portStep = 100 // between two nodes
+	portStep   = 100 // between two nodes
+	shardPorts = 10  // from a node's first to that of its first shard
 
 	faucetBalance  = 1_000_000_000 * ledger.DropsPerCoin
 	memberBalance  = 1_000_000 * ledger.DropsPerCoin

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/tributary-network/tributary/api"
 )
@@ -34,24 +33,19 @@ func NewProber(ca string) (*Prober, error) {
 	return &Prober{"https://", &http.Client{Transport: &http.Transport{TLSClientConfig: secure}}}, nil
 }
 
-// Ready asks a node's /readyz. reason says why it is not ready; err means that
-// it did not answer.
-func (p *Prober) Ready(ctx context.Context, n Node) (ok bool, reason string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.scheme+n.HTTP+"/readyz", nil)
+// get asks a node, and returns the status and the text of its answer.
+func (p *Prober) get(ctx context.Context, n Node, path string) (status int, body string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.scheme+n.HTTP+path, nil)
 	if err != nil {
-		return false, "", err
+		return 0, "", err
 	}
 	response, err := p.client.Do(request)
 	if err != nil {
-		return false, "", err
+		return 0, "", err
 	}
 	defer func() { _ = response.Body.Close() }() // nothing is left of it
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return false, "", err
-	}
-	text, _, _ := strings.Cut(string(body), "\n")
-	return response.StatusCode == http.StatusOK, strings.TrimSpace(text), nil
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	return response.StatusCode, string(text), err
 }
 
 // Close closes idle connections.

@@ -89,6 +89,9 @@ func (a *authority) issue(dir home.Dir, name string) (certFile, keyFile string, 
 	if err := writePEM(filepath.Join(dir.Config(), "tls-key.pem"), "PRIVATE KEY", secret); err != nil {
 		return "", "", err
 	}
+	if err := writePEM(filepath.Join(dir.Config(), "tls-ca.pem"), "CERTIFICATE", a.cert.Raw); err != nil {
+		return "", "", err
+	}
 	return "config/tls-cert.pem", "config/tls-key.pem", nil
 }
 

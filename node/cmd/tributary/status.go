@@ -41,6 +41,7 @@ type chainResult struct {
 	Shard *hostedResult `json:"shard,omitempty"`
 
 	progress *progress
+	number   uint32
 }
 
 // syncResult is how far a chain that catches up is.
@@ -80,7 +81,7 @@ func newStatusResult(conn *connection, s client.NodeStatus) statusResult {
 	}
 	for _, ch := range s.Chains {
 		c := chainResult{
-			Name: ch.Name, State: "ready", Height: ch.Height, BlockTime: ch.BlockTime, Clock: ch.Clock, AppHash: ch.AppHash.String(),
+			Name: ch.Name, number: uint32(ch.Chain), State: stateReady, Height: ch.Height, BlockTime: ch.BlockTime, Clock: ch.Clock, AppHash: ch.AppHash.String(),
 			Validator: ch.Validator, Peers: ch.Peers, PendingTxs: ch.PendingTxs, PendingBytes: ch.PendingBytes, Channels: ch.Channels,
 		}
 		if ch.Sync != nil {
@@ -106,10 +107,13 @@ func newStatusResult(conn *connection, s client.NodeStatus) statusResult {
 	return r
 }
 
+// stateReady is the state of a chain that can be relied on.
+const stateReady = "ready"
+
 // stateColour is the colour of a chain's state.
 func stateColour(state string) string {
 	switch state {
-	case "ready":
+	case stateReady:
 		return green
 	case "halted":
 		return red

@@ -197,11 +197,29 @@ func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err err
 		return err
 	}
 	c.note("%s ready in %.1f s", c.paint(green, plural(len(r.Nodes), "node")), time.Since(begin).Seconds())
+	c.awaitShards(ctx, n, begin)
 	c.note("try:   %s   (in another terminal)", c.testnetLine("faucet alice 100", dir))
 	c.note("end:   Ctrl-C, or %s", c.testnetLine("down", dir))
 	n.Supervise(ctx, c.tellEnd(n))
 	return nil
 }
+
+// awaitShards tells how the shards of a network come up, and goes on without those that
+// do not.
+func (c *cli) awaitShards(ctx context.Context, n *testnet.Network, begin time.Time) {
+	wait, cancel := context.WithTimeout(ctx, shardsTimeout)
+	defer cancel()
+	switch err := n.WaitShards(wait); {
+	case err == nil:
+		c.note("%s ready in %.1f s, on %s", c.paint(green, plural(n.Shards(), "shard")), time.Since(begin).Seconds(), plural(n.Validators(), "validator"))
+	case ctx.Err() == nil:
+		c.note("%s %v; 'tributary status' says of each why", c.paint(yellow, "warning:"), err)
+	}
+}
+
+// shardsTimeout is how long the shards of a network may take to come up before that is
+// told, in what time the main chain serves already.
+const shardsTimeout = time.Minute
 
 // tellEnd returns what says that a node ended, and what follows.
 func (c *cli) tellEnd(n *testnet.Network) func(testnet.End) {

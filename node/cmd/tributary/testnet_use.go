@@ -46,6 +46,57 @@ type nodeResult struct {
 	Reason string `json:"reason,omitempty"`
 	Height uint64 `json:"height"`
 	Peers  uint32 `json:"peers"`
+	// Shards are how those do that the node runs, ascending.
+	Shards []chainResult `json:"shards"`
+}
+
+// shards says how many of the node's shards are ready.
+func (n *nodeResult) shards() string {
+	if len(n.Shards) == 0 {
+		return ""
+	}
+	ready := 0
+	for i := range n.Shards {
+		if n.Shards[i].State == stateReady {
+			ready++
+		}
+	}
+	return fmt.Sprintf("%d of %d ready", ready, len(n.Shards))
+}
+
+// shardTable shows each shard, as the nodes that run it see it.
+func shardTable(t *table, nodes []nodeResult) {
+	byName := map[string][]*chainResult{}
+	var ids []uint32
+	for i := range nodes {
+		for j := range nodes[i].Shards {
+			s := &nodes[i].Shards[j]
+			if byName[s.Name] == nil {
+				ids = append(ids, s.number)
+			}
+			byName[s.Name] = append(byName[s.Name], s)
+		}
+	}
+	slices.Sort(ids)
+	for i, id := range ids {
+		if i == 0 {
+			t.line("")
+			t.row("SHARD", "SERVICE", "ZONE", "BUCKETS", "READY ON", "HEIGHT", "ANCHORED", "COMMITTEE", "LEVEL")
+		}
+		list := byName[fmt.Sprintf("s%d", id)]
+		ready, best := 0, list[0]
+		for _, s := range list {
+			if s.State == stateReady {
+				ready++
+			}
+			if s.Height > best.Height {
+				best = s
+			}
+		}
+		h := best.Shard
+		t.row(best.Name, h.Service, h.Zone, fmt.Sprintf("%d-%d", h.First, h.Last), fmt.Sprintf("%d of %d", ready, len(list)),
+			best.Height, h.Anchored, h.Committee, percent(uint64(h.LevelBps)))
+	}
 }
 
 func (c *cli) printNodes(ctx context.Context, dir string, r testnet.Running) error {
@@ -62,10 +113,12 @@ func (c *cli) printNodes(ctx context.Context, dir string, r testnet.Running) err
 	err := c.print(result, func(t *table) {
 		t.line("network %s, id %s, in %s", r.Network, r.NetworkID, dir)
 		t.line("")
-		t.row("NODE", "STATE", "HEIGHT", "PEERS", "GRPC", "HTTP")
-		for _, n := range result.Nodes {
-			t.row(n.Name, n.State, n.Height, n.Peers, n.GRPC, n.HTTP)
+		t.row("NODE", "STATE", "HEIGHT", "PEERS", "SHARDS", "GRPC", "HTTP")
+		for i := range result.Nodes {
+			n := &result.Nodes[i]
+			t.row(n.Name, n.State, n.Height, n.Peers, n.shards(), n.GRPC, n.HTTP)
 		}
+		shardTable(t, result.Nodes)
 		for _, n := range result.Nodes {
 			if n.Reason != "" {
 				t.line("%s: %s", n.Name, n.Reason)
@@ -110,7 +163,7 @@ func (c *cli) askNode(ctx context.Context, dir string, n testnet.Node) nodeResul
 		return nodeResult{Node: n, State: "starting"}
 	}
 	ch := chains[0]
-	return nodeResult{Node: n, State: ch.State, Reason: ch.Reason, Height: ch.Height, Peers: ch.Peers}
+	return nodeResult{Node: n, State: ch.State, Reason: ch.Reason, Height: ch.Height, Peers: ch.Peers, Shards: chains[1:]}
 }
 
 func (c *cli) testnetFaucetCommand() *cobra.Command {

@@ -1,0 +1,90 @@
+package node
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/directory"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// openPeers makes what calls for shards that do not run here are handed on with.
+func (n *Node) openPeers() (err error) {
+	d := &doors{own: n.nodeKey.ID(), directory: n.directory}
+	if file := n.cfg.Path(n.cfg.Shards.CAFile); file != "" {
+		if d.roots, err = api.LoadAuthority(file); err != nil {
+			return fmt.Errorf("shards.ca_file: %w", err)
+		}
+	}
+	n.peers, err = api.NewPeers(api.PeersConfig{Directory: d.endpoints, Credentials: d.credentials, Now: time.Now})
+	return err
+}
+
+// doors knows where other nodes serve the API, and how. It is safe for concurrent use.
+type doors struct {
+	own       string // id of this node
+	directory *directory.Directory
+	roots     *x509.CertPool // nil means the system's
+
+	mu     sync.Mutex
+	secure map[string]bool // by endpoint, of those that were handed out
+}
+
+// endpoints returns where nodes that run a shard serve the API: those of validators, and
+// those that have caught up, first. Plaintext is spoken on this machine only.
+func (d *doors) endpoints(id ledger.ChainID) (list []string) {
+	for _, e := range d.directory.Hosts(id) {
+		if e.NodeID == d.own || e.GRPC == "" || !e.TLS && !api.Loopback(e.GRPC) || slices.Contains(list, e.GRPC) {
+			continue
+		}
+		d.note(e.GRPC, e.TLS)
+		list = append(list, e.GRPC)
+	}
+	return list
+}
+
+func (d *doors) note(endpoint string, secure bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.secure == nil || len(d.secure) > directory.MaxRecords {
+		d.secure = make(map[string]bool)
+	}
+	d.secure[endpoint] = secure
+}
+
+// credentials returns how the connection to an endpoint is secured.
+func (d *doors) credentials(endpoint string) credentials.TransportCredentials {
+	d.mu.Lock()
+	secure, known := d.secure[endpoint]
+	d.mu.Unlock()
+	if known && !secure && api.Loopback(endpoint) {
+		return insecure.NewCredentials()
+	}
+	host, _, _ := net.SplitHostPort(endpoint)
+	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: d.roots, ServerName: host})
+}
+
+// hostedShards are the shards of a node for the API.
+type hostedShards struct{ shards *shards }
+
+// Shard implements api.Shards.
+func (s hostedShards) Shard(id shard.ID) (api.Shard, bool) {
+	h := s.shards.find(id)
+	if h == nil {
+		return nil, false
+	}
+	return api.HostShard(h.shard, func() api.ChainInfo { return chainInfo(&h.sample.Load().chain) }), true
+}
+
+// Hosted implements api.Shards.
+func (s hostedShards) Hosted() []shard.ID { return s.shards.running() }
