@@ -97,6 +97,7 @@ type endpoint struct {
 	settlements settlementv1.SettlementServiceClient
 	staking     stakingv1.StakingServiceClient
 	services    servicev1.ServiceChainServiceClient
+	routing     servicev1.RoutingServiceClient
 	agreement   consensusv1.ConsensusServiceClient
 }
 
@@ -202,6 +203,7 @@ func (c *Client) connect(target string) (*endpoint, error) {
 		settlements: settlementv1.NewSettlementServiceClient(conn),
 		staking:     stakingv1.NewStakingServiceClient(conn),
 		services:    servicev1.NewServiceChainServiceClient(conn),
+		routing:     servicev1.NewRoutingServiceClient(conn),
 		agreement:   consensusv1.NewConsensusServiceClient(conn),
 	}, nil
 }

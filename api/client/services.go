@@ -14,6 +14,7 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/route"
 	"github.com/tributary-network/tributary/zone"
 )
 
@@ -124,6 +125,12 @@ type ShardInfo struct {
 	Kept       bool // nobody could be drawn: the members are those of before
 	Epoch      uint64
 	Height     uint64 // the state this is
+
+	// Of Client.Shards and Client.ShardStatus only:
+
+	Anchoring Anchoring
+	Level     *route.Level // how congested it is, nil if the node does not know
+	Hosted    bool         // the node runs it
 }
 
 func shardOf(m *servicev1.Shard) (ShardInfo, error) {
@@ -140,7 +147,7 @@ func shardOf(m *servicev1.Shard) (ShardInfo, error) {
 			ID: ledger.ChainID(m.GetId()), Service: uint32(service), Zone: byte(m.GetZone()), Since: m.GetSinceEpoch(),
 			Buckets: shard.Range{First: shard.Bucket(m.GetFirstBucket()), Last: shard.Bucket(m.GetLastBucket())},
 		},
-		TotalPower: m.GetTotalPower(), Kept: m.GetKept(),
+		TotalPower: m.GetTotalPower(), Kept: m.GetKept(), Anchoring: anchoringOf(m.GetAnchoring()), Hosted: m.GetHosted(), Level: r.level(m.LevelBps),
 	}
 	for _, p := range m.GetParents() {
 		out.Parents = append(out.Parents, ledger.ChainID(p))

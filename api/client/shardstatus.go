@@ -1,0 +1,117 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/route"
+)
+
+// ShardStatus is how a shard runs on the node that answered.
+type ShardStatus struct {
+	ShardInfo
+
+	NodeID, Moniker string
+	Height          uint64 // last block there
+	AppHash         ledger.Hash
+	BlockTime       time.Time
+	ShardEpoch      uint64 // that the shard knows of
+	Clock           uint64 // settlement clock, likewise
+	Certified       uint64 // last height with a certificate there
+	Level           route.Level
+	Backlog         route.Backlog
+	Totals          service.Totals
+	PendingTxs      uint64
+	PendingBytes    uint64
+	Peers           uint32
+	Validator       bool
+	CatchingUp      bool
+	Halted          bool
+	HaltReason      string
+	Settling        bool // lanes of earlier epochs remain to be settled
+	SmallCommittee  bool
+	Ended           bool
+}
+
+// ShardStatus asks for a shard; the node in use hands the call on if it does not run it.
+func (c *Client) ShardStatus(ctx context.Context, id shard.ID) (ShardStatus, error) {
+	resp, err := invoke(ctx, c, func(ctx context.Context, e *endpoint) (*servicev1.GetShardStatusResponse, error) {
+		return e.services.GetShardStatus(ctx, &servicev1.GetShardStatusRequest{Name: shardsPrefix + strconv.FormatUint(uint64(id), 10)})
+	})
+	if err != nil {
+		return ShardStatus{}, fmt.Errorf("read the status of shard %d: %w", id, err)
+	}
+	var r reader
+	info, err := shardOf(resp.GetShard())
+	if err != nil {
+		return ShardStatus{}, err
+	}
+	b, t, bps := resp.GetBacklog(), resp.GetTotals(), resp.GetLevelBps()
+	out := ShardStatus{
+		ShardInfo: info, NodeID: resp.GetNodeId(), Moniker: resp.GetMoniker(), Height: resp.GetHeight(), AppHash: r.hash("app_hash", resp.GetAppHash()),
+		BlockTime: timeOf(resp.GetBlockTime()), ShardEpoch: resp.GetEpoch(), Clock: resp.GetSettlementClock(), Certified: resp.GetCertifiedHeight(),
+		Backlog: route.Backlog{Inbox: b.GetInbox(), Outbox: b.GetOutbox(), Bytes: b.GetBytes(), MissedAnchors: b.GetMissedAnchors()},
+		Totals: service.Totals{
+			Booked: sumsOf(t.GetBooked()), Received: sumsOf(t.GetReceived()), Returned: sumsOf(t.GetReturned()), Earned: sumsOf(t.GetEarned()),
+			Sent: sumsOf(t.GetSent()), Waiting: sumsOf(t.GetWaiting()), Stuck: sumsOf(t.GetStuck()), Channels: t.GetChannels(),
+		},
+		PendingTxs: resp.GetPendingTxs(), PendingBytes: resp.GetPendingBytes(), Peers: resp.GetPeers(), Validator: resp.GetValidator(),
+		CatchingUp: resp.GetCatchingUp(), Halted: resp.GetHalted(), HaltReason: resp.GetHaltReason(), Settling: resp.GetSettling(),
+		SmallCommittee: resp.GetSmallCommittee(), Ended: resp.GetEnded(),
+	}
+	if l := r.level(&bps); l != nil {
+		out.Level = *l
+	}
+	return out, r.err
+}
+
+// ShardBlock is a block of a shard, or what else WatchShard tells.
+type ShardBlock struct {
+	Height       uint64 // 0 if this is no block
+	Time         time.Time
+	Epoch        uint64
+	Transactions uint32
+	Bookings     uint32 // vouchers booked
+	Booked       service.Sums
+	Outbox       uint32 // messages and acknowledgements sent
+	Imports      uint32 // leaves taken in
+	// GapFrom to GapTo are heights that the node no longer has; 0 and 0 if none are missing.
+	GapFrom, GapTo uint64
+	Head           uint64 // last block of the shard
+	Anchored       uint64 // last height that is anchored
+	Level          route.Level
+}
+
+// WatchShard calls f for each block of a shard from a height on, 0 for the next one, and
+// for each anchor, heartbeats included, until ctx ends or f returns an error, which it
+// returns. The node in use must run the shard: Location.Endpoints tells which do.
+func (c *Client) WatchShard(ctx context.Context, id shard.ID, from uint64, f func(*ShardBlock) error) error {
+	stream, err := c.endpoint().services.WatchShard(ctx, &servicev1.WatchShardRequest{
+		Name: shardsPrefix + strconv.FormatUint(uint64(id), 10), FromHeight: from,
+	})
+	for err == nil {
+		var m *servicev1.WatchShardResponse
+		if m, err = stream.Recv(); err != nil {
+			break
+		}
+		b := m.GetBlock()
+		if err := f(&ShardBlock{
+			Height: b.GetHeight(), Time: timeOf(b.GetTime()), Epoch: b.GetEpoch(), Transactions: b.GetTransactions(), Bookings: b.GetBookings(),
+			Booked: sumsOf(b.GetBooked()), Outbox: b.GetOutbox(), Imports: b.GetImports(),
+			GapFrom: m.GetGap().GetFromHeight(), GapTo: m.GetGap().GetToHeight(), Head: m.GetHeadHeight(), Anchored: m.GetAnchoredHeight(),
+			Level: route.Level(min(m.GetLevelBps(), uint32(route.Full))), //nolint:gosec // at most Full
+		}); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("watch shard %d: %w", id, errorOf(err))
+}

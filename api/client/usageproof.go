@@ -1,0 +1,157 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// ErrNoTrust means that a certificate is of an epoch whose committee is not among those
+// that are trusted; Client.FollowCommittees leads there.
+var ErrNoTrust = errors.New("no committee is trusted that could have signed")
+
+// CertifiedState is a statement about the state of the main chain, and the certificate of
+// that state.
+type CertifiedState struct {
+	Certificate cert.Certificate
+	State       StateProof // without a header
+}
+
+// ProvedEntry proves that one entry of a booking was booked.
+type ProvedEntry struct {
+	Position int
+	Proof    service.BookingProof
+}
+
+// UsageProof proves that entries were booked by a shard: see Verify.
+type UsageProof struct {
+	Booking     Booking
+	Entries     []ProvedEntry
+	Certificate cert.Certificate    // of the block, by the shard's committee
+	Committee   committee.Committee // of the shard; its hash is in Assignment
+	// Assignment is who the main chain says serves the shard, and Anchor what of it is
+	// anchored; nil while there is no certificate of that: ask again in a moment.
+	Assignment, Anchor *CertifiedState
+}
+
+// ProveBooking reads a booking of a shard with proofs of entries, which are named by their
+// positions; nothing is verified. An *Error of reason PROOF_UNAVAILABLE means that there
+// is no proof yet. Those of entries that were not booked are left out.
+func (c *Client) ProveBooking(ctx context.Context, hash ledger.Hash, id shard.ID, positions ...uint32) (*UsageProof, error) {
+	resp, err := c.getBooking(ctx, hash, id, positions)
+	if err != nil {
+		return nil, err
+	}
+	m := resp.GetProof()
+	var r reader
+	p := &UsageProof{}
+	if p.Booking, err = bookingOf(resp.GetBooking()); err != nil {
+		return nil, err
+	}
+	for _, e := range m.GetEntries() {
+		proof, err := service.DecodeBookingProof(e.GetProof())
+		if err != nil {
+			r.fail("proof.entries", err)
+		}
+		p.Entries = append(p.Entries, ProvedEntry{Position: int(e.GetPosition()), Proof: proof})
+	}
+	if p.Certificate, err = cert.Decode(m.GetCertificate()); err != nil {
+		r.fail("proof.certificate", err)
+	}
+	if len(m.GetCommittee()) > 0 {
+		if p.Committee, err = committee.Decode(m.GetCommittee()); err != nil {
+			r.fail("proof.committee", err)
+		}
+	}
+	if p.Assignment, err = certifiedOf(m.GetAssignment()); err != nil {
+		r.fail("proof.assignment", err)
+	}
+	if p.Anchor, err = certifiedOf(m.GetAnchor()); err != nil {
+		r.fail("proof.anchor", err)
+	}
+	return p, r.err
+}
+
+func certifiedOf(m *servicev1.CertifiedState) (*CertifiedState, error) {
+	if m == nil {
+		return nil, nil //nolint:nilnil // nothing is there
+	}
+	c, err := cert.Decode(m.GetCertificate())
+	if err != nil {
+		return nil, err
+	}
+	p, err := stateProofOf(m.GetStatement())
+	return &CertifiedState{Certificate: c, State: p}, err
+}
+
+// verify returns nil if one of the trusted committees certified the state and it holds
+// the value under key.
+func (s *CertifiedState) verify(key []byte, trusted []*Trust) error {
+	if !bytes.Equal(s.State.Key, key) {
+		return fmt.Errorf("%w: key %x, want %x", ErrProof, s.State.Key, key)
+	}
+	epoch := s.Certificate.Checkpoint.Epoch
+	i := slices.IndexFunc(trusted, func(t *Trust) bool { return t.Epoch() == epoch })
+	if i < 0 {
+		return fmt.Errorf("%w: a certificate of epoch %d of the main chain", ErrNoTrust, epoch)
+	}
+	return trusted[i].VerifyState(&s.Certificate, &s.State)
+}
+
+// Verify returns nil if all entries of p were booked at Certificate's height of the
+// shard: who served it is in the state that a trusted committee of the main chain
+// certified; more than two thirds of those signed the block; and its usage root has the
+// entries. anchored says that the height is anchored, as that state has it too; that is
+// what makes it final. The errors are ErrProof, ErrNoTrust, those of package cert, and
+// merkle.ErrProof.
+func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
+	c := &p.Certificate.Checkpoint
+	if p.Assignment == nil || len(trusted) == 0 {
+		return false, fmt.Errorf("%w: who served shard %d in epoch %d is not certified; ask again in a moment", ErrProof, p.Booking.Shard, c.Epoch)
+	}
+	if err := p.Assignment.verify(registry.AssignmentKey(c.Epoch, p.Booking.Shard), trusted); err != nil {
+		return false, fmt.Errorf("who serves shard %d: %w", p.Booking.Shard, err)
+	}
+	drawn, err := shard.OpenAssignment(p.Booking.Shard, p.Assignment.State.Value, p.Committee.Encode())
+	if err != nil {
+		return false, fmt.Errorf("%w: who serves shard %d: %w", ErrProof, p.Booking.Shard, err)
+	}
+	keys, err := drawn.Committee.Keys()
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	network := trusted[0].domain.Network
+	if err := p.Certificate.Verify(network, p.Booking.Shard, &drawn.Committee, keys); err != nil {
+		return false, fmt.Errorf("block %d of shard %d: %w", c.Height, p.Booking.Shard, err)
+	}
+	for i := range p.Entries {
+		if err := p.Entries[i].Proof.Verify(c.UsageRoot); err != nil {
+			return false, fmt.Errorf("entry %d: %w", p.Entries[i].Position, err)
+		}
+	}
+	if p.Anchor == nil {
+		return false, nil
+	}
+	if err := p.Anchor.verify(anchor.Key(p.Booking.Shard), trusted); err != nil {
+		return false, fmt.Errorf("what of shard %d is anchored: %w", p.Booking.Shard, err)
+	}
+	row, err := anchor.DecodeState(p.Anchor.State.Value)
+	if err != nil {
+		return false, fmt.Errorf("%w: what of shard %d is anchored: %w", ErrProof, p.Booking.Shard, err)
+	}
+	if row.Height() == c.Height && row.Last != *c {
+		return false, fmt.Errorf("%w: another version of block %d of shard %d is anchored", ErrProof, c.Height, p.Booking.Shard)
+	}
+	return row.Height() >= c.Height, nil
+}
