@@ -94,7 +94,7 @@ func (c *cli) root() *cobra.Command {
 	)
 	c.add(root, "node", c.initCommand(), c.keysCommand(), c.startCommand(), c.signerCommand(), c.relayerCommand(), c.statusCommand(), c.healthCommand(),
 		c.testnetCommand(), c.configCommand())
-	c.add(root, "use", c.channelCommand(), c.settleCommand(), c.txCommand(), c.stakeCommand(), c.validatorCommand(), c.serviceCommand(), c.shardCommand(),
+	c.add(root, "use", c.channelCommand(), c.settleCommand(), c.txCommand(), c.stakeCommand(), c.validatorCommand(), c.serviceCommand(), c.shardCommand(), c.usageCommand(), c.routeCommand(),
 		c.committeeCommand(), c.evidenceCommand(), c.queryCommand(), c.verifyCommand())
 	root.AddCommand(c.versionCommand())
 	root.InitDefaultHelpCmd()

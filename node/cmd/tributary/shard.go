@@ -19,8 +19,8 @@ import (
 const shownMembers = 8
 
 func (c *cli) shardCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "shard", Short: "Show the shards of services and who serves them"}
-	cmd.AddCommand(c.shardMapCommand(), c.shardShowCommand(),
+	cmd := &cobra.Command{Use: "shard", Short: "Show the shards of services, how they do, and who serves them"}
+	cmd.AddCommand(c.shardMapCommand(), c.shardShowCommand(), c.shardStatusCommand(), c.shardTraceCommand(), c.shardWatchCommand(),
 		c.reshardCommand(shard.Split, "split SHARD", "Ask for a shard to be split", `Ask for a shard to be split into two halves of its buckets. Only the owner of the
 service may. What is asked for is planned at the end of the epoch, and holds one epoch
 later.`),
@@ -48,6 +48,11 @@ type shardResult struct {
 	Kept       bool          `json:"kept"`
 	Epoch      uint64        `json:"epoch"`
 	Height     uint64        `json:"height"`
+	// Of 'shard map': the last height that is anchored, how the shard does as its anchors
+	// show, and how congested it is in basis points, if anybody said so.
+	Anchored uint64  `json:"anchored_height,omitempty"`
+	State    string  `json:"state,omitempty"`
+	Level    *uint16 `json:"level_bps,omitempty"`
 	// Of 'shard show': whether a draw on this machine gives the same, the seed, and how
 	// many candidates there were.
 	Recomputed bool         `json:"recomputed,omitempty"`
@@ -60,6 +65,10 @@ func newShardResult(s *client.ShardInfo) shardResult {
 	r := shardResult{
 		ID: uint32(s.ID), Service: s.Service, Zone: s.Zone, Buckets: s.Buckets.String(), Since: s.Since, Members: []shardMember{},
 		TotalPower: s.TotalPower, Kept: s.Kept, Epoch: s.Epoch, Height: s.Height,
+		Anchored: s.Anchoring.Height, State: string(s.Anchoring.Status),
+	}
+	if s.Level != nil {
+		r.Level = new(uint16(*s.Level))
 	}
 	for _, p := range s.Parents {
 		r.Parents = append(r.Parents, uint32(p))
@@ -111,10 +120,15 @@ func (c *cli) shardMapCommand() *cobra.Command {
 	var at epochFlag
 	cmd := &cobra.Command{
 		Use:   "map [SERVICE]",
-		Short: "Show the shards of all services, or of one, and who serves them",
+		Short: "Show the shards of all services, or of one, how they do, and who serves them",
 		Long: `Show the map of shards of an epoch: which shard of which service and zone keeps
-which buckets, and which validators serve it. Zone and bucket are the first two bytes
-of an account's address. The shards themselves are not run yet.`,
+which buckets, which validators serve it, up to which height it is anchored on the main
+chain, and how congested it is. Zone and bucket are the first two bytes of an account's
+address.
+
+A shard is live while its anchors come, late when some are missing, and stalled when it
+is about to get another committee. One that is congested above 25 % takes no new
+bookings until it has worked off what waits.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: c.connected(func(run *run) error {
 			epoch, err := at.epoch(run)
@@ -135,11 +149,16 @@ of an account's address. The shards themselves are not run yet.`,
 				}
 				list = append(list, newShardResult(&s))
 			}
+			if at.text == "present" {
+				if err := run.levels(name, list); err != nil {
+					return err
+				}
+			}
 			return c.print(list, func(t *table) {
-				t.row("SHARD", "SERVICE", "ZONE", "BUCKETS", "SINCE", "MEMBERS", "VALIDATORS")
+				t.row("SHARD", "SERVICE", "ZONE", "BUCKETS", "SINCE", "ANCHORED", "STATE", "LEVEL", "MEMBERS", "VALIDATORS")
 				for i := range list {
 					r := &list[i]
-					t.row(r.ID, r.Service, r.Zone, r.Buckets, r.Since, len(r.Members), r.validators())
+					t.row(r.ID, r.Service, r.Zone, r.Buckets, r.Since, r.Anchored, r.State, r.bar(), len(r.Members), r.validators())
 				}
 			})
 		}),
@@ -258,7 +277,7 @@ func (c *cli) validatorServeCommand() *cobra.Command {
 		Long: `Say that the validator that the key operates serves a service, named by its name or
 id, or with --stop that it does not any more. The end of the epoch draws who serves the
 service's shards in the epoch after the next one; members change by a fifth at most.
-'shard map' shows who serves what. The shards themselves are not run yet.`,
+'shard map' shows who serves what.`,
 		Example: "  tributary validator serve content --from validator1",
 		Args:    cobra.ExactArgs(1),
 		RunE: c.connected(func(run *run) error {

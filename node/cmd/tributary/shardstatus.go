@@ -1,0 +1,422 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/route"
+)
+
+// levelWidth is the length of a bar that shows a level, in characters.
+const levelWidth = 10
+
+// bar draws a level: "##........ 12.5%".
+func bar(l route.Level) string {
+	full := (int(l)*levelWidth + int(route.Full) - 1) / int(route.Full)
+	return strings.Repeat("#", full) + strings.Repeat(".", levelWidth-full) + " " + l.String()
+}
+
+func (r *shardResult) bar() string {
+	if r.Level == nil {
+		return ""
+	}
+	return bar(route.Level(*r.Level))
+}
+
+// levels asks how congested the shards are.
+func (run *run) levels(name string, list []shardResult) error {
+	known := map[uint32]route.Level{}
+	for c, err := range run.conn.Congestion(run.ctx, name) {
+		if err != nil {
+			return err
+		}
+		known[uint32(c.Shard)] = c.Level
+	}
+	for i := range list {
+		if l, ok := known[list[i].ID]; ok {
+			list[i].Level = new(uint16(l))
+		}
+	}
+	return nil
+}
+
+// sumsResult is what is counted on service chains.
+type sumsResult struct {
+	Amount drops  `json:"amount"`
+	Units  uint64 `json:"units"`
+	Work   uint64 `json:"work"`
+}
+
+func newSums(s service.Sums) sumsResult {
+	return sumsResult{drops(s.Amount), s.Units, s.Work}
+}
+
+func (s sumsResult) String() string {
+	return fmt.Sprintf("%s for %d units, of which %d count as work", coins(ledger.Amount(s.Amount)), s.Units, s.Work)
+}
+
+// shardStatusResult is what is shown of a shard as it runs.
+type shardStatusResult struct {
+	shardResult
+
+	Node        string      `json:"node"`
+	NodeID      string      `json:"node_id"`
+	BlockHeight uint64      `json:"block_height"`
+	BlockTime   *time.Time  `json:"block_time,omitempty"`
+	AppHash     ledger.Hash `json:"app_hash"`
+	Certified   uint64      `json:"certified_height"`
+	ShardEpoch  uint64      `json:"shard_epoch"`
+	Missed      uint64      `json:"missed_anchors"`
+	Inbox       uint64      `json:"inbox"`
+	Outbox      uint64      `json:"outbox"`
+	WaitBytes   uint64      `json:"waiting_bytes"`
+	Channels    uint64      `json:"channels"`
+	Booked      sumsResult  `json:"booked"`
+	Earned      sumsResult  `json:"earned"`
+	Sent        sumsResult  `json:"sent"`
+	Waiting     sumsResult  `json:"waiting"`
+	PendingTxs  uint64      `json:"pending_txs"`
+	Peers       uint32      `json:"peers"`
+	Validator   bool        `json:"validator"`
+	CatchingUp  bool        `json:"catching_up"`
+	Halted      bool        `json:"halted"`
+	HaltReason  string      `json:"halt_reason,omitempty"`
+	Settling    bool        `json:"settling"`
+	Small       bool        `json:"small_committee"`
+	Ended       bool        `json:"ended"`
+}
+
+func newShardStatus(s *client.ShardStatus) shardStatusResult {
+	r := shardStatusResult{
+		shardResult: newShardResult(&s.ShardInfo), Node: s.Moniker, NodeID: s.NodeID, BlockHeight: s.Height, AppHash: s.AppHash, Certified: s.Certified,
+		ShardEpoch: s.ShardEpoch, Missed: s.Anchoring.Missed, Inbox: s.Backlog.Inbox, Outbox: s.Backlog.Outbox, WaitBytes: s.Backlog.Bytes,
+		Channels: s.Totals.Channels, Booked: newSums(s.Totals.Booked), Earned: newSums(s.Totals.Earned), Sent: newSums(s.Totals.Sent),
+		Waiting: newSums(s.Totals.Waiting), PendingTxs: s.PendingTxs, Peers: s.Peers, Validator: s.Validator, CatchingUp: s.CatchingUp,
+		Halted: s.Halted, HaltReason: s.HaltReason, Settling: s.Settling, Small: s.SmallCommittee, Ended: s.Ended,
+	}
+	r.Level = new(uint16(s.Level))
+	if !s.BlockTime.IsZero() {
+		r.BlockTime = &s.BlockTime
+	}
+	return r
+}
+
+// running says in a word how the chain runs on the node.
+func (r *shardStatusResult) running() string {
+	switch {
+	case r.Halted:
+		return "HALTED: " + r.HaltReason
+	case r.Ended:
+		return "ended: its heirs go on"
+	case r.CatchingUp:
+		return "catching up"
+	case r.Validator:
+		return "yes, and votes"
+	default:
+		return "yes"
+	}
+}
+
+func (r *shardStatusResult) fields(t *table) {
+	t.field("shard", r.ID)
+	t.field("service", r.Service)
+	t.field("zone", r.Zone)
+	t.field("buckets", r.Buckets)
+	t.field("as seen by", r.Node)
+	t.field("runs there", r.running())
+	t.field("height", r.BlockHeight)
+	if r.BlockTime != nil {
+		t.field("block time", *r.BlockTime)
+	}
+	t.field("certified", r.Certified)
+	t.field("anchored", fmt.Sprintf("%d, %s", r.Anchored, r.State))
+	if r.Missed > 0 {
+		t.field("missed anchors", r.Missed)
+	}
+	t.field("epoch", r.ShardEpoch)
+	t.field("level", r.bar())
+	t.field("messages waiting", fmt.Sprintf("%d in, %d out, %d bytes", r.Inbox, r.Outbox, r.WaitBytes))
+	t.field("transactions waiting", r.PendingTxs)
+	t.field("channels", r.Channels)
+	t.field("booked", r.Booked)
+	t.field("earned here", r.Earned)
+	t.field("earned elsewhere", r.Sent)
+	if r.Waiting != (sumsResult{}) {
+		t.field("waits for room", r.Waiting)
+	}
+	if r.Settling {
+		t.field("settling", "lanes of earlier epochs remain to be settled")
+	}
+	members := fmt.Sprintf("%d: validators %s", len(r.Members), r.validators())
+	if r.Small {
+		members += fmt.Sprintf("; fewer than %d are easily bad, so trust what is anchored", shard.SafeMembers)
+	}
+	t.field("committee", members)
+	t.field("state", r.AppHash)
+}
+
+func (c *cli) shardStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status SHARD",
+		Short: "Show how a shard runs, and what is booked on it",
+		Long: `Show how a shard runs on the node that is asked or, if that does not run it, on one
+that does: its blocks, certificates and anchors, how congested it is, what is booked and
+earned, and who serves it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: c.connected(func(run *run) error {
+			id, err := run.shardID()
+			if err != nil {
+				return err
+			}
+			s, err := run.conn.ShardStatus(run.ctx, id)
+			if err != nil {
+				return shardProblem(err, id)
+			}
+			r := newShardStatus(&s)
+			return c.print(r, r.fields)
+		}),
+	}
+}
+
+// shardProblem says what to do about a shard that could not be asked.
+func shardProblem(err error, id shard.ID) error {
+	if errors.Is(err, chain.CodeUnknownShard.Err()) {
+		return exitf(exitNotFound, "there is no shard %d; 'tributary shard map' shows those there are", id)
+	}
+	if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == "NOT_HOSTED" {
+		if at := e.Metadata["endpoints"]; at != "" {
+			return exitf(exitUnavailable, "%w; ask one of them with --node", err)
+		}
+		return exitf(exitUnavailable, "%w; 'tributary shard map' shows which validators serve it, and whether its anchors come", err)
+	}
+	return err
+}
+
+func (c *cli) shardWatchCommand() *cobra.Command {
+	var from uint64
+	cmd := &cobra.Command{
+		Use:   "watch SHARD",
+		Short: "Show the blocks of a shard as they come, and up to where they are anchored",
+		Long: `Show the blocks of a shard as they come, and up to where they are anchored, until it is
+interrupted. The node that is asked must run the shard: 'tributary route locate' shows
+which nodes do.`,
+		Args: cobra.ExactArgs(1),
+		RunE: c.lasting(func(run *run) error {
+			id, err := run.shardID()
+			if err != nil {
+				return err
+			}
+			last := ^uint64(0)
+			if c.output != "json" {
+				fmt.Fprintf(c.stdout, "%-8s %-8s %-9s %-6s %-9s %-7s %-9s %s\n", "HEIGHT", "EPOCH", "BOOKINGS", "TXS", "IMPORTS", "OUTBOX", "ANCHORED", "LEVEL")
+			}
+			err = run.conn.WatchShard(run.ctx, id, from, func(b *client.ShardBlock) error {
+				if b.Height == 0 && b.Anchored == last {
+					return nil
+				}
+				last = b.Anchored
+				if c.output == "json" {
+					return writeJSON(c.stdout, b)
+				}
+				if b.Height == 0 {
+					_, err := fmt.Fprintf(c.stdout, "%-53s %-9d %s\n", "", b.Anchored, bar(b.Level))
+					return err
+				}
+				_, err := fmt.Fprintf(c.stdout, "%-8d %-8d %-9d %-6d %-9d %-7d %-9d %s\n", b.Height, b.Epoch, b.Bookings, b.Transactions, b.Imports, b.Outbox, b.Anchored, bar(b.Level))
+				return err
+			})
+			if run.ctx.Err() != nil {
+				return nil
+			}
+			return shardProblem(err, id)
+		}),
+	}
+	cmd.Flags().Uint64Var(&from, "from", 0, "first height to show (default: the next one)")
+	return cmd
+}
+
+// stepResult is one thing that happened to a hop.
+type stepResult struct {
+	State    string       `json:"state"`
+	Chain    string       `json:"chain"`
+	Height   uint64       `json:"height,omitempty"`
+	Time     *time.Time   `json:"time,omitempty"`
+	Evidence string       `json:"evidence"`
+	Proof    *ledger.Hash `json:"checkpoint,omitempty"`
+	Leaf     uint64       `json:"leaf"`
+	Leaves   uint64       `json:"leaves,omitempty"`
+}
+
+// hopResult is a message on its way.
+type hopResult struct {
+	Link      string       `json:"link"`
+	Seq       uint64       `json:"seq"`
+	From      string       `json:"from"`
+	To        string       `json:"to"`
+	Kind      string       `json:"kind"`
+	Recipient string       `json:"recipient"`
+	State     string       `json:"state"`
+	Code      string       `json:"code,omitempty"`
+	Netted    bool         `json:"netted"`
+	Steps     []stepResult `json:"steps"`
+	Note      string       `json:"note,omitempty"`
+}
+
+// traceResult is a transaction over all hops.
+type traceResult struct {
+	Hash     ledger.Hash  `json:"hash"`
+	Kind     string       `json:"kind"`
+	Chain    string       `json:"chain"`
+	Stage    string       `json:"stage"`
+	Height   uint64       `json:"height,omitempty"`
+	Code     string       `json:"code,omitempty"`
+	State    string       `json:"state"`
+	Evidence string       `json:"evidence"`
+	Steps    []stepResult `json:"steps"`
+	Hops     []hopResult  `json:"hops"`
+	More     bool         `json:"more"`
+	Notes    []string     `json:"notes,omitempty"`
+}
+
+// chainName names a chain for people.
+func chainName(id ledger.ChainID) string {
+	if id == ledger.MainChain {
+		return "main"
+	}
+	if id == 0 {
+		return ""
+	}
+	return fmt.Sprintf("shard %d", id)
+}
+
+func newSteps(list []client.Step) []stepResult {
+	out := []stepResult{}
+	for _, s := range list {
+		r := stepResult{State: s.Phase.String(), Chain: chainName(s.Chain), Height: s.Height, Evidence: s.Evidence.String(), Leaf: s.Leaf, Leaves: s.Leaves}
+		if !s.Time.IsZero() {
+			r.Time = new(s.Time)
+		}
+		if !s.Checkpoint.IsZero() {
+			r.Proof = new(s.Checkpoint)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func newTrace(t *client.Trace) traceResult {
+	r := traceResult{
+		Hash: t.Hash, Kind: t.Kind.String(), Chain: chainName(t.Chain), Stage: t.Stage.String(), Height: t.Height, State: t.Phase.String(),
+		Evidence: t.Evidence.String(), Steps: newSteps(t.Steps), Hops: []hopResult{}, More: t.More, Notes: t.Notes,
+	}
+	if t.Height > 0 {
+		r.Code = t.Code.String()
+	}
+	for i := range t.Hops {
+		h := &t.Hops[i]
+		out := hopResult{
+			Link: h.Link.String(), Seq: h.Seq, From: chainName(h.From), To: chainName(h.To), Kind: h.Kind, Recipient: h.Recipient.String(),
+			State: h.Phase.String(), Netted: h.Netted, Steps: newSteps(h.Steps), Note: h.Note,
+		}
+		if h.Phase == link.PhaseBounced || h.Phase == link.PhaseExpired {
+			out.Code = h.Code.String()
+		}
+		r.Hops = append(r.Hops, out)
+	}
+	return r
+}
+
+func showSteps(t *table, list []stepResult) {
+	for _, s := range list {
+		height, proof := "", ""
+		if s.Height > 0 {
+			height = fmt.Sprint(s.Height)
+		}
+		if s.Leaves > 0 {
+			proof = fmt.Sprintf("leaf %d of %d", s.Leaf, s.Leaves)
+		}
+		at := time.Time{}
+		if s.Time != nil {
+			at = *s.Time
+		}
+		t.row("  "+s.State, s.Chain, height, at, s.Evidence, proof)
+	}
+}
+
+func (r *traceResult) show(t *table) {
+	t.field("transaction", r.Hash)
+	t.field("kind", r.Kind)
+	t.field("chain", r.Chain)
+	t.field("stage", r.Stage)
+	t.field("code", r.Code)
+	t.line("")
+	t.row("STATE", "CHAIN", "HEIGHT", "TIME", "EVIDENCE", "PROOF")
+	showSteps(t, r.Steps)
+	for i := range r.Hops {
+		h := &r.Hops[i]
+		netted := ""
+		if h.Netted {
+			netted = ", with others of its block"
+		}
+		t.line("")
+		t.line("%s from %s to %s for %s, number %d on %s%s: %s", h.Kind, h.From, h.To, h.Recipient, h.Seq, h.Link, netted, strings.TrimSpace(h.State+" "+h.Code))
+		showSteps(t, h.Steps)
+		if h.Note != "" {
+			t.line("  %s", h.Note)
+		}
+	}
+	if len(r.Hops) == 0 {
+		t.line("it sent no messages")
+	}
+	if r.More {
+		t.line("it sent more messages than are shown")
+	}
+	for _, n := range r.Notes {
+		t.line("note: %s", n)
+	}
+}
+
+func (c *cli) shardTraceCommand() *cobra.Command {
+	var at uint32
+	cmd := &cobra.Command{
+		Use:   "trace HASH",
+		Short: "Follow a transaction over all chains that it reached",
+		Long: `Follow a transaction of the main chain, or a booking on a shard, over all chains that
+it reached: the messages that it sent, how far each is, in which blocks, and what proves
+that. What the node that is asked does not run it asks of others, and verifies:
+
+  own       the node runs the chain
+  verified  another node said so, and a certificate or an anchor proves it
+  claimed   another node said so, and nothing proves it
+
+Earnings are netted: one message stands for all that a block books for a payee.`,
+		Args: cobra.ExactArgs(1),
+		RunE: c.connected(func(run *run) error {
+			hash, err := parseHash(run.args[0])
+			if err != nil {
+				return err
+			}
+			t, err := run.conn.Trace(run.ctx, hash, ledger.ChainID(at))
+			if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == "TRANSACTION_NOT_FOUND" {
+				return exitf(exitNotFound, "%w; --shard names the shard that took it", err)
+			}
+			if err != nil {
+				return shardProblem(err, ledger.ChainID(at))
+			}
+			r := newTrace(&t)
+			return c.print(r, r.show)
+		}),
+	}
+	cmd.Flags().Uint32Var(&at, "shard", 0, "shard that took it (default: found out)")
+	return cmd
+}
