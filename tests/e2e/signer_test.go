@@ -40,6 +40,11 @@ func TestRemoteSigner(t *testing.T) {
 		"--node", "tcp://" + nw.Nodes[victim].NodeID + "@" + address,
 	}
 
+	shards, err := os.ReadDir(filepath.Join(keys, "chains"))
+	if err != nil || len(shards) == 0 {
+		t.Fatalf("the key came with the sign states of %d shards: %v", len(shards), err)
+	}
+
 	// Without another validator the quorum needs the one whose key is remote: it
 	// must vote without having seen ten blocks without its votes, as none can be
 	// made, and the others must count it.
@@ -56,6 +61,9 @@ func TestRemoteSigner(t *testing.T) {
 	signed := signHeight(t, keys)
 	await(t, 30*time.Second, "the remote key votes", func(context.Context) bool { return signHeight(t, keys) > signed+2 })
 
+	await(t, 30*time.Second, "the signer is asked for the votes on all shards", func(context.Context) bool {
+		return strings.Count(first.output(), "signing for a shard") == len(shards)
+	})
 	l.more(t, 3, "settlements with the remote key and two others")
 	steady(t, nw, 3*time.Second, 0, 2, victim)
 
