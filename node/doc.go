@@ -2,16 +2,30 @@
 // joins the pieces, and stops them in the order that loses nothing.
 //
 //	home lock, settings, keys, genesis
-//	  store (badger)         one for everything durable
-//	    settlement layer     state of the main chain
+//	  store (badger)         one for everything durable of the main chain
+//	    settlement layer     its state
 //	    executor             rules, pool, index
 //	    consensus            blocks and votes, over the same store
+//	  store (badger)         one for all shards
+//	    layer, executor, consensus of each, as above
 //	  gRPC API               for clients
 //	  HTTP                   health and metrics, for operators
 //
 // Open takes what the node needs for itself (the lock, the addresses) and fails
 // before anything runs if it cannot have it. Run runs the node until its context
 // ends or something fails that the node cannot do without.
+//
+// # Shards
+//
+// A node runs the main chain, and each shard that its validator is drawn for in the
+// present or the next epoch: as the main chain's state says after each block (duties).
+// What a shard begins from is made of that state too, the same on every node. Nodes
+// tell each other over the main chain's network where their shards are reached
+// (node/directory). Each has its own port, files, metrics (label chain_id), log lines
+// (attribute shard) and place in the status; one that fails is tried again, later and
+// later; none stops another or the node.
+//
+// # Halts
 //
 // A chain that halts is no such failure: the process stays, so that its state,
 // metrics and log can be looked at, but health turns red, with the reason.

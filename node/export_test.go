@@ -38,3 +38,12 @@ func (n *Node) ShardsDir() string { return n.shardsDir() }
 
 // ServiceDir: see ShardsDir.
 func (n *Node) ServiceDir() string { return n.serviceDir() }
+
+// Left is how many shards the node has no room for.
+func (n *Node) Left() int {
+	_, left := n.shards.Hosting()
+	return left
+}
+
+// Ready says whether the node is ready, and if not why.
+func (n *Node) Ready() (ok bool, reason string) { return backend{n}.Ready() }
