@@ -11,18 +11,18 @@ import (
 	"github.com/tributary-network/tributary/ledger/layer"
 )
 
-// run runs the chain until the test ends.
-func (n *tallyNode) run() {
-	n.t.Helper()
+// runUntilEnd runs a chain that takes relays until the test ends.
+func runUntilEnd(t *testing.T, e *exec.Executor) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- n.exec.Run(ctx, func([]byte) error { return nil }) }()
-	for errors.Is(n.exec.SubmitRelay(ctx, nil), exec.ErrNotRunning) {
+	go func() { done <- e.Run(ctx, func([]byte) error { return nil }) }()
+	for errors.Is(e.SubmitRelay(ctx, nil), exec.ErrNotRunning) {
 	}
-	n.t.Cleanup(func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			n.t.Error(err)
+			t.Error(err)
 		}
 	})
 }
@@ -35,7 +35,7 @@ func TestJoinAnyChainFromASnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := newTallyNode(t, exec.Config{BLS: blsOf(0), Snapshots: snapshots, SnapshotStride: 8})
-	old.run()
+	runUntilEnd(t, old.exec)
 	a := accountOf(0)
 	for i := range uint64(8) {
 		old.agree(relayBundle('a', i), old.record(a))
