@@ -419,3 +419,61 @@ func TestConfigForShard(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A whole committee gives its chain to another one, whose nodes followed it: the chain
+// goes on at the same pace, the old ones stop, and what one of them missed since it
+// fetches as a follower.
+func TestCommitteeIsReplaced(t *testing.T) {
+	t.Parallel()
+	main := newNetwork(t, "replaced", 8)
+	shard := main.shard(t, 2, 0, 1, 2, 3)
+	const last = 4 // transaction of the old committee
+	for _, m := range shard.members {
+		m.app.update = func(b comet.Block) (updates []comet.ValidatorUpdate) {
+			for _, sent := range b.Txs {
+				if number(sent) != last {
+					continue
+				}
+				for i, m := range shard.members {
+					updates = append(updates, comet.ValidatorUpdate{PubKey: m.signer.PubKey(), Power: int64(i / 4 * 10)})
+				}
+			}
+			return updates
+		}
+	}
+	shard.startAll(t)
+	sent := 0
+	for sent < last {
+		shard.advance(t, 0, &sent)
+	}
+	old := func() (n int) {
+		for i := range 4 {
+			if shard.members[i].chain.Status().Validator {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, hangs, "the old committee is out", func() bool { shard.advance(t, 5, &sent); return old() == 0 })
+	for i := range 4 {
+		shard.stop(t, i)
+	}
+	signed := shard.members[0].signer.Height()
+	for range 5 {
+		shard.advance(t, 5, &sent)
+	}
+	for i := 4; i < 8; i++ {
+		if s := shard.members[i].chain.Status(); !s.Validator || s.TotalPower != 40 {
+			t.Errorf("member %d: %+v", i, s)
+		}
+	}
+	if at := shard.votedAt(t, 5, shard.members[0].signer.Address()); at != 0 {
+		t.Errorf("who is out voted at height %d", at)
+	}
+	shard.start(t, 0)
+	shard.waitReady(t, 0)
+	shard.advance(t, 0, &sent)
+	if m := shard.members[0]; m.signer.Height() != signed || m.chain.Status().Validator {
+		t.Errorf("a follower signed up to height %d, before %d", m.signer.Height(), signed)
+	}
+}
