@@ -1,5 +1,10 @@
-// Package exec runs the rules of the main chain for consensus, for clients and
-// for tests: it is what stands between agreed bytes and the state.
+// Package exec runs the rules of a chain for consensus, for clients and for tests: it
+// is what stands between agreed bytes and the state.
+//
+// An Executor runs any chain, and knows of its kind what Rules say: what a block does,
+// who signs it, what is worth a place in it, what is kept of it. Main is the main chain
+// (chain/settlement) and Shard a shard of a service (chain/shardblock); both are an
+// Executor with look-ups of their own.
 //
 // A record (one signed transaction) enters by Submit, is checked against the
 // head and against what is pending, travels in a bundle with others, is checked
@@ -22,6 +27,15 @@
 // that result if it is the block they agree on, and executes theirs otherwise;
 // nothing shows before. What fails in a block halts the chain only if the block is
 // agreed on.
+//
+// A chain of a service also takes relays, which nobody signs: what other chains have
+// certified, with its proof. They wait in a lane of their own in the order in which they
+// came, are planned by the rules, and come first in a block. A block with one that does
+// not apply is not voted for, so such a block is executed before the vote.
+//
+// What a block tells other chains is its outbox, kept in the index as long as receipts.
+// Rows of the state that others want to be told of are proved when they change, and the
+// proof is kept with the certificate of that block: see proved.go.
 //
 // On a chain with staking a block begins with the seal of its proposer. All seals of
 // an epoch make the seed it leaves; they are in the index until its last block, whose
