@@ -86,9 +86,10 @@ import (
 
 // Params are the consensus parameters of anchors. Blocks are those of the main chain.
 type Params struct {
-	// DueHeights and DueBlocks say when an anchor is due: after so many heights of the
-	// shard, or so many blocks since the last one.
-	DueHeights, DueBlocks uint32
+	// DueBlocks is after how many blocks without an anchor of a shard the next one is
+	// due. Blocks of the main chain alone decide that: how fast the shard makes its own
+	// is its committee's choice.
+	DueBlocks uint32
 	// LateBlocks is how many blocks without an anchor make a shard late, StalledBlocks
 	// how many make it stalled, so that it gets another committee.
 	LateBlocks, StalledBlocks uint32
@@ -101,10 +102,10 @@ type Params struct {
 }
 
 // DefaultParams are the parameters to start with, at blocks of three seconds and
-// epochs of an hour: an anchor each four heights or twelve seconds, late after three
-// minutes, another committee after half an hour, ten days of lag.
+// epochs of an hour: an anchor every six seconds, late after three minutes, another
+// committee after half an hour, ten days of lag.
 func DefaultParams() Params {
-	return Params{DueHeights: 4, DueBlocks: 4, LateBlocks: 60, StalledBlocks: 600, MaxLag: 240, SetFee: 100, HeightFee: 10}
+	return Params{DueBlocks: 2, LateBlocks: 60, StalledBlocks: 600, MaxLag: 240, SetFee: 100, HeightFee: 10}
 }
 
 // LocalParams are DefaultParams for networks on one machine, at five blocks a second
@@ -128,7 +129,6 @@ func (p *Params) Validate() error {
 		name             string
 		value, low, high uint64
 	}{
-		{"due_heights", uint64(p.DueHeights), 1, MaxHeights},
 		{"due_blocks", uint64(p.DueBlocks), 1, maxBlocks},
 		{"late_blocks", uint64(p.LateBlocks), 1, maxBlocks},
 		{"stalled_blocks", uint64(p.StalledBlocks), 1, maxBlocks},
@@ -150,14 +150,14 @@ func (p *Params) Validate() error {
 }
 
 // ParamsSize is the length of encoded Params in bytes.
-const ParamsSize = 5*4 + 2*8
+const ParamsSize = 4*4 + 2*8
 
-func (p *Params) fields() [5]*uint32 {
-	return [5]*uint32{&p.DueHeights, &p.DueBlocks, &p.LateBlocks, &p.StalledBlocks, &p.MaxLag}
+func (p *Params) fields() [4]*uint32 {
+	return [4]*uint32{&p.DueBlocks, &p.LateBlocks, &p.StalledBlocks, &p.MaxLag}
 }
 
-// Append writes the parameters: due heights, due blocks, late blocks, stalled blocks
-// and lag 4 each, the fees 8 each.
+// Append writes the parameters: due blocks, late blocks, stalled blocks and lag 4 each,
+// the fees 8 each.
 func (p *Params) Append(w *codec.Writer) {
 	for _, v := range p.fields() {
 		w.Uint32(*v)
@@ -252,11 +252,9 @@ func (s Status) String() string {
 // waited returns the blocks from one height of main to another, none if that is lower.
 func waited(from, height uint64) uint64 { return height - min(from, height) }
 
-// Due reports whether the block at height may take an anchor of so many heights for
-// nothing, if the anchor before was taken at from.
-func (p *Params) Due(height, from uint64, heights int) bool {
-	return uint64(heights) >= uint64(p.DueHeights) || waited(from, height) >= uint64(p.DueBlocks)
-}
+// Due reports whether the block at height may take an anchor for nothing, if the anchor
+// before was taken at from.
+func (p *Params) Due(height, from uint64) bool { return waited(from, height) >= uint64(p.DueBlocks) }
 
 // Status returns how a shard does at a height of main if its last anchor was taken,
 // or it got its committee, at from: State.From.

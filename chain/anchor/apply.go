@@ -94,6 +94,33 @@ func (c *Context) Check(a *Anchors) ([]Result, error) {
 	return c.each(a, func(*State, *cert.Run) error { return nil })
 }
 
+// Prepare is Check, and returns what verifies the signatures of the runs that pass it:
+// a function that asks Committees again and the state nothing. It returns what Verify
+// returns.
+func (c *Context) Prepare(a *Anchors) (verify func() (proved []ledger.Hash, err error), err error) {
+	var runs []*cert.Run
+	_, err = c.each(a, func(_ *State, run *cert.Run) error {
+		runs = append(runs, run)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func() (proved []ledger.Hash, err error) {
+		for _, run := range runs {
+			if fault := c.verify(run); fault == nil {
+				proved = append(proved, run.Hash())
+			} else if err == nil {
+				err = fault
+			}
+		}
+		if len(proved) > 0 {
+			return proved, nil
+		}
+		return nil, err
+	}, nil
+}
+
 // Verify is Apply without a change, for who admits transactions: what it refuses Apply
 // refuses now. proved are the hashes of the runs that hold, for Context.Proved; whether
 // they are taken when the block comes is another matter. A run that is not signed is
@@ -120,7 +147,7 @@ func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Re
 	for i := range a.Runs {
 		run := &a.Runs[i]
 		s, err := c.look(run)
-		results[i] = Result{Shard: run.Chain, First: run.First, Last: run.Last(), Due: c.Rules.Due(c.Height, s.From, len(run.Heads))}
+		results[i] = Result{Shard: run.Chain, First: run.First, Last: run.Last(), Due: c.Rules.Due(c.Height, s.From)}
 		if err == nil {
 			err = do(&s, run)
 		}
@@ -296,4 +323,25 @@ func (c *Context) Redrawn(id shard.ID) (round uint32) {
 	s.From = c.Height
 	c.State.Set(Key(id), s.Encode())
 	return s.Redraws
+}
+
+// Round returns what Redrawn would return now, without a change.
+func (c *Context) Round(id shard.ID) uint32 {
+	switch s, ok := Read(c.State, id); {
+	case !ok:
+		return 0
+	case s.RedrawEpoch != c.Epoch:
+		return 1
+	default:
+		return s.Redraws + 1
+	}
+}
+
+// Asked notes that another committee was looked for and there is none: those who serve
+// are all who can. It is looked for again when as much time has passed once more.
+func (c *Context) Asked(id shard.ID) {
+	if s, ok := Read(c.State, id); ok {
+		s.Asked = c.Height
+		c.State.Set(Key(id), s.Encode())
+	}
 }

@@ -26,7 +26,7 @@ const (
 	// MaxStateSize is the length of the longest encoded State in bytes.
 	MaxStateSize = stateFixed + 8 + merkle.MaxPath*ledger.HashSize + cert.CheckpointSize + 8 + Window*ledger.HashSize
 
-	stateFixed = 4 + 3 + 6*8 + 4
+	stateFixed = 4 + 3 + 7*8 + 4
 )
 
 // ErrBadState means bytes that are no State.
@@ -52,6 +52,9 @@ type State struct {
 	// From is the height of main from which on an anchor is waited for: that of the
 	// last anchor, of the founding, or of the draw of another committee.
 	From uint64
+	// Asked is the height of main at which another committee was looked for last and
+	// there was none, 0 if never.
+	Asked uint64
 	// RedrawEpoch is the last epoch in which the shard got another committee at once,
 	// and Redraws how often it did in it; 0 and 0 if it never did. Heights of earlier
 	// epochs are not anchored any more.
@@ -98,8 +101,8 @@ func (s *State) push(c *cert.Checkpoint) {
 }
 
 // Encode returns the canonical encoding: service 4, zone 1, first and last bucket 1
-// each, since, until, end, base, from and epoch of the redraws 8 each, redraws 4, the
-// tree, and if it is not empty the last checkpoint and the outbox roots: 8 bytes with
+// each, since, until, end, base, from, asked and epoch of the redraws 8 each, redraws 4,
+// the tree, and if it is not empty the last checkpoint and the outbox roots: 8 bytes with
 // a bit for each, the newest in the lowest, that is set unless the root is zero, and
 // those that are not zero, 32 each.
 func (s *State) Encode() []byte {
@@ -133,8 +136,8 @@ func (s *State) Encode() []byte {
 	return w.Bytes()
 }
 
-func (s *State) numbers() [6]*uint64 {
-	return [6]*uint64{&s.Since, &s.Until, &s.End, &s.Base, &s.From, &s.RedrawEpoch}
+func (s *State) numbers() [7]*uint64 {
+	return [7]*uint64{&s.Since, &s.Until, &s.End, &s.Base, &s.From, &s.Asked, &s.RedrawEpoch}
 }
 
 // DecodeState reads what Encode wrote. It returns ErrBadState for a state that no
@@ -230,15 +233,54 @@ func mustRead(b []byte) State {
 	return s
 }
 
-// StalledAt returns the shards that serve and are Stalled at a height of main,
-// ascending by id.
+// StalledAt returns the shards that serve and are Stalled at a height of main, ascending
+// by id, but for those for which another committee was looked for in vain as recently.
 func StalledAt(v chain.View, p *Params, height uint64) (ids []shard.ID) {
-	for id, s := range All(v) {
-		if s.Until == 0 && p.Status(height, s.From) == Stalled {
+	for id, t := range times(v) {
+		if t.until == 0 && p.Status(height, max(t.from, t.asked)) == Stalled {
 			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+// NeedsTick reports whether the chain must go on to the block at height although nobody
+// sends transactions: until the next anchor of each shard is due, so that there may be
+// one for nothing in a chain that is idle; and while a shard that was anchored before is
+// late, until its committee is drawn anew, or was to be and is all that there is.
+func NeedsTick(v chain.View, p *Params, height uint64) bool {
+	for _, t := range times(v) {
+		if t.until != 0 || !t.anchored {
+			continue
+		}
+		if !p.Due(height, t.from) || p.Status(height, max(t.from, t.asked)) != Live {
+			return true
+		}
+	}
+	return false
+}
+
+// timing is what a row says of its times.
+type timing struct {
+	until, from, asked uint64
+	anchored           bool
+}
+
+// times yields those of all shards, ascending by id, without decoding their rows.
+func times(v chain.View) iter.Seq2[shard.ID, timing] {
+	const numbers = 4 + 3
+	return func(yield func(shard.ID, timing) bool) {
+		for k, b := range v.Range([]byte{prefix}) {
+			if len(b) < stateFixed+8 {
+				panic(fmt.Errorf("anchors of shard %x in %d bytes: %w", k[1:], len(b), ErrBadState))
+			}
+			number := func(i int) uint64 { return binary.BigEndian.Uint64(b[numbers+8*i:]) }
+			t := timing{until: number(1), from: number(4), asked: number(5), anchored: binary.BigEndian.Uint64(b[stateFixed:]) > 0}
+			if !yield(shard.ID(binary.BigEndian.Uint32(k[1:])), t) {
+				return
+			}
+		}
+	}
 }
 
 // Sync makes the rows fit a map: shards that are not in it any more serve until its

@@ -48,7 +48,7 @@ func TestStateRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, n := range []uint64{0, 1, 2, 3, 63, 64, 65, 127, 200} {
 		s := anchored(t, n)
-		s.Since, s.Until, s.End, s.Base, s.From, s.RedrawEpoch, s.Redraws = 1, 20, 200, 3, 4, 5, 6
+		s.Since, s.Until, s.End, s.Base, s.From, s.Asked, s.RedrawEpoch, s.Redraws = 1, 20, 200, 3, 4, 7, 5, 6
 		raw := s.Encode()
 		again, err := anchor.DecodeState(raw)
 		if diff := cmp.Diff(*s, again); err != nil || diff != "" {

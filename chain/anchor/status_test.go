@@ -14,7 +14,7 @@ import (
 // TestStatus: a shard is live, then late, then stalled, by the heights of main alone.
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	p := anchor.Params{DueHeights: 4, DueBlocks: 5, LateBlocks: 20, StalledBlocks: 100}
+	p := anchor.Params{DueBlocks: 5, LateBlocks: 20, StalledBlocks: 100}
 	for _, row := range []struct {
 		height, from uint64
 		status       anchor.Status
@@ -37,15 +37,72 @@ func TestStatus(t *testing.T) {
 		if got := p.Missed(row.height, row.from); got != row.missed {
 			t.Errorf("%d after %d: %d missed, want %d", row.height, row.from, got, row.missed)
 		}
-		if got := p.Due(row.height, row.from, 3); got != row.due {
+		if got := p.Due(row.height, row.from); got != row.due {
 			t.Errorf("%d after %d: due is %v, want %v", row.height, row.from, got, row.due)
-		}
-		if !p.Due(row.height, row.from, 4) {
-			t.Errorf("%d after %d: four heights are not due", row.height, row.from)
 		}
 	}
 	if got := anchor.Status(9).String(); got != "unknown" {
 		t.Errorf("status 9 is %q", got)
+	}
+}
+
+// TestAsked: where all who can serve do, another committee is looked for once in so many
+// blocks, and the shard stays stalled.
+func TestAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stalled := uint64(w.ctx.Rules.StalledBlocks)
+	w.ctx.Height = 100 + stalled
+	w.ctx.Asked(one)
+	w.ctx.Asked(99) // is not founded
+	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+		t.Errorf("stalled are %d", got)
+	}
+	if s := w.state(one); s.From != 100 || s.RedrawEpoch != 0 || w.ctx.Rules.Status(w.ctx.Height, s.From) != anchor.Stalled {
+		t.Errorf("it changed more than it says: %+v", s)
+	}
+	if got := w.ctx.Round(one); got != 1 || w.ctx.Round(99) != 0 {
+		t.Errorf("the next round is %d", got)
+	}
+	w.ctx.Height += stalled
+	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{one, two}) {
+		t.Errorf("%d blocks later stalled are %d", stalled, got)
+	}
+}
+
+// TestNeedsTick: after an anchor main goes on until the next one is due; for a shard that
+// was anchored and is late until it is stalled; and otherwise not at all.
+func TestNeedsTick(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.ctx.Rules
+	needs := func(height uint64) bool { return anchor.NeedsTick(w.ctx.State, p, height) }
+	for h := uint64(100); h < 500; h++ {
+		if needs(h) {
+			t.Fatalf("at %d: for shards that never were anchored", h)
+		}
+	}
+	w.take(run(t, one, 1, 4, version{}))
+	for h := uint64(101); h < 400; h++ {
+		waited := h - 100
+		want := waited < uint64(p.DueBlocks) || waited >= uint64(p.LateBlocks)
+		if needs(h) != want {
+			t.Errorf("%d blocks after the anchor: %t", waited, !want)
+		}
+	}
+	w.ctx.Height = 300
+	w.ctx.Asked(one)
+	if needs(301) || needs(300+uint64(p.LateBlocks)-1) {
+		t.Error("there is no other committee, and main goes on")
+	}
+	if !needs(300 + uint64(p.LateBlocks)) {
+		t.Error("the shard is late again")
+	}
+	s := w.state(one)
+	s.Until = 9
+	w.ctx.State.Set(anchor.Key(one), s.Encode())
+	if needs(1_000) {
+		t.Error("for a shard that has ended")
 	}
 }
 
@@ -174,7 +231,7 @@ func TestParams(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(p *anchor.Params){
-		"due_heights": func(p *anchor.Params) { p.DueHeights = anchor.MaxHeights + 1 }, "due_blocks": func(p *anchor.Params) { p.DueBlocks = 0 },
+		"due_blocks": func(p *anchor.Params) { p.DueBlocks = 0 },
 		"late": func(p *anchor.Params) { p.LateBlocks = p.DueBlocks }, "stalled": func(p *anchor.Params) { p.StalledBlocks = p.LateBlocks },
 		"stalled for ever": func(p *anchor.Params) { p.StalledBlocks = 1 << 30 }, "lag": func(p *anchor.Params) { p.MaxLag = 0 },
 		"set fee": func(p *anchor.Params) { p.SetFee = 1 << 60 }, "height fee": func(p *anchor.Params) { p.HeightFee = 1 << 60 },

@@ -63,9 +63,9 @@ type Backlog struct {
 type Capacity Backlog
 
 // DefaultCapacity is the capacity to start with. A quarter of it is one link full
-// of messages, or two anchors missed.
+// of messages, or four anchors missed.
 func DefaultCapacity() Capacity {
-	return Capacity{Inbox: 8_192, Outbox: 8_192, Bytes: 16 << 20, MissedAnchors: 8}
+	return Capacity{Inbox: 8_192, Outbox: 8_192, Bytes: 16 << 20, MissedAnchors: 16}
 }
 
 // Validate returns ErrBadCapacity with the first capacity of nothing.

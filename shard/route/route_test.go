@@ -139,8 +139,8 @@ func TestCapacity(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	if l := c.Level(route.Backlog{Outbox: 2_048, MissedAnchors: 2}); l != route.Threshold {
-		t.Errorf("a full link and two missed anchors: level %s", l)
+	if l := c.Level(route.Backlog{Outbox: 2_048, MissedAnchors: 4}); l != route.Threshold {
+		t.Errorf("a full link and four missed anchors: level %s", l)
 	}
 	for name, damage := range map[string]func(c *route.Capacity){
 		"inbox": func(c *route.Capacity) { c.Inbox = 0 }, "outbox": func(c *route.Capacity) { c.Outbox = 0 },
