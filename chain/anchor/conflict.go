@@ -5,6 +5,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
 )
 
 // Verdict is what a Conflict shows.
@@ -33,6 +34,37 @@ type Verdict struct {
 // Members that were drawn for the epoch at first and lost their seats by a redraw
 // cannot be judged: their committee is forgotten.
 func (c *Context) Judge(in *Conflict) (Verdict, error) {
+	v, err := c.compare(in)
+	if err != nil {
+		return Verdict{}, err
+	}
+	for _, run := range []*cert.Run{&in.A, &in.B} {
+		if err := c.verify(run); err != nil {
+			return Verdict{}, err
+		}
+	}
+	return v, nil
+}
+
+// PrepareConflict is Judge without the signatures, and returns what verifies them, as
+// Prepare does.
+func (c *Context) PrepareConflict(in *Conflict) (verify func() (proved []ledger.Hash, err error), err error) {
+	if _, err := c.compare(in); err != nil {
+		return nil, err
+	}
+	return func() (proved []ledger.Hash, err error) {
+		for _, run := range []*cert.Run{&in.A, &in.B} {
+			if err := c.verify(run); err != nil {
+				return nil, err
+			}
+			proved = append(proved, run.Hash())
+		}
+		return proved, nil
+	}, nil
+}
+
+// compare is Judge without the signatures.
+func (c *Context) compare(in *Conflict) (Verdict, error) {
 	if in.A.Chain != in.B.Chain {
 		return Verdict{}, chain.Refuse(chain.CodeNoConflict, "runs of shards %d and %d", in.A.Chain, in.B.Chain)
 	}
@@ -62,11 +94,6 @@ func (c *Context) Judge(in *Conflict) (Verdict, error) {
 		return Verdict{}, chain.Refuse(chain.CodeNoConflict, "nobody signed both versions of height %d", in.Height)
 	}
 	slices.Sort(v.Signed)
-	for _, run := range []*cert.Run{&in.A, &in.B} {
-		if err := c.verify(run); err != nil {
-			return Verdict{}, err
-		}
-	}
 	return v, nil
 }
 

@@ -232,7 +232,7 @@ func TestParams(t *testing.T) {
 	}
 	for name, change := range map[string]func(p *anchor.Params){
 		"due_blocks": func(p *anchor.Params) { p.DueBlocks = 0 },
-		"late": func(p *anchor.Params) { p.LateBlocks = p.DueBlocks }, "stalled": func(p *anchor.Params) { p.StalledBlocks = p.LateBlocks },
+		"late":       func(p *anchor.Params) { p.LateBlocks = p.DueBlocks }, "stalled": func(p *anchor.Params) { p.StalledBlocks = p.LateBlocks },
 		"stalled for ever": func(p *anchor.Params) { p.StalledBlocks = 1 << 30 }, "lag": func(p *anchor.Params) { p.MaxLag = 0 },
 		"set fee": func(p *anchor.Params) { p.SetFee = 1 << 60 }, "height fee": func(p *anchor.Params) { p.HeightFee = 1 << 60 },
 	} {

@@ -57,6 +57,7 @@ type Event struct {
 	ID       ledger.Hash
 	Payer    ledger.Address
 	Payee    ledger.Address
+	Service  uint32
 	TxIndex  int // position in the block; -1 for what the chain does by itself
 	Deposit  ledger.Amount
 	Redeemed ledger.Amount

@@ -64,11 +64,13 @@ func (c *Channel) Opened(index uint64) OpenedNotice {
 	}
 }
 
-const openedNoticeSize = 8 + ledger.HashSize + 2*ledger.AddressSize + ledger.PublicKeySize + 4 + 8 + 8
+// OpenedNoticeSize is the length of an encoded OpenedNotice in bytes, and more than that
+// of a ChangedNotice.
+const OpenedNoticeSize = 8 + ledger.HashSize + 2*ledger.AddressSize + ledger.PublicKeySize + 4 + 8 + 8
 
 // Encode returns the message's payload.
 func (n *OpenedNotice) Encode() []byte {
-	w := codec.NewWriter(openedNoticeSize)
+	w := codec.NewWriter(OpenedNoticeSize)
 	w.Uint64(n.Index)
 	w.Fixed(n.ID[:])
 	w.Fixed(n.Payer[:])

@@ -42,6 +42,7 @@ func (r row) payer() ledger.Address         { return ledger.Address(r[offPayer:o
 func (r row) payee() ledger.Address         { return ledger.Address(r[offPayee:offPayerIndex]) }
 func (r row) paysTo(a *ledger.Address) bool { return bytes.Equal(r[offPayee:offPayerIndex], a[:]) }
 func (r row) voucherKey() ledger.PublicKey  { return ledger.PublicKey(r[offVoucherKey:offService]) }
+func (r row) service() uint32               { return binary.BigEndian.Uint32(r[offService:]) }
 func (r row) closing() bool                 { return r.uint64(offCloseAt) != 0 }
 func (r row) challenge() uint64             { return uint64(binary.BigEndian.Uint32(r[offChallenge:])) }
 
@@ -67,7 +68,7 @@ func (r row) patches(stored row) bool { return &r[0] != &stored[0] }
 // event returns the event of kind with the channel's present totals.
 func (r row) event(kind EventKind, index uint64) Event {
 	return Event{
-		Kind: kind, Index: index, ID: r.id(), Payer: r.payer(), Payee: r.payee(),
+		Kind: kind, Index: index, ID: r.id(), Payer: r.payer(), Payee: r.payee(), Service: r.service(),
 		Deposit: r.amount(offDeposit), Redeemed: r.amount(offRedeemed), Deadline: r.deadline(),
 	}
 }

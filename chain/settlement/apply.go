@@ -6,9 +6,12 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // maxPositions is how many positions a refusal names at most.
@@ -24,6 +27,7 @@ func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier
 	if err := run.checkSeals(&b); err != nil {
 		return nil, Result{}, err
 	}
+	run.keys, run.anchors.Proved = b.Keys, b.Proved
 	run.ticked = b.Tick && run.staking.On() && NeedsTick(v, &p, b.Height)
 	run.beginStaking(&b)
 	verdicts := run.verifyAll(b.Txs, verify)
@@ -35,6 +39,7 @@ func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier
 	finalised := run.ctx.Finalise()
 	res.Events = append(run.events, finalised...)
 	res.Finalised = len(finalised)
+	run.tell(res.Receipts, res.Events)
 	run.endStaking(&b, &res)
 	if len(b.Txs) > 0 || len(finalised) > 0 {
 		res.ResultsRoot = rootOf(ResultLeaves(res.Receipts, finalised))
@@ -49,7 +54,11 @@ func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier
 		run.state.Set(ClockKey(), c.encode())
 	}
 	changes, err := run.finish(v)
-	res.Totals = run.bank.books.Totals
+	if err != nil {
+		return nil, res, err
+	}
+	res.Shards, res.Totals = run.shardEvents, run.bank.books.Totals
+	res.Outbox, err = link.NewOutbox(changes)
 	return changes, res, err
 }
 
@@ -72,6 +81,14 @@ type block struct {
 
 	ticked bool // a tick made the block, and it had to be made
 
+	anchors     anchor.Context
+	links       link.Context
+	keys        Keys                // nil: decoded for each block
+	seats       map[sitting]*seated // of shards, as far as asked for
+	shardEvents []ShardEvent
+	zones       map[uint32]zone.Registry // of services, as far as asked for
+	back        []returned               // notices that came back
+
 	urgent int64 // bytes of transactions that moved money of urgent channels
 	// refusal is why the last transaction that was refused was; a receipt keeps
 	// no positions.
@@ -90,6 +107,7 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 	rules.Registered = b.registered
 	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height, Sigma: b.ctx.Clock, Reserved: p.Services}
 	b.staking = staking.Context{State: state, Bank: b.bank, Rules: &p.Staking, Network: d.Network, Height: height}
+	b.beginShards(d, height)
 	return b
 }
 
@@ -275,6 +293,7 @@ func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row 
 func (b *block) enter(state *chain.Overlay, bk books) {
 	b.state, b.ctx.State, b.bank.state = state, state, state
 	b.staking.State, b.registry.State = state, state
+	b.anchors.State, b.links.State = state, state
 	b.bank.books = bk
 }
 
@@ -296,10 +315,10 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 	case pl.transfer != nil:
 		r.Paid, err = b.bank.transfer(row, pl.transfer)
 	case pl.open != nil:
-		r.FirstChannel, events, err = b.ctx.Open(from, tx.Nonce, pl.open.Channels)
+		r.FirstChannel, events, err = b.open(from, tx, pl.open)
 		r.Opened = uint32(len(events))
 	case pl.topUp != nil:
-		events, err = one(b.ctx.TopUp(from, pl.topUp))
+		events, err = b.topUp(from, tx, pl.topUp)
 	case pl.extend != nil:
 		events, err = one(b.ctx.Extend(tx.Signer, pl.extend))
 	case pl.request != nil:
@@ -317,6 +336,8 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 		err = b.stake(index, r, pl.stake, staking.Party(from))
 	case pl.service != nil:
 		err = b.service(index, pl.service, tx.Signer)
+	case pl.shard != nil:
+		err = b.carry(index, r, pl.shard, row)
 	}
 	if err != nil {
 		b.refuse(r, row, err)
@@ -337,13 +358,44 @@ func (b *block) reject(r *Receipt, err error) {
 
 // refuse makes r the receipt of a transaction that a rule refused: of its fee it
 // pays TxFee only, but a batch pays for all its entries, since their signatures
-// were verified, and so does a registration whose proof does not hold.
+// were verified, and so do a registration whose proof and anchors whose certificates do
+// not hold.
 func (b *block) refuse(r *Receipt, row uint64, err error) {
 	b.refusal = r.refuse(err)
-	if r.Kind != chain.KindSettle && r.Code != chain.CodeBadProof && r.Fee > b.params.TxFee {
+	if r.Kind != chain.KindSettle && r.Code != chain.CodeBadProof && r.Code != chain.CodeBadCertificate && r.Fee > b.params.TxFee {
 		b.bank.repay(row, r.Fee-b.params.TxFee)
 		r.Fee = b.params.TxFee
 	}
+}
+
+// open opens channels, if their homes can be told.
+func (b *block) open(from channel.Party, tx *chain.Tx, o *channel.Open) (first uint64, events []Event, err error) {
+	services := make([]uint32, len(o.Channels))
+	for i := range o.Channels {
+		services[i] = o.Channels[i].Service
+	}
+	if err := b.roomFor(from.Address, services, channel.OpenedNoticeSize); err != nil {
+		return 0, nil, err
+	}
+	if first, events, err = b.ctx.Open(from, tx.Nonce, o.Channels); err != nil {
+		return 0, nil, err
+	}
+	b.announce(tx, events)
+	return first, events, nil
+}
+
+// topUp adds to the deposit of a channel, if its home can be told.
+func (b *block) topUp(from channel.Party, tx *chain.Tx, t *channel.TopUp) ([]Event, error) {
+	if c, ok := channel.At(b.state, t.Channel.Index); ok {
+		if err := b.roomFor(c.Payer, []uint32{c.Service}, channel.OpenedNoticeSize); err != nil {
+			return nil, err
+		}
+	}
+	events, err := one(b.ctx.TopUp(from, t))
+	if err == nil {
+		b.announce(tx, events)
+	}
+	return events, err
 }
 
 func one(e Event, err error) ([]Event, error) {

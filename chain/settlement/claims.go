@@ -29,6 +29,7 @@ type payload struct {
 	coop     *channel.CoopClose
 	stake    *stakeMessage
 	service  *serviceMessage
+	shard    *shardMessage
 }
 
 func decodePayload(tx *chain.Tx) (payload, error) {
@@ -61,6 +62,9 @@ func decodePayload(tx *chain.Tx) (payload, error) {
 		if m, err := decodeService(tx); m != nil {
 			return payload{service: m}, err
 		}
+		if m, err := decodeShard(tx); m != nil {
+			return payload{shard: m}, err
+		}
 		return payload{}, chain.Refuse(chain.CodeUnknownKind, "kind %d", tx.Kind)
 	}
 }
@@ -84,6 +88,8 @@ func (pl *payload) fee(p *Params) ledger.Amount {
 		fee += pl.stake.fee(&p.Staking)
 	case pl.service != nil:
 		fee += pl.service.fee(&p.Registry)
+	case pl.shard != nil:
+		fee += pl.shard.fee(p)
 	}
 	return fee
 }
@@ -170,14 +176,15 @@ func (pl *payload) needs(v chain.View, d chain.Domain, tx *chain.Tx) (needs []Ne
 	}
 }
 
-// Admit runs tx against v as the block at height would, with every signature
-// taken as valid, and returns the receipt. The error is a RuleError that says
+// Admit runs tx against v as the block at height would, with every signature, those of
+// committees of shards too, taken as valid, and returns the receipt. The error is a RuleError that says
 // why the transaction would fail; that is also a batch none of whose entries
 // would apply. It then has the code of the first entry and the positions, 64 at
 // most, of all entries with that code; what is wrong with the others it does not
 // say.
 func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) (Receipt, error) {
 	b := begin(v, &p, d, height)
+	b.anchors.Proved = func(ledger.Hash) bool { return true }
 	r := b.apply(0, &BlockTx{Tx: *tx, Checked: true}, nil)
 	if r.Code != chain.CodeOK {
 		return r, b.refusal

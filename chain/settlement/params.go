@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
@@ -47,6 +48,7 @@ type Params struct {
 
 	Staking  staking.Params
 	Registry RegistryParams
+	Anchors  AnchorParams // MaxLag counts as less than EvidenceEpochs, if that is more than 1
 }
 
 // DefaultParams are the parameters to start with: four hours of challenge at
@@ -62,6 +64,7 @@ func DefaultParams() Params {
 		Services: []uint32{0},
 		Staking:  staking.DefaultParams(),
 		Registry: defaultRegistry(),
+		Anchors:  anchor.DefaultParams(),
 	}
 }
 
@@ -73,6 +76,7 @@ func LocalParams() Params {
 	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 5, 20, 600
 	p.Staking = staking.LocalParams()
 	p.Registry = localRegistry()
+	p.Anchors = anchor.LocalParams()
 	return p
 }
 
@@ -162,6 +166,9 @@ func (p *Params) Validate() error {
 	if err := p.Registry.Validate(); err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
+	if err := p.Anchors.Validate(); err != nil {
+		return fmt.Errorf("anchors: %w", err)
+	}
 	return nil
 }
 
@@ -184,6 +191,7 @@ func (p *Params) write(w *codec.Writer) {
 	}
 	p.Staking.Append(w)
 	p.Registry.Append(w)
+	p.Anchors.Append(w)
 }
 
 func (p *Params) read(r *codec.Reader) {
@@ -204,11 +212,12 @@ func (p *Params) read(r *codec.Reader) {
 	}
 	p.Staking.Read(r)
 	p.Registry.Read(r)
+	p.Anchors.Read(r)
 }
 
 // Encode returns the canonical encoding: the fields in their order, of fixed
-// width, with a two-byte number before the services, and those of staking and of the
-// registry last.
+// width, with a two-byte number before the services, and those of staking, of the
+// registry and of anchors last.
 func (p *Params) Encode() []byte {
 	w := codec.NewWriter(256)
 	p.write(w)

@@ -5,10 +5,12 @@ import (
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/ledger/merkle"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // Receipt is the outcome of one transaction. Everything in it but Detail enters
@@ -23,8 +25,13 @@ type Receipt struct {
 	Paid    ledger.Amount // moved to payees or recipients, net of burn
 	Burned  ledger.Amount
 	Entries []EntryResult // of a batch, one for each entry, in order
-	// ResultsRoot is the RFC 6962 root over the entries' encodings; zero unless
-	// a batch.
+	// Runs are what became of the runs of anchors, in order. Links are what became of
+	// the leaves of an import, in order, but for acknowledgements that were known. Of the
+	// fee of either what goes back to the signer is Paid.
+	Runs  []anchor.Result
+	Links []link.Receipt
+	// ResultsRoot is the RFC 6962 root over the encodings of the entries, runs or
+	// links; zero if there are none.
 	ResultsRoot ledger.Hash
 	// FirstChannel is the row of the first channel opened; the others follow.
 	// Valid if Opened is not 0: after an open, or a cooperative close with
@@ -69,12 +76,14 @@ func (r *Receipt) writeLeaf(w *codec.Writer) {
 	w.Uint32(r.Opened)
 }
 
-// Encode returns the receipt for storage: its leaf, the number of entries as u16
-// and the entries. Detail is left out.
+// Encode returns the receipt for storage: its leaf, the number of entries, runs or
+// links as u16, and these. Details are left out.
 func (r *Receipt) Encode() []byte {
-	w := codec.NewWriter(receiptLeafSize + 2 + len(r.Entries)*entryResultSize)
+	n, size := r.outcomes()
+	w := codec.NewWriter(receiptLeafSize + 2 + n*size)
 	r.writeLeaf(w)
-	w.Uint16(uint16(len(r.Entries)))
+	w.Uint16(uint16(n))
+	w.Fixed(r.Outcomes())
 	for i := range r.Entries {
 		writeEntry(w, &r.Entries[i])
 	}
@@ -94,8 +103,15 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 	rd.Into(r.ResultsRoot[:])
 	r.FirstChannel, r.Opened = rd.Uint64(), rd.Uint32()
 	n := int(rd.Uint16())
-	if tag != leafReceipt || rd.Remaining() != n*entryResultSize {
+	_, size := r.outcomes()
+	if tag != leafReceipt || rd.Remaining() != n*size {
 		return Receipt{}, fmt.Errorf("decode receipt: %d bytes with tag %#02x are no receipt of %d entries", len(b), tag, n)
+	}
+	if r.Kind == chain.KindAnchor || r.Kind == chain.KindImport {
+		if err := r.SetOutcomes(rd.Fixed(n * size)); err != nil {
+			return Receipt{}, err
+		}
+		n = 0
 	}
 	if n > 0 {
 		r.Entries = make([]EntryResult, n)

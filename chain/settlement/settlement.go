@@ -23,6 +23,7 @@ import (
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // Verifier returns the indexes of the claims that do not hold, ascending.
@@ -46,6 +47,11 @@ type Block struct {
 	Tick bool
 	// Evidence is what consensus has verified and agreed on in this block.
 	Evidence []staking.Evidence
+	// Proved says which runs of anchors, by their hashes, were verified before (Pairings),
+	// and Keys remembers decoded keys. Both save work, have no influence on the outcome,
+	// and may be nil.
+	Proved func(run ledger.Hash) bool
+	Keys   Keys
 }
 
 // BlockTx is one record of a block.
@@ -98,6 +104,10 @@ type Result struct {
 	// Registry is what happened to services and shards: first what transactions did, then
 	// the end of the block.
 	Registry []RegistryEvent
+	// Shards is what happened to shards, in order.
+	Shards []ShardEvent
+	// Outbox is what the block tells shards. Its root is that of the checkpoint.
+	Outbox *link.Outbox
 	// Updates tell consensus about the next committee: who joins, leaves or has
 	// another power, ascending by key. They take effect two blocks later.
 	Updates []staking.Update

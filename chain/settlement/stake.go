@@ -121,9 +121,9 @@ func (b *block) beginStaking(blk *Block) {
 
 // NeedsTick reports whether the chain has to go on to the block at height although
 // nobody sends transactions: something of staking or of the registry waits for an epoch
-// to end, or the earliest deadline of a channel is no further than the longest challenge.
+// to end, shards have something under way, or the earliest deadline of a channel is no further than the longest challenge.
 func NeedsTick(v chain.View, p *Params, height uint64) bool {
-	if staking.NeedsTick(v, p.Staking, height) || registryNeedsTick(v, p, height) {
+	if staking.NeedsTick(v, p.Staking, height) || registryNeedsTick(v, p, height) || ShardsNeedTick(v, p, height) {
 		return true
 	}
 	deadline, ok := NextDeadline(v)
@@ -160,14 +160,19 @@ func (b *block) endStaking(blk *Block, res *Result) {
 		return
 	}
 	paid := slices.ContainsFunc(res.Receipts, func(r Receipt) bool { return r.Fee > 0 })
-	if paid || b.ticked || b.params.Staking.EpochBlock(blk.Height) {
+	counts := paid || b.ticked || b.params.Staking.EpochBlock(blk.Height)
+	if counts {
 		b.stakingEvents = append(b.stakingEvents, b.staking.Count(blk.Proposer, blk.Votes)...)
 	}
 	bk := &b.bank.books
 	out := b.staking.End(staking.Pot{Fees: bk.Fees, Minted: bk.Minted, Supply: bk.supply}, blk.Seals)
 	res.Staking = append(b.stakingEvents, out.Events...)
 	res.Updates, res.Election, res.Candidates = out.Updates, out.Election, out.Candidates
+	if counts { // before the draw, which goes on from who serves now
+		b.redrawStalled()
+	}
 	b.registry.End(out.Candidates)
 	b.noteRegistry(-1)
 	res.Registry = b.registryEvents
+	b.endShards()
 }

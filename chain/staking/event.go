@@ -77,12 +77,17 @@ const (
 	FaultDuplicateVote     = Fault(DuplicateVote)
 	FaultLightClientAttack = Fault(LightClientAttack)
 	FaultDowntime          = Fault(3)
+	FaultShardConflict     = Fault(4) // two versions of one height of a shard were signed
 )
 
 // String returns the fault's name: "downtime".
 func (f Fault) String() string {
-	if f == FaultDowntime {
+	switch f {
+	case FaultDowntime:
 		return "downtime"
+	case FaultShardConflict:
+		return "shard-conflict"
+	default:
+		return EvidenceKind(f).String()
 	}
-	return EvidenceKind(f).String()
 }

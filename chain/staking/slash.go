@@ -46,23 +46,53 @@ func (c *Context) Punish(ev *Evidence) []Event {
 	if !known || !member {
 		return ignored(chain.CodeEvidenceOfNoMember)
 	}
-	v := mustValidator(c.State, row)
-	penalty, fresh := bps(stake, points), ev.Height > v.Last.Until
-	m := v.mistake(ev.Height, c.Height)
-	if !fresh && penalty <= m.Cost {
+	events, ok := c.equivocated(row, epoch, ev.Height, stake, points, fault)
+	if !ok {
 		return ignored(chain.CodeEvidenceKnown)
+	}
+	return events
+}
+
+// PunishShard punishes a validator that in an epoch certified two versions of one height
+// of a shard, as Punish does with who equivocates on the main chain, for the same part
+// of its stake: of all that answers for that epoch now, since what members of a shard
+// had when they were drawn is not remembered for as long. For the mistake of which it is
+// a part it counts as made in the last block of the epoch. The caller has judged that
+// the validator was a member and is guilty. known says that it was punished for that
+// mistake already with as much; then nothing happens.
+func (c *Context) PunishShard(row, epoch uint64) (events []Event, known bool) {
+	v := mustValidator(c.State, row)
+	stake := v.Tokens
+	for due := epoch + uint64(c.Rules.UnbondingEpochs); due <= c.due(); due++ {
+		stake += poolAt(c.State, row, due).Tokens + movedAt(c.State, due, row)
+	}
+	height := min(c.Rules.LastBlock(epoch), c.Height)
+	events, ok := c.equivocated(row, epoch, height, stake, c.Rules.DuplicateVoteBps, FaultShardConflict)
+	return events, !ok
+}
+
+// equivocated slashes and tombstones the validator at row for an equivocation at a height,
+// when it had so much at stake. It does nothing, and returns ok=false, if the mistake of
+// which that is a part cost as much already.
+func (c *Context) equivocated(row, epoch, height uint64, stake ledger.Amount, points uint32, fault Fault) (events []Event, ok bool) {
+	v := mustValidator(c.State, row)
+	penalty, fresh := bps(stake, points), height > v.Last.Until
+	m := v.mistake(height, c.Height)
+	if !fresh && penalty <= m.Cost {
+		return nil, false
 	}
 	more := penalty - m.Cost
 	m.Cost = penalty
-	known, v.Tombstoned = v.Tombstoned, true
+	known := v.Tombstoned
+	v.Tombstoned = true
 	burned := c.slash(row, &v, epoch, more, points)
-	events := []Event{{Kind: EventSlashed, TxIndex: -1, Validator: row, Amount: burned, Height: ev.Height, Fault: fault}}
+	events = []Event{{Kind: EventSlashed, TxIndex: -1, Validator: row, Amount: burned, Height: height, Fault: fault}}
 	if !known {
 		c.forget(row)
 		c.touch()
-		events = append(events, Event{Kind: EventTombstoned, TxIndex: -1, Validator: row, Height: ev.Height, Fault: fault})
+		events = append(events, Event{Kind: EventTombstoned, TxIndex: -1, Validator: row, Height: height, Fault: fault})
 	}
-	return append(events, c.Noted()...)
+	return append(events, c.Noted()...), true
 }
 
 // fraction returns what a fault costs, in basis points, and ok=false for a kind

@@ -202,6 +202,13 @@ func TestValidateAsksTheRules(t *testing.T) {
 	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "params: staking: max_missed") {
 		t.Errorf("Validate: %v, want an error about params.staking.max_missed", err)
 	}
+	d, err := genesis.Decode([]byte(strings.Replace(string(document().Encode()), `"due_blocks": 2`, `"due_blocks": 0`, 1)))
+	if err == nil {
+		err = d.Validate()
+	}
+	if err == nil || !strings.Contains(err.Error(), "params: anchors: due_blocks is 0, want 1") {
+		t.Errorf("Validate: %v, want an error about params.anchors.due_blocks", err)
+	}
 }
 
 func TestDecodeRefuses(t *testing.T) {
@@ -296,6 +303,8 @@ func TestNetworkIDCoversWhatNodesMustShare(t *testing.T) {
 		{"service", func(d *genesis.Document) { d.Services[0].Shards++ }, false},
 		{"zone of a service", func(d *genesis.Document) { d.Services[0].Zones[1].Policy.Replication++ }, false},
 		{"fee of services", func(d *genesis.Document) { d.Params.Registry.ServiceFee++ }, false},
+		{"fee of anchors", func(d *genesis.Document) { d.Params.Anchors.SetFee++ }, false},
+		{"time of anchors", func(d *genesis.Document) { d.Params.Anchors.StalledBlocks++ }, false},
 		{"node id", func(d *genesis.Document) { d.Validators[0].NodeID = strings.Repeat("f", 40) }, true},
 		{"endpoint", func(d *genesis.Document) { d.Validators[0].Endpoint = "example.org:1" }, true},
 	} {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
@@ -53,6 +54,28 @@ type params struct {
 	Services         []uint32 `json:"services"`
 	Staking          stakes   `json:"staking"`
 	Registry         fees     `json:"registry"`
+	Anchors          anchors  `json:"anchors"`
+}
+
+// anchors are the parameters of the anchors of shards.
+type anchors struct {
+	DueBlocks     uint32 `json:"due_blocks"`
+	LateBlocks    uint32 `json:"late_blocks"`
+	StalledBlocks uint32 `json:"stalled_blocks"`
+	MaxLag        uint32 `json:"max_lag"`
+	SetFee        amount `json:"set_fee"`
+	HeightFee     amount `json:"height_fee"`
+}
+
+func wireAnchors(p *anchor.Params) anchors {
+	return anchors{p.DueBlocks, p.LateBlocks, p.StalledBlocks, p.MaxLag, amount(p.SetFee), amount(p.HeightFee)}
+}
+
+func (a anchors) params() anchor.Params {
+	return anchor.Params{
+		DueBlocks: a.DueBlocks, LateBlocks: a.LateBlocks, StalledBlocks: a.StalledBlocks, MaxLag: a.MaxLag,
+		SetFee: ledger.Amount(a.SetFee), HeightFee: ledger.Amount(a.HeightFee),
+	}
 }
 
 // fees are the parameters of the registry.
@@ -135,6 +158,7 @@ func (d Document) wire() document {
 			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
 			MaxStretch: p.MaxStretch, Services: p.Services, Staking: wireStakes(&p.Staking),
 			Registry: fees{amount(p.Registry.RegisterFee), amount(p.Registry.ServiceFee)},
+			Anchors:  wireAnchors(&p.Anchors),
 		},
 		Validators: make([]validator, len(d.Validators)),
 		Accounts:   make([]account, len(d.Accounts)),
@@ -165,6 +189,7 @@ func (w document) document() (Document, error) {
 			MaxLifetime: p.MaxLifetime, BlockInterval: p.BlockInterval, MaxBlockBytes: p.MaxBlockBytes, ReservedBps: p.ReservedBps,
 			MaxStretch: p.MaxStretch, Services: p.Services, Staking: p.Staking.params(),
 			Registry: registry.Params{RegisterFee: ledger.Amount(p.Registry.RegisterFee), ServiceFee: ledger.Amount(p.Registry.ServiceFee)},
+			Anchors:  p.Anchors.params(),
 		},
 	}
 	for i, v := range w.Validators {

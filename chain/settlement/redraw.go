@@ -1,0 +1,123 @@
+package settlement
+
+import (
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// MaxRedraws is how many shards get another committee in one block at most because they
+// are stalled; the others do in the next ones.
+const MaxRedraws = 16
+
+// judge punishes those who certified two versions of one height of a shard, and draws
+// its committee anew, unless both was done before. Then it refuses, so that only who
+// brings the evidence first has its fee back.
+func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) error {
+	verdict, err := b.anchors.Judge(in)
+	if err != nil {
+		return err
+	}
+	if verdict.Epoch+uint64(b.params.Staking.EvidenceEpochs) < b.anchors.Epoch {
+		return chain.Refuse(chain.CodeEvidenceExpired, "height %d of shard %d is of epoch %d, this is epoch %d: at most %d epochs may pass",
+			in.Height, in.Shard(), verdict.Epoch, b.anchors.Epoch, b.params.Staking.EvidenceEpochs)
+	}
+	event := ShardEvent{
+		Kind: ShardConflict, TxIndex: index, Shard: in.Shard(), First: in.Height, Last: in.Height, Epoch: verdict.Epoch,
+	}
+	var punished []staking.Event
+	if verdict.Guilty {
+		event.Guilty = uint32(len(verdict.Signed))
+		for _, member := range verdict.Signed {
+			events, _ := b.staking.PunishShard(member, verdict.Epoch)
+			punished = append(punished, events...)
+		}
+	}
+	state, _ := anchor.Read(b.state, in.Shard())
+	renewed := state.Until == 0 && verdict.Epoch >= state.RedrawEpoch && b.redraw(in.Shard())
+	if len(punished) == 0 && !renewed {
+		return chain.Refuse(chain.CodeEvidenceKnown, "the conflict of height %d of shard %d has had all its effects", in.Height, in.Shard())
+	}
+	for i := range punished {
+		punished[i].TxIndex = index
+	}
+	b.stakingEvents = append(b.stakingEvents, punished...)
+	b.shardEvents = append(b.shardEvents, event)
+	b.bank.repay(row, r.Fee)
+	r.Paid = r.Fee
+	return nil
+}
+
+// redrawStalled gives another committee to shards that miss their anchors.
+func (b *block) redrawStalled() {
+	if !b.registry.On() {
+		return
+	}
+	stalled := b.anchors.Stalled()
+	for _, id := range stalled[:min(len(stalled), MaxRedraws)] {
+		if !b.redraw(id) {
+			b.anchors.Asked(id)
+		}
+	}
+}
+
+// redraw gives a shard another committee for this epoch and the next one, which is drawn
+// already: with other members, or those before would come back. Those who may not serve
+// any more since the candidates were noted are left out. If there is nobody else it
+// changes nothing and returns false: a committee that stays loses nothing of what it has
+// certified.
+func (b *block) redraw(id shard.ID) bool {
+	epoch := b.anchors.Epoch
+	m, ok := registry.ReadMap(b.state)
+	if !ok {
+		return false
+	}
+	s, ok := m.Find(id)
+	if !ok {
+		return false
+	}
+	in := shard.Inputs{Seed: staking.Seed(b.state, epoch), Map: m}
+	if pool, ok := registry.ReadPool(b.state, epoch, s.Service); ok {
+		in.Pools = []shard.Pool{b.eligible(pool)}
+	}
+	now, _ := registry.ReadAssignment(b.state, epoch, id)
+	next := shard.Redraw(in, id, b.anchors.Round(id))
+	if next.Kept || sameMembers(&now.Committee, &next.Committee) {
+		return false
+	}
+	round := b.anchors.Redrawn(id)
+	b.state.Set(registry.AssignmentKey(epoch, id), next.Encode())
+	if _, ok := registry.ReadAssignment(b.state, epoch+1, id); ok {
+		next.Committee.Epoch = epoch + 1
+		b.state.Set(registry.AssignmentKey(epoch+1, id), next.Encode())
+	}
+	clear(b.seats)
+	b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardRedrawn, TxIndex: -1, Shard: id, Epoch: epoch, Round: round})
+	return true
+}
+
+// eligible returns the pool without those who are in jail or out for ever.
+func (b *block) eligible(pool shard.Pool) shard.Pool {
+	pool.Candidates = slices.DeleteFunc(pool.Candidates, func(c shard.Candidate) bool {
+		v, ok := staking.ReadValidator(b.state, c.Validator)
+		return !ok || v.Jailed || v.Tombstoned
+	})
+	return pool
+}
+
+func sameMembers(a, b *committee.Committee) bool {
+	rows := func(c *committee.Committee) []uint64 {
+		list := make([]uint64, len(c.Members))
+		for i := range c.Members {
+			list[i] = c.Members[i].Validator
+		}
+		slices.Sort(list)
+		return list
+	}
+	return slices.Equal(rows(a), rows(b))
+}

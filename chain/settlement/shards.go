@@ -1,0 +1,213 @@
+package settlement
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// AnchorParams are the consensus parameters of the anchors of shards.
+type AnchorParams = anchor.Params
+
+// Keys decodes the keys of a committee as committee.Committee.Keys does, and may
+// remember them: decoding takes 0.2 ms for each member. The result has no influence on
+// the outcome of anything.
+type Keys func(c *committee.Committee) ([]*bls.Key, error)
+
+// ShardEventKind says what happened to a shard.
+type ShardEventKind uint8
+
+// The kinds of events of shards, with the fields that they set beside Kind, TxIndex
+// and Shard.
+const (
+	ShardAnchored ShardEventKind = 1 // First and Last (heights)
+	ShardFinished ShardEventKind = 2 // Last (height): it is anchored to its end
+	ShardFounded  ShardEventKind = 3 // Epoch (the first in which it serves)
+	ShardRedrawn  ShardEventKind = 4 // Epoch, Round (of the draw)
+	ShardConflict ShardEventKind = 5 // First and Last (the height), Epoch, Guilty
+)
+
+// String returns the kind's name: "anchored".
+func (k ShardEventKind) String() string {
+	switch k {
+	case ShardAnchored:
+		return "anchored"
+	case ShardFinished:
+		return "finished"
+	case ShardFounded:
+		return "founded"
+	case ShardRedrawn:
+		return "redrawn"
+	case ShardConflict:
+		return "conflict"
+	default:
+		return "unknown"
+	}
+}
+
+// ShardEvent is one thing that happened to one shard. What a kind does not name is zero.
+type ShardEvent struct {
+	Kind        ShardEventKind
+	TxIndex     int // position in the block; -1 for what the chain does by itself
+	Shard       shard.ID
+	First, Last uint64 // heights of the shard
+	Epoch       uint64
+	Round       uint32
+	Guilty      uint32 // how many members are to blame
+}
+
+// startShards writes the rows of the shards at height 0, after the registry.
+func startShards(o *chain.Overlay) {
+	if m, ok := registry.ReadMap(o); ok {
+		anchor.Sync(o, m, 0)
+	}
+}
+
+// sitting is a committee of a shard with its keys, as far as a block asked for it.
+type sitting struct {
+	id    shard.ID
+	epoch uint64
+}
+
+type seated struct {
+	committee committee.Committee
+	keys      []*bls.Key
+}
+
+// committees answers anchor.Context from the state, which changes what it answers with
+// after the records of a block only.
+func (b *block) committees(id shard.ID, epoch uint64) (*committee.Committee, []*bls.Key, bool) {
+	at := sitting{id, epoch}
+	if s, ok := b.seats[at]; ok {
+		return &s.committee, s.keys, true
+	}
+	a, ok := registry.ReadAssignment(b.state, epoch, id)
+	if !ok || len(a.Committee.Members) == 0 {
+		return nil, nil, false
+	}
+	decode := b.keys
+	if decode == nil {
+		decode = (*committee.Committee).Keys
+	}
+	keys, err := decode(&a.Committee)
+	if err != nil { // cannot be: such keys are not registered
+		panic(fmt.Errorf("keys of shard %d in epoch %d: %w", id, epoch, err))
+	}
+	if b.seats == nil {
+		b.seats = make(map[sitting]*seated)
+	}
+	s := &seated{a.Committee, keys}
+	b.seats[at] = s
+	return &s.committee, s.keys, true
+}
+
+// beginShards prepares the contexts of anchors and links.
+func (b *block) beginShards(d chain.Domain, height uint64) {
+	rules := b.params.Anchors
+	rules.MaxLag = max(1, min(rules.MaxLag, b.params.Staking.EvidenceEpochs-1)) // who signs must be answerable
+	b.anchors = anchor.Context{
+		State: b.state, Rules: &rules, Network: d.Network, Height: height,
+		Epoch: b.params.Staking.Epoch(height), Committees: b.committees,
+	}
+	b.links = link.Context{State: b.state, Here: isMain, Height: height, Clock: height}
+}
+
+// isMain reports whether a place is that of the main chain.
+func isMain(p link.Place) bool { return p == link.Place{} }
+
+// anchor takes heights of shards.
+func (b *block) anchor(index int, r *Receipt, a *anchor.Anchors, row uint64) error {
+	results, err := b.anchors.Apply(a)
+	if err != nil {
+		return err
+	}
+	back, err := anchor.PaidBack(r.Fee, results)
+	if err != nil {
+		return chain.Refuse(chain.CodeAmountOverflow, "%v", err)
+	}
+	b.bank.repay(row, back)
+	r.Runs, r.Paid, r.ResultsRoot = results, back, rootOf(runLeaves(results))
+	for i := range results {
+		x := &results[i]
+		if !x.Taken() {
+			continue
+		}
+		e := ShardEvent{Kind: ShardAnchored, TxIndex: index, Shard: x.Shard, First: x.First, Last: x.Last}
+		b.shardEvents = append(b.shardEvents, e)
+		if x.Finished {
+			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFinished, TxIndex: index, Shard: x.Shard, Last: x.Last})
+			b.syncShards()
+		}
+	}
+	return nil
+}
+
+// syncShards makes the rows of shards fit the map.
+func (b *block) syncShards() {
+	m, ok := registry.ReadMap(b.state)
+	if !ok {
+		return
+	}
+	var fresh []*shard.Shard
+	for s := range m.All() {
+		if b.state.Get(anchor.Key(s.ID)) == nil {
+			fresh = append(fresh, &s)
+		}
+	}
+	anchor.Sync(b.state, m, b.ctx.Height)
+	for _, s := range fresh {
+		if b.state.Get(anchor.Key(s.ID)) != nil {
+			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFounded, TxIndex: -1, Shard: s.ID, Epoch: s.Since})
+		}
+	}
+}
+
+// endShards is what comes after the end of the registry: the map may be another one.
+func (b *block) endShards() {
+	rules := &b.params.Staking
+	if b.registry.On() && b.ctx.Height == rules.LastBlock(rules.Epoch(b.ctx.Height)) {
+		b.syncShards()
+	}
+}
+
+// Pairings looks up against v, for the block at height, what the signatures of committees
+// in tx are to be verified with, and refuses what that block would refuse without
+// verifying them. verify does so without v and returns the hashes of the runs that
+// hold, for Block.Proved, or why the transaction would fail. It is nil for a transaction
+// that has no such signatures, and takes up to 30 ms. keys may be nil.
+func Pairings(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx, keys Keys) (verify func() (proved []ledger.Hash, err error), err error) {
+	switch tx.Kind {
+	case chain.KindAnchor:
+		a, err := anchor.DecodeAnchors(tx.Payload)
+		if err != nil {
+			return nil, err
+		}
+		b := begin(v, &p, d, height)
+		b.keys = keys
+		return b.anchors.Prepare(&a)
+	case chain.KindAnchorConflict:
+		c, err := anchor.DecodeConflict(tx.Payload)
+		if err != nil {
+			return nil, err
+		}
+		b := begin(v, &p, d, height)
+		b.keys = keys
+		return b.anchors.PrepareConflict(&c)
+	default:
+		return nil, nil
+	}
+}
+
+// ShardsNeedTick reports whether the chain has to go on to the block at height because of
+// shards: after an anchor, until the next one is due; while one is late that was anchored
+// before; and while notices wait or are to be acknowledged. All of that ends by itself.
+func ShardsNeedTick(v chain.View, p *Params, height uint64) bool {
+	return anchor.NeedsTick(v, &p.Anchors, height) || linksNeedTick(v, p, height)
+}
