@@ -88,8 +88,15 @@ func encodeReceipt(r *settlement.Receipt) []byte {
 		w.Uvarint(uint64(en.Burned))
 		w.Uvarint(uint64(en.Redeemed))
 	}
+	if hasOutcomes(r.Kind) {
+		w.Fixed(r.ResultsRoot[:])
+		w.Bytes32(r.Outcomes())
+	}
 	return w.Bytes()
 }
+
+// hasOutcomes reports whether receipts of a kind have settlement.Receipt.Outcomes.
+func hasOutcomes(k chain.Kind) bool { return k == chain.KindAnchor || k == chain.KindImport }
 
 func decodeReceipt(b []byte) (settlement.Receipt, error) {
 	const limit = 1<<64 - 1
@@ -120,6 +127,12 @@ func decodeReceipt(b []byte) (settlement.Receipt, error) {
 		code := rd.Uvarint(1<<17 - 1)
 		en.Code, en.Closed = chain.Code(code>>1), code&1 == 1
 		en.Paid, en.Burned, en.Redeemed = amount(rd), amount(rd), amount(rd)
+	}
+	if hasOutcomes(r.Kind) {
+		rd.Into(r.ResultsRoot[:])
+		if err := r.SetOutcomes(rd.Bytes32(chain.MaxTxSize)); err != nil {
+			return r, err
+		}
 	}
 	if err := rd.Done(); err != nil {
 		return r, fmt.Errorf("decode receipt: %w", err)

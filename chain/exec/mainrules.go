@@ -23,6 +23,8 @@ type mainRules struct {
 	domain  chain.Domain
 	keep    uint64    // Config.KeepReceipts
 	exec    *Executor // for what lies in its index
+
+	pairings pairings
 }
 
 var _ Rules = (*mainRules)(nil)
@@ -61,9 +63,14 @@ func (m *mainRules) Weight(tx *chain.Tx) int64 { return settlement.Weight(tx) }
 // Slot is that of Records.
 func (m *mainRules) Slot(tx *chain.Tx) Slot { return Slot{Signer: tx.Signer, Nonce: tx.Nonce} }
 
-// Claims is that of Records.
+// Claims is that of Records. The signatures of committees of shards, of which few records
+// have any, are verified on the way.
 func (m *mainRules) Claims(v chain.View, tx *chain.Tx) (needs []channel.Need, complete bool, err error) {
-	return settlement.Claims(v, m.domain, tx)
+	needs, complete, err = settlement.Claims(v, m.domain, tx)
+	if err == nil && settlement.HasPairings(tx.Kind) {
+		err = m.prove(v, m.exec.head.Load().height+1, tx)
+	}
+	return needs, complete, err
 }
 
 // Payees is that of Records: the payee of a batch, the recipients of a transfer.
@@ -191,6 +198,7 @@ func (m *mainRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Clai
 	block := settlement.Block{
 		Height: b.Height, Txs: make([]settlement.BlockTx, len(b.Records)), Proposer: b.Proposer,
 		Seals: b.Seals, Votes: b.Votes, Tick: b.Tick, Evidence: b.Evidence,
+		Proved: m.pairings.has, Keys: m.pairings.decode,
 	}
 	for i := range b.Records {
 		block.Txs[i] = settlement.BlockTx(b.Records[i])
@@ -201,7 +209,8 @@ func (m *mainRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Clai
 	}
 	out := &Result{
 		Receipts: make([]Receipt, len(res.Receipts)), ResultsRoot: res.ResultsRoot, Updates: res.Updates,
-		Items: len(res.Events) + len(res.Staking), Body: &res,
+		OutboxRoot: res.Outbox.Root(), Outbox: res.Outbox,
+		Items: len(res.Events) + len(res.Staking) + len(res.Shards), Body: &res,
 	}
 	for i := range res.Receipts {
 		out.Receipts[i] = receiptOf(&res.Receipts[i])
@@ -291,11 +300,11 @@ func (m *mainRules) Proved(v chain.View, height uint64, changes chain.Changes) [
 	return keys
 }
 
-// NeedsTick is that of Execution: a deadline is near, or something of staking or of the
-// registry of services waits for an epoch to end.
+// NeedsTick is that of Execution: a deadline is near, something of staking or of the
+// registry of services waits for an epoch to end, or shards have something under way.
 func (m *mainRules) NeedsTick(v chain.View, height, wake uint64) bool {
 	return m.deadlineNear(v, height, wake) || staking.NeedsTick(v, m.params.Staking, height) ||
-		registry.NeedsTick(v, &m.params.Staking, height)
+		registry.NeedsTick(v, &m.params.Staking, height) || settlement.ShardsNeedTick(v, &m.params, height)
 }
 
 // deadlineNear reports whether the settlement clock has to run although nobody

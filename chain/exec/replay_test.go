@@ -23,7 +23,7 @@ import (
 // lastReplayHash is the application hash after the 2,000 blocks of
 // TestReplayIsDeterministic. It changes with the rules, the encodings and the
 // state tree, and with nothing else: not with caches, processors or restarts.
-const lastReplayHash = "aa12d1bea4540987ff074c17ac4bb648c7bfc1504ed799dbb874c3ed20c56fa2"
+const lastReplayHash = "c479c74661729ce31bbbbc754a5b4fe5820502f7f067bbfc7de817ccac33ef30"
 
 // world makes blocks of all kinds of records, good and bad.
 type world struct {

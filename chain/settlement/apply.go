@@ -77,7 +77,6 @@ type block struct {
 
 	registry       registryContext
 	registryEvents []RegistryEvent
-	known          map[uint32]bool // services that are registered, as far as asked for
 
 	ticked bool // a tick made the block, and it had to be made
 
@@ -86,7 +85,7 @@ type block struct {
 	keys        Keys                // nil: decoded for each block
 	seats       map[sitting]*seated // of shards, as far as asked for
 	shardEvents []ShardEvent
-	zones       map[uint32]zone.Registry // of services, as far as asked for
+	zones       map[uint32]zone.Registry // of services, as far as asked for; nil if not registered
 	back        []returned               // notices that came back
 
 	urgent int64 // bytes of transactions that moved money of urgent channels
@@ -335,6 +334,7 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 	case pl.stake != nil:
 		err = b.stake(index, r, pl.stake, staking.Party(from))
 	case pl.service != nil:
+		clear(b.zones)
 		err = b.service(index, pl.service, tx.Signer)
 	case pl.shard != nil:
 		err = b.carry(index, r, pl.shard, row)

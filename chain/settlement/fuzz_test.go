@@ -44,8 +44,16 @@ func FuzzDecodeGenesis(f *testing.F) {
 }
 
 func FuzzDecodeReceipt(f *testing.F) {
-	seed := goldenReceipt()
+	seed, runs, links := goldenReceipt(), goldenRuns(), goldenLinks()
+	f.Add(runs.Encode())
+	f.Add(links.Encode())
 	canonical(f, seed.Encode(), settlement.DecodeReceipt, (*settlement.Receipt).Encode)
+}
+
+func FuzzDecodeDelivery(f *testing.F) {
+	plain, proved := goldenDelivery(false), goldenDelivery(true)
+	f.Add(plain.Encode())
+	canonical(f, proved.Encode(), settlement.DecodeDelivery, (*settlement.Delivery).Encode)
 }
 
 func FuzzDecodeAccount(f *testing.F) {

@@ -11,9 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/merkle"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden vectors")
@@ -73,6 +77,40 @@ func goldenTransfer() settlement.Transfer {
 	}}
 }
 
+func goldenRuns() settlement.Receipt {
+	r := goldenReceipt()
+	r.Kind, r.Code, r.Entries = chain.KindAnchor, chain.CodeOK, nil
+	r.Runs = []anchor.Result{
+		{Shard: 3, First: 1 << 40, Last: 1<<40 + 63, Due: true}, {Shard: 4, First: 7, Last: 9, Due: true, Finished: true},
+		{Shard: 5, First: 1, Last: 1, Code: chain.CodeAnchorStale},
+	}
+	return r
+}
+
+// goldenLink leads from the main chain to a home.
+func goldenLink() link.Link { return link.Link{Dst: link.Place{Service: 7, Zone: 2, Bucket: 255}} }
+
+func goldenLinks() settlement.Receipt {
+	r := goldenReceipt()
+	r.Kind, r.Code, r.Entries = chain.KindImport, chain.CodeOK, nil
+	r.Links = []link.Receipt{
+		{Link: goldenLink(), Seq: 1 << 33, Result: link.Acked},
+		{Link: goldenLink().Reverse(), Seq: 5, OriginTx: ledger.HashOf("origin"), Result: link.Returned, Code: chain.CodeMessageExpired},
+	}
+	return r
+}
+
+func goldenDelivery(proved bool) settlement.Delivery {
+	d := settlement.Delivery{Import: link.Import{
+		Shard: 5, Height: 258, Range: merkle.Range{Size: 2, Path: []ledger.Hash{ledger.HashOf("sibling")}},
+		Leaves: []link.Leaf{{Ack: &link.Ack{Link: goldenLink(), Next: 9, Bounced: 1, BouncedBytes: 200}}},
+	}}
+	if proved {
+		d.Proof = &anchor.Proof{Checkpoint: cert.Checkpoint{Chain: 5, Height: 258}, Size: 300, Path: []ledger.Hash{ledger.HashOf("path")}}
+	}
+	return d
+}
+
 func TestGoldenEncodings(t *testing.T) {
 	t.Parallel()
 	got := map[string]string{}
@@ -85,6 +123,14 @@ func TestGoldenEncodings(t *testing.T) {
 	put("transfer", transfer.Encode())
 	put("receipt", r.Encode())
 	put("receipt leaf", r.Leaf())
+	runs, links := goldenRuns(), goldenLinks()
+	put("receipt of anchors", runs.Encode())
+	put("receipt of an import", links.Encode())
+	put("leaf of a run", settlement.RunLeaf(&runs.Runs[0]))
+	put("leaf of a link", settlement.LinkLeaf(&links.Links[0]))
+	plain, proved := goldenDelivery(false), goldenDelivery(true)
+	put("delivery", plain.Encode())
+	put("delivery with a proof", proved.Encode())
 	put("entry leaf", settlement.EntryLeaf(&r.Entries[0]))
 	put("finalised leaf", settlement.FinalisedLeaf(&settlement.Event{
 		Kind: settlement.EventFinalised, Index: 5, ID: ledger.HashOf("id"), Payer: r.Signer, Payee: g.Accounts[1].Address,

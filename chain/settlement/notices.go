@@ -9,11 +9,9 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
-	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/shard/link"
-	"github.com/tributary-network/tributary/zone"
 )
 
 // What the main chain tells the homes of channels: see chain/channel's notices. A channel
@@ -149,23 +147,11 @@ func (b *block) home(service uint32, payer ledger.Address) (place link.Place, ok
 	if service == 0 {
 		return link.Place{}, false
 	}
-	zones, known := b.zones[service]
-	if !known || !hasZone(zones, payer.Zone()) { // services and their zones come and never go
-		s, found := registry.ReadService(b.state, service)
-		if !found || !hasZone(s.Zones, payer.Zone()) {
-			return link.Place{}, false
-		}
-		if b.zones == nil {
-			b.zones = make(map[uint32]zone.Registry)
-		}
-		b.zones[service] = s.Zones
+	zones, _ := b.zonesOf(service)
+	if _, err := zones.Find(payer.Zone()); err != nil {
+		return link.Place{}, false
 	}
 	return link.Place{Service: service, Zone: payer.Zone(), Bucket: payer.Bucket()}, true
-}
-
-func hasZone(zones zone.Registry, number byte) bool {
-	_, err := zones.Find(number)
-	return err == nil
 }
 
 // roomFor refuses, with the code of a link that is full, channels of payer that name
@@ -449,7 +435,7 @@ func (b *block) untold(m *link.Message) {
 		case err != nil:
 		case expired:
 			again(n.Index, told{flags: tellChanged})
-		case m.Code == chain.CodeChannelUnknown: // it was opened when the service had no such zone
+		case m.Code == chain.CodeChannelUnknown: // it was opened before the service was registered
 			again(n.Index, told{flags: tellOpened, lanes: usedLanes(b.state, n.Index)})
 		}
 	case channel.NoticeClosed:

@@ -47,11 +47,14 @@ func writeRun(w *codec.Writer, x *anchor.Result) {
 	w.Uint8(flags)
 }
 
-func readRun(r *codec.Reader) (x anchor.Result) {
+func readRun(r *codec.Reader) (x anchor.Result, err error) {
 	x.Shard, x.First, x.Last, x.Code = shard.ID(r.Uint32()), r.Uint64(), r.Uint64(), chain.Code(r.Uint16())
 	flags := r.Uint8()
 	x.Due, x.Finished = flags&runDue != 0, flags&runFinished != 0
-	return x
+	if flags > runDue|runFinished {
+		return x, fmt.Errorf("flags %#02x", flags)
+	}
+	return x, nil
 }
 
 func runLeaves(results []anchor.Result) [][]byte {
@@ -139,7 +142,11 @@ func (r *Receipt) SetOutcomes(b []byte) error {
 	for rd.Remaining() > 0 && rd.Err() == nil {
 		switch r.Kind {
 		case chain.KindAnchor:
-			r.Runs = append(r.Runs, readRun(rd))
+			x, err := readRun(rd)
+			if err != nil {
+				return fmt.Errorf("decode outcome %d of anchors: %w", len(r.Runs), err)
+			}
+			r.Runs = append(r.Runs, x)
 		case chain.KindImport:
 			x, err := readLink(rd)
 			if err != nil {

@@ -135,18 +135,25 @@ func (b *block) noteRegistry(index int) {
 	}
 }
 
-// registered reports whether the registry has a service. Services never go, so the
-// block asks the state once for each that it finds, however many channels name it.
+// registered reports whether the registry has a service.
 func (b *block) registered(service uint32) bool {
-	if b.known[service] {
-		return true
+	_, ok := b.zonesOf(service)
+	return ok
+}
+
+// zonesOf returns the zones of a service, which never change, and ok=false if it is not
+// registered. The block asks the state once for each service, however many channels name
+// it, and again after a record of the registry.
+func (b *block) zonesOf(service uint32) (zones zone.Registry, ok bool) {
+	zones, known := b.zones[service]
+	if !known {
+		if s, found := registry.ReadService(b.state, service); found {
+			zones = s.Zones
+		}
+		if b.zones == nil {
+			b.zones = make(map[uint32]zone.Registry)
+		}
+		b.zones[service] = zones
 	}
-	if !registry.Has(b.state, service) {
-		return false
-	}
-	if b.known == nil {
-		b.known = make(map[uint32]bool)
-	}
-	b.known[service] = true
-	return true
+	return zones, zones != nil
 }

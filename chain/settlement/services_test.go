@@ -201,7 +201,7 @@ func (c *counting) Get(key []byte) []byte {
 }
 
 // TestServicesAreReadOnce: a block asks for a service once, however many channels it
-// opens, and settling asks for none.
+// opens, and once for all that it settles, whose homes are told.
 func TestServicesAreReadOnce(t *testing.T) {
 	t.Parallel()
 	b := newServed(t)
@@ -226,7 +226,7 @@ func TestServicesAreReadOnce(t *testing.T) {
 	if n := apply(b.checked(0, open), b.checked(0, open)); n != 1 {
 		t.Errorf("40 opens read the service %d times", n)
 	}
-	if n := apply(b.checked(1, b.batch(1, b.voucher(b.ref(0), 0, 100), b.voucher(b.ref(1), 0, 100)))); n != 0 {
+	if n := apply(b.checked(1, b.batch(1, b.voucher(b.ref(0), 0, 100), b.voucher(b.ref(1), 0, 100)))); n != 1 {
 		t.Errorf("settling reads the service %d times", n)
 	}
 }

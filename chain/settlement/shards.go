@@ -177,32 +177,28 @@ func (b *block) endShards() {
 	}
 }
 
+// HasPairings reports whether transactions of a kind have signatures of committees.
+func HasPairings(k chain.Kind) bool { return k == chain.KindAnchor || k == chain.KindAnchorConflict }
+
 // Pairings looks up against v, for the block at height, what the signatures of committees
 // in tx are to be verified with, and refuses what that block would refuse without
 // verifying them. verify does so without v and returns the hashes of the runs that
 // hold, for Block.Proved, or why the transaction would fail. It is nil for a transaction
-// that has no such signatures, and takes up to 30 ms. keys may be nil.
-func Pairings(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx, keys Keys) (verify func() (proved []ledger.Hash, err error), err error) {
-	switch tx.Kind {
-	case chain.KindAnchor:
-		a, err := anchor.DecodeAnchors(tx.Payload)
-		if err != nil {
-			return nil, err
-		}
-		b := begin(v, &p, d, height)
-		b.keys = keys
-		return b.anchors.Prepare(&a)
-	case chain.KindAnchorConflict:
-		c, err := anchor.DecodeConflict(tx.Payload)
-		if err != nil {
-			return nil, err
-		}
-		b := begin(v, &p, d, height)
-		b.keys = keys
-		return b.anchors.PrepareConflict(&c)
-	default:
+// that has no such signatures, and takes up to 30 ms. proved and keys are as in Block.
+func Pairings(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx, proved func(ledger.Hash) bool, keys Keys) (verify func() (runs []ledger.Hash, err error), err error) {
+	if !HasPairings(tx.Kind) {
 		return nil, nil
 	}
+	m, err := decodeShard(tx)
+	if err != nil {
+		return nil, err
+	}
+	b := begin(v, &p, d, height)
+	b.keys, b.anchors.Proved = keys, proved
+	if m.anchors != nil {
+		return b.anchors.Prepare(m.anchors)
+	}
+	return b.anchors.PrepareConflict(m.conflict)
 }
 
 // ShardsNeedTick reports whether the chain has to go on to the block at height because of

@@ -13,11 +13,13 @@ import (
 	"testing"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 	"github.com/tributary-network/tributary/zone"
 )
 
@@ -210,10 +212,25 @@ func kindOf(p encoder) chain.Kind {
 			return chain.KindRegisterService
 		}
 		return chain.KindUpdateService
+	case *anchor.Anchors:
+		return chain.KindAnchor
+	case *anchor.Conflict:
+		return chain.KindAnchorConflict
+	case *settlement.Delivery:
+		return chain.KindImport
+	case relist:
+		return chain.KindRelist
+	case reack:
+		return chain.KindReack
 	default:
 		panic(fmt.Sprintf("a payload of no kind: %T", p))
 	}
 }
+
+type (
+	relist struct{ link.Link }
+	reack  struct{ link.Link }
+)
 
 const plentyFee = 1 << 40
 
