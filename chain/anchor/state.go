@@ -233,11 +233,12 @@ func mustRead(b []byte) State {
 	return s
 }
 
-// StalledAt returns the shards that serve and are Stalled at a height of main, ascending
-// by id, but for those for which another committee was looked for in vain as recently.
+// StalledAt returns the shards that are not finished and are Stalled at a height of main,
+// ascending by id, but for those for which another committee was looked for in vain as
+// recently.
 func StalledAt(v chain.View, p *Params, height uint64) (ids []shard.ID) {
 	for id, t := range times(v) {
-		if t.until == 0 && p.Status(height, max(t.from, t.asked)) == Stalled {
+		if !t.finished && p.Status(height, max(t.from, t.asked)) == Stalled {
 			ids = append(ids, id)
 		}
 	}
@@ -250,7 +251,7 @@ func StalledAt(v chain.View, p *Params, height uint64) (ids []shard.ID) {
 // late, until its committee is drawn anew, or was to be and is all that there is.
 func NeedsTick(v chain.View, p *Params, height uint64) bool {
 	for _, t := range times(v) {
-		if t.until != 0 || !t.anchored {
+		if t.finished || !t.anchored {
 			continue
 		}
 		if !p.Due(height, t.from) || p.Status(height, max(t.from, t.asked)) != Live {
@@ -262,8 +263,8 @@ func NeedsTick(v chain.View, p *Params, height uint64) bool {
 
 // timing is what a row says of its times.
 type timing struct {
-	until, from, asked uint64
-	anchored           bool
+	from, asked        uint64
+	anchored, finished bool
 }
 
 // times yields those of all shards, ascending by id, without decoding their rows.
@@ -275,7 +276,8 @@ func times(v chain.View) iter.Seq2[shard.ID, timing] {
 				panic(fmt.Errorf("anchors of shard %x in %d bytes: %w", k[1:], len(b), ErrBadState))
 			}
 			number := func(i int) uint64 { return binary.BigEndian.Uint64(b[numbers+8*i:]) }
-			t := timing{until: number(1), from: number(4), asked: number(5), anchored: binary.BigEndian.Uint64(b[stateFixed:]) > 0}
+			end, height := number(2), binary.BigEndian.Uint64(b[stateFixed:])
+			t := timing{from: number(4), asked: number(5), anchored: height > 0, finished: end > 0 && height == end}
 			if !yield(shard.ID(binary.BigEndian.Uint32(k[1:])), t) {
 				return
 			}

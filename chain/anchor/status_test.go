@@ -99,7 +99,7 @@ func TestNeedsTick(t *testing.T) {
 		t.Error("the shard is late again")
 	}
 	s := w.state(one)
-	s.Until = 9
+	s.Until, s.End = 9, s.Height()
 	w.ctx.State.Set(anchor.Key(one), s.Encode())
 	if needs(1_000) {
 		t.Error("for a shard that has ended")
@@ -147,8 +147,14 @@ func TestRedraw(t *testing.T) {
 	s := w.state(two)
 	s.Until = 9
 	w.ctx.State.Set(anchor.Key(two), s.Encode())
-	if got := w.ctx.Stalled(); got != nil {
-		t.Errorf("a shard that was replaced is stalled: %d", got)
+	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+		t.Errorf("a shard is replaced and does not come to its end; stalled are %d", got)
+	}
+	s = w.state(one)
+	s.Until, s.End, s.From = 9, s.Height(), 0
+	w.ctx.State.Set(anchor.Key(one), s.Encode())
+	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+		t.Errorf("a shard that is finished is stalled: %d", got)
 	}
 }
 

@@ -1,9 +1,12 @@
 package settlement
 
 import (
+	"slices"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -59,9 +62,9 @@ func DecodeDelivery(payload []byte) (Delivery, error) {
 	return d, err
 }
 
-// deliver takes an import. One of acknowledgements and bounces alone gives the fee
-// back: it advances something, or it were refused, and there are no more of them than
-// messages that were paid for here.
+// deliver takes an import. One without a message that the main chain refuses gives the fee
+// back: it advances something, or it were refused itself; there are no more acknowledgements
+// and bounces than notices, which were paid for here; and a shard reports once an epoch.
 func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
 	known := anchor.NewKnown(b.state)
 	if d.Proof != nil {
@@ -72,12 +75,13 @@ func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
 	if n := b.released(&d.Import); n > MaxReleased {
 		return chain.Refuse(chain.CodeTooLarge, "the import acknowledges %d messages, at most %d: bring the acknowledgements of fewer links at once", n, MaxReleased)
 	}
-	receipts, err := b.links.Apply(&d.Import, known, returns{b})
+	receipts, err := b.links.Apply(&d.Import, known, handler{b})
 	if err != nil {
 		return err
 	}
 	r.Links, r.ResultsRoot = receipts, rootOf(linkLeaves(receipts))
-	if link.ClassOf(&d.Import) == link.ClassReturn {
+	refused := func(x link.Receipt) bool { return x.Result == link.Bounced || x.Result == link.Expired }
+	if !slices.ContainsFunc(receipts, refused) {
 		b.bank.repay(row, r.Fee)
 		r.Paid = r.Fee
 	}
@@ -96,13 +100,19 @@ func (b *block) released(in *link.Import) uint64 {
 	return n
 }
 
-// returns is the link.Handler of the main chain.
-type returns struct{ b *block }
+// handler is the link.Handler of the main chain.
+type handler struct{ b *block }
 
-// Execute refuses: shards have nothing to tell the main chain.
-func (returns) Execute(_ *link.Context, m *link.Message) error {
-	return chain.Refuse(chain.CodeUnknownKind, "the main chain takes no messages, this is of kind %d", m.Kind)
+// Execute takes reports of loads and refuses everything else: shards have nothing else to
+// tell the main chain.
+func (h handler) Execute(c *link.Context, m *link.Message) error {
+	if m.Kind == shard.KindReport {
+		rules := h.b.registry
+		rules.State = c.State
+		return rules.Report(m.Link.Src.Service, m.Link.Src.Zone, m.Link.Src.Bucket, m.Payload)
+	}
+	return chain.Refuse(chain.CodeUnknownKind, "the main chain takes no messages of kind %d", m.Kind)
 }
 
 // Return takes back a notice that failed.
-func (h returns) Return(_ *link.Context, m *link.Message) { h.b.untold(m) }
+func (h handler) Return(_ *link.Context, m *link.Message) { h.b.untold(m) }

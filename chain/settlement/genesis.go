@@ -202,7 +202,6 @@ func (g Genesis) State() (chain.Changes, error) {
 	}
 	staked := staking.Start(o, &g.Params.Staking, g.Hash(), g.Validators)
 	startRegistry(o, &g.Params, g.Services)
-	startShards(o)
 	b := books{
 		Totals: Totals{Accounts: supply - staked, Staked: staked}, supply: supply, rows: uint64(len(g.Accounts)),
 	}

@@ -1,13 +1,9 @@
 package settlement
 
 import (
-	"slices"
-
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
-	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/staking"
-	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/shard"
 )
 
@@ -66,58 +62,15 @@ func (b *block) redrawStalled() {
 	}
 }
 
-// redraw gives a shard another committee for this epoch and the next one, which is drawn
-// already: with other members, or those before would come back. Those who may not serve
-// any more since the candidates were noted are left out. If there is nobody else it
-// changes nothing and returns false: a committee that stays loses nothing of what it has
-// certified.
+// redraw gives a shard another committee for this epoch and those that are drawn already.
+// If there is nobody else it changes nothing and returns false: a committee that stays
+// loses nothing of what it has certified.
 func (b *block) redraw(id shard.ID) bool {
-	epoch := b.anchors.Epoch
-	m, ok := registry.ReadMap(b.state)
-	if !ok {
-		return false
-	}
-	s, ok := m.Find(id)
-	if !ok {
-		return false
-	}
-	in := shard.Inputs{Seed: staking.Seed(b.state, epoch), Map: m}
-	if pool, ok := registry.ReadPool(b.state, epoch, s.Service); ok {
-		in.Pools = []shard.Pool{b.eligible(pool)}
-	}
-	now, _ := registry.ReadAssignment(b.state, epoch, id)
-	next := shard.Redraw(in, id, b.anchors.Round(id))
-	if next.Kept || sameMembers(&now.Committee, &next.Committee) {
+	if !b.registry.Redraw(id, b.anchors.Round(id)) {
 		return false
 	}
 	round := b.anchors.Redrawn(id)
-	b.state.Set(registry.AssignmentKey(epoch, id), next.Encode())
-	if _, ok := registry.ReadAssignment(b.state, epoch+1, id); ok {
-		next.Committee.Epoch = epoch + 1
-		b.state.Set(registry.AssignmentKey(epoch+1, id), next.Encode())
-	}
 	clear(b.seats)
-	b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardRedrawn, TxIndex: -1, Shard: id, Epoch: epoch, Round: round})
+	b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardRedrawn, TxIndex: -1, Shard: id, Epoch: b.anchors.Epoch, Round: round})
 	return true
-}
-
-// eligible returns the pool without those who are in jail or out for ever.
-func (b *block) eligible(pool shard.Pool) shard.Pool {
-	pool.Candidates = slices.DeleteFunc(pool.Candidates, func(c shard.Candidate) bool {
-		v, ok := staking.ReadValidator(b.state, c.Validator)
-		return !ok || v.Jailed || v.Tombstoned
-	})
-	return pool
-}
-
-func sameMembers(a, b *committee.Committee) bool {
-	rows := func(c *committee.Committee) []uint64 {
-		list := make([]uint64, len(c.Members))
-		for i := range c.Members {
-			list[i] = c.Members[i].Validator
-		}
-		slices.Sort(list)
-		return list
-	}
-	return slices.Equal(rows(a), rows(b))
 }

@@ -29,7 +29,7 @@ type ShardEventKind uint8
 const (
 	ShardAnchored ShardEventKind = 1 // First and Last (heights)
 	ShardFinished ShardEventKind = 2 // Last (height): it is anchored to its end
-	ShardFounded  ShardEventKind = 3 // Epoch (the first in which it serves)
+	ShardFounded  ShardEventKind = 3 // Epoch (the first in which it serves): all its parents are finished
 	ShardRedrawn  ShardEventKind = 4 // Epoch, Round (of the draw)
 	ShardConflict ShardEventKind = 5 // First and Last (the height), Epoch, Guilty
 )
@@ -61,13 +61,6 @@ type ShardEvent struct {
 	Epoch       uint64
 	Round       uint32
 	Guilty      uint32 // how many members are to blame
-}
-
-// startShards writes the rows of the shards at height 0, after the registry.
-func startShards(o *chain.Overlay) {
-	if m, ok := registry.ReadMap(o); ok {
-		anchor.Sync(o, m, 0)
-	}
 }
 
 // sitting is a committee of a shard with its keys, as far as a block asked for it.
@@ -141,39 +134,31 @@ func (b *block) anchor(index int, r *Receipt, a *anchor.Anchors, row uint64) err
 		}
 		e := ShardEvent{Kind: ShardAnchored, TxIndex: index, Shard: x.Shard, First: x.First, Last: x.Last}
 		b.shardEvents = append(b.shardEvents, e)
-		if x.Finished {
+		if x.Finished { // its heirs, if it has no other parent to wait for, are founded
 			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFinished, TxIndex: index, Shard: x.Shard, Last: x.Last})
-			b.syncShards()
+			b.syncShards(index)
 		}
 	}
 	return nil
 }
 
 // syncShards makes the rows of shards fit the map.
-func (b *block) syncShards() {
+func (b *block) syncShards(index int) {
 	m, ok := registry.ReadMap(b.state)
 	if !ok {
 		return
 	}
-	var fresh []*shard.Shard
+	var fresh []shard.Shard
 	for s := range m.All() {
 		if b.state.Get(anchor.Key(s.ID)) == nil {
-			fresh = append(fresh, &s)
+			fresh = append(fresh, s)
 		}
 	}
 	anchor.Sync(b.state, m, b.ctx.Height)
-	for _, s := range fresh {
-		if b.state.Get(anchor.Key(s.ID)) != nil {
-			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFounded, TxIndex: -1, Shard: s.ID, Epoch: s.Since})
+	for i := range fresh {
+		if s := &fresh[i]; b.state.Get(anchor.Key(s.ID)) != nil {
+			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFounded, TxIndex: index, Shard: s.ID, Epoch: s.Since})
 		}
-	}
-}
-
-// endShards is what comes after the end of the registry: the map may be another one.
-func (b *block) endShards() {
-	rules := &b.params.Staking
-	if b.registry.On() && b.ctx.Height == rules.LastBlock(rules.Epoch(b.ctx.Height)) {
-		b.syncShards()
 	}
 }
 

@@ -174,5 +174,4 @@ func (b *block) endStaking(blk *Block, res *Result) {
 	b.registry.End(out.Candidates)
 	b.noteRegistry(-1)
 	res.Registry = b.registryEvents
-	b.endShards()
 }

@@ -19,7 +19,7 @@ import (
 //	'r'              the results of the last block that had any
 //	's'              the settlement clock's stretches
 //	't' | home 6 | index u64   what waits to be told to the home of a channel
-//	'T' | home 6               number u64 of channels of which something waits
+//	'u' | home 6               number u64 of channels of which something waits
 //
 // Those of chain/staking and chain/registry are listed there.
 const (
@@ -30,7 +30,7 @@ const (
 	prefixResults    = 'r'
 	prefixClock      = 's'
 	prefixWaiting    = 't'
-	prefixHome       = 'T'
+	prefixHome       = 'u'
 )
 
 // Tables returns the dense tables of the state.
