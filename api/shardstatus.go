@@ -282,7 +282,7 @@ func (b *backend) renderShard(v chain.View, height, epoch uint64, sh *shard.Shar
 func renderAnchoring(row *anchor.State, rules *anchor.Params, height uint64) *servicev1.Anchoring {
 	out := &servicev1.Anchoring{
 		Height: row.Height(), Since: row.From, Status: servicev1.AnchorStatus(rules.Status(height, row.From)),
-		Missed: rules.Missed(height, row.From), UntilEpoch: row.Until, EndHeight: row.End,
+		Missed: rules.Missed(height, row.From), UntilEpoch: row.Until, EndHeight: row.End, RedrawEpoch: row.RedrawEpoch, Redraws: row.Redraws,
 	}
 	if row.Height() > 0 {
 		root := row.Root()

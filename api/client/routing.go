@@ -31,6 +31,10 @@ type Anchoring struct {
 	Missed uint64 // anchors that were due and did not come
 	Until  uint64 // first epoch in which it does not serve any more, 0 while that is not known
 	End    uint64 // last height, likewise
+	// RedrawEpoch is the last epoch in which it got another committee because anchors were
+	// missing, and Redraws how often it did in it; 0 and 0 if it never did.
+	RedrawEpoch uint64
+	Redraws     uint32
 }
 
 func anchoringOf(m *servicev1.Anchoring) Anchoring {
@@ -40,7 +44,7 @@ func anchoringOf(m *servicev1.Anchoring) Anchoring {
 	}
 	return Anchoring{
 		Height: m.GetHeight(), Since: m.GetSince(), Status: names[m.GetStatus()], Missed: m.GetMissed(),
-		Until: m.GetUntilEpoch(), End: m.GetEndHeight(),
+		Until: m.GetUntilEpoch(), End: m.GetEndHeight(), RedrawEpoch: m.GetRedrawEpoch(), Redraws: m.GetRedraws(),
 	}
 }
 

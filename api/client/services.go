@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -214,8 +215,12 @@ func (c *Client) Shard(ctx context.Context, id shard.ID, epoch *uint64) (ShardDr
 	return d, nil
 }
 
-// drawOf takes all from what Check looks at, and nothing from resp's Shard, so that
-// nothing is shown that was not checked.
+// ErrRedrawn means a committee that was drawn again because anchors were missing. Who was
+// jailed was left out, so it cannot be drawn anew from the pool.
+var ErrRedrawn = errors.New("the committee was drawn again after missed anchors")
+
+// drawOf takes all from what Check looks at, and nothing from resp's Shard but its
+// redraws, so that nothing is shown that was not checked.
 func drawOf(id shard.ID, resp *servicev1.GetShardResponse) (d ShardDraw, err error) {
 	d.Epoch, d.Height = resp.GetEpoch(), resp.GetHeight()
 	if d.Inputs.Seed, err = hashOf("seed", resp.GetSeed()); err != nil {
@@ -249,6 +254,8 @@ func drawOf(id shard.ID, resp *servicev1.GetShardResponse) (d ShardDraw, err err
 		return d, fmt.Errorf("the answer is about shard %d", d.Drawn.Shard)
 	}
 	d.Shard = found
+	all := anchoringOf(resp.GetShard().GetAnchoring())
+	d.Anchoring.RedrawEpoch, d.Anchoring.Redraws = all.RedrawEpoch, all.Redraws
 	d.Kept, d.TotalPower = d.Drawn.Kept, d.Drawn.Committee.TotalPower()
 	for _, m := range d.Drawn.Committee.Members {
 		d.Members = append(d.Members, ShardMember{m.Validator, m.Power})
@@ -259,16 +266,20 @@ func drawOf(id shard.ID, resp *servicev1.GetShardResponse) (d ShardDraw, err err
 // Check draws the shard's committee anew from the inputs, and returns an error wrapping
 // shard.ErrWrongAssignment unless that is who serves it. It believes the node what the
 // inputs are: the seed is that of the election of the same epoch, which
-// EpochSeals.Seed derives.
+// EpochSeals.Seed derives. If it is told that the committee was drawn again, and it
+// differs, the error wraps ErrRedrawn instead.
 func (d *ShardDraw) Check() error {
 	for _, a := range shard.Assign(d.Inputs) {
 		if a.Shard != d.ID {
 			continue
 		}
-		if !bytes.Equal(a.Encode(), d.Drawn.Encode()) {
-			return fmt.Errorf("shard %d in epoch %d: %d members serve it, drawn are %d: %w", d.ID, d.Epoch, len(d.Drawn.Committee.Members), len(a.Committee.Members), shard.ErrWrongAssignment)
+		if bytes.Equal(a.Encode(), d.Drawn.Encode()) {
+			return nil
 		}
-		return nil
+		if r := d.Anchoring; r.Redraws > 0 && (d.Epoch == r.RedrawEpoch || d.Epoch == r.RedrawEpoch+1) {
+			return fmt.Errorf("shard %d in epoch %d: %w, %d times in epoch %d", d.ID, d.Epoch, ErrRedrawn, r.Redraws, r.RedrawEpoch)
+		}
+		return fmt.Errorf("shard %d in epoch %d: %d members serve it, drawn are %d: %w", d.ID, d.Epoch, len(d.Drawn.Committee.Members), len(a.Committee.Members), shard.ErrWrongAssignment)
 	}
 	return fmt.Errorf("shard %d is not in the map of epoch %d: %w", d.ID, d.Epoch, shard.ErrWrongAssignment)
 }

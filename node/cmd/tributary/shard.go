@@ -56,6 +56,7 @@ type shardResult struct {
 	// Of 'shard show': whether a draw on this machine gives the same, the seed, and how
 	// many candidates there were.
 	Recomputed bool         `json:"recomputed,omitempty"`
+	Redrawn    bool         `json:"redrawn,omitempty"` // after missed anchors, so that it does not follow from the pool
 	Difference string       `json:"difference,omitempty"`
 	Seed       *ledger.Hash `json:"seed,omitempty"`
 	Candidates int          `json:"candidates,omitempty"`
@@ -213,7 +214,8 @@ the candidates of the service, and who served the shard before.`,
 			if r.Recomputed = wrong == nil; wrong != nil {
 				r.Difference = wrong.Error()
 			}
-			if err := c.print(r, r.fields); err != nil || wrong == nil {
+			r.Redrawn = errors.Is(wrong, client.ErrRedrawn)
+			if err := c.print(r, r.fields); err != nil || wrong == nil || r.Redrawn {
 				return err
 			}
 			return exitf(exitError, "shard %d is not served by those who are drawn from public data: %s", id, r.Difference)
@@ -233,6 +235,8 @@ func (r *shardResult) fields(t *table) {
 	t.field("seed", r.Seed)
 	t.field("candidates", r.Candidates)
 	switch {
+	case r.Redrawn:
+		t.field("drawn anew", "not comparable: "+r.Difference)
 	case !r.Recomputed:
 		t.field("drawn anew", "DIFFERENT")
 	case r.Kept:

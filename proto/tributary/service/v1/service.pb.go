@@ -961,8 +961,13 @@ type Anchoring struct {
 	Missed uint64 `protobuf:"varint,6,opt,name=missed,proto3" json:"missed,omitempty"`
 	// First epoch in which it does not serve any more, and its last height; 0 while that
 	// is not known.
-	UntilEpoch    uint64 `protobuf:"varint,7,opt,name=until_epoch,json=untilEpoch,proto3" json:"until_epoch,omitempty"`
-	EndHeight     uint64 `protobuf:"varint,8,opt,name=end_height,json=endHeight,proto3" json:"end_height,omitempty"`
+	UntilEpoch uint64 `protobuf:"varint,7,opt,name=until_epoch,json=untilEpoch,proto3" json:"until_epoch,omitempty"`
+	EndHeight  uint64 `protobuf:"varint,8,opt,name=end_height,json=endHeight,proto3" json:"end_height,omitempty"`
+	// Last epoch in which it got another committee because its anchors were missing, and
+	// how often it did in it. Those members serve the next epoch, too. Who is jailed is left
+	// out then, so that committee does not follow from what GetShard returns.
+	RedrawEpoch   uint64 `protobuf:"varint,9,opt,name=redraw_epoch,json=redrawEpoch,proto3" json:"redraw_epoch,omitempty"`
+	Redraws       uint32 `protobuf:"varint,10,opt,name=redraws,proto3" json:"redraws,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1049,6 +1054,20 @@ func (x *Anchoring) GetUntilEpoch() uint64 {
 func (x *Anchoring) GetEndHeight() uint64 {
 	if x != nil {
 		return x.EndHeight
+	}
+	return 0
+}
+
+func (x *Anchoring) GetRedrawEpoch() uint64 {
+	if x != nil {
+		return x.RedrawEpoch
+	}
+	return 0
+}
+
+func (x *Anchoring) GetRedraws() uint32 {
+	if x != nil {
+		return x.Redraws
 	}
 	return 0
 }
@@ -3720,7 +3739,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\tlevel_bps\x18\r \x01(\rH\x00R\blevelBps\x88\x01\x01\x12\x16\n" +
 	"\x06hosted\x18\x0e \x01(\bR\x06hostedB\f\n" +
 	"\n" +
-	"_level_bps\"\x97\x02\n" +
+	"_level_bps\"\xd4\x02\n" +
 	"\tAnchoring\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x1d\n" +
 	"\n" +
@@ -3732,7 +3751,10 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\vuntil_epoch\x18\a \x01(\x04R\n" +
 	"untilEpoch\x12\x1d\n" +
 	"\n" +
-	"end_height\x18\b \x01(\x04R\tendHeight\"\x8e\x01\n" +
+	"end_height\x18\b \x01(\x04R\tendHeight\x12!\n" +
+	"\fredraw_epoch\x18\t \x01(\x04R\vredrawEpoch\x12\x18\n" +
+	"\aredraws\x18\n" +
+	" \x01(\rR\aredraws\"\x8e\x01\n" +
 	"\x11ListShardsRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x19\n" +
 	"\x05epoch\x18\x02 \x01(\x04H\x00R\x05epoch\x88\x01\x01\x12\x1b\n" +
