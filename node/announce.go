@@ -81,7 +81,11 @@ func (n *Node) announceChains(ctx context.Context) error {
 	}
 }
 
+// tell announces a record of this node, which it proves to be its validator's and signs.
 func (n *Node) tell(r *directory.Record) error {
+	if r.Validator != (ledger.PublicKey{}) {
+		r.Proof = n.main.exec.Attest(directory.ProofMessage(n.genesis.NetworkID(), r.Node))
+	}
 	if err := r.Sign(n.genesis.NetworkID(), n.nodeKey.Sign); err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func sameHosting(a, b *directory.Record) bool {
 	return a.GRPC == b.GRPC && a.Host == b.Host && a.TLS == b.TLS && a.Validator == b.Validator && slices.Equal(a.Chains, b.Chains)
 }
 
-// record is what this node hosts at now, without a signature.
+// record is what this node hosts at now, without proof and signature.
 func (n *Node) record(now time.Time) directory.Record {
 	r := directory.Record{
 		Sequence: uint64(now.UnixMilli()), //nolint:gosec // not negative
@@ -102,7 +106,6 @@ func (n *Node) record(now time.Time) directory.Record {
 	copy(r.Node[:], n.nodeKey.PubKey())
 	if key := n.signer.PubKey(); len(key) == ledger.PublicKeySize {
 		r.Validator = ledger.PublicKey(key)
-		r.Proof = n.main.exec.Attest(directory.ProofMessage(n.genesis.NetworkID(), r.Node))
 	}
 	if n.grpc != nil {
 		r.GRPC, r.TLS = endpoint(n.grpc.Addr().String(), r.Host), n.secure != nil
