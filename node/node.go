@@ -58,7 +58,7 @@ type Node struct {
 	shards  *shards
 
 	directory *directory.Directory
-	peers     *api.Peers // nil without an API
+	peers     *api.Peers
 	secret    *bls.SecretKey
 	nodeKey   *comet.NodeKey
 	signer    *comet.Signer
@@ -112,7 +112,7 @@ func (n *Node) open(ctx context.Context, o Options) error {
 	if n.metrics, err = telemetry.NewRegistry(o.Build); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, Options) error{n.probe, n.openKeys, n.openChain, n.openAPI, n.openHTTP} {
+	for _, step := range []func(context.Context, Options) error{n.probe, n.openKeys, n.openChain, n.openPeers, n.openAPI, n.openHTTP} {
 		if err := step(ctx, o); err != nil {
 			return err
 		}
@@ -280,9 +280,6 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 		return err
 	}
 	n.grpc = l
-	if err := n.openPeers(); err != nil {
-		return err
-	}
 	local := n.cfg.Local()
 	faucet, err := loadFaucet(n.home, local)
 	if err != nil {

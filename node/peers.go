@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 	"github.com/tributary-network/tributary/shard"
 )
 
-// openPeers makes what calls for shards that do not run here are handed on with.
-func (n *Node) openPeers() (err error) {
+// openPeers makes what reaches other nodes for shards that do not run here.
+func (n *Node) openPeers(context.Context, Options) (err error) {
 	d := &doors{own: n.nodeKey.ID(), directory: n.directory}
 	if file := n.cfg.Path(n.cfg.Shards.CAFile); file != "" {
 		if d.roots, err = api.LoadAuthority(file); err != nil {
