@@ -14,6 +14,9 @@ type Hosting interface {
 	// Hosting returns what the node is to run, ascending by number, and how many shards
 	// it has no room for. It is asked often and must not block.
 	Hosting() (list []HostedShard, left int)
+	// Genesis returns what a shard, whether it runs here or not, begins from, encoded, or
+	// an error that wraps exec.ErrUnknown if the node does not have that.
+	Genesis(id shard.ID) ([]byte, error)
 }
 
 // HostedState is whether the chain of a shard runs on a node.

@@ -253,3 +253,19 @@ func (r *relays) GetWanted(ctx context.Context, req *servicev1.GetWantedRequest)
 	})
 	return resp, err
 }
+
+// GetShardGenesis implements RelayServiceServer.
+func (r *relays) GetShardGenesis(_ context.Context, req *servicev1.GetShardGenesisRequest) (*servicev1.GetShardGenesisResponse, error) {
+	id := shard.ID(req.GetChainId())
+	if id < shard.FirstID || id > shard.MaxID {
+		return nil, invalid("chain_id", "%d is no shard; want %d to %d", id, shard.FirstID, shard.MaxID)
+	}
+	if r.Hosting == nil {
+		return nil, missing(ReasonPruned, ShardName(id), "this node keeps no geneses of shards")
+	}
+	genesis, err := r.Hosting.Genesis(id)
+	if errors.Is(err, exec.ErrUnknown) {
+		return nil, missing(ReasonPruned, ShardName(id), "this node does not have its genesis")
+	}
+	return &servicev1.GetShardGenesisResponse{Genesis: genesis}, err
+}

@@ -1,12 +1,15 @@
 package node
 
 import (
+	"context"
+
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/shard"
 )
 
 // BreakRules makes the rules halt between two blocks.
@@ -47,3 +50,13 @@ func (n *Node) Left() int {
 
 // Ready says whether the node is ready, and if not why.
 func (n *Node) Ready() (ok bool, reason string) { return backend{n}.Ready() }
+
+// Geneses counts the shards whose genesis the node keeps.
+func (n *Node) Geneses(context.Context) (count int) {
+	for id := shard.FirstID; id < shard.FirstID+16; id++ {
+		if _, err := n.shards.Genesis(id); err == nil {
+			count++
+		}
+	}
+	return count
+}

@@ -59,6 +59,7 @@ type Node struct {
 
 	directory *directory.Directory
 	peers     *api.Peers
+	doors     *doors
 	secret    *bls.SecretKey
 	nodeKey   *comet.NodeKey
 	signer    *comet.Signer

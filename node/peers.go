@@ -27,6 +27,7 @@ func (n *Node) openPeers(context.Context, Options) (err error) {
 			return fmt.Errorf("shards.ca_file: %w", err)
 		}
 	}
+	n.doors = d
 	n.peers, err = api.NewPeers(api.PeersConfig{Directory: d.endpoints, Credentials: d.credentials, Now: time.Now})
 	return err
 }

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/comet"
@@ -45,35 +44,6 @@ func (n *Node) shardsDir() string { return filepath.Join(n.home.Data(), "shards"
 // serviceDir is the directory of the store that all shards share.
 func (n *Node) serviceDir() string { return filepath.Join(n.home.Data(), "service") }
 
-// shardGenesis returns what a shard begins from, the same on every node: made of the
-// main chain's state in the epoch in which the shard began, and kept from then on, as
-// that state forgets. The error wraps shardblock.ErrNotFounded if the main chain does
-// not have it, not yet or not any more.
-func (n *Node) shardGenesis(id shard.ID) (g shardblock.Genesis, err error) {
-	store, key := n.main.layer.View(genesisView), []byte(shardName(id))
-	if kept, err := store.Get(key); err != nil {
-		return g, fmt.Errorf("read the genesis of shard %d: %w", id, err)
-	} else if kept != nil {
-		return shardblock.DecodeGenesis(kept)
-	}
-	err = n.main.exec.Read(func(v chain.View, _ uint64) error {
-		g, err = shardblock.FromMain(v, n.genesis.NetworkID(), &n.genesis.Params.Staking, id)
-		return err
-	})
-	if err != nil {
-		return g, err
-	}
-	b := store.NewBatch()
-	defer b.Discard()
-	if err := errors.Join(b.Set(key, g.Encode()), b.Commit(true)); err != nil {
-		return g, fmt.Errorf("keep the genesis of shard %d: %w", id, err)
-	}
-	return g, nil
-}
-
-// genesisView is the part of the main chain's store with the geneses of shards.
-const genesisView = "shards"
-
 // cometGenesis returns what consensus on a shard starts from: all of it follows from
 // the genesis of the main chain and g.
 func (n *Node) cometGenesis(g *shardblock.Genesis) comet.Genesis {
@@ -98,17 +68,17 @@ func (n *Node) cometGenesis(g *shardblock.Genesis) comet.Genesis {
 
 // openShard opens the chain of a shard, over its part of the store that all shards
 // share. slot is which of the ports it gets, if these are set.
-func (n *Node) openShard(id shard.ID, store kv.Store, slot int) (*hosted, error) {
+func (n *Node) openShard(ctx context.Context, id shard.ID, store kv.Store, slot int) (*hosted, error) {
 	name := shardName(id)
 	h := newHosted(name, n.log.With(slog.String("shard", name)))
-	if err := n.openShardParts(h, id, store, slot); err != nil {
+	if err := n.openShardParts(ctx, h, id, store, slot); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
 }
 
-func (n *Node) openShardParts(h *hosted, id shard.ID, store kv.Store, slot int) error {
-	g, err := n.shardGenesis(id)
+func (n *Node) openShardParts(ctx context.Context, h *hosted, id shard.ID, store kv.Store, slot int) error {
+	g, err := n.shardGenesis(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -53,8 +53,9 @@ type shards struct {
 
 	// Owned by run.
 	ended  chan *shardRun
-	looked time.Time // at the duties
-	epoch  uint64    // in which they were
+	looked time.Time         // at the duties
+	epoch  uint64            // in which they were
+	kept   map[shard.ID]bool // geneses
 
 	mu    sync.Mutex
 	store *badgerkv.Store // nil until the first shard needs it
@@ -83,7 +84,7 @@ type shardRun struct {
 
 func newShards(n *Node) *shards {
 	return &shards{
-		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{},
+		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]bool{},
 	}
 }
 
@@ -156,6 +157,7 @@ func (s *shards) look(ctx context.Context) {
 			return
 		}
 		s.looked, s.epoch = time.Now(), epoch
+		s.keepGeneses(ctx)
 		s.take(ctx, list)
 	}
 	now := time.Now()
@@ -249,7 +251,7 @@ func (s *shards) sorted() []*shardRun {
 
 // start opens a shard and lets it run. What goes wrong is kept, and tried again.
 func (s *shards) start(ctx context.Context, r *shardRun) {
-	h, err := s.open(r)
+	h, err := s.open(ctx, r)
 	if err != nil {
 		s.failed(ctx, r, err)
 		return
@@ -271,7 +273,7 @@ func (s *shards) start(ctx context.Context, r *shardRun) {
 	}()
 }
 
-func (s *shards) open(r *shardRun) (*hosted, error) {
+func (s *shards) open(ctx context.Context, r *shardRun) (*hosted, error) {
 	n := s.node
 	if err := r.locate(n); err != nil {
 		return nil, err
@@ -280,7 +282,7 @@ func (s *shards) open(r *shardRun) (*hosted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.openShard(r.id, store, r.slot)
+	return n.openShard(ctx, r.id, store, r.slot)
 }
 
 // opened returns the store that the shards share, or nil if none has needed it yet.

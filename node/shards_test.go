@@ -58,6 +58,9 @@ func TestShardsOfAValidator(t *testing.T) {
 	for range 2 {
 		n, stop := running(t, o)
 		waitUntil(t, "all shards are ready", func() bool { return allReady(n, 8) })
+		if kept := n.Geneses(t.Context()); kept != 8 {
+			t.Errorf("%d geneses are kept, want 8", kept)
+		}
 		for _, s := range n.Hosting() {
 			if !s.Known || s.Members != 1 || s.From > 1 || !s.Chain.Validator || s.Address == "" {
 				t.Errorf("shard %+v", s)

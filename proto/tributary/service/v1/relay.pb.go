@@ -23,6 +23,96 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type GetShardGenesisRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the shard.
+	ChainId       uint32 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShardGenesisRequest) Reset() {
+	*x = GetShardGenesisRequest{}
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShardGenesisRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShardGenesisRequest) ProtoMessage() {}
+
+func (x *GetShardGenesisRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShardGenesisRequest.ProtoReflect.Descriptor instead.
+func (*GetShardGenesisRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GetShardGenesisRequest) GetChainId() uint32 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+type GetShardGenesisResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the canonical encoding of chain/shardblock.Genesis.
+	Genesis       []byte `protobuf:"bytes,1,opt,name=genesis,proto3" json:"genesis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShardGenesisResponse) Reset() {
+	*x = GetShardGenesisResponse{}
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShardGenesisResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShardGenesisResponse) ProtoMessage() {}
+
+func (x *GetShardGenesisResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShardGenesisResponse.ProtoReflect.Descriptor instead.
+func (*GetShardGenesisResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetShardGenesisResponse) GetGenesis() []byte {
+	if x != nil {
+		return x.Genesis
+	}
+	return nil
+}
+
 type SubmitRelayRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the shard.
@@ -35,7 +125,7 @@ type SubmitRelayRequest struct {
 
 func (x *SubmitRelayRequest) Reset() {
 	*x = SubmitRelayRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +137,7 @@ func (x *SubmitRelayRequest) String() string {
 func (*SubmitRelayRequest) ProtoMessage() {}
 
 func (x *SubmitRelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +150,7 @@ func (x *SubmitRelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRelayRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRelayRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{0}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SubmitRelayRequest) GetChainId() uint32 {
@@ -85,7 +175,7 @@ type SubmitRelayResponse struct {
 
 func (x *SubmitRelayResponse) Reset() {
 	*x = SubmitRelayResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -97,7 +187,7 @@ func (x *SubmitRelayResponse) String() string {
 func (*SubmitRelayResponse) ProtoMessage() {}
 
 func (x *SubmitRelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -110,7 +200,7 @@ func (x *SubmitRelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRelayResponse.ProtoReflect.Descriptor instead.
 func (*SubmitRelayResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{1}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{3}
 }
 
 type GetOutboxRequest struct {
@@ -129,7 +219,7 @@ type GetOutboxRequest struct {
 
 func (x *GetOutboxRequest) Reset() {
 	*x = GetOutboxRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -141,7 +231,7 @@ func (x *GetOutboxRequest) String() string {
 func (*GetOutboxRequest) ProtoMessage() {}
 
 func (x *GetOutboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -154,7 +244,7 @@ func (x *GetOutboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutboxRequest.ProtoReflect.Descriptor instead.
 func (*GetOutboxRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{2}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetOutboxRequest) GetChainId() uint32 {
@@ -208,7 +298,7 @@ type GetOutboxResponse struct {
 
 func (x *GetOutboxResponse) Reset() {
 	*x = GetOutboxResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +310,7 @@ func (x *GetOutboxResponse) String() string {
 func (*GetOutboxResponse) ProtoMessage() {}
 
 func (x *GetOutboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +323,7 @@ func (x *GetOutboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutboxResponse.ProtoReflect.Descriptor instead.
 func (*GetOutboxResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{3}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetOutboxResponse) GetImport() []byte {
@@ -278,7 +368,7 @@ type ListCertificatesRequest struct {
 
 func (x *ListCertificatesRequest) Reset() {
 	*x = ListCertificatesRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +380,7 @@ func (x *ListCertificatesRequest) String() string {
 func (*ListCertificatesRequest) ProtoMessage() {}
 
 func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +393,7 @@ func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
 func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListCertificatesRequest) GetChainId() uint32 {
@@ -341,7 +431,7 @@ type ListCertificatesResponse struct {
 
 func (x *ListCertificatesResponse) Reset() {
 	*x = ListCertificatesResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +443,7 @@ func (x *ListCertificatesResponse) String() string {
 func (*ListCertificatesResponse) ProtoMessage() {}
 
 func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +456,7 @@ func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
 func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListCertificatesResponse) GetCertificates() [][]byte {
@@ -401,7 +491,7 @@ type LinkName struct {
 
 func (x *LinkName) Reset() {
 	*x = LinkName{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +503,7 @@ func (x *LinkName) String() string {
 func (*LinkName) ProtoMessage() {}
 
 func (x *LinkName) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +516,7 @@ func (x *LinkName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkName.ProtoReflect.Descriptor instead.
 func (*LinkName) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LinkName) GetFrom() *Place {
@@ -454,7 +544,7 @@ type GetWantedRequest struct {
 
 func (x *GetWantedRequest) Reset() {
 	*x = GetWantedRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +556,7 @@ func (x *GetWantedRequest) String() string {
 func (*GetWantedRequest) ProtoMessage() {}
 
 func (x *GetWantedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +569,7 @@ func (x *GetWantedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWantedRequest.ProtoReflect.Descriptor instead.
 func (*GetWantedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetWantedRequest) GetChainId() uint32 {
@@ -510,7 +600,7 @@ type LinkRows struct {
 
 func (x *LinkRows) Reset() {
 	*x = LinkRows{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +612,7 @@ func (x *LinkRows) String() string {
 func (*LinkRows) ProtoMessage() {}
 
 func (x *LinkRows) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +625,7 @@ func (x *LinkRows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRows.ProtoReflect.Descriptor instead.
 func (*LinkRows) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LinkRows) GetInbound() []byte {
@@ -573,7 +663,7 @@ type GetWantedResponse struct {
 
 func (x *GetWantedResponse) Reset() {
 	*x = GetWantedResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +675,7 @@ func (x *GetWantedResponse) String() string {
 func (*GetWantedResponse) ProtoMessage() {}
 
 func (x *GetWantedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +688,7 @@ func (x *GetWantedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWantedResponse.ProtoReflect.Descriptor instead.
 func (*GetWantedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetWantedResponse) GetHeight() uint64 {
@@ -654,7 +744,11 @@ var File_tributary_service_v1_relay_proto protoreflect.FileDescriptor
 
 const file_tributary_service_v1_relay_proto_rawDesc = "" +
 	"\n" +
-	" tributary/service/v1/relay.proto\x12\x14tributary.service.v1\x1a\"tributary/service/v1/routing.proto\"I\n" +
+	" tributary/service/v1/relay.proto\x12\x14tributary.service.v1\x1a\"tributary/service/v1/routing.proto\"3\n" +
+	"\x16GetShardGenesisRequest\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\rR\achainId\"3\n" +
+	"\x17GetShardGenesisResponse\x12\x18\n" +
+	"\agenesis\x18\x01 \x01(\fR\agenesis\"I\n" +
 	"\x12SubmitRelayRequest\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\rR\achainId\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\"\x15\n" +
@@ -697,12 +791,13 @@ const file_tributary_service_v1_relay_proto_rawDesc = "" +
 	"\x05links\x18\x04 \x03(\v2\x1e.tributary.service.v1.LinkRowsR\x05links\x12(\n" +
 	"\x10first_main_epoch\x18\x05 \x01(\x04R\x0efirstMainEpoch\x12&\n" +
 	"\x0flast_main_epoch\x18\x06 \x01(\x04R\rlastMainEpoch\x12\x14\n" +
-	"\x05ended\x18\a \x01(\bR\x05ended2\xa1\x03\n" +
+	"\x05ended\x18\a \x01(\bR\x05ended2\x91\x04\n" +
 	"\fRelayService\x12b\n" +
 	"\vSubmitRelay\x12(.tributary.service.v1.SubmitRelayRequest\x1a).tributary.service.v1.SubmitRelayResponse\x12\\\n" +
 	"\tGetOutbox\x12&.tributary.service.v1.GetOutboxRequest\x1a'.tributary.service.v1.GetOutboxResponse\x12q\n" +
 	"\x10ListCertificates\x12-.tributary.service.v1.ListCertificatesRequest\x1a..tributary.service.v1.ListCertificatesResponse\x12\\\n" +
-	"\tGetWanted\x12&.tributary.service.v1.GetWantedRequest\x1a'.tributary.service.v1.GetWantedResponseB\xe5\x01\n" +
+	"\tGetWanted\x12&.tributary.service.v1.GetWantedRequest\x1a'.tributary.service.v1.GetWantedResponse\x12n\n" +
+	"\x0fGetShardGenesis\x12,.tributary.service.v1.GetShardGenesisRequest\x1a-.tributary.service.v1.GetShardGenesisResponseB\xe5\x01\n" +
 	"\x18com.tributary.service.v1B\n" +
 	"RelayProtoP\x01ZKgithub.com/tributary-network/tributary/proto/tributary/service/v1;servicev1\xa2\x02\x03TSX\xaa\x02\x14Tributary.Service.V1\xca\x02\x14Tributary\\Service\\V1\xe2\x02 Tributary\\Service\\V1\\GPBMetadata\xea\x02\x16Tributary::Service::V1b\x06proto3"
 
@@ -718,37 +813,41 @@ func file_tributary_service_v1_relay_proto_rawDescGZIP() []byte {
 	return file_tributary_service_v1_relay_proto_rawDescData
 }
 
-var file_tributary_service_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tributary_service_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tributary_service_v1_relay_proto_goTypes = []any{
-	(*SubmitRelayRequest)(nil),       // 0: tributary.service.v1.SubmitRelayRequest
-	(*SubmitRelayResponse)(nil),      // 1: tributary.service.v1.SubmitRelayResponse
-	(*GetOutboxRequest)(nil),         // 2: tributary.service.v1.GetOutboxRequest
-	(*GetOutboxResponse)(nil),        // 3: tributary.service.v1.GetOutboxResponse
-	(*ListCertificatesRequest)(nil),  // 4: tributary.service.v1.ListCertificatesRequest
-	(*ListCertificatesResponse)(nil), // 5: tributary.service.v1.ListCertificatesResponse
-	(*LinkName)(nil),                 // 6: tributary.service.v1.LinkName
-	(*GetWantedRequest)(nil),         // 7: tributary.service.v1.GetWantedRequest
-	(*LinkRows)(nil),                 // 8: tributary.service.v1.LinkRows
-	(*GetWantedResponse)(nil),        // 9: tributary.service.v1.GetWantedResponse
-	(*Place)(nil),                    // 10: tributary.service.v1.Place
+	(*GetShardGenesisRequest)(nil),   // 0: tributary.service.v1.GetShardGenesisRequest
+	(*GetShardGenesisResponse)(nil),  // 1: tributary.service.v1.GetShardGenesisResponse
+	(*SubmitRelayRequest)(nil),       // 2: tributary.service.v1.SubmitRelayRequest
+	(*SubmitRelayResponse)(nil),      // 3: tributary.service.v1.SubmitRelayResponse
+	(*GetOutboxRequest)(nil),         // 4: tributary.service.v1.GetOutboxRequest
+	(*GetOutboxResponse)(nil),        // 5: tributary.service.v1.GetOutboxResponse
+	(*ListCertificatesRequest)(nil),  // 6: tributary.service.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil), // 7: tributary.service.v1.ListCertificatesResponse
+	(*LinkName)(nil),                 // 8: tributary.service.v1.LinkName
+	(*GetWantedRequest)(nil),         // 9: tributary.service.v1.GetWantedRequest
+	(*LinkRows)(nil),                 // 10: tributary.service.v1.LinkRows
+	(*GetWantedResponse)(nil),        // 11: tributary.service.v1.GetWantedResponse
+	(*Place)(nil),                    // 12: tributary.service.v1.Place
 }
 var file_tributary_service_v1_relay_proto_depIdxs = []int32{
-	10, // 0: tributary.service.v1.GetOutboxRequest.first:type_name -> tributary.service.v1.Place
-	10, // 1: tributary.service.v1.GetOutboxRequest.last:type_name -> tributary.service.v1.Place
-	10, // 2: tributary.service.v1.LinkName.from:type_name -> tributary.service.v1.Place
-	10, // 3: tributary.service.v1.LinkName.to:type_name -> tributary.service.v1.Place
-	6,  // 4: tributary.service.v1.GetWantedRequest.links:type_name -> tributary.service.v1.LinkName
-	8,  // 5: tributary.service.v1.GetWantedResponse.links:type_name -> tributary.service.v1.LinkRows
-	0,  // 6: tributary.service.v1.RelayService.SubmitRelay:input_type -> tributary.service.v1.SubmitRelayRequest
-	2,  // 7: tributary.service.v1.RelayService.GetOutbox:input_type -> tributary.service.v1.GetOutboxRequest
-	4,  // 8: tributary.service.v1.RelayService.ListCertificates:input_type -> tributary.service.v1.ListCertificatesRequest
-	7,  // 9: tributary.service.v1.RelayService.GetWanted:input_type -> tributary.service.v1.GetWantedRequest
-	1,  // 10: tributary.service.v1.RelayService.SubmitRelay:output_type -> tributary.service.v1.SubmitRelayResponse
-	3,  // 11: tributary.service.v1.RelayService.GetOutbox:output_type -> tributary.service.v1.GetOutboxResponse
-	5,  // 12: tributary.service.v1.RelayService.ListCertificates:output_type -> tributary.service.v1.ListCertificatesResponse
-	9,  // 13: tributary.service.v1.RelayService.GetWanted:output_type -> tributary.service.v1.GetWantedResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
+	12, // 0: tributary.service.v1.GetOutboxRequest.first:type_name -> tributary.service.v1.Place
+	12, // 1: tributary.service.v1.GetOutboxRequest.last:type_name -> tributary.service.v1.Place
+	12, // 2: tributary.service.v1.LinkName.from:type_name -> tributary.service.v1.Place
+	12, // 3: tributary.service.v1.LinkName.to:type_name -> tributary.service.v1.Place
+	8,  // 4: tributary.service.v1.GetWantedRequest.links:type_name -> tributary.service.v1.LinkName
+	10, // 5: tributary.service.v1.GetWantedResponse.links:type_name -> tributary.service.v1.LinkRows
+	2,  // 6: tributary.service.v1.RelayService.SubmitRelay:input_type -> tributary.service.v1.SubmitRelayRequest
+	4,  // 7: tributary.service.v1.RelayService.GetOutbox:input_type -> tributary.service.v1.GetOutboxRequest
+	6,  // 8: tributary.service.v1.RelayService.ListCertificates:input_type -> tributary.service.v1.ListCertificatesRequest
+	9,  // 9: tributary.service.v1.RelayService.GetWanted:input_type -> tributary.service.v1.GetWantedRequest
+	0,  // 10: tributary.service.v1.RelayService.GetShardGenesis:input_type -> tributary.service.v1.GetShardGenesisRequest
+	3,  // 11: tributary.service.v1.RelayService.SubmitRelay:output_type -> tributary.service.v1.SubmitRelayResponse
+	5,  // 12: tributary.service.v1.RelayService.GetOutbox:output_type -> tributary.service.v1.GetOutboxResponse
+	7,  // 13: tributary.service.v1.RelayService.ListCertificates:output_type -> tributary.service.v1.ListCertificatesResponse
+	11, // 14: tributary.service.v1.RelayService.GetWanted:output_type -> tributary.service.v1.GetWantedResponse
+	1,  // 15: tributary.service.v1.RelayService.GetShardGenesis:output_type -> tributary.service.v1.GetShardGenesisResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -766,7 +865,7 @@ func file_tributary_service_v1_relay_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_service_v1_relay_proto_rawDesc), len(file_tributary_service_v1_relay_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

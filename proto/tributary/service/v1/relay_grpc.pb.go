@@ -25,6 +25,7 @@ const (
 	RelayService_GetOutbox_FullMethodName        = "/tributary.service.v1.RelayService/GetOutbox"
 	RelayService_ListCertificates_FullMethodName = "/tributary.service.v1.RelayService/ListCertificates"
 	RelayService_GetWanted_FullMethodName        = "/tributary.service.v1.RelayService/GetWanted"
+	RelayService_GetShardGenesis_FullMethodName  = "/tributary.service.v1.RelayService/GetShardGenesis"
 )
 
 // RelayServiceClient is the client API for RelayService service.
@@ -47,6 +48,10 @@ type RelayServiceClient interface {
 	// GetWanted returns what a chain lacks: of links, the next message that it takes as
 	// their destination, and how far it was acknowledged as their source.
 	GetWanted(ctx context.Context, in *GetWantedRequest, opts ...grpc.CallOption) (*GetWantedResponse, error)
+	// GetShardGenesis returns what a shard begins from, which the state of the main chain
+	// forgets. It does not prove itself: ask members of the shard's committee with more
+	// than a third of its power. Nodes have that of shards they do not run, too.
+	GetShardGenesis(ctx context.Context, in *GetShardGenesisRequest, opts ...grpc.CallOption) (*GetShardGenesisResponse, error)
 }
 
 type relayServiceClient struct {
@@ -97,6 +102,16 @@ func (c *relayServiceClient) GetWanted(ctx context.Context, in *GetWantedRequest
 	return out, nil
 }
 
+func (c *relayServiceClient) GetShardGenesis(ctx context.Context, in *GetShardGenesisRequest, opts ...grpc.CallOption) (*GetShardGenesisResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetShardGenesisResponse)
+	err := c.cc.Invoke(ctx, RelayService_GetShardGenesis_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RelayServiceServer is the server API for RelayService service.
 // All implementations must embed UnimplementedRelayServiceServer
 // for forward compatibility.
@@ -117,6 +132,10 @@ type RelayServiceServer interface {
 	// GetWanted returns what a chain lacks: of links, the next message that it takes as
 	// their destination, and how far it was acknowledged as their source.
 	GetWanted(context.Context, *GetWantedRequest) (*GetWantedResponse, error)
+	// GetShardGenesis returns what a shard begins from, which the state of the main chain
+	// forgets. It does not prove itself: ask members of the shard's committee with more
+	// than a third of its power. Nodes have that of shards they do not run, too.
+	GetShardGenesis(context.Context, *GetShardGenesisRequest) (*GetShardGenesisResponse, error)
 	mustEmbedUnimplementedRelayServiceServer()
 }
 
@@ -138,6 +157,9 @@ func (UnimplementedRelayServiceServer) ListCertificates(context.Context, *ListCe
 }
 func (UnimplementedRelayServiceServer) GetWanted(context.Context, *GetWantedRequest) (*GetWantedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetWanted not implemented")
+}
+func (UnimplementedRelayServiceServer) GetShardGenesis(context.Context, *GetShardGenesisRequest) (*GetShardGenesisResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetShardGenesis not implemented")
 }
 func (UnimplementedRelayServiceServer) mustEmbedUnimplementedRelayServiceServer() {}
 func (UnimplementedRelayServiceServer) testEmbeddedByValue()                      {}
@@ -232,6 +254,24 @@ func _RelayService_GetWanted_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RelayService_GetShardGenesis_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetShardGenesisRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RelayServiceServer).GetShardGenesis(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RelayService_GetShardGenesis_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RelayServiceServer).GetShardGenesis(ctx, req.(*GetShardGenesisRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RelayService_ServiceDesc is the grpc.ServiceDesc for RelayService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -254,6 +294,10 @@ var RelayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetWanted",
 			Handler:    _RelayService_GetWanted_Handler,
+		},
+		{
+			MethodName: "GetShardGenesis",
+			Handler:    _RelayService_GetShardGenesis_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
