@@ -111,8 +111,8 @@ func (v *validator) node() {
 	if n := utf8.RuneCountInString(moniker); n < 1 || n > 64 || strings.ContainsFunc(moniker, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		v.fail("node.moniker", "not a name of 1 to 64 printable characters", "choose another")
 	}
-	if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`).MatchString(v.config.Node.Network) {
-		v.fail("node.network", "not a network name", "use the name in the genesis file: up to 40 lower-case letters, digits and hyphens")
+	if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,28}$`).MatchString(v.config.Node.Network) {
+		v.fail("node.network", "not a network name", "use the name in the genesis file: up to 29 lower-case letters, digits and hyphens")
 	}
 }
 

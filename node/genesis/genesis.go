@@ -51,12 +51,14 @@ const (
 	// MaxValidators bounds the validators of the first block.
 	MaxValidators = 200
 
-	maxName = 40 // bytes of a network's name, which leaves room in the chain id
+	// MaxName bounds a network's name, in bytes: it leaves room in the chain id, also in
+	// that of a shard.
+	MaxName = 29
 )
 
 // Document is a network's genesis. It is a plain value.
 type Document struct {
-	// Name is 1 to 40 lower-case letters, digits and hyphens.
+	// Name is 1 to MaxName lower-case letters, digits and hyphens.
 	Name string
 	// Time is when the chain starts, in whole milliseconds; nodes wait for it.
 	Time time.Time
@@ -108,8 +110,8 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 // Validate checks the document. The error joins a *FieldError for each problem.
 func (d Document) Validate() error {
 	v := &checker{}
-	if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`).MatchString(d.Name) || len(d.Name) > maxName {
-		v.fail("name", "%q is not a name of 1 to %d lower-case letters, digits and hyphens", d.Name, maxName)
+	if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`).MatchString(d.Name) || len(d.Name) > MaxName {
+		v.fail("name", "%q is not a name of 1 to %d lower-case letters, digits and hyphens", d.Name, MaxName)
 	}
 	switch {
 	case d.Time.IsZero():

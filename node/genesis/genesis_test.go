@@ -16,8 +16,10 @@ import (
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/zone"
 )
 
@@ -120,7 +122,7 @@ func TestValidateNamesTheField(t *testing.T) {
 	}{
 		{"no name", func(d *genesis.Document) { d.Name = "" }, "name"},
 		{"name in capitals", func(d *genesis.Document) { d.Name = "Local" }, "name"},
-		{"long name", func(d *genesis.Document) { d.Name = strings.Repeat("x", 41) }, "name"},
+		{"long name", func(d *genesis.Document) { d.Name = strings.Repeat("x", genesis.MaxName+1) }, "name"},
 		{"no time", func(d *genesis.Document) { d.Time = time.Time{} }, "time"},
 		{"early time", func(d *genesis.Document) { d.Time = time.Unix(-5, 0) }, "time"},
 		{"fine time", func(d *genesis.Document) { d.Time = d.Time.Add(time.Microsecond) }, "time"},
@@ -352,6 +354,21 @@ func TestTranslations(t *testing.T) {
 
 // TestConsensusBeginsWithTheCommittee compares what consensus starts from with what
 // the rules elect.
+// The longest name leaves room in the chain ids of all shards.
+func TestNamesLeaveRoomForShards(t *testing.T) {
+	t.Parallel()
+	d := document()
+	d.Name = strings.Repeat("x", genesis.MaxName)
+	c := d.Comet()
+	c.ChainID = comet.ShardChainID(d.ChainID(), uint32(shard.MaxID))
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if c.ChainID += "0"; c.Validate() == nil {
+		t.Errorf("MaxName could be larger: %s is taken", c.ChainID)
+	}
+}
+
 func TestConsensusBeginsWithTheCommittee(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
