@@ -37,12 +37,29 @@
 // goes on from what is anchored; what the one before certified beyond is lost, and was
 // never final.
 //
+// # The end of a shard
+//
+// A split or a merge replaces a shard from an epoch on: State.Until. There is a committee
+// of it for that epoch too, of the members that it had in the epoch before
+// (shard.Assignment.Last). The shard takes the record of the epoch as that of any other,
+// so that this committee votes two blocks later, and the first height that this
+// committee certifies is the last one: what the shard makes beyond is worth nothing. So
+// main needs nobody to tell it the end: State.End is the first height of epoch Until or
+// later that it anchors, with nothing behind it in its run. With that the shard is
+// Finished, and Sync founds its heirs. They begin with the state that the last checkpoint
+// names (State.Last), each with its own buckets, and their clock goes on from the
+// parents'. Until then their anchors are refused, and they are neither split nor merged.
+//
+// A shard that stands still on the way to its end is drawn anew like others
+// (registry.Context.Redraw), in the epoch that runs then: hence "or later". It is only
+// ever the last height that is missing if no committee takes the record of the epoch,
+// which takes a third of each.
+//
 // # Wiring
 //
 // Only tests/sim calls it yet. The main chain does this with it:
 //
-//   - Genesis: Params are part of chain/settlement's. After registry.Start, Sync at
-//     height 0 with the map of epoch 0.
+//   - Genesis: Params are part of chain/settlement's.
 //   - Two new kinds of transactions, one with an encoded Anchors as the payload and one
 //     with an encoded Conflict, both in the class of settlements and evidence, so that
 //     imports come after them (link.ClassSettlement). Anchors: the fee is settlement's
@@ -58,18 +75,13 @@
 //   - Conflict: Context.Judge in the block. For each of Verdict.Signed, if Verdict.Guilty,
 //     staking.Punish with a kind of evidence of its own, which reads the stake of a
 //     member of a shard's committee; and the shard is redrawn.
-//   - Last block of an epoch: chain/registry calls Sync with the map of the coming
-//     epoch after it is applied, and sets Inputs.Redraw to Stalled for the draw.
-//   - Any block: for each of Stalled, round = Context.Redrawn(id), and the assignment of
-//     the epoch becomes shard.Redraw(registry.Inputs(...), id, round), which Committees
-//     then returns; so does that of the next epoch, which is drawn already, with the
-//     same members, or those before would come back.
+//   - Genesis and last block of an epoch: chain/registry calls Sync with the map of the
+//     coming epoch. Whoever applies an anchor whose Result says Finished calls it again.
+//   - Any block: for each of Stalled, registry.Context.Redraw with Round, and if that finds
+//     others Redrawn, otherwise Asked. Committees then returns the others, for this epoch
+//     and the next.
 //   - Links: Known is link.Anchors on main. On a shard the same rows come with a
 //     state proof against main's certified header.
-//   - Split and merge: once a parent's last height is known to main by the rules of
-//     the hand-over, which do not exist yet, Stop; when its Result says Finished, Sync
-//     founds the heirs, whose clock goes on from the parents'. Until then their
-//     anchors are refused.
 //   - Params.MaxLag is less than EvidenceEpochs, so that who signs is still answerable.
 //
 // It is row 1c of the dependency order: pure rules over values. A Context is owned by

@@ -61,7 +61,8 @@ func (r *Result) Heights() uint64 { return r.Last - r.First + 1 }
 //	CodeAnchorConflict     the same, and it has another version of the last one; Judge
 //	                       says whether that is certified
 //	CodeAnchorGap          it begins beyond the next height
-//	CodeShardEnded         it goes beyond the last height or the last epoch of the shard
+//	CodeShardEnded         it goes beyond the last height of the shard, which is the first
+//	                       one of the epoch in which the shard is replaced, or of a later
 //	CodeAnchorEpoch        a height is of an earlier epoch than the one before it, than
 //	                       the shard serves since or than its last redraw, or of one that
 //	                       has not begun
@@ -81,6 +82,9 @@ func (c *Context) Apply(a *Anchors) ([]Result, error) {
 		for i := range run.Heads {
 			p := run.Checkpoint(i)
 			s.push(&p)
+		}
+		if s.Until > 0 && s.Last.Epoch >= s.Until {
+			s.End = s.Height()
 		}
 		s.From = c.Height
 		c.State.Set(Key(run.Chain), s.Encode())
@@ -243,8 +247,8 @@ func (c *Context) epochs(s *State, run *cert.Run) error {
 			return chain.Refuse(chain.CodeAnchorEpoch, "height %d of shard %d is of epoch %d, want %d or later", height, run.Chain, e, before)
 		case e > c.Epoch:
 			return chain.Refuse(chain.CodeAnchorEpoch, "height %d of shard %d is of epoch %d, this is epoch %d", height, run.Chain, e, c.Epoch)
-		case s.Until > 0 && e >= s.Until:
-			return chain.Refuse(chain.CodeShardEnded, "height %d of shard %d is of epoch %d, the shard serves until epoch %d", height, run.Chain, e, s.Until)
+		case s.Until > 0 && e >= s.Until && i+1 < len(run.Heads):
+			return chain.Refuse(chain.CodeShardEnded, "height %d of shard %d is of epoch %d, in which it is replaced: it is the last one, the run goes on to %d", height, run.Chain, e, run.Last())
 		case e+uint64(c.Rules.MaxLag) < c.Epoch:
 			return chain.Refuse(chain.CodeUnknownCommittee, "height %d of shard %d is of epoch %d, at most %d epochs ago: its committee may have left", height, run.Chain, e, c.Rules.MaxLag)
 		}
@@ -281,26 +285,6 @@ func refusal(err error) error {
 	default: // cert.ErrWrongKeys: Committees does not do what it promises
 		panic(fmt.Errorf("verify a run: %w", err))
 	}
-}
-
-// Stop says that a shard ends at a height, which the hand-over to its heirs knows. It
-// refuses with CodeUnknownShard, CodeShardEnded if the end is known and another one,
-// and CodeAnchorStale if more is anchored.
-func (c *Context) Stop(id shard.ID, height uint64) error {
-	s, ok := Read(c.State, id)
-	switch {
-	case !ok:
-		return chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", id)
-	case s.End > 0 && s.End != height:
-		return chain.Refuse(chain.CodeShardEnded, "shard %d ends at height %d, not at %d", id, s.End, height)
-	case height == 0 || height < s.Height():
-		return chain.Refuse(chain.CodeAnchorStale, "shard %d cannot end at height %d, it is anchored up to %d", id, height, s.Height())
-	case s.End == height:
-		return nil
-	}
-	s.End = height
-	c.State.Set(Key(id), s.Encode())
-	return nil
 }
 
 // Stalled returns the shards that serve and get another committee, ascending by id.

@@ -106,22 +106,30 @@ func TestRefusals(t *testing.T) {
 			return run(t, one, 11, 12, version{})
 		}, chain.CodeAnchorEpoch, false},
 		{"beyond the end", func(w *world) cert.Run {
-			if err := w.ctx.Stop(one, 13); err != nil {
-				t.Fatal(err)
-			}
-			return run(t, one, 11, 14, version{})
+			w.replace(one, 2)
+			return run(t, one, 11, 17, version{})
 		}, chain.CodeShardEnded, false},
 		{"up to the end", func(w *world) cert.Run {
-			if err := w.ctx.Stop(one, 13); err != nil {
-				t.Fatal(err)
-			}
-			return run(t, one, 11, 13, version{})
-		}, chain.CodeOK, true},
-		{"an epoch in which others serve", func(w *world) cert.Run {
-			s := w.state(one)
-			s.Until = 2
-			w.ctx.State.Set(anchor.Key(one), s.Encode())
+			w.replace(one, 2)
 			return run(t, one, 11, 16, version{})
+		}, chain.CodeOK, true},
+		{"not quite up to the end", func(w *world) cert.Run {
+			w.replace(one, 2)
+			return run(t, one, 11, 15, version{})
+		}, chain.CodeOK, true},
+		{"an end in a later epoch", func(w *world) cert.Run {
+			w.replace(one, 2)
+			return join(t, certify(one, 11, version{}), certify(one, 12, version{epoch: 3}))
+		}, chain.CodeOK, true},
+		{"after the end", func(w *world) cert.Run {
+			w.replace(one, 2)
+			w.take(run(t, one, 11, 16, version{}))
+			return run(t, one, 17, 17, version{})
+		}, chain.CodeShardEnded, false},
+		{"after an end in a later epoch, an earlier one", func(w *world) cert.Run {
+			w.replace(one, 2)
+			w.take(join(t, certify(one, 11, version{epoch: 3})))
+			return run(t, one, 12, 12, version{})
 		}, chain.CodeShardEnded, false},
 		{"an epoch before the shard served", func(w *world) cert.Run {
 			s := w.state(one)

@@ -42,10 +42,11 @@ type State struct {
 	Service uint32
 	Zone    byte
 	Buckets shard.Range
-	// Since is the first epoch in which the shard serves, Until the first in which it
-	// does not any more, 0 while that is not known.
+	// Since is the first epoch in which the shard serves, Until that in which it is
+	// replaced, 0 while that is not known.
 	Since, Until uint64
-	// End is the last height, 0 while that is not known.
+	// End is the last height, once it is anchored, and 0 before: the first one of epoch
+	// Until or later.
 	End uint64
 	// Base is the anchor clock before the first height; see link.Message.Expiry.
 	Base uint64
@@ -80,7 +81,7 @@ func (s *State) Clock() uint64 { return s.Base + s.Tree.Size }
 func (s *State) Root() ledger.Hash { return s.Tree.Root() }
 
 // Finished reports whether the shard is anchored to its end.
-func (s *State) Finished() bool { return s.End > 0 && s.Tree.Size == s.End }
+func (s *State) Finished() bool { return s.End > 0 }
 
 // Outbox returns the outbox root of a height, and ok=false if it is not one of the
 // last Window that are anchored.
@@ -164,7 +165,7 @@ func DecodeState(b []byte) (State, error) {
 	switch {
 	case !s.Buckets.Valid():
 		return State{}, fmt.Errorf("decode anchors: buckets %s: %w", s.Buckets, ErrBadState)
-	case s.Last.Height != s.Tree.Size, s.End > 0 && s.Tree.Size > s.End:
+	case s.Last.Height != s.Tree.Size, s.End > 0 && s.Tree.Size != s.End:
 		return State{}, fmt.Errorf("decode anchors: height %d of %d, %d in the tree: %w", s.Last.Height, s.End, s.Tree.Size, ErrBadState)
 	case s.Until > 0 && s.Until <= s.Since:
 		return State{}, fmt.Errorf("decode anchors: serves from epoch %d until %d: %w", s.Since, s.Until, ErrBadState)
@@ -276,8 +277,7 @@ func times(v chain.View) iter.Seq2[shard.ID, timing] {
 				panic(fmt.Errorf("anchors of shard %x in %d bytes: %w", k[1:], len(b), ErrBadState))
 			}
 			number := func(i int) uint64 { return binary.BigEndian.Uint64(b[numbers+8*i:]) }
-			end, height := number(2), binary.BigEndian.Uint64(b[stateFixed:])
-			t := timing{from: number(4), asked: number(5), anchored: height > 0, finished: end > 0 && height == end}
+			t := timing{from: number(4), asked: number(5), anchored: binary.BigEndian.Uint64(b[stateFixed:]) > 0, finished: number(2) > 0}
 			if !yield(shard.ID(binary.BigEndian.Uint32(k[1:])), t) {
 				return
 			}

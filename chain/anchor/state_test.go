@@ -48,7 +48,7 @@ func TestStateRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, n := range []uint64{0, 1, 2, 3, 63, 64, 65, 127, 200} {
 		s := anchored(t, n)
-		s.Since, s.Until, s.End, s.Base, s.From, s.Asked, s.RedrawEpoch, s.Redraws = 1, 20, 200, 3, 4, 7, 5, 6
+		s.Since, s.Until, s.End, s.Base, s.From, s.Asked, s.RedrawEpoch, s.Redraws = 1, 20, n, 3, 4, 7, 5, 6
 		raw := s.Encode()
 		again, err := anchor.DecodeState(raw)
 		if diff := cmp.Diff(*s, again); err != nil || diff != "" {
@@ -100,6 +100,7 @@ func TestDecodeStateRefuses(t *testing.T) {
 		{"buckets that are no range", edit(func(s *anchor.State) { s.Buckets.First = 3 }), anchor.ErrBadState},
 		{"another last height", edit(func(s *anchor.State) { s.Last.Height++ }), anchor.ErrBadState},
 		{"more than the end", edit(func(s *anchor.State) { s.End = 4 }), anchor.ErrBadState},
+		{"less than the end", edit(func(s *anchor.State) { s.End = 6 }), anchor.ErrBadState},
 		{"an end before the beginning", edit(func(s *anchor.State) { s.Since, s.Until = 3, 3 }), anchor.ErrBadState},
 		{"another last outbox", edit(func(s *anchor.State) { s.Outboxes[4][0]++ }), anchor.ErrBadState},
 		{"more outboxes than heights", edit(func(s *anchor.State) { s.Outboxes = append([]ledger.Hash{{1}}, s.Outboxes...) }), anchor.ErrBadState},

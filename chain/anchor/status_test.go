@@ -194,21 +194,20 @@ func TestSplit(t *testing.T) {
 		_, err := w.ctx.Apply(&anchor.Anchors{Runs: []cert.Run{r}})
 		return err
 	})
-	w.refused("an end before what is anchored", chain.CodeAnchorStale, func() error { return w.ctx.Stop(one, 9) })
-	w.refused("the end of nothing", chain.CodeUnknownShard, func() error { return w.ctx.Stop(99, 9) })
-	for range 2 {
-		if err := w.ctx.Stop(one, 12); err != nil {
-			t.Fatal(err)
-		}
+	if results := w.take(run(t, one, 11, 15, version{})); results[0].Finished || w.state(one).Finished() {
+		t.Error("the parent is finished before its last height")
 	}
-	w.refused("another end", chain.CodeShardEnded, func() error { return w.ctx.Stop(one, 13) })
-	if results := w.take(run(t, one, 11, 12, version{})); !results[0].Finished {
-		t.Error("the parent is not finished")
+	if results := w.take(run(t, one, 16, 16, version{})); !results[0].Finished || w.state(one).End != 16 {
+		t.Error("the parent is not finished with its first height of the epoch in which it is replaced")
 	}
+	w.refused("a height behind the end", chain.CodeShardEnded, func() error {
+		_, err := w.ctx.Apply(&anchor.Anchors{Runs: []cert.Run{run(t, one, 17, 17, version{})}})
+		return err
+	})
 	sync(210)
 	for _, h := range heirs {
 		s := w.state(h.ID)
-		if s.Base != 12 || s.From != 210 || s.Since != shard.Notice || s.Buckets != h.Buckets || s.Height() != 0 {
+		if s.Base != 16 || s.From != 210 || s.Since != shard.Notice || s.Buckets != h.Buckets || s.Height() != 0 {
 			t.Errorf("heir %d: %+v", h.ID, s)
 		}
 	}

@@ -213,6 +213,13 @@ func (w *world) state(id shard.ID) *anchor.State {
 	return &s
 }
 
+// replace says that a shard is replaced from an epoch on.
+func (w *world) replace(id shard.ID, epoch uint64) {
+	s := w.state(id)
+	s.Until = epoch
+	w.ctx.State.Set(anchor.Key(id), s.Encode())
+}
+
 func (w *world) digest() ledger.Hash {
 	h := sha256.New()
 	for _, c := range w.ctx.State.Changes() {

@@ -245,7 +245,7 @@ func (c *Context) draw(epoch uint64, now *shard.Map) {
 // that which it has missed its anchors. round is 1 for the first time in an epoch
 // (anchor.Context.Round). The same members serve the next epoch, which is drawn already,
 // or those before would come back. It reports false, and changes nothing, if nobody else
-// can be drawn. It is called before End.
+// can be drawn. Who is jailed by now cannot. It is called before End.
 //
 // A shard that is replaced and has not come to its end gets a committee for that too.
 func (c *Context) Redraw(id shard.ID, round uint32) bool {
@@ -254,7 +254,14 @@ func (c *Context) Redraw(id shard.ID, round uint32) bool {
 		return false
 	}
 	epoch := c.epoch()
-	a := shard.Redraw(Inputs(c.State, epoch, m), id, round)
+	in := Inputs(c.State, epoch, m)
+	for i := range in.Pools {
+		in.Pools[i].Candidates = slices.DeleteFunc(in.Pools[i].Candidates, func(x shard.Candidate) bool {
+			val, ok := staking.ReadValidator(c.State, x.Validator)
+			return !ok || val.Jailed || val.Tombstoned
+		})
+	}
+	a := shard.Redraw(in, id, round)
 	if len(a.Committee.Members) == 0 {
 		return false
 	}

@@ -286,7 +286,8 @@ func Requests(v chain.View) (list []shard.Request) {
 
 // NeedsTick reports whether the chain must go on to the block at height although
 // nobody sends transactions, so that what was asked for comes to hold: a service, who
-// serves it, a split or a merge. That is at most shard.Notice epochs.
+// serves it, a split or a merge, and so that what shards have booked is settled. That is
+// at most shard.Notice epochs, and one more after the last block of one.
 func NeedsTick(v chain.View, epochs *staking.Params, height uint64) bool {
 	b := v.Get(waitKey())
 	return b != nil && epochs.Epoch(height) < binary.BigEndian.Uint64(b)

@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/zone"
@@ -193,6 +194,53 @@ func TestRedraw(t *testing.T) {
 		if digest := few.digest(); few.ctx.Redraw(2, round+1) || few.digest() != digest {
 			t.Fatal("there is somebody else")
 		}
+	}
+}
+
+// TestRedrawLeavesOut: who is jailed since the pools were made is not drawn again.
+func TestRedrawLeavesOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 12, service(1, "content", 0))
+	w.epoch(1)
+	id := w.shards().Zone(1, 0)[0].ID
+	a, _ := registry.ReadAssignment(w.ctx.State, 1, id)
+	for _, m := range a.Committee.Members {
+		v, _ := staking.ReadValidator(w.ctx.State, m.Validator)
+		v.Jailed, v.JailedUntil = true, 9
+		w.ctx.State.Set(staking.ValidatorKey(m.Validator), v.Encode())
+	}
+	for round := range uint32(20) {
+		w.ctx.Redraw(id, round+1)
+		next, _ := registry.ReadAssignment(w.ctx.State, 1, id)
+		for _, m := range next.Committee.Members {
+			if _, was := a.Committee.FindValidator(m.Validator); was {
+				t.Fatalf("round %d: validator %d is jailed and serves", round+1, m.Validator)
+			}
+		}
+	}
+}
+
+// TestFinish: the chain goes on to the end of the epoch and no further.
+func TestFinish(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 4, service(1, "content", 0))
+	w.epoch(1)
+	if registry.NeedsTick(w.ctx.State, &w.rules, w.ctx.Height) {
+		t.Error("it goes on for nothing")
+	}
+	w.ctx.Finish()
+	if !registry.NeedsTick(w.ctx.State, &w.rules, w.rules.LastBlock(1)) || registry.NeedsTick(w.ctx.State, &w.rules, w.rules.FirstBlock(2)) {
+		t.Error("it does not go on to the end of the epoch")
+	}
+	w.must(w.ctx.Serve(operator(0), &registry.Serve{Service: 1}))
+	w.ctx.Finish()
+	if !registry.NeedsTick(w.ctx.State, &w.rules, w.rules.LastBlock(2)) {
+		t.Error("what was asked for before is forgotten")
+	}
+	none := newWorld(t, 0)
+	none.ctx.Finish()
+	if none.ctx.On() || registry.NeedsTick(none.ctx.State, &none.rules, 5) {
+		t.Error("a chain without a registry goes on")
 	}
 }
 

@@ -35,7 +35,7 @@ func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) er
 		}
 	}
 	state, _ := anchor.Read(b.state, in.Shard())
-	renewed := state.Until == 0 && verdict.Epoch >= state.RedrawEpoch && b.redraw(in.Shard())
+	renewed := !state.Finished() && verdict.Epoch >= state.RedrawEpoch && b.redraw(in.Shard())
 	if len(punished) == 0 && !renewed {
 		return chain.Refuse(chain.CodeEvidenceKnown, "the conflict of height %d of shard %d has had all its effects", in.Height, in.Shard())
 	}

@@ -2,11 +2,13 @@ package settlement
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
@@ -131,6 +133,9 @@ func (b *block) anchor(index int, r *Receipt, a *anchor.Anchors, row uint64) err
 		x := &results[i]
 		if !x.Taken() {
 			continue
+		}
+		if slices.ContainsFunc(a.Runs[i].Heads, func(h cert.Head) bool { return !h.UsageRoot.IsZero() }) {
+			b.registry.Finish()
 		}
 		e := ShardEvent{Kind: ShardAnchored, TxIndex: index, Shard: x.Shard, First: x.First, Last: x.Last}
 		b.shardEvents = append(b.shardEvents, e)
