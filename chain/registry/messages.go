@@ -243,8 +243,8 @@ func (c *Context) Serve(from ledger.Address, m *Serve) error {
 }
 
 // Reshard notes a request for the end of the epoch. It refuses a shard that is not founded
-// yet, since its parents are not anchored to their ends: it has no state that heirs of it
-// could begin with.
+// yet, since its parents are not anchored to their ends, and one that nobody serves: such
+// a shard has no state that heirs could begin with.
 func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	if !c.On() {
 		return chain.Refuse(chain.CodeUnknownKind, "this chain has no shards: its genesis has no validators")
@@ -259,6 +259,9 @@ func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	if s, _ := ReadService(c.State, at.Service); s.Owner != from {
 		return chain.Refuse(chain.CodeNotOwner, "shard %d is of service %d, which is of %s", m.Shard, at.Service, s.Owner)
 	}
+	if !c.begun(m.Shard) {
+		return chain.Refuse(chain.CodeReshardRefused, "nobody serves shard %d, so it has no state that others could begin with", m.Shard)
+	}
 	shards, _ := ReadMap(c.State)
 	if err := shards.Check(m.Request); err != nil {
 		return chain.Refuse(chain.CodeReshardRefused, "%v", err)
@@ -272,5 +275,9 @@ func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	return nil
 }
 
-// begun reports whether a shard is founded.
-func (c *Context) begun(id shard.ID) bool { return c.State.Get(anchor.Key(id)) != nil }
+// begun reports whether a shard is founded and served: nobody could bring one to its end
+// that never had a committee, and once it has one it keeps one.
+func (c *Context) begun(id shard.ID) bool {
+	s, _ := ReadShort(c.State, c.epoch(), id)
+	return len(s.Seats) > 0 && c.State.Get(anchor.Key(id)) != nil
+}
