@@ -19,7 +19,7 @@ func TestProperty(t *testing.T) {
 		w := newWorld(t, 8, service(1, "content", 0, 1), service(2, "storage", 0))
 		redrawn := map[uint64]bool{}
 		next := uint32(3)
-		for e := range uint64(rapid.IntRange(4, 14).Draw(rt, "epochs")) {
+		for e := range uint64(rapid.IntRange(4, 10).Draw(rt, "epochs")) {
 			for w.ctx.Height < w.rules.FirstBlock(e+1) {
 				if rapid.IntRange(0, 3).Draw(rt, "quiet") == 0 {
 					act(rt, w, e, &next, redrawn)
