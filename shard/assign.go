@@ -47,7 +47,8 @@ type Assignment struct {
 	Committee committee.Committee
 	// Kept says that nobody could be drawn, and the members are those of the epoch
 	// before, or of the parents: a chain without a committee would be dead. It has no
-	// members only if there were none before.
+	// members only if there were none before. It is set for the epoch after a Redraw as well,
+	// which those who were drawn then serve on.
 	Kept bool
 	// Last says that the shard is replaced in this epoch. The members are those of the
 	// epoch before, and certify its last height: the first one of this epoch.

@@ -59,7 +59,7 @@ func (l Load) Block(size, limit uint64) Load {
 }
 
 // Rest returns the load after n light blocks. A shard that has nothing to do
-// makes no blocks, so whoever keeps loads counts the blocks it could have made.
+// makes no blocks, so it counts those that it could have made: as many as main.
 func (l Load) Rest(n uint64) Load {
 	l.Heavy <<= n
 	l.Light = l.Light<<n | (1<<n - 1)

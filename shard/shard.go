@@ -22,16 +22,19 @@
 //   - Candidates are those of the main chain's election in the last block but one
 //     of e, and only then the seed closes (beacon.Lag). Whoever could still choose a
 //     stake, a registration or its work knowing the seed would choose its committee.
-//   - Inputs.Previous are the committees of e+1 as they are then, after a Redraw
-//     too, and those of shards that are replaced in e+2. Epochs 0 and 1 are assigned
+//   - Inputs.Previous are the committees of e+1 as they are then, after a Redraw, whose
+//     members serve the next epoch too, and those of shards that are replaced in e+2. Epochs 0 and 1 are assigned
 //     in the genesis, by its seed.
-//   - A split or merge hands over at the last block of the parents in their last
-//     epoch: heirs begin with that state, restricted to their buckets, and their
-//     committees with the parents' members.
-//   - A shard with nothing to do makes no blocks. Loads are kept on main, from
-//     anchors: Load.Block for every block anchored, and Load.Rest for those that
-//     could have been made in an epoch and were not, or idle shards never merge.
-//     Heirs begin with a zero Load, and the parents' are forgotten.
+//   - A split or merge hands over with the first block of the parents in the epoch that
+//     replaces them, which is their last: for that they have a committee of the members
+//     before (Assignment.Last). Heirs begin with that state, restricted to their buckets,
+//     and their committees with the parents' members. No shard is split or merged before
+//     it has begun, or its heirs would wait for ever.
+//   - A shard that learns of an epoch reports how full it was in the one before (Report):
+//     Load.Block for every block that had something in it, and Load.Rest for those that
+//     main made in that epoch beyond them, or idle shards would never merge. Main keeps the
+//     last report of each shard. Heirs begin with a zero Load, and the parents' are
+//     forgotten.
 //   - Requests that Plan does not grant are forgotten. Map.Check tells an operator
 //     why before, and the request is made again.
 //   - Maps of past epochs are kept as long as what names a shard can still come:

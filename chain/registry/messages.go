@@ -160,7 +160,10 @@ func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
 	return nil
 }
 
-// Update replaces a service by its next version.
+// Update replaces a service by its next version. It takes no new zones, although
+// zone.ServiceType.CheckSuccessor would: each shard of them would have to be paid for as
+// those of a registration, and what a transaction costs depends on its bytes alone, from
+// which nobody can tell which zones are new.
 func (c *Context) Update(from ledger.Address, next *zone.ServiceType) error {
 	s, ok := ReadService(c.State, next.ID)
 	if !ok {
