@@ -36,7 +36,7 @@ func Apply(v chain.View, b Block, verify Verifiers) (chain.Changes, Result, erro
 	if c, ok := Committee(v, b.Height); ok {
 		res.Epoch = c.Epoch
 	}
-	changes, err := w.end(b.Txs, &res, verify.Claims)
+	changes, err := w.end(&b, &res, verify.Claims)
 	if err != nil {
 		return nil, res, err
 	}
@@ -50,13 +50,14 @@ func Apply(v chain.View, b Block, verify Verifiers) (chain.Changes, Result, erro
 }
 
 // end applies records, and sends what the block added.
-func (w *work) end(txs []service.BlockTx, res *Result, verify service.Verifier) (chain.Changes, error) {
-	served, result, err := w.run.End(txs, w.send, verify)
+func (w *work) end(b *Block, res *Result, verify service.Verifier) (chain.Changes, error) {
+	served, result, err := w.run.End(b.Txs, w.send, verify)
 	if err != nil {
 		return nil, err
 	}
 	res.Service, res.Imports = result, w.imports
 	s := ReadStatus(w.state)
+	w.load(&s, b)
 	if err := s.count(w.view, w.state.Changes()); err != nil {
 		return nil, fmt.Errorf("block %d: %w", w.height, err)
 	}

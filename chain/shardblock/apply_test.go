@@ -2,6 +2,7 @@ package shardblock_test
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/tributary-network/tributary/chain/shardblock/shardtest"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -105,11 +107,13 @@ func TestHeads(t *testing.T) {
 	}
 }
 
-// TestHeadsAreBounded: the highest are remembered.
+// TestHeadsAreBounded: the highest are remembered, and older ones are good for the relay
+// that brings them.
 func TestHeadsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	last := uint64(shardblock.MaxHeads + 6)
+	p := w.open(keyIn(t, "payer", 0, 127), keyIn(t, "payee", 128, 255), 1_000)
 	for w.main.Height() < last {
 		w.main.Block()
 		h := w.main.Height()
@@ -117,7 +121,7 @@ func TestHeadsAreBounded(t *testing.T) {
 		if h%shardtest.EpochBlocks == 0 {
 			r.News.Handovers = []shardblock.Handover{w.main.Handover()}
 		}
-		if h != 3 {
+		if h != 1 {
 			w.left.Block(relays(r))
 		}
 	}
@@ -125,7 +129,14 @@ func TestHeadsAreBounded(t *testing.T) {
 	if len(list) != shardblock.MaxHeads || list[len(list)-1].Height != last || list[0].Height != last-shardblock.MaxHeads+1 {
 		t.Errorf("%d heads from %d to %d", len(list), list[0].Height, list[len(list)-1].Height)
 	}
-	refused(t, w.left, headRelay(w.main.Heads[3]), chain.CodeNothingNew)
+	refused(t, w.left, headRelay(w.main.Heads[1]), chain.CodeNothingNew)
+	w.left.Block(relays(w.main.Notices(1, 0, 0)))
+	if _, known := service.ChannelAt(w.left.State, p.payer.Address(1).Bucket(), p.index); !known {
+		t.Error("a notice of an old block of main did not arrive")
+	}
+	if _, known := shardblock.HeadAt(w.left.State, 1); known {
+		t.Error("an old block of main is remembered in the place of a newer one")
+	}
 	if first, end := shardblock.MainEpochs(w.left.State); first != 0 || end != 7 {
 		t.Errorf("committees of epochs %d to %d", first, end)
 	}
@@ -205,6 +216,80 @@ func TestEpoch(t *testing.T) {
 	res = w.left.Block(relays(w.main.EpochRelay(1, leftID)))
 	if c, _ := shardblock.Committee(w.left.State, w.left.Height+2); len(res.Updates) != 8 || c.Members[0].Validator != 300 {
 		t.Errorf("updates %+v after another draw", res.Updates)
+	}
+}
+
+// TestReport: with a new epoch main is told how full blocks were.
+func TestReport(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.main.Assign(1, leftID, 100, 101, 102, 103)
+	w.main.To(3)
+	w.left.Block(relays(headRelay(w.main.Heads[2])))
+	w.left.Block(nil)
+	w.left.Block(relays(headRelay(w.main.Heads[3])))
+	w.main.To(10)
+	res := w.left.Block(relays(w.main.EpochRelay(1, leftID)))
+	leaves := res.Outbox.Leaves()
+	if len(leaves) != 1 || leaves[0].Message == nil || leaves[0].Message.Kind != shard.KindReport || leaves[0].To() != (link.Place{}) {
+		t.Fatalf("outbox %+v, want a report", leaves)
+	}
+	report, err := shard.DecodeReport(leaves[0].Message.Payload)
+	if err != nil || report.Epoch != 0 || report.Load.Shard != leftID || report.Load.Heavy != 0 || report.Load.Light.Count() != 10 {
+		t.Errorf("report %+v: %v, want ten light blocks: those of main", report, err)
+	}
+}
+
+// TestEnd: a shard that is replaced makes its last block with the committee of the epoch in
+// which its heirs begin, who take over its state.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.open(keyIn(t, "payer", 0, 63), keyIn(t, "payee", 128, 255), 1_000)
+	w.main.Block()
+	w.left.Block(relays(w.main.Notices(1, 0, 0)))
+	w.left.Block(nil, w.book(p, 40))
+	w.main.AssignLast(1, leftID, 100, 101, 102, 103)
+	w.main.To(10)
+	r := w.main.EpochRelay(1, leftID)
+	if res := w.left.Block(relays(r)); res.Ended || len(res.Updates) != 0 {
+		t.Errorf("block %+v", res)
+	}
+	if s := shardblock.ReadStatus(w.left.State); s.Ended != 5 || !shardblock.NeedsTick(w.left.State, 5) || shardblock.NeedsTick(w.left.State, 6) {
+		t.Errorf("status %+v", s)
+	}
+	w.left.Block(nil)
+	if res := w.left.Block(nil, w.book(p, 2)); !res.Ended || res.Epoch != 1 || res.Service.Receipts[0].Code != chain.CodeOK {
+		t.Errorf("last block %+v", res)
+	}
+	refused(t, w.left, headRelay(w.main.Heads[5]), chain.CodeShardEnded)
+	if err := shardblock.AdmitUsers(w.left.State, 6); !errors.Is(err, shardblock.ErrEnded) {
+		t.Errorf("users after the end: %v", err)
+	}
+	if changes, res, err := w.left.Try(nil); err != nil || len(changes) != 0 || res.Outbox.Root() != (ledger.Hash{}) {
+		t.Errorf("an empty block after the end changes %d rows: %v", len(changes), err)
+	}
+	for _, half := range [][2]uint8{{0, 63}, {64, 127}} {
+		g := w.main.Genesis(shardtest.ShardAt(7+ledger.ChainID(half[0]/64), 1, half[0], half[1]))
+		g.Clock, g.Service.Epoch, g.Service.Sigma, g.Committee = 5, 1, 100, shardtest.CommitteeOf(t, 1, 100, 101, 102, 103)
+		g.Main = w.main.Committees[1]
+		g.Service.Parents = []service.Parent{{Shard: w.left.Genesis.Service.Shard, Height: 5, StateRoot: ledger.HashOf("root")}}
+		heir := shardtest.Begin(w.main, g, w.left.State)
+		if _, err := shardblock.Audit(heir.State); err != nil {
+			t.Error(err)
+		}
+		l := link.Link{Src: link.Place{Service: shardtest.Service, Zone: 1}, Dst: placeOf(p.payee.Address(1))}
+		if out := link.OutboundAt(heir.State, l); (out.Unacked() == 2) != (half[0] == 0) {
+			t.Errorf("buckets %d to %d have %+v", half[0], half[1], out)
+		}
+		if _, known := service.ChannelAt(heir.State, p.payer.Address(1).Bucket(), p.index); known != (half[0] == 0) {
+			t.Errorf("buckets %d to %d know the channel: %t", half[0], half[1], known)
+		}
+	}
+	g := w.main.Genesis(shardtest.ShardAt(9, 1, 0, 63))
+	g.Service.Parents = []service.Parent{{Shard: w.left.Genesis.Service.Shard, Height: 4, StateRoot: ledger.HashOf("root")}}
+	if _, err := g.State(w.left.State); err == nil {
+		t.Error("a shard begins with a state that is not the last of its parent")
 	}
 }
 

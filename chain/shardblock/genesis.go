@@ -202,7 +202,7 @@ func (g *Genesis) State(parents ...chain.View) (chain.Changes, error) {
 	o.Set(ConfigKey(), c.Encode())
 	o.Set(MainCommitteeKey(g.Main.Epoch), g.Main.Encode())
 	o.Set(CommitteeKey(1), g.Committee.Encode())
-	s := Status{Epoch: g.Service.Epoch, Since: 1}
+	s := Status{Epoch: g.Service.Epoch, Since: 1, MainFirst: g.Service.Epoch*g.EpochBlocks + 1}
 	s.Outbox, s.Bytes = underWay(o)
 	o.Set(StatusKey(), s.Encode())
 	return o.Changes(), nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 	"github.com/tributary-network/tributary/shard/route"
 )
@@ -62,6 +63,39 @@ func (s *Status) count(before chain.View, changes chain.Changes) error {
 		}
 	}
 	return nil
+}
+
+// loadLimit is which part of a block's room makes it heavy, above which it is.
+const loadLimit = 2
+
+// load counts how full a block with something in it is, and reports it to main if the
+// block begins an epoch. Blocks without anything change no state; they count with the next
+// one.
+func (w *work) load(s *Status, b *Block) {
+	if len(b.Relays)+len(b.Txs) == 0 {
+		return
+	}
+	p := must(service.ReadParams(w.view))
+	l := shard.Load{Shard: w.shard.Chain, Heavy: shard.Mask(s.Heavy), Light: shard.Mask(s.Light)}.Rest(w.height - 1 - s.Loaded)
+	l = l.Block(b.Size, uint64(p.MaxBlockBytes)/loadLimit)
+	s.Heavy, s.Light, s.Loaded = uint64(l.Heavy), uint64(l.Light), w.height
+	if w.began == nil {
+		return
+	}
+	blocks, own := w.began.First-s.MainFirst, w.height-s.First
+	if blocks > own { // it could have made more
+		l = l.Rest(blocks - own)
+	}
+	s.First, s.MainFirst = w.height, w.began.First
+	if s.Ended != 0 || s.Epoch == 0 {
+		return
+	}
+	report := shard.Report{Epoch: s.Epoch - 1, Load: l}
+	// A link to main without room is one that nobody carries: later reports say as much.
+	_, _ = w.links(w.state).Send(link.Draft{
+		Link: link.Link{Src: link.Place{Service: w.shard.Service, Zone: w.shard.Zone, Bucket: w.shard.First}},
+		Kind: shard.KindReport, Payload: report.Encode(),
+	})
 }
 
 // NeedsTick reports whether the shard needs the block at height although nobody sends

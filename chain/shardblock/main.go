@@ -2,7 +2,6 @@ package shardblock
 
 import (
 	"bytes"
-	"encoding/binary"
 	"iter"
 	"slices"
 
@@ -100,40 +99,40 @@ func (w *work) certified(o *chain.Overlay, c *cert.Certificate) error {
 	return nil
 }
 
-// head remembers a block of main. One that is remembered is passed over.
+// head takes a block of main for the relay that brings it, and remembers it unless a newer
+// one is in its place. One that is remembered is passed over.
 func (w *work) head(o *chain.Overlay, c *cert.Certificate) (useful bool, err error) {
 	p := &c.Checkpoint
 	next := Head{Height: p.Height, Epoch: p.Epoch, StateRoot: p.StateRoot, OutboxRoot: p.OutboxRoot}
-	if old, ok := HeadAt(o, p.Height); ok {
+	old, taken := slotAt(o, p.Height)
+	if taken && old.Height == p.Height {
 		if old != next || p.Network != w.config.Network || p.Chain != ledger.MainChain {
 			return false, chain.Refuse(chain.CodeBadCertificate, "block %d of the main chain is known as another one", p.Height)
 		}
 		return false, nil
 	}
-	if lowest, count := heads(o); count >= MaxHeads && p.Height < lowest {
-		return false, chain.Refuse(chain.CodeNothingNew, "block %d of the main chain, those that are remembered begin at %d", p.Height, lowest)
-	}
 	if err := w.certified(o, c); err != nil {
 		return false, err
 	}
-	keep(o, prefixHead, next.Height, next.Encode(), MaxHeads)
+	w.brought[p.Height] = next
+	if taken && old.Height > p.Height {
+		return false, nil
+	}
+	o.Set(HeadKey(p.Height), next.Encode())
 	return true, nil
 }
 
-// heads returns how many blocks of main are remembered, and the lowest of them.
-func heads(v chain.View) (lowest uint64, count int) {
-	for k := range v.Range([]byte{prefixHead}) {
-		if count == 0 {
-			lowest = binary.BigEndian.Uint64(k[1:])
-		}
-		count++
+// headAt returns a block of main that is remembered, or that the relay under way brings.
+func (w *work) headAt(v chain.View, height uint64) (h Head, ok bool) {
+	if h, ok = w.brought[height]; ok {
+		return h, true
 	}
-	return lowest, count
+	return HeadAt(v, height)
 }
 
-// prove returns nil if a row is in the state after a block of main that is remembered.
-func prove(v chain.View, key []byte, r *Row) error {
-	h, ok := HeadAt(v, r.Height)
+// prove returns nil if a row is in the state after a block of main that is known.
+func (w *work) prove(v chain.View, key []byte, r *Row) error {
+	h, ok := w.headAt(v, r.Height)
 	if !ok {
 		return chain.Refuse(chain.CodeNotAnchored, "row %x of block %d of the main chain, which is not known here; bring its certificate too", key, r.Height)
 	}
@@ -171,9 +170,12 @@ func (w *work) epoch(o *chain.Overlay, e *Epoch) error {
 	if e.Epoch == s.Epoch && sameMembers(newest(o), a.Committee) {
 		return chain.Refuse(chain.CodeNothingNew, "the same members serve in epoch %d", e.Epoch)
 	}
+	if e.Epoch > s.Epoch {
+		w.began = &record
+	}
 	since := w.height + CommitteeDelay
 	s.Epoch, s.Proved, s.Since = e.Epoch, e.Assignment.Height, since
-	if a.last(w.shard.Chain) {
+	if a.Last {
 		s.Ended = since
 	}
 	keep(o, prefixOwn, since, a.Committee.Encode(), KeptOwn)
@@ -182,18 +184,12 @@ func (w *work) epoch(o *chain.Overlay, e *Epoch) error {
 	return nil
 }
 
-// assigned is who serves the shard in an epoch.
-type assigned struct{ shard.Assignment }
-
-// last reports whether the shard ends with its first block of the epoch.
-func (a assigned) last(shard.ID) bool { return a.Last }
-
 // proveEpoch checks the rows of an epoch.
-func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a assigned, err error) {
-	if err := prove(o, registry.EpochKey(e.Epoch), &e.Record); err != nil {
+func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a shard.Assignment, err error) {
+	if err := w.prove(o, registry.EpochKey(e.Epoch), &e.Record); err != nil {
 		return r, a, err
 	}
-	if err := prove(o, registry.AssignmentKey(e.Epoch, w.shard.Chain), &e.Assignment); err != nil {
+	if err := w.prove(o, registry.AssignmentKey(e.Epoch, w.shard.Chain), &e.Assignment); err != nil {
 		return r, a, err
 	}
 	if e.Record.Value == nil || e.Assignment.Value == nil {
@@ -202,7 +198,7 @@ func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a
 	if r, err = registry.DecodeEpochRecord(e.Record.Value); err != nil {
 		return r, a, chain.Refuse(chain.CodeMalformed, "%v", err)
 	}
-	if a.Assignment, err = shard.OpenAssignment(w.shard.Chain, e.Assignment.Value, e.Committee); err != nil {
+	if a, err = shard.OpenAssignment(w.shard.Chain, e.Assignment.Value, e.Committee); err != nil {
 		return r, a, chain.Refuse(chain.CodeMalformed, "%v", err)
 	}
 	switch {

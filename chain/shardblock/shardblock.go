@@ -8,9 +8,11 @@
 // main; from there on everything is proved. A hand-over leads from the committee of
 // one epoch to that of the next: a certificate of the old one, and a statement of the
 // state that it certifies. A head is a certificate of one block of main; the state
-// remembers the roots of the last MaxHeads. Against them rows of main are proved: the
-// record of an epoch, who serves the shard in it, what is anchored of other shards.
-// What the state does not know no block may rely on, so all nodes decide alike.
+// remembers some of the last, and a relay can bring any other that it needs, as long as
+// its committee is known. Against heads rows of main are proved: the record of an epoch,
+// who serves the shard in it, what is anchored of other shards.
+// What neither the state knows nor a relay proves no block may rely on, so all nodes
+// decide alike.
 //
 // # Relays
 //
@@ -42,6 +44,11 @@
 // first block of that committee is the shard's last, and its heirs begin with its state:
 // see Genesis.
 //
+// # Load
+//
+// With the first block of an epoch the shard reports to main how full its blocks were
+// (shard.Report), so that main can split and merge shards.
+//
 // # Wiring
 //
 // chain/exec runs it: DecodeRelay and Check when a relay comes, Plan for a proposal,
@@ -66,7 +73,8 @@ import (
 )
 
 const (
-	// MaxHeads is how many blocks of main the state remembers: the highest.
+	// MaxHeads is how many blocks of main the state remembers: one stays until another is
+	// known that is as many blocks higher, or a multiple.
 	MaxHeads = 64
 	// KeptMain is of how many epochs the state has the committee of main: the last. Blocks
 	// of earlier epochs cannot be proved any more, so what they sent has to be listed again
@@ -120,6 +128,8 @@ func VerifyCertificate(network ledger.NetworkID) CertificateVerifier {
 // Block is what the committee agreed on.
 type Block struct {
 	Height uint64
+	// Size is how many bytes Relays and Txs have, encoded. It says how full the shard is.
+	Size   uint64
 	Relays []*Relay
 	Txs    []service.BlockTx
 }

@@ -1,8 +1,10 @@
 package shardblock
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
@@ -16,7 +18,8 @@ import (
 //	'c'                 the Config
 //	't'                 the Status
 //	'k' | epoch u64     the committee of main in that epoch: the last KeptMain
-//	'h' | height u64    a Head: the MaxHeads highest that are known
+//	'h' | slot u8       a Head: of those that are known whose heights leave the rest slot,
+//	                    divided by MaxHeads, the highest
 //	'o' | height u64    the committee of the shard that votes from that height on: the
 //	                    last KeptOwn
 const (
@@ -36,8 +39,9 @@ func StatusKey() []byte { return []byte{prefixStatus} }
 // MainCommitteeKey returns the state key of the committee of main in an epoch.
 func MainCommitteeKey(epoch uint64) []byte { return numbered(prefixMain, epoch) }
 
-// HeadKey returns the state key of a block of main.
-func HeadKey(height uint64) []byte { return numbered(prefixHead, height) }
+// HeadKey returns the state key of a block of main, which it shares with those that are
+// a multiple of MaxHeads higher or lower.
+func HeadKey(height uint64) []byte { return []byte{prefixHead, byte(height % MaxHeads)} }
 
 // CommitteeKey returns the state key of the committee of the shard that votes from a
 // height on.
@@ -105,19 +109,20 @@ type Head struct {
 	OutboxRoot ledger.Hash
 }
 
-// Encode returns the value under HeadKey: epoch 8, state root 32, outbox root 32.
+// Encode returns the value under HeadKey: height 8, epoch 8, state root 32, outbox root 32.
 func (h *Head) Encode() []byte {
-	w := codec.NewWriter(8 + 2*ledger.HashSize)
+	w := codec.NewWriter(16 + 2*ledger.HashSize)
+	w.Uint64(h.Height)
 	w.Uint64(h.Epoch)
 	w.Fixed(h.StateRoot[:])
 	w.Fixed(h.OutboxRoot[:])
 	return w.Bytes()
 }
 
-// DecodeHead reads what Encode wrote for the block of main at a height.
-func DecodeHead(height uint64, b []byte) (Head, error) {
+// DecodeHead reads what Encode wrote.
+func DecodeHead(b []byte) (Head, error) {
 	r := codec.NewReader(b)
-	h := Head{Height: height, Epoch: r.Uint64()}
+	h := Head{Height: r.Uint64(), Epoch: r.Uint64()}
 	r.Into(h.StateRoot[:])
 	r.Into(h.OutboxRoot[:])
 	if err := r.Done(); err != nil {
@@ -139,17 +144,23 @@ type Status struct {
 	// Outbox is how many messages are under way on all links from here, and Bytes how
 	// many bytes they have.
 	Outbox, Bytes uint64
+	// Heavy and Light are the masks of a shard.Load up to the block at Loaded.
+	Heavy, Light, Loaded uint64
+	// First is the height of the shard's block that began Epoch, and MainFirst that of the
+	// first block of Epoch on main.
+	First, MainFirst uint64
 }
 
 // StatusSize is the length of an encoded Status in bytes.
-const StatusSize = 6 * 8
+const StatusSize = 11 * 8
 
-func (s *Status) fields() [6]*uint64 {
-	return [6]*uint64{&s.Epoch, &s.Proved, &s.Since, &s.Ended, &s.Outbox, &s.Bytes}
+func (s *Status) fields() [11]*uint64 {
+	return [11]*uint64{
+		&s.Epoch, &s.Proved, &s.Since, &s.Ended, &s.Outbox, &s.Bytes, &s.Heavy, &s.Light, &s.Loaded, &s.First, &s.MainFirst,
+	}
 }
 
-// Encode returns the canonical encoding: epoch, proved, since, ended, outbox and
-// bytes, 8 each.
+// Encode returns the canonical encoding: all fields in their order, 8 each.
 func (s *Status) Encode() []byte {
 	w := codec.NewWriter(StatusSize)
 	for _, v := range s.fields() {
@@ -188,19 +199,26 @@ func Domain(v chain.View) chain.Domain {
 
 // Heads returns the blocks of main that the state remembers, ascending by height.
 func Heads(v chain.View) (list []Head) {
-	for k, b := range v.Range([]byte{prefixHead}) {
-		list = append(list, must(DecodeHead(binary.BigEndian.Uint64(k[1:]), b)))
+	for _, b := range v.Range([]byte{prefixHead}) {
+		list = append(list, must(DecodeHead(b)))
 	}
+	slices.SortFunc(list, func(a, b Head) int { return cmp.Compare(a.Height, b.Height) })
 	return list
 }
 
 // HeadAt returns a block of main, and ok=false if the state does not remember it.
 func HeadAt(v chain.View, height uint64) (h Head, ok bool) {
+	h, ok = slotAt(v, height)
+	return h, ok && h.Height == height
+}
+
+// slotAt returns the block of main that is remembered under the key of a height.
+func slotAt(v chain.View, height uint64) (h Head, ok bool) {
 	b := v.Get(HeadKey(height))
 	if b == nil {
 		return Head{}, false
 	}
-	return must(DecodeHead(height, b)), true
+	return must(DecodeHead(b)), true
 }
 
 // MainCommittee returns the committee of main in an epoch, and ok=false if the state

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
@@ -20,8 +21,10 @@ type work struct {
 	height  uint64
 	run     *service.Run
 	verify  CertificateVerifier
-	pairing int // certificates that were verified for relays that apply
+	pairing int             // certificates that were verified for relays that apply
+	brought map[uint64]Head // heads of the relay under way, by height
 	imports []Imported
+	began   *registry.EpochRecord // of the epoch that the block began, nil if none
 }
 
 func begin(v chain.View, height uint64, verify CertificateVerifier) *work {
@@ -54,6 +57,7 @@ func (w *work) relay(r *Relay) error {
 
 func (w *work) apply(r *Relay) error {
 	o := chain.NewOverlay(w.state)
+	w.brought = map[uint64]Head{}
 	useful, err := w.news(o, &r.News)
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func (w *work) bring(o *chain.Overlay, in *Import) error {
 func (w *work) known(o *chain.Overlay, in *Import) (link.Anchors, error) {
 	source := in.Link.Shard
 	if in.Anchors == nil {
-		h, ok := HeadAt(o, in.Link.Height)
+		h, ok := w.headAt(o, in.Link.Height)
 		switch {
 		case source != ledger.MainChain || in.Older != nil:
 			return nil, chain.Refuse(chain.CodeNotAnchored, "import of shard %d without its row of anchors", source)
@@ -114,7 +118,7 @@ func (w *work) known(o *chain.Overlay, in *Import) (link.Anchors, error) {
 		return nil, chain.Refuse(chain.CodeInvalidValue, "import of the main chain with a row of anchors")
 	}
 	key := anchor.Key(source)
-	if err := prove(o, key, in.Anchors); err != nil {
+	if err := w.prove(o, key, in.Anchors); err != nil {
 		return nil, err
 	}
 	if in.Anchors.Value == nil {

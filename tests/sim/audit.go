@@ -103,7 +103,7 @@ func (w *World) sent(n *node, m *link.Message) {
 	w.track.messages[key] = &tracked{encoded: m.Encode(), phase: link.PhaseCommitted}
 	w.track.order = append(w.track.order, key)
 	w.counts.Sent++
-	if !m.IsBounce() && !n.isMain() {
+	if !m.IsBounce() && service.MessageKind(m.Kind) == service.KindEarnings {
 		w.track.flight = w.track.flight.Plus(sums(w, m))
 	}
 }

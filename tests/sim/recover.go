@@ -12,9 +12,10 @@ import (
 // rounds is in how many rounds a network that is well has to end everything.
 const rounds = 120
 
-// patience is after how many rounds without progress links are listed again: what an
-// anchor, a message and its acknowledgement take.
-const patience = 3
+// patience is after how many rounds without progress a link is listed again: more than
+// an anchor, a message and its acknowledgement take, since the blocks that a chain makes
+// meanwhile let messages expire.
+const patience = 8
 
 // recover lets the network be well: nothing is lost or cut off, everybody is up, relays
 // carry what is wanted, payees book the newest vouchers, and all of it is settled.
@@ -25,7 +26,7 @@ func (w *World) recover() {
 		clear(n.seats.down)
 	}
 	clear(w.cut)
-	still := 0
+	still := map[link.Link]stuck{}
 	until := uint64(0) // epoch that has to begin, so that everything is settled
 	for round := range rounds {
 		w.now += 1_000
@@ -37,23 +38,18 @@ func (w *World) recover() {
 				until = max(until, service.ReadEpoch(n.view).Number+1)
 			}
 		}
-		before := w.progress()
-		w.round()
+		w.round(until)
 		if until != 0 && w.settled(until) && w.quiet() {
 			return
 		}
-		if w.progress() != before {
-			still = 0
-		} else if still++; still >= patience && !w.quiet() {
-			w.listAgain()
-			still = 0
-		}
+		w.listAgain(still)
 	}
 	w.failf("a network that is well does not come to rest: %s", w.unrest())
 }
 
-// round lets relays carry everything and each chain make a block.
-func (w *World) round() {
+// round lets relays carry everything and each chain make a block. Once shards have begun
+// the epoch until they are told of no other, so that they come to rest; 0 is none.
+func (w *World) round(until uint64) {
 	w.produce(w.main(), true)
 	for i, n := range w.shards() {
 		for anchoredHeight(w.main().view, n.id)+maxAnchors < n.height() {
@@ -65,6 +61,9 @@ func (w *World) round() {
 			w.produce(w.main(), true)
 		}
 	}
+	for _, n := range w.shards() {
+		w.handOver(0, n)
+	}
 	for _, from := range w.chains {
 		for _, to := range w.chains {
 			if from != to {
@@ -74,8 +73,10 @@ func (w *World) round() {
 	}
 	for i, n := range w.shards() {
 		w.produce(n, false) // what older blocks of main sent, before newer ones make it forget them
-		w.tellEpoch(0, n)
-		w.produce(n, false)
+		if until == 0 || service.ReadEpoch(n.view).Number < until {
+			w.tellEpoch(0, n)
+			w.produce(n, false)
+		}
 		w.settleAll(i%relays, n)
 	}
 }
@@ -114,16 +115,10 @@ func (w *World) paid(n *node) bool {
 	return true
 }
 
-// progress is a number that changes as long as messages and settlements move.
-func (w *World) progress() (sum uint64) {
-	for _, n := range w.chains {
-		for _, l := range w.links(n) {
-			o := link.OutboundAt(n.view, l)
-			sum += o.Next + o.Acked + o.Returned
-		}
-		sum += uint64(len(n.pool)) + anchoredHeight(w.main().view, n.id)
-	}
-	return sum
+// stuck is a link on which messages are under way, and for how many rounds it has been so.
+type stuck struct {
+	next, acked, returned uint64
+	rounds                int
 }
 
 // links returns the links that an honest chain has sent on and whose other end is honest.
@@ -172,19 +167,26 @@ func (w *World) quiet() bool {
 	return true
 }
 
-// listAgain lets chains list again what nobody can prove any more, once they have made the
-// blocks that it takes.
-func (w *World) listAgain() {
+// listAgain lets chains list again what has not moved for some rounds, since nobody can
+// prove it any more, once they have made the blocks that it takes.
+func (w *World) listAgain(still map[link.Link]stuck) {
 	ask := make([][]again, len(w.chains))
 	for _, n := range w.chains {
 		for _, l := range w.links(n) {
 			o, dst := link.OutboundAt(n.view, l), w.ownerOf(l.Dst)
+			now := stuck{next: o.Next, acked: o.Acked, returned: o.Returned}
+			if was := still[l]; o.Unacked() > 0 && was.next == now.next && was.acked == now.acked && was.returned == now.returned {
+				now.rounds = was.rounds + 1
+			}
+			still[l] = now
 			switch {
-			case o.Unacked() == 0:
+			case now.rounds < patience:
 			case link.InboundAt(dst.view, l).Next > o.Acked: // it arrived: the acknowledgement is lost
 				ask[dst.at] = append(ask[dst.at], again{l: l, acks: true})
+				delete(still, l)
 			default:
 				ask[n.at] = append(ask[n.at], again{l: l})
+				delete(still, l)
 			}
 		}
 	}

@@ -129,6 +129,15 @@ func (w *World) tellEpoch(self int, n *node) {
 	w.send(self, n, item{itemImport, r.Encode()})
 }
 
+// handOver carries hand-overs of main to a shard that knows so old a committee only that
+// nothing else could bring all of them.
+func (w *World) handOver(self int, n *node) {
+	if news, all := w.news(n, w.main().height()); !all {
+		r := shardblock.Relay{Kind: shardblock.KindHead, News: news}
+		w.send(self, n, item{itemImport, r.Encode()})
+	}
+}
+
 // carry takes a parcel from one chain to another: the oldest that is wanted, or any.
 func (w *World) carry(self int, from, to *node) {
 	if w.chance(60) {
@@ -243,14 +252,13 @@ func (w *World) carryWanted(self int, from, to *node, limit int) {
 }
 
 // provable reports whether a block can still be proved to a chain: those of main can to a
-// shard that knows their committee and has not forgotten them among newer ones.
+// shard that knows their committee.
 func provable(from, to *node, height uint64) bool {
 	if !from.isMain() {
 		return true
 	}
 	first, _ := shardblock.MainEpochs(to.view)
-	heads := shardblock.Heads(to.view)
-	return epochOf(height) >= first && (len(heads) < shardblock.MaxHeads || height >= heads[0].Height)
+	return epochOf(height) >= first
 }
 
 // wanted reports whether a chain wants a leaf now, given what it is brought before

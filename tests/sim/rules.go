@@ -103,8 +103,8 @@ func (a *applied) refuseCode(err error) {
 	a.refused = append(a.refused, code)
 }
 
-// bring applies an encoded delivery to the block of main under way, which refuses all
-// messages.
+// bring applies an encoded delivery to the block of main under way, which takes reports of
+// shards and refuses all other messages.
 func (n *network) bring(c *link.Context, raw []byte) (imported, error) {
 	d, err := decodeDelivery(raw)
 	if err != nil {
@@ -120,7 +120,7 @@ func (n *network) bring(c *link.Context, raw []byte) (imported, error) {
 	}
 	a, _ := k.Anchored(in.Shard, in.Height)
 	out := imported{in: in, seen: max(a.Clock, a.Newest)}
-	if out.receipts, err = c.Apply(&in, k, refuseAll{}); err != nil {
+	if out.receipts, err = c.Apply(&in, k, reports{}); err != nil {
 		return imported{}, err
 	}
 	for _, l := range in.Leaves {
@@ -131,13 +131,19 @@ func (n *network) bring(c *link.Context, raw []byte) (imported, error) {
 	return out, nil
 }
 
-// refuseAll is what main does with messages.
-type refuseAll struct{}
+// reports is what main does with messages: it takes how full shards were.
+type reports struct{}
 
 // Execute is that of link.Handler.
-func (refuseAll) Execute(*link.Context, *link.Message) error {
-	return chain.CodeUnknownKind.Err()
+func (reports) Execute(_ *link.Context, m *link.Message) error {
+	if m.Kind != shard.KindReport {
+		return chain.CodeUnknownKind.Err()
+	}
+	if _, err := shard.DecodeReport(m.Payload); err != nil {
+		return chain.Refuse(chain.CodeMalformed, "%v", err)
+	}
+	return nil
 }
 
 // Return is that of link.Handler.
-func (refuseAll) Return(*link.Context, *link.Message) {}
+func (reports) Return(*link.Context, *link.Message) {}

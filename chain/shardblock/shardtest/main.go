@@ -257,8 +257,16 @@ func (m *Main) Handover() shardblock.Handover {
 
 // Assign writes who serves a shard in an epoch.
 func (m *Main) Assign(epoch uint64, id shard.ID, rows ...uint64) {
-	a := shard.Assignment{Shard: id, Committee: CommitteeOf(m.tb, epoch, rows...)}
-	row, key := a.Short(), registry.AssignmentKey(epoch, id)
+	m.assign(shard.Assignment{Shard: id, Committee: CommitteeOf(m.tb, epoch, rows...)})
+}
+
+// AssignLast is Assign for the epoch in which a shard's heirs begin.
+func (m *Main) AssignLast(epoch uint64, id shard.ID, rows ...uint64) {
+	m.assign(shard.Assignment{Shard: id, Committee: CommitteeOf(m.tb, epoch, rows...), Last: true})
+}
+
+func (m *Main) assign(a shard.Assignment) {
+	row, key := a.Short(), registry.AssignmentKey(a.Committee.Epoch, a.Shard)
 	m.Set(key, row.Encode())
 	m.assigned[string(key)] = a.Committee.Encode()
 }
