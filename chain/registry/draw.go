@@ -254,13 +254,14 @@ func (c *Context) Redraw(id shard.ID, round uint32) bool {
 		return false
 	}
 	epoch := c.epoch()
-	in := Inputs(c.State, epoch, m)
-	for i := range in.Pools {
-		in.Pools[i].Candidates = slices.DeleteFunc(in.Pools[i].Candidates, func(x shard.Candidate) bool {
-			val, ok := staking.ReadValidator(c.State, x.Validator)
-			return !ok || val.Jailed || val.Tombstoned
-		})
-	}
+	at, serves := find(m, id)
+	p, _ := ReadPool(c.State, epoch, at.Service)
+	p.Candidates = slices.DeleteFunc(p.Candidates, func(x shard.Candidate) bool {
+		val, ok := staking.ReadValidator(c.State, x.Validator)
+		return !ok || val.Jailed || val.Tombstoned
+	})
+	// Who served before does not matter, nor do other services: it is Inputs without them.
+	in := shard.Inputs{Seed: staking.Seed(c.State, epoch), Map: m, Pools: []shard.Pool{p}}
 	a := shard.Redraw(in, id, round)
 	if len(a.Committee.Members) == 0 {
 		return false
@@ -269,7 +270,6 @@ func (c *Context) Redraw(id shard.ID, round uint32) bool {
 	if ok && sameMembers(&now.Committee, &a.Committee) {
 		return false
 	}
-	at, serves := find(m, id)
 	a.Last = !serves
 	c.put(epoch, &a)
 	for e := epoch + 1; e <= epoch+beacon.Lag; e++ {
