@@ -267,37 +267,57 @@ func (m *mainRules) Committee(v chain.View, epoch uint64) (committee.Committee, 
 	return c, ok
 }
 
-// Proved is that of Execution: what shards rely on (chain/registry). The last block of an
-// epoch names whatever the next one begins with, changed or not, so that there are proofs
-// of all of it at one height.
-func (m *mainRules) Proved(v chain.View, height uint64, changes chain.Changes) [][]byte {
+// Proved is that of Execution: what shards rely on (chain/registry), whenever it changes.
+// The last block of an epoch names whatever the next one begins with, changed or not, so
+// that there are proofs of all of it at one height.
+func (m *mainRules) Proved(v chain.View, height uint64, changes chain.Changes) (keys [][]byte) {
 	if !m.staked() {
 		return nil
 	}
 	epochs := &m.params.Staking
-	next := epochs.Epoch(height) + 1
-	anchors, anchorKey := anchor.Key(0)[:1], len(anchor.Key(0))
-	wanted := map[string]bool{string(registry.EpochKey(next)): true, string(staking.CommitteeKey(next)): true}
-	var keys [][]byte
-	for i := range changes {
-		key := changes[i].Key
-		if wanted[string(key)] || bytes.HasPrefix(key, anchors) && len(key) == anchorKey {
-			keys = append(keys, key)
-			wanted[string(key)] = false
-		}
-	}
-	if height != epochs.LastBlock(next-1) {
-		return keys
-	}
-	for key := range v.Range(anchors) {
-		if _, named := wanted[string(key)]; len(key) == anchorKey && !named {
+	epoch := epochs.Epoch(height)
+	named := make(map[string]bool)
+	name := func(key []byte) {
+		if !named[string(key)] {
+			named[string(key)] = true
 			keys = append(keys, bytes.Clone(key))
 		}
 	}
-	for _, a := range registry.Assignments(v, next) {
-		keys = append(keys, registry.AssignmentKey(next, a.Shard))
+	relied := reliedOn(epoch)
+	for i := range changes {
+		for _, row := range relied {
+			if key := changes[i].Key; len(key) == row.size && bytes.HasPrefix(key, row.prefix) {
+				name(key)
+			}
+		}
+	}
+	if height != epochs.LastBlock(epoch) {
+		return keys
+	}
+	for key := range v.Range(anchor.Key(0)[:1]) {
+		name(key)
+	}
+	for _, a := range registry.Assignments(v, epoch+1) {
+		name(registry.AssignmentKey(epoch+1, a.Shard))
 	}
 	return keys
+}
+
+// rowsLike are rows of the state whose keys have a prefix and a length.
+type rowsLike struct {
+	prefix []byte
+	size   int
+}
+
+// reliedOn are the rows that shards rely on in an epoch and in the next: what is anchored
+// of a shard, who serves it, the record and the committee of the next epoch.
+func reliedOn(epoch uint64) []rowsLike {
+	like := func(key []byte, rest int) rowsLike { return rowsLike{key[:len(key)-rest], len(key)} }
+	const id = 4 // the last bytes of a key that ends in the id of a shard
+	return []rowsLike{
+		like(anchor.Key(0), id), like(registry.AssignmentKey(epoch, 0), id), like(registry.AssignmentKey(epoch+1, 0), id),
+		like(registry.EpochKey(epoch+1), 0), like(staking.CommitteeKey(epoch+1), 0),
+	}
 }
 
 // NeedsTick is that of Execution: a deadline is near, something of staking or of the
