@@ -40,6 +40,8 @@ func TestGolden(t *testing.T) {
 		put("hash of map "+name, hash[:])
 	}
 	put("load", shard.Load{Shard: 7, Heavy: 1 << 63, Light: 5}.Encode())
+	report := shard.Report{Epoch: 9, Load: shard.Load{Shard: 7, Heavy: 1 << 63, Light: 5}}
+	put("report", report.Encode())
 	compare(t, "testdata/maps.json", got)
 }
 
