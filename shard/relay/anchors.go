@@ -1,0 +1,68 @@
+package relay
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// Front is the certificates of a shard that main could anchor next.
+type Front struct {
+	Shard shard.ID
+	// Certificates are of heights that follow each other, from the first that is not
+	// anchored on: none if nothing can be anchored, anchor.MaxHeights at most.
+	Certificates []cert.Certificate
+	// Due says that main gives the fee back, Messages that one of the heights has
+	// something for other chains, which waits for the anchor.
+	Due, Messages bool
+}
+
+// FrontOf returns what main, whose next block is at height, could anchor of a shard
+// with that state, given which certificates this node has.
+func FrontOf(id shard.ID, s *anchor.State, rules *anchor.Params, height, head uint64, certificate func(height uint64) (cert.Certificate, bool)) Front {
+	f := Front{Shard: id}
+	if s.End > 0 {
+		head = min(head, s.End)
+	}
+	first := s.Tree.Size + 1
+	for h := first; h <= head && len(f.Certificates) < anchor.MaxHeights; h++ {
+		c, ok := certificate(h)
+		if !ok || c.Checkpoint.Epoch < s.RedrawEpoch {
+			break
+		}
+		f.Certificates = append(f.Certificates, c)
+		f.Messages = f.Messages || c.Checkpoint.OutboxRoot != ledger.Hash{}
+	}
+	f.Due = len(f.Certificates) > 0 && rules.Due(height, s.From)
+	return f
+}
+
+// Post joins fronts, of different shards and none of them empty, into the payload of
+// one transaction: as much of each as fits, those with the lowest ids first, and
+// returns which heights it ends with. A front whose certificates cannot be joined is
+// left out.
+func Post(fronts []Front) (out anchor.Anchors, last map[shard.ID]uint64) {
+	fronts = slices.SortedFunc(slices.Values(fronts), func(a, b Front) int { return cmp.Compare(a.Shard, b.Shard) })
+	last = make(map[shard.ID]uint64)
+	room := anchor.MaxHeights
+	for i, f := range fronts {
+		// What one leaves the next ones share; each has one height at least.
+		share := max(room/max(len(fronts)-i, 1), 1)
+		if room == 0 || len(out.Runs) == anchor.MaxRuns {
+			break
+		}
+		list := f.Certificates[:min(len(f.Certificates), share)]
+		run, err := cert.Join(list)
+		if err != nil {
+			continue
+		}
+		out.Runs = append(out.Runs, run)
+		last[f.Shard] = run.Last()
+		room -= len(list)
+	}
+	return out, last
+}

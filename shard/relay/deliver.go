@@ -1,0 +1,151 @@
+package relay
+
+import (
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// mainCuts is how many imports of one shard are handed in to main in one round. Main
+// looks at each by itself, so they are not of the same link.
+const mainCuts = 4
+
+// deliver brings main what shards have for it: acknowledgements, bounces and reports.
+func (l *mainLane) deliver(s *scale, reports []report) error {
+	for i := range reports {
+		one := &reports[i]
+		row, ok := s.rows[one.id]
+		if !ok {
+			continue
+		}
+		b := l.shards[one.id]
+		provable := func(h uint64) bool { return l.provable(b, one.chain, &row, h) }
+		_, count := b.stock.ways(MaxWays)
+		load := b.stock.plan(count, func(w link.Link) Way { return WayAt(s.v, w) }, provable, mainCuts)
+		if len(load.Cuts) == 0 {
+			b.reset()
+			continue
+		}
+		what := nameOf(one.id, &load.Cuts[0])
+		if !l.ready(s, &b.task, what, l.turn(s, one.id)) {
+			continue
+		}
+		for _, cut := range load.Cuts {
+			payload, err := delivery(b, one.chain, &row, one.id, cut)
+			if err != nil {
+				l.notes.failed(l.r, "leaves cannot be proved", one.id, err)
+				break
+			}
+			if err := l.draft(s, chain.KindImport, payload, cut.End-cut.Begin, map[*task]uint64{&b.task: what}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// provable reports whether a block of a shard can be proved to main.
+func (l *mainLane) provable(b *branch, c Chain, row *anchor.State, height uint64) bool {
+	size := row.Tree.Size
+	if height > size {
+		return false
+	}
+	if height+anchor.Window > size {
+		return true
+	}
+	_, ok := b.history.prove(c, row, height)
+	return ok
+}
+
+// delivery returns the payload of a record that brings a cut.
+func delivery(b *branch, c Chain, row *anchor.State, id ledger.ChainID, cut Cut) ([]byte, error) {
+	box, _, err := c.Outbox(cut.Height)
+	if err != nil {
+		return nil, err
+	}
+	out := settlement.Delivery{}
+	if out.Import, err = box.Import(id, cut.Height, cut.Begin, cut.End); err != nil {
+		return nil, err
+	}
+	if cut.Height+anchor.Window <= row.Tree.Size {
+		if p, ok := b.history.prove(c, row, cut.Height); ok {
+			out.Proof = &p
+		}
+	}
+	return out.Encode(), nil
+}
+
+// ask hands in what was asked for, if main does not refuse it.
+func (l *mainLane) ask(s *scale, _ []report) error {
+	l.r.mu.Lock()
+	for a := range l.r.asks {
+		if l.asked[a] == nil && len(l.asked) < maxAsks {
+			l.asked[a] = new(task)
+		}
+	}
+	clear(l.r.asks)
+	l.r.mu.Unlock()
+	for a, t := range l.asked {
+		if !due(s.v, s.height, a) {
+			delete(l.asked, a)
+			continue
+		}
+		turn := Turn(rankIn(s.orders[l.beyond(s, a)], l.r.cfg.Self()), 1, len(s.orders))
+		if !l.ready(s, t, 1, turn) {
+			continue
+		}
+		if err := l.draft(s, a.kind, a.link.Encode(), 1, map[*task]uint64{t: 1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beyond returns the shard of this node at the other end of a link of main.
+func (l *mainLane) beyond(s *scale, a ask) ledger.ChainID {
+	there := a.link.Dst
+	if a.kind == chain.KindReack {
+		there = a.link.Src
+	}
+	for id, row := range s.rows {
+		if first, last := spanOf(&row); there.Compare(first) >= 0 && there.Compare(last) <= 0 {
+			return id
+		}
+	}
+	return 0
+}
+
+// due reports whether main would do what it is asked for, by its state after the block
+// at height.
+func due(v chain.View, height uint64, a ask) bool {
+	if a.kind == chain.KindReack {
+		in := link.InboundAt(v, a.link)
+		return in.Next > 0 && height+1 >= in.Listed+link.RelistBlocks
+	}
+	out := link.OutboundAt(v, a.link)
+	return out.Unacked() > 0 && height+1 >= out.Progress+link.RelistBlocks
+}
+
+// rescue asks for what stands still from a shard to main.
+func (l *mainLane) rescue(s *scale, reports []report) error {
+	for i := range reports {
+		one := &reports[i]
+		row, ok := s.rows[one.id]
+		if !ok || len(one.still) == 0 {
+			continue
+		}
+		b := l.shards[one.id]
+		found := helped(one.still, s.v, s.height, func(w link.Link, seq uint64) bool {
+			return b.stock.has(w, seq, func(h uint64) bool { return l.provable(b, one.chain, &row, h) })
+		})
+		for _, w := range found.reack {
+			l.r.askMain(ask{chain.KindReack, w})
+		}
+		for _, w := range found.relist[:min(len(found.relist), maxAsks)] {
+			s.relists = append(s.relists, relisting{one, w})
+		}
+	}
+	return nil
+}

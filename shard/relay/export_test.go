@@ -1,0 +1,90 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// Stock lets tests look at what is planned of outboxes.
+type Stock = stock
+
+// NewStock is newStock.
+func NewStock(first, last link.Place, head uint64) *Stock { return newStock(first, last, head) }
+
+// Read is read.
+func (s *stock) Read(head uint64, outbox func(uint64) (*link.Outbox, bool, error)) (bool, error) {
+	return s.read(head, outbox)
+}
+
+// Plan is plan for all parcels.
+func (s *stock) Plan(way func(link.Link) Way, provable func(uint64) bool, limit int) Load {
+	_, count := s.ways(1 << 20)
+	return s.plan(count, way, provable, limit)
+}
+
+// Parcels returns how many blocks and leaves are remembered.
+func (s *stock) Parcels() (parcels, leaves int) { return len(s.parcels), s.briefs }
+
+// What duties are measured with.
+type (
+	Patience = patience
+	Hold     = hold
+)
+
+// Nobody is the rank of who has no seat, MaxBackoff the longest wait.
+const (
+	Nobody     = nobody
+	MaxBackoff = maxBackoff
+)
+
+// Waited is waited.
+func (p *patience) Waited(what, height uint64, now time.Time, block time.Duration) uint64 {
+	return p.waited(what, height, now, block)
+}
+
+// Left is left.
+func (p *patience) Left(turn uint64, now time.Time, block time.Duration) time.Duration {
+	return p.left(turn, now, block)
+}
+
+// Sent is sent.
+func (h *hold) Sent(height uint64, now time.Time, jitter float64) { h.sent(height, now, jitter) }
+
+// Free is free.
+func (h *hold) Free(height uint64, progress bool, now time.Time) (bool, time.Duration) {
+	return h.free(height, progress, now)
+}
+
+// Why nothing is signed.
+var (
+	ErrNoAccount = errNoAccount
+	ErrNoNonce   = errNoNonce
+	ErrPoor      = errPoor
+)
+
+// Account signs for main.
+type Account = account
+
+// NewAccount is newAccount.
+func NewAccount(network ledger.NetworkID, key ledger.PrivateKey, zone byte) *Account {
+	return newAccount(network, key, zone)
+}
+
+// Sign signs a record and uses its nonce.
+func (a *account) Sign(v chain.View, p *settlement.Params, height uint64, kind chain.Kind, payload []byte) (raw []byte, nonce uint64, err error) {
+	s, err := a.sign(v, p, height, kind, payload)
+	if err == nil {
+		a.use(&s, height)
+	}
+	return s.raw, s.nonce, err
+}
+
+// Help returns which links of bucket 0 are to be listed and acknowledged again.
+func Help(src chain.View, height uint64, dst chain.View, at uint64, first, last link.Place, has bool) (relist, reack []link.Link) {
+	out := helped(stillAt(src, height, []uint8{0}, first, last), dst, at, func(link.Link, uint64) bool { return has })
+	return out.relist, out.reack
+}

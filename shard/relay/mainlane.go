@@ -1,0 +1,414 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// maxRecords is how many records are handed in to main in one round.
+const maxRecords = 32
+
+// mainLane brings main what the shards of this node have for it. One goroutine owns it.
+type mainLane struct {
+	r       *Relay
+	account *account
+	notes   notes
+	shards  map[shard.ID]*branch
+	busy    hold // main takes nothing at the moment
+	asked   map[ask]*task
+}
+
+// branch is what a shard has for main.
+type branch struct {
+	pair
+
+	anchors task
+	settles map[ledger.Address]*task // by payee
+	after   ledger.Address           // where the next look at settlements begins
+}
+
+func newMainLane(r *Relay) *mainLane {
+	return &mainLane{
+		r: r, account: newAccount(r.cfg.Network, *r.cfg.Key, r.cfg.Zone), shards: make(map[shard.ID]*branch), asked: make(map[ask]*task),
+	}
+}
+
+// report is what a shard says of itself.
+type report struct {
+	id          shard.ID
+	chain       Shard
+	head        uint64
+	settlements []service.Settlement
+	still       []still // links to main that stand still
+}
+
+// relisting is a link that a shard is to list again.
+type relisting struct {
+	of   *report
+	link link.Link
+}
+
+// draft is a record to be sent.
+type draft struct {
+	signed
+
+	kind  chain.Kind
+	size  int              // leaves, heights or entries, for counting
+	tasks map[*task]uint64 // what it is sent for, by name
+}
+
+// scale is main in a round: its state and what is made of it.
+type scale struct {
+	facts
+
+	v       chain.View
+	row     settlement.Account // the relayer's
+	orders  map[shard.ID][][committee.AddressSize]byte
+	rows    map[shard.ID]anchor.State
+	drafts  []draft
+	relists []relisting
+	again   time.Duration
+}
+
+func (l *mainLane) round(ctx context.Context) time.Duration {
+	reports := l.survey()
+	s := scale{again: never, orders: make(map[shard.ID][][committee.AddressSize]byte), rows: make(map[shard.ID]anchor.State)}
+	err := l.r.cfg.Main.Read(func(v chain.View, height uint64) error {
+		var ok bool
+		var err error
+		if s.facts, ok, err = readFacts(v, height); !ok || err != nil {
+			return err
+		}
+		s.v = v
+		if ok, wait := l.busy.free(height, false, l.r.cfg.Now()); !ok {
+			s.again = wait
+			return nil
+		}
+		return l.plan(&s, reports)
+	})
+	s.v = nil
+	if err != nil {
+		l.notes.failed(l.r, "main takes nothing of this node", ledger.MainChain, err)
+		if errors.Is(err, errPoor) || errors.Is(err, errNoAccount) || errors.Is(err, errNoNonce) {
+			return l.hold(s.height)
+		}
+		return never
+	}
+	for _, one := range s.relists {
+		l.r.relist(ctx, one.of.chain, one.of.id, one.link)
+	}
+	return sooner(s.again, l.send(ctx, &s))
+}
+
+// hold waits a while before anything is sent.
+func (l *mainLane) hold(height uint64) time.Duration {
+	now := l.r.cfg.Now()
+	l.busy.sent(height, now, l.r.cfg.Jitter())
+	return l.busy.until.Sub(now)
+}
+
+// survey looks at the shards of this node.
+func (l *mainLane) survey() (list []report) {
+	hosted := l.r.shards()
+	maps.DeleteFunc(l.shards, func(id shard.ID, _ *branch) bool { return hosted[id] == nil })
+	for _, id := range slices.Sorted(maps.Keys(hosted)) {
+		b := l.shards[id]
+		if b == nil {
+			b = &branch{settles: make(map[ledger.Address]*task)}
+			l.shards[id] = b
+		}
+		one := report{id: id, chain: hosted[id]}
+		err := one.chain.Read(func(v chain.View, height uint64) error {
+			one.head = height
+			one.settlements = service.Outstanding(v, b.after, MaxEntries)
+			if height >= b.rescued+rescueBlocks {
+				b.rescued = height
+				one.still = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
+			}
+			return nil
+		})
+		if err != nil {
+			continue
+		}
+		b.next(one.settlements)
+		if b.stock == nil {
+			b.stock = newStock(link.Place{}, link.Place{}, one.head)
+		}
+		for more := true; more && err == nil; {
+			more, err = b.stock.read(one.head, one.chain.Outbox)
+		}
+		if err != nil {
+			l.notes.failed(l.r, "an outbox cannot be read", id, err)
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+// next says where the look at settlements goes on, and forgets those that are paid.
+func (b *branch) next(list []service.Settlement) {
+	entries := 0
+	for i := range list {
+		entries += len(list[i].Batch.Entries)
+	}
+	whole := b.after.IsZero() && entries < MaxEntries
+	b.after = ledger.Address{}
+	if entries >= MaxEntries {
+		b.after = list[len(list)-1].Batch.Payee
+	}
+	if whole {
+		maps.DeleteFunc(b.settles, func(a ledger.Address, _ *task) bool {
+			return !slices.ContainsFunc(list, func(s service.Settlement) bool { return s.Batch.Payee == a })
+		})
+	}
+}
+
+// plan decides what is sent, while main can be read.
+func (l *mainLane) plan(s *scale, reports []report) error {
+	s.row, _, _ = settlement.AccountByAddress(s.v, l.account.self) // that there is none matters if something is to be sent
+	l.account.tidy(&s.row, s.height)
+	for i := range reports {
+		one := &reports[i]
+		row, ok := anchor.Read(s.v, one.id)
+		if !ok {
+			continue
+		}
+		com := s.committeeOf(s.v, one.id)
+		if com == nil {
+			com = &committee.Committee{Epoch: s.epoch}
+		}
+		from, _ := spanOf(&row)
+		s.rows[one.id] = row
+		s.orders[one.id] = s.carriers(link.Link{Src: from}, com, nil)
+	}
+	for _, step := range []func(*scale, []report) error{l.rescue, l.anchor, l.deliver, l.ask, l.settle} {
+		if err := step(s, reports); err != nil {
+			if len(s.drafts) > 0 {
+				return nil // what there is goes, the rest another time
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// turn returns for how many blocks this node waits before it sends main something of a
+// shard. Fees are paid, so one does it first.
+func (l *mainLane) turn(s *scale, id shard.ID) uint64 {
+	return Turn(rankIn(s.orders[id], l.r.cfg.Self()), 1, len(s.orders[id]))
+}
+
+// ready is that of a task for main: what was sent is not sent again either while its
+// record may still execute, as both would be paid for.
+func (l *mainLane) ready(s *scale, t *task, what, turn uint64) bool {
+	t.nonces = slices.DeleteFunc(t.nonces, func(n uint64) bool { return !l.account.waits(&s.row, n) })
+	if len(t.nonces) > 0 {
+		// Should the record be lost, and main stand still, time ends the wait.
+		if left := slowness*lifetime*l.r.cfg.Block - l.r.cfg.Now().Sub(t.until); left > 0 {
+			s.again = sooner(s.again, left)
+			return false
+		}
+	}
+	ok, again := t.ready(l.r, what, turn, s.height, s.height)
+	s.again = sooner(s.again, again)
+	return ok
+}
+
+// draft signs a record, to be sent after the others. It is part of the tasks of those
+// names.
+func (l *mainLane) draft(s *scale, kind chain.Kind, payload []byte, size int, tasks map[*task]uint64) error {
+	one, err := l.account.sign(s.v, &s.params, s.height, kind, payload)
+	if err != nil {
+		return err
+	}
+	l.add(s, draft{signed: one, kind: kind, size: size, tasks: tasks})
+	return nil
+}
+
+func (l *mainLane) add(s *scale, d draft) {
+	l.account.use(&d.signed, s.height)
+	for t := range d.tasks {
+		t.nonces = append(t.nonces, d.nonce)
+	}
+	s.drafts = append(s.drafts, d)
+}
+
+// anchor posts certificates of the shards whose turn it is.
+func (l *mainLane) anchor(s *scale, reports []report) error {
+	var fronts []Front
+	for i := range reports {
+		one := &reports[i]
+		row, ok := s.rows[one.id]
+		if !ok {
+			continue
+		}
+		t := &l.shards[one.id].anchors
+		f := FrontOf(one.id, &row, &s.anchors, s.height+1, one.head, certificates(one.chain))
+		if len(f.Certificates) == 0 {
+			t.reset()
+			continue
+		}
+		what := row.Tree.Size + 1
+		turn := l.turn(s, one.id)
+		early := l.r.cfg.Eager && f.Messages && s.height+1 >= row.From+eagerBlocks
+		if !f.Due && !early {
+			turn += 2 * uint64(s.anchors.DueBlocks) // main may stand still until somebody pays for it
+		}
+		if l.ready(s, t, what, turn) {
+			fronts = append(fronts, f)
+		}
+	}
+	if len(fronts) == 0 {
+		return nil
+	}
+	post, last := Post(fronts)
+	if len(post.Runs) == 0 {
+		return nil
+	}
+	heights := 0
+	for i := range post.Runs {
+		heights += len(post.Runs[i].Heads)
+	}
+	tasks := make(map[*task]uint64)
+	for id := range last {
+		row := s.rows[id]
+		tasks[&l.shards[id].anchors] = row.Tree.Size + 1
+	}
+	return l.draft(s, chain.KindAnchor, post.Encode(), heights, tasks)
+}
+
+// eagerBlocks is how many blocks of main lie between two anchors at least, where
+// messages are worth the fee.
+const eagerBlocks = 2
+
+// certificates returns the look-up of a chain's certificates.
+func certificates(c Chain) func(uint64) (cert.Certificate, bool) {
+	return func(h uint64) (cert.Certificate, bool) {
+		one, err := c.Certificate(h)
+		return one, err == nil
+	}
+}
+
+// settle sends settlements that main would pay and has not paid.
+func (l *mainLane) settle(s *scale, reports []report) error {
+	batches := 0
+	for i := range reports {
+		one := &reports[i]
+		b := l.shards[one.id]
+		if _, ok := s.rows[one.id]; !ok {
+			continue
+		}
+		turn := l.turn(s, one.id)
+		for j := range one.settlements {
+			if batches >= MaxBatches || len(s.drafts) >= maxRecords {
+				return nil
+			}
+			sent, err := l.settleOne(s, b, &one.settlements[j], turn)
+			if err != nil {
+				return err
+			}
+			if sent {
+				batches++
+			}
+		}
+	}
+	return nil
+}
+
+// settleOne sends one settlement if it is time and worth it.
+func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn uint64) (sent bool, err error) {
+	c := ClaimOf(s.v, one)
+	t := b.settles[one.Batch.Payee]
+	if t == nil {
+		t = new(task)
+		b.settles[one.Batch.Payee] = t
+	}
+	if len(c.Batch.Entries) == 0 {
+		t.reset()
+		return false, nil
+	}
+	if t.last != 0 && t.last != c.Paid && s.height < t.height+settleBlocks {
+		return false, nil // main has paid, and the shard does not know it yet
+	}
+	if !l.ready(s, t, c.Paid, turn) {
+		return false, nil
+	}
+	record, err := l.account.sign(s.v, &s.params, s.height, chain.KindSettle, c.Batch.Encode())
+	if err != nil {
+		return false, err
+	}
+	if !Worthwhile(c.Worth, record.fee) {
+		l.r.counters.Worthless.Add(1)
+		s.again = sooner(s.again, t.done(l.r, c.Paid, s.height))
+		return false, nil
+	}
+	l.add(s, draft{signed: record, kind: chain.KindSettle, size: len(c.Batch.Entries), tasks: map[*task]uint64{t: c.Paid}})
+	return true, nil
+}
+
+// settleBlocks is for how many blocks of main nothing more is settled for a payee whom
+// main has paid, while the shard does not say that it knows.
+const settleBlocks = link.RelistBlocks
+
+// send hands the drafts in, and returns when to look again.
+func (l *mainLane) send(ctx context.Context, s *scale) (again time.Duration) {
+	again = never
+	c := &l.r.counters
+	for i := range s.drafts {
+		d := &s.drafts[i]
+		err := l.r.cfg.Main.Submit(ctx, d.raw)
+		code, rule := chain.CodeOf(err)
+		switch {
+		case err == nil:
+			l.count(d)
+			l.busy = hold{}
+		case rule:
+			c.Refused.Add(1)
+			delete(l.account.busy, d.nonce)
+			l.r.log.LogAttrs(ctx, slog.LevelDebug, "main refuses a record", slog.String("kind", d.kind.String()),
+				slog.String("code", code.String()), slog.Any("error", err))
+		default:
+			for _, rest := range s.drafts[i:] {
+				delete(l.account.busy, rest.nonce)
+			}
+			l.notes.failed(l.r, "main does not take a record", ledger.MainChain, err)
+			return sooner(again, l.hold(s.height))
+		}
+		for t, what := range d.tasks {
+			again = sooner(again, t.done(l.r, what, s.height))
+		}
+	}
+	return again
+}
+
+func (l *mainLane) count(d *draft) {
+	c := &l.r.counters
+	c.Paid.Add(uint64(d.fee))
+	switch d.kind {
+	case chain.KindAnchor:
+		c.Anchors.Add(1)
+		c.Heights.Add(uint64(d.size))
+	case chain.KindImport:
+		c.Imports.Add(1)
+		c.Leaves.Add(uint64(d.size))
+	case chain.KindSettle:
+		c.Settlements.Add(1)
+	case chain.KindRelist, chain.KindReack:
+		c.Relists.Add(1)
+	default:
+	}
+}

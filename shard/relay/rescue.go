@@ -1,0 +1,166 @@
+package relay
+
+import (
+	"context"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// rescueBlocks is how many blocks a source makes between two looks for links that
+// stand still.
+const rescueBlocks = link.RelistBlocks / 2
+
+// still is a link that has made no progress for so long that its source may list it
+// again.
+type still struct {
+	link  link.Link
+	acked uint64
+}
+
+// stillAt returns the links from some buckets of a chain to the places from first to
+// last that stand still, by the chain's state after the block at height.
+func stillAt(v chain.View, height uint64, buckets []uint8, first, last link.Place) (list []still) {
+	for _, b := range buckets {
+		for l, o := range link.Outbounds(v, b) {
+			if l.Dst.Compare(first) >= 0 && l.Dst.Compare(last) <= 0 && o.Unacked() > 0 && height >= o.Progress+link.RelistBlocks {
+				list = append(list, still{l, o.Acked})
+			}
+		}
+	}
+	return list
+}
+
+// stuck is links that make no progress because nobody has the leaves.
+type stuck struct {
+	relist []link.Link // whose messages the source has to list again
+	reack  []link.Link // that the destination has to acknowledge again
+}
+
+// helped returns which of links that stand still need help, given the state of their
+// destination after the block at height, and which messages can be carried as it is.
+func helped(list []still, v chain.View, height uint64, has func(l link.Link, seq uint64) bool) (out stuck) {
+	for _, s := range list {
+		in := link.InboundAt(v, s.link)
+		switch {
+		case in.Next > s.acked:
+			if height >= in.Listed+link.RelistBlocks {
+				out.reack = append(out.reack, s.link)
+			}
+		case !has(s.link, in.Next):
+			out.relist = append(out.relist, s.link)
+		}
+	}
+	return out
+}
+
+// has reports whether the stock has a message of a way in a block that can be proved.
+func (s *stock) has(l link.Link, seq uint64, provable func(uint64) bool) bool {
+	for i := range s.parcels {
+		p := &s.parcels[i]
+		for j := range p.leaves {
+			if b := &p.leaves[j]; !b.ack && b.way == l && b.num == seq && provable(p.height) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sourceBuckets returns the buckets from which a chain sends, by its own state.
+func sourceBuckets(v chain.View, id ledger.ChainID) []uint8 {
+	if id == ledger.MainChain {
+		return []uint8{link.Place{}.Bucket}
+	}
+	own := service.ReadShard(v)
+	list := make([]uint8, 0, int(own.Last)-int(own.First)+1)
+	for b := int(own.First); b <= int(own.Last); b++ {
+		list = append(list, uint8(b))
+	}
+	return list
+}
+
+// ask is something that main is asked for by a record.
+type ask struct {
+	kind chain.Kind // KindRelist or KindReack
+	link link.Link
+}
+
+// maxAsks is how many of them wait at most.
+const maxAsks = 64
+
+// askMain leaves something to the lane of main.
+func (r *Relay) askMain(a ask) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.asks) < maxAsks {
+		r.asks[a] = struct{}{}
+	}
+	if c := r.lanes[ledger.MainChain]; c != nil {
+		poke(c)
+	}
+}
+
+// rescue asks for what stands still between a source and the lane's shard.
+func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *pair, load *Load) {
+	if s.local == nil {
+		return // whoever runs both does it
+	}
+	head, err := headOf(s.sources[id])
+	if err != nil || head < p.rescued+rescueBlocks && len(load.Missing) == 0 {
+		return
+	}
+	if head == p.rescued {
+		return
+	}
+	p.rescued = head
+	first, last := spanOf(&s.span)
+	src, err := l.prove(s, id, p)
+	if err != nil {
+		return
+	}
+	var list []still
+	err = s.sources[id].Read(func(v chain.View, height uint64) error {
+		list = stillAt(v, height, sourceBuckets(v, id), first, last)
+		return nil
+	})
+	if err != nil || len(list) == 0 {
+		return
+	}
+	var found stuck
+	err = s.local.Read(func(v chain.View, height uint64) error {
+		found = helped(list, v, height, func(w link.Link, seq uint64) bool {
+			return p.stock.has(w, seq, func(h uint64) bool { return src.provable(&s.survey, h) })
+		})
+		return nil
+	})
+	if err != nil {
+		l.notes.failed(l.r, "links cannot be looked at", id, err)
+		return
+	}
+	for _, w := range found.reack[:min(len(found.reack), maxAsks)] {
+		l.send(ctx, s, &shardblock.Relay{Kind: shardblock.KindReack, Link: w})
+	}
+	for _, w := range found.relist[:min(len(found.relist), maxAsks)] {
+		l.r.relist(ctx, s.sources[id], id, w)
+	}
+}
+
+// relist asks the source of a link to list it again.
+func (r *Relay) relist(ctx context.Context, c Chain, id ledger.ChainID, w link.Link) {
+	if id == ledger.MainChain {
+		r.askMain(ask{chain.KindRelist, w})
+		return
+	}
+	s, ok := c.(Shard)
+	if !ok {
+		return
+	}
+	letter := shardblock.Relay{Kind: shardblock.KindRelist, Link: w}
+	if err := s.SubmitRelay(ctx, letter.Encode()); err == nil {
+		r.counters.Relists.Add(1)
+	}
+}

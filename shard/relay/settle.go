@@ -1,0 +1,73 @@
+package relay
+
+import (
+	"encoding/binary"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// Bounds of the settlements that are looked at together.
+const (
+	// MaxEntries is how many entries are looked at, MaxBatches how many batches are sent
+	// at once.
+	MaxEntries = 4_096
+	MaxBatches = 8
+)
+
+// Claim is a settlement that main would pay for.
+type Claim struct {
+	// Batch are the entries that are worth more than main has paid on their lanes: none
+	// if there is nothing to pay.
+	Batch channel.Batch
+	// Worth is what main would pay out, before it burns its share.
+	Worth ledger.Amount
+	// Paid names what main has paid on the first lane. It stays until main pays.
+	Paid uint64
+}
+
+// ClaimOf returns what main, whose state is in v, would pay of a settlement.
+func ClaimOf(v chain.View, s *service.Settlement) (c Claim) {
+	c.Batch = s.Batch
+	c.Batch.Entries = nil
+	left := make(map[uint64]ledger.Amount) // by channel: what its deposit still has
+	for i := range s.Batch.Entries {
+		e := &s.Batch.Entries[i]
+		at, ok := channel.At(v, e.Index)
+		if !ok || at.Payee != s.Batch.Payee {
+			continue
+		}
+		if _, ok := left[e.Index]; !ok {
+			left[e.Index] = at.Remaining()
+		}
+		paid := ledger.Amount(0)
+		if l, ok := channel.LaneAt(v, e.Index, e.Lane); ok {
+			paid = l.Redeemed
+		}
+		if e.Cumulative <= paid || left[e.Index] == 0 {
+			continue
+		}
+		if len(c.Batch.Entries) == 0 {
+			c.Paid = paidName(e.Index, e.Lane, paid)
+		}
+		gain := min(e.Cumulative-paid, left[e.Index])
+		left[e.Index] -= gain
+		c.Worth += gain // at most the sum of deposits, which is at most the supply
+		c.Batch.Entries = append(c.Batch.Entries, *e)
+	}
+	return c
+}
+
+func paidName(index uint64, lane uint8, paid ledger.Amount) uint64 {
+	b := binary.BigEndian.AppendUint64(nil, index)
+	b = append(b, lane)
+	h := ledger.HashOf("trib/relay/paid/1", binary.BigEndian.AppendUint64(b, uint64(paid)))
+	return binary.BigEndian.Uint64(h[:]) | 1
+}
+
+// Worthwhile reports whether a settlement is worth its fee to those whom it pays: it
+// pays out more than main takes for it. Of any other the payee may redeem its vouchers
+// itself, or leave them until they are worth more.
+func Worthwhile(worth, fee ledger.Amount) bool { return worth > fee }

@@ -1,0 +1,163 @@
+package relay
+
+import (
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// Bounds of what is remembered of the outboxes of one chain for another.
+const (
+	// MaxParcels is how many blocks with something for a destination are looked at
+	// together, and MaxBriefs how many leaves, but for the last block's.
+	MaxParcels = 1_024
+	MaxBriefs  = 1 << 15
+	// MaxBack is how many blocks a relay that begins looks back. Whatever is older and
+	// was never carried is listed again (link.Context.Relist).
+	MaxBack = 2_048
+	// readStep is how many outboxes are read at once.
+	readStep = 512
+)
+
+// Way is where the link from a place to another stands at its destination, and the
+// link back, which is all that says which leaves the destination wants.
+type Way struct {
+	In  link.Inbound  // of the link
+	Out link.Outbound // of its reverse
+}
+
+// WayAt returns the way of a link at its destination, of whose state v is a view.
+func WayAt(v chain.View, l link.Link) Way {
+	return Way{In: link.InboundAt(v, l), Out: link.OutboundAt(v, l.Reverse())}
+}
+
+// brief is what a plan needs of a leaf.
+type brief struct {
+	way  link.Link // from where the leaf comes from to where it goes
+	num  uint64    // of a message: its number; of an acknowledgement: how many were received
+	size int       // bytes, encoded
+	ack  bool
+	back bool // of a message: it is a bounce
+}
+
+func briefOf(l link.Leaf) brief {
+	if l.Ack != nil {
+		return brief{way: l.Ack.Link.Reverse(), num: l.Ack.Next, size: link.AckSize, ack: true}
+	}
+	m := l.Message
+	return brief{way: m.Link, num: m.Seq, size: m.Size(), back: m.IsBounce()}
+}
+
+// leafFrame is what an import has around the encoding of a leaf: its length and kind.
+const leafFrame = 5
+
+// parcel is the leaves of one block's outbox that go to one chain.
+type parcel struct {
+	height uint64
+	begin  int // index of leaves[0] in the outbox
+	leaves []brief
+}
+
+// stock is what the outboxes of one chain have for another, as far as it may still
+// be wanted there. It is bounded: what does not fit is read later.
+type stock struct {
+	first, last link.Place // the destination's places
+	parcels     []parcel   // ascending by height
+	briefs      int        // leaves in all of them
+	next        uint64     // height of the outbox that is read next
+}
+
+// newStock returns the stock of what a chain, whose last block is head, has for the
+// places from first to last.
+func newStock(first, last link.Place, head uint64) *stock {
+	return &stock{first: first, last: last, next: 1 + head - min(head, MaxBack)}
+}
+
+// read looks at the outboxes up to height head, some at a time, and reports whether
+// there are more that could be read now. A block whose outbox is gone has nothing:
+// what was in it is listed again in time. An error of outbox ends the reading at
+// that height, to be tried again.
+func (s *stock) read(head uint64, outbox func(height uint64) (box *link.Outbox, ok bool, err error)) (more bool, err error) {
+	for range readStep {
+		if s.next > head || len(s.parcels) >= MaxParcels || s.briefs >= MaxBriefs {
+			return false, nil
+		}
+		box, ok, err := outbox(s.next)
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			s.add(s.next, box)
+		}
+		s.next++
+	}
+	return s.next <= head, nil
+}
+
+func (s *stock) add(height uint64, box *link.Outbox) {
+	begin, end := box.Span(s.first, s.last)
+	if begin == end {
+		return
+	}
+	p := parcel{height: height, begin: begin, leaves: make([]brief, end-begin)}
+	for i, l := range box.Leaves()[begin:end] {
+		p.leaves[i] = briefOf(l)
+	}
+	s.parcels = append(s.parcels, p)
+	s.briefs += len(p.leaves)
+}
+
+// ways returns the links that the first parcels are about, each once, at most limit:
+// those whose state at the destination a plan asks for. Parcels beyond those are
+// left for another time, and count is how many are not.
+func (s *stock) ways(limit int) (list []link.Link, count int) {
+	seen := make(map[link.Link]bool)
+	for _, p := range s.parcels {
+		fresh := 0
+		for i := range p.leaves {
+			if !seen[p.leaves[i].way] {
+				fresh++
+			}
+		}
+		if len(list)+fresh > limit && count > 0 {
+			break
+		}
+		for i := range p.leaves {
+			if w := p.leaves[i].way; !seen[w] {
+				seen[w] = true
+				list = append(list, w)
+			}
+		}
+		count++
+	}
+	return list, count
+}
+
+// prune forgets messages that their source, of whose state v is a view, knows to have
+// arrived.
+func (s *stock) prune(v chain.View) {
+	acked := make(map[link.Link]uint64)
+	kept := s.parcels[:0]
+	for _, p := range s.parcels {
+		wanted := false
+		for i := range p.leaves {
+			b := &p.leaves[i]
+			if b.ack {
+				wanted = true
+				continue
+			}
+			a, ok := acked[b.way]
+			if !ok {
+				a = link.OutboundAt(v, b.way).Acked
+				acked[b.way] = a
+			}
+			wanted = wanted || b.num >= a
+		}
+		if wanted {
+			kept = append(kept, p)
+		} else {
+			s.briefs -= len(p.leaves)
+		}
+	}
+	clear(s.parcels[len(kept):])
+	s.parcels = kept
+}

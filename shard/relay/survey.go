@@ -1,0 +1,55 @@
+package relay
+
+import (
+	"slices"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// Survey is what a shard has, as far as it decides what is brought to it.
+type Survey struct {
+	Height uint64 // of its last block
+	// Epoch is the newest of main that it was told of, and Ended says that it makes no
+	// blocks any more.
+	Epoch uint64
+	Ended bool
+	// Heads are the heights of main that it remembers, ascending; First and Last the
+	// epochs whose committees of main it has.
+	Heads       []uint64
+	First, Last uint64
+	// Ways are those of the links that were asked for, in their order.
+	Ways []Way
+}
+
+// SurveyAt returns what a shard has by its state after the block at height. links are
+// MaxWays at most.
+func SurveyAt(v chain.View, height uint64, links []link.Link) Survey {
+	status := shardblock.ReadStatus(v)
+	s := Survey{Height: height, Epoch: status.Epoch, Ended: status.Ended > 0 && height >= status.Ended}
+	for _, h := range shardblock.Heads(v) {
+		s.Heads = append(s.Heads, h.Height)
+	}
+	s.First, s.Last = shardblock.MainEpochs(v)
+	for _, l := range links {
+		s.Ways = append(s.Ways, WayAt(v, l))
+	}
+	return s
+}
+
+// knows reports whether the shard remembers a block of main.
+func (s *Survey) knows(height uint64) bool {
+	_, ok := slices.BinarySearch(s.Heads, height)
+	return ok
+}
+
+// learn notes that the shard is brought a block of main of an epoch, before what
+// follows. It forgets the lowest ones, if that makes too many.
+func (s *Survey) learn(height, epoch uint64) {
+	if i, ok := slices.BinarySearch(s.Heads, height); !ok {
+		s.Heads = slices.Insert(s.Heads, i, height)
+	}
+	s.Heads = s.Heads[max(0, len(s.Heads)-shardblock.MaxHeads):]
+	s.Last = max(s.Last, epoch)
+}
