@@ -56,6 +56,7 @@ type Node struct {
 	store   *badgerkv.Store // of the main chain
 	main    *hosted
 	shards  *shards
+	relays  *relays // nil if they are switched off
 
 	directory *directory.Directory
 	peers     *api.Peers
@@ -113,7 +114,7 @@ func (n *Node) open(ctx context.Context, o Options) error {
 	if n.metrics, err = telemetry.NewRegistry(o.Build); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, Options) error{n.probe, n.openKeys, n.openChain, n.openPeers, n.openAPI, n.openHTTP} {
+	for _, step := range []func(context.Context, Options) error{n.probe, n.openKeys, n.openChain, n.openPeers, n.openRelays, n.openAPI, n.openHTTP} {
 		if err := step(ctx, o); err != nil {
 			return err
 		}

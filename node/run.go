@@ -30,12 +30,13 @@ const (
 // nil. Whatever else ends it is returned; then the order is the same:
 //
 //  1. health says NOT_SERVING, streams end, calls get five seconds to finish
-//  2. the shards stop, side by side, each as the main chain does
-//  3. the bundler stops: what was checked but is in no block is forgotten,
+//  2. nothing is carried between chains any more
+//  3. the shards stop, side by side, each as the main chain does
+//  4. the bundler stops: what was checked but is in no block is forgotten,
 //     as its stage CHECKED says
-//  4. consensus stops, after the block under way
-//  5. health and metrics stop
-//  6. the store closes, and the home directory is unlocked
+//  5. consensus stops, after the block under way
+//  6. health and metrics stop
+//  7. the store closes, and the home directory is unlocked
 func (n *Node) Run(ctx context.Context) error {
 	stages := newStages(ctx)
 	stages.add("http", n.runHTTP)
@@ -43,6 +44,7 @@ func (n *Node) Run(ctx context.Context) error {
 	stages.add("consensus", n.runConsensus)
 	stages.add("bundler", n.main.runRules)
 	stages.add("shards", n.shards.run)
+	stages.add("relay", n.relays.run)
 	stages.add("api", n.runAPI)
 
 	n.announce(ctx, purposeGRPC, purposeHTTP)

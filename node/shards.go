@@ -265,7 +265,9 @@ func (s *shards) start(ctx context.Context, r *shardRun) {
 	r.chain = h
 	r.mu.Unlock()
 	go func() {
+		over := s.node.relays.serve(ctx, r.id, h)
 		err := h.run(ctx, func() { s.began(ctx, r, h) })
+		over()
 		r.mu.Lock()
 		r.chain, r.err = nil, cmp.Or(err, r.err)
 		r.mu.Unlock()

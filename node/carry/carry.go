@@ -1,0 +1,98 @@
+// Package carry lets shard/relay work on the executors of this node: it says how their
+// states, certificates and outboxes are read, how relays and records are handed in, and
+// when there is something to look at.
+package carry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger/stateproof"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/relay"
+)
+
+// Both implement what shard/relay asks for.
+var (
+	_ relay.Main  = Main{}
+	_ relay.Shard = Shard{}
+)
+
+// Main is the main chain of this node as a relay.Main. It is safe for concurrent use.
+type Main struct{ *exec.Main }
+
+// Outbox is that of relay.Chain.
+func (m Main) Outbox(height uint64) (box *link.Outbox, ok bool, err error) {
+	return outbox(m.Executor, height)
+}
+
+// Handover is that of relay.Main.
+func (m Main) Handover(epoch uint64) (cert.Certificate, *stateproof.Statement, error) {
+	h, err := m.Main.Handover(epoch)
+	if err != nil {
+		return cert.Certificate{}, nil, err
+	}
+	return h.Certificate, h.Record, nil
+}
+
+// Submit is that of relay.Main.
+func (m Main) Submit(ctx context.Context, raw []byte) error {
+	_, err := m.Main.Submit(ctx, raw)
+	return err
+}
+
+// Shard is a shard of this node as a relay.Shard. It is safe for concurrent use.
+type Shard struct{ *exec.Shard }
+
+// Outbox is that of relay.Chain.
+func (s Shard) Outbox(height uint64) (box *link.Outbox, ok bool, err error) {
+	return outbox(s.Executor, height)
+}
+
+func outbox(e *exec.Executor, height uint64) (box *link.Outbox, ok bool, err error) {
+	box, err = e.Outbox(height)
+	if errors.Is(err, exec.ErrPruned) {
+		return nil, false, nil
+	}
+	return box, err == nil, err
+}
+
+// Watch calls wake after every block of a chain and whenever it has a certificate more,
+// until ctx is done. It returns nil then, or the error that ended it before: of a store
+// that cannot be read, or the halt of the chain.
+func Watch(ctx context.Context, e *exec.Executor, wake func()) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		head, _ := e.Head()
+		feed := e.Subscribe(head + 1)
+		for {
+			_, err := feed.Next(ctx)
+			_, gap := errors.AsType[*exec.GapError](err)
+			switch {
+			case err == nil, gap:
+				wake()
+			case ctx.Err() == nil:
+				return fmt.Errorf("watch the blocks of chain %d: %w", e.Chain().Chain, err)
+			default:
+				return nil
+			}
+		}
+	})
+	g.Go(func() error {
+		for {
+			made := e.CertificateMade()
+			wake()
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-made:
+			}
+		}
+	})
+	return g.Wait()
+}

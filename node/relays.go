@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/node/carry"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/relay"
+)
+
+// relays carries what the chains of this node have for each other, and for those that
+// other nodes run. Its methods are safe for concurrent use.
+type relays struct {
+	node  *Node
+	log   *slog.Logger
+	relay *relay.Relay
+}
+
+// openRelays makes the relays of a node whose main chain is open.
+func (n *Node) openRelays(context.Context, Options) (err error) {
+	if !n.cfg.Shards.Relay || !n.cfg.Shards.Enabled {
+		return nil
+	}
+	r := &relays{node: n, log: n.module("relay")}
+	r.relay, err = relay.New(relay.Config{
+		Main:    carry.Main{Main: n.main.ledger},
+		Network: n.genesis.NetworkID(),
+		Self:    r.self,
+		Key:     &n.relayer.key,
+		Zone:    n.relayer.Address.Zone(),
+		Eager:   true,
+		Block:   time.Duration(n.genesis.Params.BlockInterval) * time.Millisecond,
+		Now:     time.Now,
+		Jitter:  rand.Float64,
+		Log:     r.log,
+	})
+	n.relays = r
+	return err
+}
+
+// self returns the consensus address of the node's validator, zero while a remote signer
+// has not told its key.
+func (r *relays) self() (address [committee.AddressSize]byte) {
+	if key := r.node.signer.PubKey(); len(key) > 0 {
+		sum := sha256.Sum256(key)
+		copy(address[:], sum[:])
+	}
+	return address
+}
+
+// run carries until ctx ends.
+func (r *relays) run(ctx context.Context) error {
+	if r == nil {
+		<-ctx.Done()
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.relay.Run(ctx) })
+	group.Go(func() error {
+		r.watch(ctx, r.node.main)
+		return nil
+	})
+	return group.Wait()
+}
+
+// serve lets a shard that runs on this node be carried for, until the function that it
+// returns is called, which waits until nothing looks at the chain any more.
+func (r *relays) serve(ctx context.Context, id shard.ID, h *hosted) (over func()) {
+	if r == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { r.watch(ctx, h) })
+	r.relay.Host(id, carry.Shard{Shard: h.shard})
+	return func() {
+		r.relay.Drop(id)
+		cancel()
+		group.Wait()
+	}
+}
+
+// watch wakes the relay by the blocks and certificates of a chain. That a chain has
+// halted is told elsewhere.
+func (r *relays) watch(ctx context.Context, h *hosted) {
+	if err := carry.Watch(ctx, h.exec, r.relay.Wake); err != nil {
+		r.log.LogAttrs(ctx, slog.LevelDebug, "a chain is not watched any more", slog.String("chain", h.name), slog.Any("err", err))
+	}
+}
