@@ -60,13 +60,7 @@ func (c *levelCache) put(id shard.ID, k knownLevel) {
 }
 
 // anchorRules returns the parameters by which anchors are due.
-func (b *backend) anchorRules() *anchor.Params {
-	rules := anchor.DefaultParams()
-	if b.Network.Local {
-		rules = anchor.LocalParams()
-	}
-	return &rules
-}
+func (b *backend) anchorRules() *anchor.Params { return &b.Network.Params.Anchors }
 
 // knownLevel returns how congested a shard is if that is known without asking anybody.
 func (b *backend) knownLevel(id shard.ID) (route.Level, bool) {

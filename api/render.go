@@ -206,5 +206,9 @@ func renderParams(p *settlement.Params) *nodev1.Params {
 		PaymentFee:  uint64(p.PaymentFee), BlockIntervalMs: p.BlockInterval,
 		Staking:            renderStakingParams(&p.Staking),
 		RegisterServiceFee: uint64(p.Registry.RegisterFee), ServiceFee: uint64(p.Registry.ServiceFee),
+		Anchors: &nodev1.AnchorParams{
+			DueBlocks: p.Anchors.DueBlocks, LateBlocks: p.Anchors.LateBlocks, StalledBlocks: p.Anchors.StalledBlocks, MaxLag: p.Anchors.MaxLag,
+			SetFee: uint64(p.Anchors.SetFee), HeightFee: uint64(p.Anchors.HeightFee),
+		},
 	}
 }

@@ -82,6 +82,10 @@ func paramsOf(p *nodev1.Params) settlement.Params {
 		PaymentFee: ledger.Amount(p.GetPaymentFee()), BlockInterval: p.GetBlockIntervalMs(),
 		Staking:  stakingParamsOf(p.GetStaking()),
 		Registry: registry.Params{RegisterFee: ledger.Amount(p.GetRegisterServiceFee()), ServiceFee: ledger.Amount(p.GetServiceFee())},
+		Anchors: settlement.AnchorParams{
+			DueBlocks: p.GetAnchors().GetDueBlocks(), LateBlocks: p.GetAnchors().GetLateBlocks(), StalledBlocks: p.GetAnchors().GetStalledBlocks(),
+			MaxLag: p.GetAnchors().GetMaxLag(), SetFee: ledger.Amount(p.GetAnchors().GetSetFee()), HeightFee: ledger.Amount(p.GetAnchors().GetHeightFee()),
+		},
 	}
 }
 

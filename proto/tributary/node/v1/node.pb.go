@@ -904,8 +904,9 @@ type Params struct {
 	Staking         *v11.StakingParams `protobuf:"bytes,23,opt,name=staking,proto3" json:"staking,omitempty"`
 	// Drops on top of tx_fee: of a new service, for each shard that it begins with, and of
 	// every other transaction of the registry of services.
-	RegisterServiceFee uint64 `protobuf:"varint,24,opt,name=register_service_fee,json=registerServiceFee,proto3" json:"register_service_fee,omitempty"`
-	ServiceFee         uint64 `protobuf:"varint,25,opt,name=service_fee,json=serviceFee,proto3" json:"service_fee,omitempty"`
+	RegisterServiceFee uint64        `protobuf:"varint,24,opt,name=register_service_fee,json=registerServiceFee,proto3" json:"register_service_fee,omitempty"`
+	ServiceFee         uint64        `protobuf:"varint,25,opt,name=service_fee,json=serviceFee,proto3" json:"service_fee,omitempty"`
+	Anchors            *AnchorParams `protobuf:"bytes,26,opt,name=anchors,proto3" json:"anchors,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1115,6 +1116,105 @@ func (x *Params) GetServiceFee() uint64 {
 	return 0
 }
 
+func (x *Params) GetAnchors() *AnchorParams {
+	if x != nil {
+		return x.Anchors
+	}
+	return nil
+}
+
+// AnchorParams say when anchors of shards are due, and what they cost. Blocks are those
+// of the main chain.
+type AnchorParams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// After so many blocks without an anchor of a shard the next one is due, and costs
+	// nothing.
+	DueBlocks uint32 `protobuf:"varint,1,opt,name=due_blocks,json=dueBlocks,proto3" json:"due_blocks,omitempty"`
+	// After so many a shard is late, and stalled, so that it gets another committee.
+	LateBlocks    uint32 `protobuf:"varint,2,opt,name=late_blocks,json=lateBlocks,proto3" json:"late_blocks,omitempty"`
+	StalledBlocks uint32 `protobuf:"varint,3,opt,name=stalled_blocks,json=stalledBlocks,proto3" json:"stalled_blocks,omitempty"`
+	// Epochs before the running one that a checkpoint may be of.
+	MaxLag uint32 `protobuf:"varint,4,opt,name=max_lag,json=maxLag,proto3" json:"max_lag,omitempty"`
+	// Drops on top of tx_fee, of anchors that are not due: for each set of signers, and
+	// for each height.
+	SetFee        uint64 `protobuf:"varint,5,opt,name=set_fee,json=setFee,proto3" json:"set_fee,omitempty"`
+	HeightFee     uint64 `protobuf:"varint,6,opt,name=height_fee,json=heightFee,proto3" json:"height_fee,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnchorParams) Reset() {
+	*x = AnchorParams{}
+	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnchorParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnchorParams) ProtoMessage() {}
+
+func (x *AnchorParams) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnchorParams.ProtoReflect.Descriptor instead.
+func (*AnchorParams) Descriptor() ([]byte, []int) {
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AnchorParams) GetDueBlocks() uint32 {
+	if x != nil {
+		return x.DueBlocks
+	}
+	return 0
+}
+
+func (x *AnchorParams) GetLateBlocks() uint32 {
+	if x != nil {
+		return x.LateBlocks
+	}
+	return 0
+}
+
+func (x *AnchorParams) GetStalledBlocks() uint32 {
+	if x != nil {
+		return x.StalledBlocks
+	}
+	return 0
+}
+
+func (x *AnchorParams) GetMaxLag() uint32 {
+	if x != nil {
+		return x.MaxLag
+	}
+	return 0
+}
+
+func (x *AnchorParams) GetSetFee() uint64 {
+	if x != nil {
+		return x.SetFee
+	}
+	return 0
+}
+
+func (x *AnchorParams) GetHeightFee() uint64 {
+	if x != nil {
+		return x.HeightFee
+	}
+	return 0
+}
+
 // Block is a block and what it did.
 type Block struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1137,7 +1237,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1249,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[8]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1262,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Block) GetName() string {
@@ -1231,7 +1331,7 @@ type GetBlockRequest struct {
 
 func (x *GetBlockRequest) Reset() {
 	*x = GetBlockRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1343,7 @@ func (x *GetBlockRequest) String() string {
 func (*GetBlockRequest) ProtoMessage() {}
 
 func (x *GetBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[9]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1356,7 @@ func (x *GetBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockRequest.ProtoReflect.Descriptor instead.
 func (*GetBlockRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetBlockRequest) GetName() string {
@@ -1277,7 +1377,7 @@ type GetBlockResponse struct {
 
 func (x *GetBlockResponse) Reset() {
 	*x = GetBlockResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1389,7 @@ func (x *GetBlockResponse) String() string {
 func (*GetBlockResponse) ProtoMessage() {}
 
 func (x *GetBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[10]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1402,7 @@ func (x *GetBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockResponse.ProtoReflect.Descriptor instead.
 func (*GetBlockResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetBlockResponse) GetBlock() *Block {
@@ -1331,7 +1431,7 @@ type ListBlocksRequest struct {
 
 func (x *ListBlocksRequest) Reset() {
 	*x = ListBlocksRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1443,7 @@ func (x *ListBlocksRequest) String() string {
 func (*ListBlocksRequest) ProtoMessage() {}
 
 func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[11]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1456,7 @@ func (x *ListBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksRequest.ProtoReflect.Descriptor instead.
 func (*ListBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListBlocksRequest) GetPageSize() int32 {
@@ -1385,7 +1485,7 @@ type ListBlocksResponse struct {
 
 func (x *ListBlocksResponse) Reset() {
 	*x = ListBlocksResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1497,7 @@ func (x *ListBlocksResponse) String() string {
 func (*ListBlocksResponse) ProtoMessage() {}
 
 func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[12]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1510,7 @@ func (x *ListBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBlocksResponse.ProtoReflect.Descriptor instead.
 func (*ListBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListBlocksResponse) GetBlocks() []*Block {
@@ -1437,7 +1537,7 @@ type GetTransactionRequest struct {
 
 func (x *GetTransactionRequest) Reset() {
 	*x = GetTransactionRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1549,7 @@ func (x *GetTransactionRequest) String() string {
 func (*GetTransactionRequest) ProtoMessage() {}
 
 func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[13]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1562,7 @@ func (x *GetTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionRequest.ProtoReflect.Descriptor instead.
 func (*GetTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTransactionRequest) GetName() string {
@@ -1481,7 +1581,7 @@ type GetTransactionResponse struct {
 
 func (x *GetTransactionResponse) Reset() {
 	*x = GetTransactionResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1593,7 @@ func (x *GetTransactionResponse) String() string {
 func (*GetTransactionResponse) ProtoMessage() {}
 
 func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[14]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1606,7 @@ func (x *GetTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTransactionResponse.ProtoReflect.Descriptor instead.
 func (*GetTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetTransactionResponse) GetTransaction() *v1.Transaction {
@@ -1530,7 +1630,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1642,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[15]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1655,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTransactionsRequest) GetSigner() string {
@@ -1591,7 +1691,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1703,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[16]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1716,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*v1.Transaction {
@@ -1652,7 +1752,7 @@ type SubmitTransactionRequest struct {
 
 func (x *SubmitTransactionRequest) Reset() {
 	*x = SubmitTransactionRequest{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1764,7 @@ func (x *SubmitTransactionRequest) String() string {
 func (*SubmitTransactionRequest) ProtoMessage() {}
 
 func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[17]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1777,7 @@ func (x *SubmitTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionRequest.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SubmitTransactionRequest) GetRequestId() string {
@@ -1717,7 +1817,7 @@ type SubmitTransactionResponse struct {
 
 func (x *SubmitTransactionResponse) Reset() {
 	*x = SubmitTransactionResponse{}
-	mi := &file_tributary_node_v1_node_proto_msgTypes[18]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1829,7 @@ func (x *SubmitTransactionResponse) String() string {
 func (*SubmitTransactionResponse) ProtoMessage() {}
 
 func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_node_v1_node_proto_msgTypes[18]
+	mi := &file_tributary_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1842,7 @@ func (x *SubmitTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitTransactionResponse.ProtoReflect.Descriptor instead.
 func (*SubmitTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_tributary_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SubmitTransactionResponse) GetTransaction() *v1.Transaction {
@@ -1830,7 +1930,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\x06params\x18\x05 \x01(\v2\x19.tributary.node.v1.ParamsR\x06params\x12\x16\n" +
 	"\x06height\x18\x06 \x01(\x04R\x06height\x12)\n" +
 	"\x10settlement_clock\x18\a \x01(\x04R\x0fsettlementClock\x12\x14\n" +
-	"\x05local\x18\b \x01(\bR\x05local\"\xe9\x06\n" +
+	"\x05local\x18\b \x01(\bR\x05local\"\xa4\a\n" +
 	"\x06Params\x12\x15\n" +
 	"\x06tx_fee\x18\x01 \x01(\x04R\x05txFee\x12\x19\n" +
 	"\bopen_fee\x18\x02 \x01(\x04R\aopenFee\x12\x1b\n" +
@@ -1863,7 +1963,18 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\astaking\x18\x17 \x01(\v2#.tributary.staking.v1.StakingParamsR\astaking\x120\n" +
 	"\x14register_service_fee\x18\x18 \x01(\x04R\x12registerServiceFee\x12\x1f\n" +
 	"\vservice_fee\x18\x19 \x01(\x04R\n" +
-	"serviceFee\"\xa7\x02\n" +
+	"serviceFee\x129\n" +
+	"\aanchors\x18\x1a \x01(\v2\x1f.tributary.node.v1.AnchorParamsR\aanchors\"\xc6\x01\n" +
+	"\fAnchorParams\x12\x1d\n" +
+	"\n" +
+	"due_blocks\x18\x01 \x01(\rR\tdueBlocks\x12\x1f\n" +
+	"\vlate_blocks\x18\x02 \x01(\rR\n" +
+	"lateBlocks\x12%\n" +
+	"\x0estalled_blocks\x18\x03 \x01(\rR\rstalledBlocks\x12\x17\n" +
+	"\amax_lag\x18\x04 \x01(\rR\x06maxLag\x12\x17\n" +
+	"\aset_fee\x18\x05 \x01(\x04R\x06setFee\x12\x1d\n" +
+	"\n" +
+	"height_fee\x18\x06 \x01(\x04R\theightFee\"\xa7\x02\n" +
 	"\x05Block\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06header\x18\x02 \x01(\v2\x1a.tributary.chain.v1.HeaderR\x06header\x12)\n" +
@@ -1940,7 +2051,7 @@ func file_tributary_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_tributary_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tributary_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_tributary_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_tributary_node_v1_node_proto_goTypes = []any{
 	(HostedShardState)(0),             // 0: tributary.node.v1.HostedShardState
 	(SyncPhase)(0),                    // 1: tributary.node.v1.SyncPhase
@@ -1952,66 +2063,68 @@ var file_tributary_node_v1_node_proto_goTypes = []any{
 	(*GetNetworkRequest)(nil),         // 7: tributary.node.v1.GetNetworkRequest
 	(*GetNetworkResponse)(nil),        // 8: tributary.node.v1.GetNetworkResponse
 	(*Params)(nil),                    // 9: tributary.node.v1.Params
-	(*Block)(nil),                     // 10: tributary.node.v1.Block
-	(*GetBlockRequest)(nil),           // 11: tributary.node.v1.GetBlockRequest
-	(*GetBlockResponse)(nil),          // 12: tributary.node.v1.GetBlockResponse
-	(*ListBlocksRequest)(nil),         // 13: tributary.node.v1.ListBlocksRequest
-	(*ListBlocksResponse)(nil),        // 14: tributary.node.v1.ListBlocksResponse
-	(*GetTransactionRequest)(nil),     // 15: tributary.node.v1.GetTransactionRequest
-	(*GetTransactionResponse)(nil),    // 16: tributary.node.v1.GetTransactionResponse
-	(*ListTransactionsRequest)(nil),   // 17: tributary.node.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil),  // 18: tributary.node.v1.ListTransactionsResponse
-	(*SubmitTransactionRequest)(nil),  // 19: tributary.node.v1.SubmitTransactionRequest
-	(*SubmitTransactionResponse)(nil), // 20: tributary.node.v1.SubmitTransactionResponse
-	(*timestamppb.Timestamp)(nil),     // 21: google.protobuf.Timestamp
-	(*v1.Totals)(nil),                 // 22: tributary.chain.v1.Totals
-	(*durationpb.Duration)(nil),       // 23: google.protobuf.Duration
-	(*v11.StakingParams)(nil),         // 24: tributary.staking.v1.StakingParams
-	(*v1.Header)(nil),                 // 25: tributary.chain.v1.Header
-	(*v1.Transaction)(nil),            // 26: tributary.chain.v1.Transaction
-	(v1.Stage)(0),                     // 27: tributary.chain.v1.Stage
+	(*AnchorParams)(nil),              // 10: tributary.node.v1.AnchorParams
+	(*Block)(nil),                     // 11: tributary.node.v1.Block
+	(*GetBlockRequest)(nil),           // 12: tributary.node.v1.GetBlockRequest
+	(*GetBlockResponse)(nil),          // 13: tributary.node.v1.GetBlockResponse
+	(*ListBlocksRequest)(nil),         // 14: tributary.node.v1.ListBlocksRequest
+	(*ListBlocksResponse)(nil),        // 15: tributary.node.v1.ListBlocksResponse
+	(*GetTransactionRequest)(nil),     // 16: tributary.node.v1.GetTransactionRequest
+	(*GetTransactionResponse)(nil),    // 17: tributary.node.v1.GetTransactionResponse
+	(*ListTransactionsRequest)(nil),   // 18: tributary.node.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),  // 19: tributary.node.v1.ListTransactionsResponse
+	(*SubmitTransactionRequest)(nil),  // 20: tributary.node.v1.SubmitTransactionRequest
+	(*SubmitTransactionResponse)(nil), // 21: tributary.node.v1.SubmitTransactionResponse
+	(*timestamppb.Timestamp)(nil),     // 22: google.protobuf.Timestamp
+	(*v1.Totals)(nil),                 // 23: tributary.chain.v1.Totals
+	(*durationpb.Duration)(nil),       // 24: google.protobuf.Duration
+	(*v11.StakingParams)(nil),         // 25: tributary.staking.v1.StakingParams
+	(*v1.Header)(nil),                 // 26: tributary.chain.v1.Header
+	(*v1.Transaction)(nil),            // 27: tributary.chain.v1.Transaction
+	(v1.Stage)(0),                     // 28: tributary.chain.v1.Stage
 }
 var file_tributary_node_v1_node_proto_depIdxs = []int32{
-	21, // 0: tributary.node.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	22, // 0: tributary.node.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
 	4,  // 1: tributary.node.v1.GetStatusResponse.chains:type_name -> tributary.node.v1.ChainStatus
-	21, // 2: tributary.node.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
-	22, // 3: tributary.node.v1.ChainStatus.totals:type_name -> tributary.chain.v1.Totals
+	22, // 2: tributary.node.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
+	23, // 3: tributary.node.v1.ChainStatus.totals:type_name -> tributary.chain.v1.Totals
 	6,  // 4: tributary.node.v1.ChainStatus.sync:type_name -> tributary.node.v1.SyncProgress
 	5,  // 5: tributary.node.v1.ChainStatus.shard:type_name -> tributary.node.v1.HostedShard
 	0,  // 6: tributary.node.v1.HostedShard.state:type_name -> tributary.node.v1.HostedShardState
 	1,  // 7: tributary.node.v1.SyncProgress.phase:type_name -> tributary.node.v1.SyncPhase
-	23, // 8: tributary.node.v1.SyncProgress.time_left:type_name -> google.protobuf.Duration
-	23, // 9: tributary.node.v1.SyncProgress.idle:type_name -> google.protobuf.Duration
-	21, // 10: tributary.node.v1.GetNetworkResponse.genesis_time:type_name -> google.protobuf.Timestamp
+	24, // 8: tributary.node.v1.SyncProgress.time_left:type_name -> google.protobuf.Duration
+	24, // 9: tributary.node.v1.SyncProgress.idle:type_name -> google.protobuf.Duration
+	22, // 10: tributary.node.v1.GetNetworkResponse.genesis_time:type_name -> google.protobuf.Timestamp
 	9,  // 11: tributary.node.v1.GetNetworkResponse.params:type_name -> tributary.node.v1.Params
-	24, // 12: tributary.node.v1.Params.staking:type_name -> tributary.staking.v1.StakingParams
-	25, // 13: tributary.node.v1.Block.header:type_name -> tributary.chain.v1.Header
-	22, // 14: tributary.node.v1.Block.totals:type_name -> tributary.chain.v1.Totals
-	10, // 15: tributary.node.v1.GetBlockResponse.block:type_name -> tributary.node.v1.Block
-	10, // 16: tributary.node.v1.ListBlocksResponse.blocks:type_name -> tributary.node.v1.Block
-	26, // 17: tributary.node.v1.GetTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	26, // 18: tributary.node.v1.ListTransactionsResponse.transactions:type_name -> tributary.chain.v1.Transaction
-	27, // 19: tributary.node.v1.SubmitTransactionRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	26, // 20: tributary.node.v1.SubmitTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	2,  // 21: tributary.node.v1.NodeService.GetStatus:input_type -> tributary.node.v1.GetStatusRequest
-	7,  // 22: tributary.node.v1.NodeService.GetNetwork:input_type -> tributary.node.v1.GetNetworkRequest
-	11, // 23: tributary.node.v1.NodeService.GetBlock:input_type -> tributary.node.v1.GetBlockRequest
-	13, // 24: tributary.node.v1.NodeService.ListBlocks:input_type -> tributary.node.v1.ListBlocksRequest
-	15, // 25: tributary.node.v1.NodeService.GetTransaction:input_type -> tributary.node.v1.GetTransactionRequest
-	17, // 26: tributary.node.v1.NodeService.ListTransactions:input_type -> tributary.node.v1.ListTransactionsRequest
-	19, // 27: tributary.node.v1.NodeService.SubmitTransaction:input_type -> tributary.node.v1.SubmitTransactionRequest
-	3,  // 28: tributary.node.v1.NodeService.GetStatus:output_type -> tributary.node.v1.GetStatusResponse
-	8,  // 29: tributary.node.v1.NodeService.GetNetwork:output_type -> tributary.node.v1.GetNetworkResponse
-	12, // 30: tributary.node.v1.NodeService.GetBlock:output_type -> tributary.node.v1.GetBlockResponse
-	14, // 31: tributary.node.v1.NodeService.ListBlocks:output_type -> tributary.node.v1.ListBlocksResponse
-	16, // 32: tributary.node.v1.NodeService.GetTransaction:output_type -> tributary.node.v1.GetTransactionResponse
-	18, // 33: tributary.node.v1.NodeService.ListTransactions:output_type -> tributary.node.v1.ListTransactionsResponse
-	20, // 34: tributary.node.v1.NodeService.SubmitTransaction:output_type -> tributary.node.v1.SubmitTransactionResponse
-	28, // [28:35] is the sub-list for method output_type
-	21, // [21:28] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	25, // 12: tributary.node.v1.Params.staking:type_name -> tributary.staking.v1.StakingParams
+	10, // 13: tributary.node.v1.Params.anchors:type_name -> tributary.node.v1.AnchorParams
+	26, // 14: tributary.node.v1.Block.header:type_name -> tributary.chain.v1.Header
+	23, // 15: tributary.node.v1.Block.totals:type_name -> tributary.chain.v1.Totals
+	11, // 16: tributary.node.v1.GetBlockResponse.block:type_name -> tributary.node.v1.Block
+	11, // 17: tributary.node.v1.ListBlocksResponse.blocks:type_name -> tributary.node.v1.Block
+	27, // 18: tributary.node.v1.GetTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	27, // 19: tributary.node.v1.ListTransactionsResponse.transactions:type_name -> tributary.chain.v1.Transaction
+	28, // 20: tributary.node.v1.SubmitTransactionRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	27, // 21: tributary.node.v1.SubmitTransactionResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	2,  // 22: tributary.node.v1.NodeService.GetStatus:input_type -> tributary.node.v1.GetStatusRequest
+	7,  // 23: tributary.node.v1.NodeService.GetNetwork:input_type -> tributary.node.v1.GetNetworkRequest
+	12, // 24: tributary.node.v1.NodeService.GetBlock:input_type -> tributary.node.v1.GetBlockRequest
+	14, // 25: tributary.node.v1.NodeService.ListBlocks:input_type -> tributary.node.v1.ListBlocksRequest
+	16, // 26: tributary.node.v1.NodeService.GetTransaction:input_type -> tributary.node.v1.GetTransactionRequest
+	18, // 27: tributary.node.v1.NodeService.ListTransactions:input_type -> tributary.node.v1.ListTransactionsRequest
+	20, // 28: tributary.node.v1.NodeService.SubmitTransaction:input_type -> tributary.node.v1.SubmitTransactionRequest
+	3,  // 29: tributary.node.v1.NodeService.GetStatus:output_type -> tributary.node.v1.GetStatusResponse
+	8,  // 30: tributary.node.v1.NodeService.GetNetwork:output_type -> tributary.node.v1.GetNetworkResponse
+	13, // 31: tributary.node.v1.NodeService.GetBlock:output_type -> tributary.node.v1.GetBlockResponse
+	15, // 32: tributary.node.v1.NodeService.ListBlocks:output_type -> tributary.node.v1.ListBlocksResponse
+	17, // 33: tributary.node.v1.NodeService.GetTransaction:output_type -> tributary.node.v1.GetTransactionResponse
+	19, // 34: tributary.node.v1.NodeService.ListTransactions:output_type -> tributary.node.v1.ListTransactionsResponse
+	21, // 35: tributary.node.v1.NodeService.SubmitTransaction:output_type -> tributary.node.v1.SubmitTransactionResponse
+	29, // [29:36] is the sub-list for method output_type
+	22, // [22:29] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tributary_node_v1_node_proto_init() }
@@ -2025,7 +2138,7 @@ func file_tributary_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_node_v1_node_proto_rawDesc), len(file_tributary_node_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
