@@ -35,6 +35,7 @@ func DecodeIndex(b []byte) {
 	_, _ = decodeClosed(1, b)
 	_, _ = decodeStatement(1, nil, 1<<20, b)
 	_ = readPositions(b)
+	_, _, _ = decodeCertified([]byte{1}, b)
 }
 
 // WaitAhead waits until b, which was accepted, is executed, and reports whether
