@@ -2,9 +2,12 @@ package settlement
 
 import (
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // A block is bounded by its bytes and by its weight: what it makes every node
@@ -16,6 +19,11 @@ import (
 // largeValue bytes or more weighs as much as one just below, since stores keep
 // it apart. The writes are those of the state and of the index of receipts,
 // transactions and channels.
+//
+// What has to be told to the homes of channels that are redeemed is not weighed, or
+// ordinary blocks would be bounded by it: 17 bytes for each lane, and if the link to a home
+// is full, a row for each channel. A block that does not fit one batch for that reason is
+// committed in parts.
 const (
 	// weightPerByte is the weight that each byte of a block may have on average,
 	// in quarters: 15.7 MB in a block of 4 MiB, which with what one block finalises
@@ -57,6 +65,18 @@ const (
 	// 3 ms when it is full, so that 38 such transactions fit a block of 4 MiB.
 	namedWeight = 3 * leastWrite // the old name, the new one, the note that the chain goes on
 	mapWeight   = 400 << 10
+
+	// Of shards: a message in the outbox of a link, with the link's row; what waits to be
+	// told of a channel, with the count of its home; the links of a leaf of an import.
+	linkWeight    = leastWrite
+	noticeWeight  = 23 + link.MessageOverhead + writeOverhead // and the payload
+	openedNotice  = noticeWeight + channel.OpenedNoticeSize + linkWeight
+	closedNotice  = noticeWeight + ledger.AddressSize + 2*8
+	waitingWeight = 2 * leastWrite
+	laneTotalSize = 8 + 1 + 8 // of a redeemed lane in a notice
+	// guiltyWeight is that of who certified two versions of a height: its row, its
+	// unbonding stake, and the redelegations that are settled at once.
+	guiltyWeight = validatorWeight + leastWrite + 16*leastWrite + staking.ShardTouches*(validatorWeight+delegationWeight+leastWrite)
 
 	maxVarint          = 10
 	receiptBytes       = 2*ledger.HashSize + ledger.AddressSize + 1 + 3 + 6*maxVarint + 3
@@ -100,14 +120,18 @@ func Weight(tx *chain.Tx) int64 {
 			weight = opensWeight(o.Channels)
 		}
 	case chain.KindTopUp:
-		weight = channelWeight
-	case chain.KindExtend, chain.KindRequestClose:
+		weight = channelWeight + openedNotice
+	case chain.KindExtend:
+		weight = channelWeight + 2*deadlineWeight + openedNotice + waitingWeight
+	case chain.KindRequestClose:
 		weight = channelWeight + 2*deadlineWeight
 	case chain.KindCoopClose:
-		weight = channelWeight + deadlineWeight + closedWeight + eraseWeight + 2*leastWrite
+		weight = channelWeight + deadlineWeight + closedWeight + eraseWeight + closedNotice + waitingWeight + 2*leastWrite
 		if c, err := channel.DecodeCoopClose(tx.Payload); err == nil && c.Rollover != nil {
 			weight += opensWeight([]channel.OpenParams{*c.Rollover})
 		}
+	case chain.KindAnchor, chain.KindAnchorConflict, chain.KindImport, chain.KindRelist, chain.KindReack:
+		weight, entries = shardWeight(tx)
 	default:
 		weight = stakeWeight(tx) + serviceWeight(tx)
 	}
@@ -155,6 +179,54 @@ func serviceWeight(tx *chain.Tx) int64 {
 	}
 }
 
+// shardWeight returns the weight of a transaction that carries something for shards, and
+// the number of entries of its receipt.
+func shardWeight(tx *chain.Tx) (weight, entries int64) {
+	m, err := decodeShard(tx)
+	switch {
+	case err != nil:
+		return 0, 0
+	case m.anchors != nil:
+		return anchor.Weight(m.anchors), int64(len(m.anchors.Runs))
+	case m.conflict != nil:
+		for _, run := range []cert.Run{m.conflict.A, m.conflict.B} {
+			weight += anchor.Weight(&anchor.Anchors{Runs: []cert.Run{run}})
+		}
+		var most int
+		for _, s := range m.conflict.A.Sets {
+			most = max(most, 8*len(s.Bitmap))
+		}
+		return weight + int64(most)*guiltyWeight + mapWeight, 0 // and the draw
+	case m.delivery != nil:
+		return deliveryWeight(m.delivery), int64(len(m.delivery.Import.Leaves))
+	case m.relist != nil:
+		return link.RelistBytes + link.MaxPayload + link.RelistMessages*leastWrite, 0
+	default:
+		return linkWeight, 0
+	}
+}
+
+// deliveryWeight returns the weight of an import: of a message that goes back, of all
+// that a notice which comes back has to tell once more, and of what is acknowledged.
+func deliveryWeight(d *Delivery) (weight int64) {
+	acks := false
+	for _, l := range d.Import.Leaves {
+		weight += 2 * linkWeight
+		switch {
+		case l.Ack != nil:
+			acks = true
+		case l.Message.IsBounce():
+			weight += waitingWeight * int64(1+len(l.Message.Payload)/laneTotalSize)
+		default:
+			weight += int64(l.Message.Size()) + noticeWeight
+		}
+	}
+	if acks {
+		weight += MaxReleased * leastWrite
+	}
+	return weight
+}
+
 // batchWeight returns the weight of an encoded batch and the number of its
 // entries.
 func batchWeight(payload []byte) (weight, entries int64) {
@@ -173,7 +245,7 @@ func batchWeight(payload []byte) (weight, entries int64) {
 			}
 		}
 		if e.Close {
-			weight += deadlineWeight + closedWeight + eraseWeight + leastWrite // the payer's row
+			weight += deadlineWeight + closedWeight + eraseWeight + closedNotice + leastWrite // the payer's row
 		}
 		return true
 	})
@@ -190,6 +262,9 @@ func opensWeight(opens []channel.OpenParams) int64 {
 	weight := int64(leastWrite + deadlineWeight) // the payer's run, the second group
 	for i := range opens {
 		weight += channelWeight + openedWeight
+		if opens[i].Service != 0 {
+			weight += openedNotice
+		}
 		if i == 0 || opens[i].Payee != opens[i-1].Payee {
 			weight += payeeWeight
 		}

@@ -275,7 +275,7 @@ func (c *Context) jail(row uint64, members *committee.Committee) []Event {
 	p.JailEnds, p.Dirty = max(p.JailEnds, v.JailedUntil), true
 	c.setProgress(&p)
 	stake, _ := c.stakeOf(row, c.epoch())
-	burned := c.slash(row, &v, c.epoch(), bps(stake, c.Rules.DowntimeBps), c.Rules.DowntimeBps)
+	burned := c.slash(row, &v, c.epoch(), bps(stake, c.Rules.DowntimeBps), c.Rules.DowntimeBps, SlashTouches)
 	c.forget(row)
 	return append([]Event{
 		{Kind: EventJailed, TxIndex: -1, Validator: row, Epoch: v.JailedUntil, Height: c.Height, Fault: FaultDowntime},

@@ -14,6 +14,10 @@ import (
 // and no later than when it stops being answerable.
 const SlashTouches = 1000
 
+// ShardTouches is the same for what a member of a shard's committee is slashed for, of
+// whom one record may have many.
+const ShardTouches = 16
+
 // Punish judges one piece of evidence against the committee of its own epoch. A
 // member that equivocated is slashed and out for ever. It has its vote until another
 // committee votes, so this is not the last time.
@@ -46,7 +50,7 @@ func (c *Context) Punish(ev *Evidence) []Event {
 	if !known || !member {
 		return ignored(chain.CodeEvidenceOfNoMember)
 	}
-	events, ok := c.equivocated(row, epoch, ev.Height, stake, points, fault)
+	events, ok := c.equivocated(row, epoch, ev.Height, stake, points, fault, SlashTouches)
 	if !ok {
 		return ignored(chain.CodeEvidenceKnown)
 	}
@@ -67,14 +71,14 @@ func (c *Context) PunishShard(row, epoch uint64) (events []Event, known bool) {
 		stake += poolAt(c.State, row, due).Tokens + movedAt(c.State, due, row)
 	}
 	height := min(c.Rules.LastBlock(epoch), c.Height)
-	events, ok := c.equivocated(row, epoch, height, stake, c.Rules.DuplicateVoteBps, FaultShardConflict)
+	events, ok := c.equivocated(row, epoch, height, stake, c.Rules.DuplicateVoteBps, FaultShardConflict, ShardTouches)
 	return events, !ok
 }
 
 // equivocated slashes and tombstones the validator at row for an equivocation at a height,
 // when it had so much at stake. It does nothing, and returns ok=false, if the mistake of
 // which that is a part cost as much already.
-func (c *Context) equivocated(row, epoch, height uint64, stake ledger.Amount, points uint32, fault Fault) (events []Event, ok bool) {
+func (c *Context) equivocated(row, epoch, height uint64, stake ledger.Amount, points uint32, fault Fault, touches int) (events []Event, ok bool) {
 	v := mustValidator(c.State, row)
 	penalty, fresh := bps(stake, points), height > v.Last.Until
 	m := v.mistake(height, c.Height)
@@ -85,7 +89,7 @@ func (c *Context) equivocated(row, epoch, height uint64, stake ledger.Amount, po
 	m.Cost = penalty
 	known := v.Tombstoned
 	v.Tombstoned = true
-	burned := c.slash(row, &v, epoch, more, points)
+	burned := c.slash(row, &v, epoch, more, points, touches)
 	events = []Event{{Kind: EventSlashed, TxIndex: -1, Validator: row, Amount: burned, Height: height, Fault: fault}}
 	if !known {
 		c.forget(row)
@@ -127,9 +131,9 @@ func (c *Context) stakeOf(row, epoch uint64) (ledger.Amount, bool) {
 // points. All is rounded down.
 //
 // It costs a look-up for each epoch since, and some work for each redelegation
-// up to SlashTouches, however many have delegated. It returns what was burned of
+// up to touches, however many have delegated. It returns what was burned of
 // what is bonded and unbonding; what redelegations lost now is noted.
-func (c *Context) slash(row uint64, v *Validator, epoch uint64, left ledger.Amount, points uint32) (burned ledger.Amount) {
+func (c *Context) slash(row uint64, v *Validator, epoch uint64, left ledger.Amount, points uint32, touches int) (burned ledger.Amount) {
 	var moved ledger.Amount
 	first := epoch + uint64(c.Rules.UnbondingEpochs)
 	for due := first; due <= c.due(); due++ {
@@ -154,15 +158,14 @@ func (c *Context) slash(row uint64, v *Validator, epoch uint64, left ledger.Amou
 	c.Bank.Post(Posting{Burned: burned})
 	c.put(row, v)
 	if part > 0 {
-		c.chase(row, first)
+		c.chase(row, first, touches)
 	}
 	return burned
 }
 
-// chase settles the first SlashTouches redelegations away from the validator at
-// row that are over with the epoch first or later.
-func (c *Context) chase(row, first uint64) {
-	left := SlashTouches
+// chase settles the first redelegations, as many as left, away from the validator at row
+// that are over with the epoch first or later.
+func (c *Context) chase(row, first uint64, left int) {
 	for due := first; due <= c.due() && left > 0; due++ {
 		for _, m := range c.moves(due, row, left) {
 			c.revisit(m.to, m.delegator)

@@ -1,0 +1,359 @@
+package settlement_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
+)
+
+// home is a shard as far as the main chain's links know it: it takes what the main
+// chain sends and acknowledges it.
+type home struct {
+	b      *bench
+	shard  shard.Shard
+	height uint64
+	state  *state
+	roots  map[uint64]ledger.Hash // outbox roots of the main chain
+	clock  uint64                 // newest anchor clock of the main chain that it has seen
+	took   []link.Message
+	code   chain.Code // what it refuses messages with, unless OK
+	certs  []cert.Certificate
+	boxes  map[uint64]*link.Outbox
+}
+
+func newHome(b *bench, payer int) *home {
+	id, ok := b.shards().Home(1, b.addrs[payer])
+	if !ok {
+		b.t.Fatalf("account %d has no home", payer)
+	}
+	s, _ := b.shards().Find(id)
+	return &home{b: b, shard: s, state: newState(nil), roots: map[uint64]ledger.Hash{}, boxes: map[uint64]*link.Outbox{}}
+}
+
+// Anchored is that of link.Anchors: what the home knows of the main chain.
+func (h *home) Anchored(id ledger.ChainID, height uint64) (link.Anchored, bool) {
+	root, ok := h.roots[height]
+	return link.Anchored{Outbox: root, Clock: height, Newest: max(height, h.clock)}, ok && id == ledger.MainChain
+}
+
+// Owned is that of link.Anchors.
+func (h *home) Owned(_ ledger.ChainID, _ uint64, p link.Place) bool { return p == link.Place{} }
+
+// Execute is that of link.Handler.
+func (h *home) Execute(_ *link.Context, m *link.Message) error {
+	if h.code != chain.CodeOK {
+		return chain.Refuse(h.code, "refused")
+	}
+	h.took = append(h.took, *m)
+	return nil
+}
+
+// Return is that of link.Handler: it sends nothing that could come back.
+func (h *home) Return(*link.Context, *link.Message) {}
+
+// take has the home take what a block of the main chain sent, in a block of its own.
+func (h *home) take(res *settlement.Result) {
+	h.b.t.Helper()
+	h.roots[res.Height] = res.Outbox.Root()
+	o := chain.NewOverlay(h.state)
+	h.height++
+	ctx := &link.Context{State: o, Height: h.height, Clock: h.height, Here: func(p link.Place) bool {
+		return p.Service == h.shard.Service && p.Zone == h.shard.Zone && h.shard.Buckets.Contains(shard.Bucket(p.Bucket))
+	}}
+	first := link.Place{Service: h.shard.Service, Zone: h.shard.Zone, Bucket: uint8(h.shard.Buckets.First)}
+	last := first
+	last.Bucket = uint8(h.shard.Buckets.Last)
+	for begin, end := res.Outbox.Span(first, last); begin < end; {
+		to := min(end, begin+1_000)
+		in, err := res.Outbox.Import(ledger.MainChain, res.Height, begin, to)
+		if err == nil {
+			_, err = ctx.Apply(&in, h, h)
+		}
+		if err != nil {
+			h.b.t.Fatalf("block %d of the main chain at its home: %v", res.Height, err)
+		}
+		begin = to
+	}
+	changes := o.Changes()
+	h.state.apply(changes)
+	box, err := link.NewOutbox(changes)
+	if err != nil {
+		h.b.t.Fatal(err)
+	}
+	h.boxes[h.height] = box
+	p, com := h.b.checkpoint(h.shard.ID, h.b.params.Staking.Epoch(h.b.height+1), h.height)
+	p.OutboxRoot = box.Root()
+	h.certs = append(h.certs, h.b.certify(p, com))
+}
+
+// anchor brings all blocks of the home to the main chain, and then what they say there.
+func (h *home) anchor(by int) (results []settlement.Result) {
+	h.b.t.Helper()
+	res := h.b.block(h.b.signed(by, anchorsOf(h.b.join(h.certs...))))
+	if r := res.Receipts[0]; r.Code != chain.CodeOK {
+		h.b.t.Fatalf("anchor: %s: %s", r.Code, r.Detail)
+	}
+	results = append(results, res)
+	for _, c := range h.certs {
+		height := c.Checkpoint.Height
+		if leaves := len(h.boxes[height].Leaves()); leaves > 0 {
+			in, err := h.boxes[height].Import(h.shard.ID, height, 0, leaves)
+			if err != nil {
+				h.b.t.Fatal(err)
+			}
+			results = append(results, h.b.block(h.b.signed(by, &settlement.Delivery{Import: in})))
+		}
+	}
+	h.certs = nil
+	return results
+}
+
+// serviceOpen opens n channels that name the registered service.
+func (b *bench) serviceOpen(payee, n int, deposit ...uint64) *channel.Open {
+	p := b.openParams(payee, slices.Max(append(deposit, 120)))
+	p.Service = 1
+	return &channel.Open{Channels: slices.Repeat([]channel.OpenParams{p}, n)}
+}
+
+// notices returns what a block says to homes.
+func notices(res *settlement.Result) (list []link.Message) {
+	for _, l := range res.Outbox.Leaves() {
+		if l.Message != nil {
+			list = append(list, *l.Message)
+		}
+	}
+	return list
+}
+
+func kinds(list []link.Message) (kinds []channel.NoticeKind) {
+	for i := range list {
+		kinds = append(kinds, channel.NoticeKind(list[i].Kind))
+	}
+	return kinds
+}
+
+// TestNotices: the home of a channel is told what happens to it, in order, and nobody is
+// told of channels that have none.
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	b := newServed(t)
+	place := link.Place{Service: 1, Zone: b.addrs[0].Zone(), Bucket: b.addrs[0].Bucket()}
+	var ref channel.Ref
+	for _, row := range []struct {
+		name string
+		tx   func() settlement.BlockTx
+		want []channel.NoticeKind
+	}{
+		{"an open", func() settlement.BlockTx { return b.signed(0, b.serviceOpen(1, 2, 500)) }, []channel.NoticeKind{channel.NoticeOpened, channel.NoticeOpened}},
+		{"without a service", func() settlement.BlockTx {
+			return b.signed(0, &channel.Open{Channels: []channel.OpenParams{b.openParams(1, 500)}})
+		}, nil},
+		{"in a zone that the service has not", func() settlement.BlockTx { return b.signed(2, b.serviceOpen(1, 1)) }, nil},
+		{"a top-up", func() settlement.BlockTx { return b.signed(4, &channel.TopUp{Channel: ref, NewTotal: 700}) }, []channel.NoticeKind{channel.NoticeChanged}},
+		{"a top-up that is refused", func() settlement.BlockTx { return b.signed(4, &channel.TopUp{Channel: ref, NewTotal: 700}) }, nil},
+		{"an extension", func() settlement.BlockTx {
+			return b.signed(0, &channel.Extend{Channel: ref, NewExpiry: b.clock() + 55})
+		}, []channel.NoticeKind{channel.NoticeChanged}},
+		{"redemptions", func() settlement.BlockTx {
+			return b.signed(1, b.batch(1, b.voucher(ref, 0, 100), b.voucher(ref, 3, 50), b.voucher(b.ref(1), 0, 7)))
+		}, []channel.NoticeKind{channel.NoticeRedeemed}},
+		{"the same again", func() settlement.BlockTx { return b.signed(1, b.batch(1, b.voucher(ref, 0, 100))) }, nil},
+		{"a close request", func() settlement.BlockTx { return b.signed(0, &channel.RequestClose{Channel: ref}) }, nil},
+		{"a redemption that closes", func() settlement.BlockTx { return b.signed(1, b.batch(1, closing(b.voucher(ref, 3, 60)))) }, []channel.NoticeKind{channel.NoticeClosed}},
+		{"a cooperative close that rolls over", func() settlement.BlockTx {
+			next := b.serviceOpen(1, 1).Channels[0]
+			return b.signed(2, b.coopClose(0, 1, b.ref(1), 20, &next))
+		}, []channel.NoticeKind{channel.NoticeClosed, channel.NoticeOpened}},
+	} {
+		if ref == (channel.Ref{}) && settlement.ChannelCount(b.view) > 0 {
+			ref = b.ref(0)
+		}
+		res := b.block(row.tx())
+		list := notices(&res)
+		if diff := cmp.Diff(row.want, kinds(list)); diff != "" {
+			t.Errorf("%s (%s): %s", row.name, res.Receipts[0].Code, diff)
+		}
+		for i := range list {
+			if m := &list[i]; m.Link.Dst != place || m.Recipient != b.addrs[0] || m.Expiry != b.height+link.MaxLifetime {
+				t.Errorf("%s: to %s for %s, expires at %d", row.name, m.Link, m.Recipient, m.Expiry)
+			}
+		}
+		switch row.name {
+		case "redemptions":
+			n, err := channel.DecodeRedeemedNotice(list[0].Payload)
+			want := []channel.LaneTotal{{Index: 0, Redeemed: 100}, {Index: 0, Lane: 3, Redeemed: 50}, {Index: 1, Redeemed: 7}}
+			if diff := cmp.Diff(want, n.Lanes); err != nil || diff != "" {
+				t.Errorf("%v: %s", err, diff)
+			}
+		case "a redemption that closes":
+			if n, err := channel.DecodeClosedNotice(list[0].Payload); err != nil || n.Index != 0 || n.Redeemed != 160 {
+				t.Errorf("%+v, %v", n, err)
+			}
+		}
+	}
+	b.idle(90) // what remains is finalised, and told
+	if out := link.OutboundAt(b.view, link.Link{Dst: place}); out.Next != 9 {
+		t.Errorf("%d notices in all, want 9: the last channel closed by itself", out.Next)
+	}
+}
+
+// TestNoticesAreAcknowledged: what a home took is forgotten, for nothing, and the chain
+// rests.
+func TestNoticesAreAcknowledged(t *testing.T) {
+	t.Parallel()
+	b := newServed(t)
+	h := newHome(b, 0)
+	res := b.block(b.signed(0, b.serviceOpen(1, 3)))
+	if !settlement.ShardsNeedTick(b.view, &b.params, b.height+1) {
+		t.Error("notices are under way, and the chain rests")
+	}
+	h.take(&res)
+	before := b.balance(6)
+	done := h.anchor(6)
+	r := done[1].Receipts[0]
+	want := link.Receipt{Link: link.Link{Dst: link.Place{Service: 1, Zone: b.addrs[0].Zone(), Bucket: b.addrs[0].Bucket()}}, Seq: 3, Result: link.Acked}
+	if diff := cmp.Diff([]link.Receipt{want}, r.Links); r.Code != chain.CodeOK || diff != "" || r.Paid != r.Fee || b.balance(6) != before {
+		t.Errorf("%s (%s), %d of %d paid back: %s", r.Code, r.Detail, r.Paid, r.Fee, diff)
+	}
+	if again, err := settlement.DecodeReceipt(r.Encode()); err != nil || len(again.Links) != 1 || again.Links[0] != want {
+		t.Errorf("the receipt is read as %+v: %v", again, err)
+	}
+	if out := link.OutboundAt(b.view, want.Link); out.Unacked() != 0 {
+		t.Errorf("%d notices are kept", out.Unacked())
+	}
+	for range b.params.Anchors.DueBlocks {
+		b.block()
+	}
+	if settlement.ShardsNeedTick(b.view, &b.params, b.height+1) {
+		t.Error("nothing is under way, and the chain goes on")
+	}
+	in, err := h.boxes[1].Import(h.shard.ID, 1, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cost, res := b.spent(6, b.signed(6, &settlement.Delivery{Import: in})); res.Receipts[0].Code != chain.CodeNothingNew || cost != uint64(b.params.TxFee) {
+		t.Errorf("the same again: %s for %d", res.Receipts[0].Code, cost)
+	}
+}
+
+// TestFullLink: opens and top-ups are refused while a link is full, and change nothing;
+// closes and redemptions go on, wait, and are told when there is room.
+func TestFullLink(t *testing.T) {
+	t.Parallel()
+	b := newServed(t)
+	h := newHome(b, 0)
+	res := b.block(b.signed(0, b.serviceOpen(1, 1_024, 120)))
+	h.take(&res)
+	res = b.block(b.signed(0, b.serviceOpen(1, 1_024, 120)))
+	h.take(&res)
+	place := link.Place{Service: 1, Zone: b.addrs[0].Zone(), Bucket: b.addrs[0].Bucket()}
+	for name, tx := range map[string]settlement.BlockTx{
+		"an open":  b.signed(0, b.serviceOpen(1, 1)),
+		"a top-up": b.signed(4, &channel.TopUp{Channel: b.ref(5), NewTotal: 700}),
+	} {
+		if _, err := settlement.Admit(b.view, b.params, b.domain, b.height+1, &tx.Tx); err == nil {
+			t.Errorf("Admit takes %s", name)
+		}
+		_, res := b.try(tx)
+		if r := res.Receipts[0]; r.Code != chain.CodeLinkFull || r.Fee != b.params.TxFee || len(res.Events) != 0 {
+			t.Errorf("%s: %s for %d, %d events", name, r.Code, r.Fee, len(res.Events))
+		}
+	}
+	b.nonces[0], b.nonces[4] = b.nonces[0]-1, 0
+	// Another home is not concerned.
+	if r := b.run(1, b.serviceOpen(0, 1)); r.Code != chain.CodeOK {
+		t.Errorf("an open of another home: %s", r.Code)
+	}
+	b.ok(1, b.batch(1, b.voucher(b.ref(3), 0, 10), closing(b.voucher(b.ref(4), 2, 20)), b.voucher(b.ref(5), 0, 30)))
+	b.ok(0, &channel.Extend{Channel: b.ref(5), NewExpiry: b.clock() + 58})
+	res = b.block(b.signed(1, b.batch(1, closing(b.voucher(b.ref(3), 1, 5)))))
+	if got := settlement.Waiting(b.view, place); got != 3 || len(notices(&res)) != 0 {
+		t.Fatalf("%d channels wait, %d notices were sent", got, len(notices(&res)))
+	}
+	done := h.anchor(6)
+	var told []link.Message
+	for i := range done {
+		if r := done[i].Receipts[0]; r.Code != chain.CodeOK {
+			t.Fatalf("%s: %s", r.Code, r.Detail)
+		}
+		told = append(told, notices(&done[i])...)
+	}
+	want := []channel.NoticeKind{channel.NoticeClosed, channel.NoticeClosed, channel.NoticeChanged, channel.NoticeRedeemed}
+	if diff := cmp.Diff(want, kinds(told)); diff != "" || settlement.Waiting(b.view, place) != 0 {
+		t.Errorf("%d wait still: %s", settlement.Waiting(b.view, place), diff)
+	}
+	if n, err := channel.DecodeClosedNotice(told[0].Payload); err != nil || n.Index != 3 || n.Redeemed != 15 {
+		t.Errorf("%+v, %v", n, err)
+	}
+	if n, err := channel.DecodeRedeemedNotice(told[3].Payload); err != nil || len(n.Lanes) != 1 || n.Lanes[0] != (channel.LaneTotal{Index: 5, Redeemed: 30}) {
+		t.Errorf("%+v, %v", n, err)
+	}
+	if r := b.run(0, b.serviceOpen(1, 1)); r.Code != chain.CodeOK {
+		t.Errorf("an open once there is room: %s: %s", r.Code, r.Detail)
+	}
+}
+
+// TestNoticesComeBack: one that expired is told again, if it still says something; one
+// that the home refused is not, but that a channel is unknown makes it known.
+func TestNoticesComeBack(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		code chain.Code // 0: it expires
+		late func(b *bench)
+		want []channel.NoticeKind
+	}{
+		{"expired", chain.CodeOK, func(*bench) {}, []channel.NoticeKind{channel.NoticeOpened, channel.NoticeRedeemed}},
+		{"expired, and closed since", chain.CodeOK, func(b *bench) { b.ok(1, b.batch(1, closing(b.voucher(b.ref(0), 1, 5)))) }, nil},
+		{"refused", chain.CodeStale, func(*bench) {}, nil},
+		{"unknown", chain.CodeChannelUnknown, func(*bench) {}, []channel.NoticeKind{channel.NoticeOpened, channel.NoticeRedeemed}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := newServed(t)
+			h := newHome(b, 0)
+			h.code = row.code
+			var all []settlement.Result
+			all = append(all, b.block(b.signed(0, b.serviceOpen(1, 1, 500))))
+			all = append(all, b.block(b.signed(4, &channel.TopUp{Channel: b.ref(0), NewTotal: 700})))
+			all = append(all, b.block(b.signed(1, b.batch(1, b.voucher(b.ref(0), 0, 100), b.voucher(b.ref(0), 9, 30)))))
+			if row.code == chain.CodeOK {
+				h.clock = 1 << 30
+			}
+			for i := range all {
+				h.take(&all[i])
+			}
+			row.late(b)
+			var told []link.Message
+			for _, res := range h.anchor(6) {
+				if r := res.Receipts[0]; r.Code != chain.CodeOK || r.Paid != r.Fee {
+					t.Errorf("%s (%s), %d of %d paid back", r.Code, r.Detail, r.Paid, r.Fee)
+				}
+				told = append(told, notices(&res)...)
+			}
+			// Imports came one by one, so that what one of them brings back is told at once.
+			var got []channel.NoticeKind
+			for _, k := range kinds(told) {
+				if !slices.Contains(got, k) {
+					got = append(got, k)
+				}
+			}
+			slices.Sort(got)
+			if row.name == "expired" { // the top-up came back as well
+				got = slices.DeleteFunc(got, func(k channel.NoticeKind) bool { return k == channel.NoticeChanged })
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
