@@ -98,6 +98,7 @@ func DecodeProof(b []byte) (Proof, error) {
 // of each shard, and what was proved. It is owned by one goroutine.
 type Known struct {
 	state  chain.View
+	rows   map[shard.ID]*State   // that were read; nil if there is none
 	proved map[place]ledger.Hash // outbox roots
 }
 
@@ -108,17 +109,32 @@ type place struct {
 }
 
 // NewKnown returns what the state of the main chain says, or a view of its rows that
-// were proved.
-func NewKnown(v chain.View) *Known { return &Known{state: v, proved: map[place]ledger.Hash{}} }
+// were proved. It reads the row of each shard once, and does not learn what is anchored
+// after that.
+func NewKnown(v chain.View) *Known {
+	return &Known{state: v, rows: map[shard.ID]*State{}, proved: map[place]ledger.Hash{}}
+}
+
+// row returns what is known of a shard.
+func (k *Known) row(id shard.ID) (*State, bool) {
+	s, read := k.rows[id]
+	if !read {
+		if row, ok := Read(k.state, id); ok {
+			s = &row
+		}
+		k.rows[id] = s
+	}
+	return s, s != nil
+}
 
 // Prove adds a checkpoint. It refuses with CodeUnknownShard or CodeNotAnchored.
 func (k *Known) Prove(p *Proof) error {
 	c := &p.Checkpoint
-	s, ok := Read(k.state, c.Chain)
+	s, ok := k.row(c.Chain)
 	if !ok {
 		return chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", c.Chain)
 	}
-	if err := p.Verify(&s); err != nil {
+	if err := p.Verify(s); err != nil {
 		return chain.Refuse(chain.CodeNotAnchored, "%v", err)
 	}
 	k.proved[place{c.Chain, c.Height}] = c.OutboxRoot
@@ -127,7 +143,7 @@ func (k *Known) Prove(p *Proof) error {
 
 // Anchored returns what is anchored at a height of a shard.
 func (k *Known) Anchored(id ledger.ChainID, height uint64) (link.Anchored, bool) {
-	s, ok := Read(k.state, id)
+	s, ok := k.row(id)
 	if !ok {
 		return link.Anchored{}, false
 	}
@@ -143,7 +159,7 @@ func (k *Known) Anchored(id ledger.ChainID, height uint64) (link.Anchored, bool)
 // Owned reports whether a place belonged to a shard at one of its heights: a shard
 // has the same buckets for ever.
 func (k *Known) Owned(id ledger.ChainID, height uint64, p link.Place) bool {
-	s, ok := Read(k.state, id)
+	s, ok := k.row(id)
 	return ok && height > 0 && height <= s.Height() &&
 		p.Service == s.Service && p.Zone == s.Zone && s.Buckets.Contains(shard.Bucket(p.Bucket))
 }

@@ -1,6 +1,8 @@
 package settlement
 
 import (
+	"slices"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/staking"
@@ -35,6 +37,7 @@ func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) er
 		}
 	}
 	state, _ := anchor.Read(b.state, in.Shard())
+	at := len(b.shardEvents)
 	renewed := !state.Finished() && verdict.Epoch >= state.RedrawEpoch && b.redraw(in.Shard())
 	if len(punished) == 0 && !renewed {
 		return chain.Refuse(chain.CodeEvidenceKnown, "the conflict of height %d of shard %d has had all its effects", in.Height, in.Shard())
@@ -43,7 +46,7 @@ func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) er
 		punished[i].TxIndex = index
 	}
 	b.stakingEvents = append(b.stakingEvents, punished...)
-	b.shardEvents = append(b.shardEvents, event)
+	b.shardEvents = slices.Insert(b.shardEvents, at, event)
 	b.bank.repay(row, r.Fee)
 	r.Paid = r.Fee
 	return nil

@@ -49,12 +49,20 @@ func servedGenesis(p settlement.Params, n int) settlement.Genesis {
 // newServed is newBench with servedGenesis and seven accounts.
 func newServed(tb testing.TB) *bench {
 	tb.Helper()
+	return newServedBy(tb, 5)
+}
+
+// newServedBy is newServed with as many validators.
+func newServedBy(tb testing.TB, validators int) *bench {
+	tb.Helper()
 	const n = 7
 	b := &bench{t: tb, params: serviceParams(), domain: testDomain, nonces: make([]uint64, n)}
 	for i := range n {
 		b.keys, b.addrs = append(b.keys, keyOf("account", i)), append(b.addrs, accountOf(i))
 	}
-	changes, err := servedGenesis(b.params, n).State()
+	g := servedGenesis(b.params, n)
+	g.Validators = g.Validators[:validators]
+	changes, err := g.State()
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -61,17 +61,17 @@ func (c *Context) Punish(ev *Evidence) []Event {
 // of a shard, as Punish does with who equivocates on the main chain, for the same part
 // of its stake: of all that answers for that epoch now, since what members of a shard
 // had when they were drawn is not remembered for as long. For the mistake of which it is
-// a part it counts as made in the last block of the epoch. The caller has judged that
-// the validator was a member and is guilty. known says that it was punished for that
-// mistake already with as much; then nothing happens.
+// a part it counts as made in the first block of the epoch, so that all of an epoch that
+// was not punished before it are one. The caller has judged that the validator was a
+// member and is guilty. known says that it was punished for that mistake already with as
+// much; then nothing happens.
 func (c *Context) PunishShard(row, epoch uint64) (events []Event, known bool) {
 	v := mustValidator(c.State, row)
 	stake := v.Tokens
 	for due := epoch + uint64(c.Rules.UnbondingEpochs); due <= c.due(); due++ {
 		stake += poolAt(c.State, row, due).Tokens + movedAt(c.State, due, row)
 	}
-	height := min(c.Rules.LastBlock(epoch), c.Height)
-	events, ok := c.equivocated(row, epoch, height, stake, c.Rules.DuplicateVoteBps, FaultShardConflict, ShardTouches)
+	events, ok := c.equivocated(row, epoch, c.Rules.FirstBlock(epoch), stake, c.Rules.DuplicateVoteBps, FaultShardConflict, ShardTouches)
 	return events, !ok
 }
 
