@@ -118,7 +118,7 @@ func TestHaltIsVisible(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	n := start(ctx, t, testnet.Options{})
+	n := start(ctx, t, testnet.Options{NoServices: true})
 	const victim = 3
 	domain := n.Genesis.Domain()
 	if err := dial(t, n.Nodes[0].GRPC).transfer(ctx, domain, 0); err != nil {

@@ -24,7 +24,7 @@ func TestFullNodeBecomesAValidator(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*testTimeout)
 	defer cancel()
 	n := start(ctx, t, testnet.Options{
-		Validators: 2, FullNodes: 1,
+		Validators: 2, FullNodes: 1, NoServices: true,
 		Params: func(p *settlement.Params) { p.Staking.EpochBlocks = 10 },
 	})
 	if l := n.Nodes; len(l) != 3 || l[0].Full || !l[2].Full || l[2].Name != "fullnode1" || n.Validators() != 2 {

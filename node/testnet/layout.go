@@ -149,7 +149,9 @@ func create(o Options, sites []site, withTLS bool) (*Layout, error) {
 		Time:     now(),
 		Params:   settlement.LocalParams(),
 		Accounts: append(namedAccounts(o.operators()), o.Accounts...),
-		Services: Services(),
+	}
+	if !o.NoServices {
+		doc.Services = Services()
 	}
 	if o.Params != nil {
 		o.Params(&doc.Params)

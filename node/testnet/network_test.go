@@ -31,7 +31,7 @@ func TestLostQuorumIsVisible(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	n := start(ctx, t, testnet.Options{InMemory: false})
+	n := start(ctx, t, testnet.Options{NoServices: true})
 	domain := n.Genesis.Domain()
 	if err := dial(t, n.Nodes[0].GRPC).transfer(ctx, domain, 0); err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestNetworkGoesOn(t *testing.T) {
 	defer cancel()
 	dir := filepath.Join(t.TempDir(), "net")
 	options := testnet.Options{
-		Dir: dir, Name: "local-kept", Validators: 1,
+		Dir: dir, Name: "local-kept", Validators: 1, NoServices: true,
 		Params:    func(p *settlement.Params) { p.TxFee = 7 },
 		Accounts:  []genesis.Account{{Address: testnet.Address("somebody"), Balance: 5}},
 		Configure: func(_ int, c *config.Config) { c.GRPC.MaxInFlight = 17 },

@@ -62,6 +62,9 @@ type Options struct {
 	// Params changes the consensus parameters, which are
 	// settlement.LocalParams.
 	Params func(*settlement.Params)
+	// NoServices leaves the services out of the genesis, and with them the shards: for
+	// what is about the main chain alone.
+	NoServices bool
 	// Accounts are in the genesis besides the named ones and the faucets'.
 	Accounts []genesis.Account
 	// Configure changes the settings of node i after all else.

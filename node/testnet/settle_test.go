@@ -83,7 +83,7 @@ func TestOneChannelSettles(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	n := start(ctx, t, testnet.Options{})
+	n := start(ctx, t, testnet.Options{NoServices: true})
 	payer, payee := dial(t, n.Nodes[0].GRPC), dial(t, n.Nodes[2].GRPC)
 
 	domain := n.Genesis.Domain()

@@ -26,24 +26,65 @@ func shardsOf(t *testing.T, n *testnet.Network, i int) []client.ChainStatus {
 	return s.Chains[1:]
 }
 
-// TestShards: the validators of a network find the peers of all its shards.
+// shardHeights returns how high each shard is anchored, as node i knows, if the node runs
+// all of them in good health.
+func shardHeights(t *testing.T, n *testnet.Network, i int) (anchored map[string]uint64, ok bool) {
+	t.Helper()
+	anchored = map[string]uint64{}
+	for _, c := range shardsOf(t, n, i) {
+		if !c.Ready || c.CatchingUp || c.Height < c.Shard.Anchored {
+			return nil, false
+		}
+		anchored[c.Name] = c.Shard.Anchored
+	}
+	return anchored, len(anchored) == n.Shards()
+}
+
+// TestShards: the validators of a network run all its shards, which are anchored, go on
+// without one of them, and take it back.
 func TestShards(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	n := start(ctx, t, testnet.Options{})
-	until(ctx, t, time.Minute, "all shards are ready on all nodes", func(context.Context) bool {
-		for i := range n.Nodes {
-			list := shardsOf(t, n, i)
-			for _, c := range list {
-				if !c.Ready || c.Peers < 3 {
+	if err := n.WaitShards(ctx); err != nil {
+		t.Fatal(err)
+	}
+	user, nonce := dial(t, n.Nodes[0].GRPC), uint64(0)
+	// further waits until all shards are anchored higher than in from, as nodes know.
+	further := func(what string, from map[string]uint64, nodes ...int) map[string]uint64 {
+		t.Helper()
+		var reached map[string]uint64
+		until(ctx, t, 2*time.Minute, what, func(ctx context.Context) bool {
+			if err := user.transfer(ctx, n.Genesis.Domain(), nonce); err != nil {
+				t.Fatal(err)
+			}
+			nonce++
+			for _, i := range nodes {
+				heights, ok := shardHeights(t, n, i)
+				for name, height := range heights {
+					ok = ok && height > from[name]
+				}
+				if !ok {
 					return false
 				}
+				reached = heights
 			}
-			if len(list) != 8 {
-				return false
-			}
-		}
-		return true
-	})
+			return true
+		})
+		return reached
+	}
+	all := []int{0, 1, 2, 3}
+	first := further("all shards are anchored", nil, all...)
+	if err := n.StopNode(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	second := further("they go on without a validator", first, all[:3]...)
+	if err := n.StartNode(3); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.WaitShards(ctx); err != nil {
+		t.Fatal(err)
+	}
+	further("they go on with it", second, all...)
 }

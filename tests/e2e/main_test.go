@@ -75,13 +75,17 @@ func build(m *testing.M) (code int, err error) {
 // whatever its limit, which is for a machine with nothing else to do.
 const patience = 4 * time.Minute
 
-// network starts four validator processes that end with the test.
+// withServices lets a network have the services of every test network, and their shards.
+func withServices(o *testnet.Options) { o.NoServices = false }
+
+// network starts four validator processes that end with the test, without services unless
+// a change says so.
 func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	o := testnet.Options{
-		Name: "local-e2e",
+		Name: "local-e2e", NoServices: true,
 		Params: func(p *settlement.Params) {
 			p.MinChallenge = 5
 			// Who was stopped here for a while keeps its seat.

@@ -16,7 +16,7 @@ import (
 // the same, and as anybody draws. A channel names the service at once.
 func TestServiceIsRegisteredAndServed(t *testing.T) {
 	t.Parallel()
-	net := network(t, func(o *testnet.Options) { o.Params = shortEpochs })
+	net := network(t, withServices, func(o *testnet.Options) { o.Params = shortEpochs })
 	if _, err := net.Announce(); err != nil {
 		t.Fatal(err)
 	}
