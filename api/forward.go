@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -313,10 +312,4 @@ func (b *backend) groups(ids []shard.ID) []hostGroup {
 type hostGroup struct {
 	endpoint string
 	ids      []shard.ID
-}
-
-// isNotHosted reports whether err says that a shard does not run where it was asked.
-func isNotHosted(err error) bool {
-	p, ok := errors.AsType[*problem](err)
-	return ok && p.reason == ReasonNotHosted
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/node/carry"
 	"github.com/tributary-network/tributary/shard"
@@ -32,6 +33,7 @@ func (n *Node) openRelays(context.Context, Options) (err error) {
 	r := &relays{node: n, log: n.module("relay")}
 	r.relay, err = relay.New(relay.Config{
 		Main:    carry.Main{Main: n.main.ledger},
+		Remote:  api.NewRemote(n.peers),
 		Network: n.genesis.NetworkID(),
 		Self:    r.self,
 		Key:     &n.relayer.key,

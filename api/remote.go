@@ -1,0 +1,96 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-network/tributary/chain"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/relay"
+)
+
+// errNobody means that no other node is known that runs a shard.
+var errNobody = errors.New("no other node is known that runs it")
+
+// Remote reaches shards that this node does not run by the RelayService of nodes that do.
+// It is a relay.Remote, and safe for concurrent use.
+type Remote struct{ peers Forwarder }
+
+// NewRemote returns a Remote over other nodes.
+func NewRemote(peers Forwarder) *Remote { return &Remote{peers} }
+
+// call asks the nodes that run a shard, one after the other, until one answers.
+func (r *Remote) call(ctx context.Context, id shard.ID, method string, req, resp proto.Message) error {
+	hosts := r.peers.Hosts(id)
+	err := errNobody
+	for _, endpoint := range hosts[:min(len(hosts), forwardTries)] {
+		if err = r.peers.Call(ctx, endpoint, method, req, resp); err == nil {
+			return nil
+		}
+		if refusal, ok := answered(err); ok {
+			return ruleOf(refusal)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		proto.Reset(resp)
+	}
+	return err
+}
+
+// ruleOf returns the refusal of another node as a rule of the chain, if it is one.
+func ruleOf(r *relayed) error {
+	p := r.problem()
+	for c := chain.Code(1); c != 0; c++ { // it wraps around after the last one
+		if c.Known() && c.String() == p.reason {
+			return chain.Refuse(c, "%s", p.message)
+		}
+	}
+	return status.Error(p.code, p.message)
+}
+
+// Survey implements relay.Remote.
+func (r *Remote) Survey(ctx context.Context, id shard.ID, links []link.Link) (relay.Survey, error) {
+	req := &servicev1.GetWantedRequest{ChainId: uint32(id)}
+	for _, l := range links {
+		req.Links = append(req.Links, &servicev1.LinkName{From: renderPlaceOf(l.Src), To: renderPlaceOf(l.Dst)})
+	}
+	resp := &servicev1.GetWantedResponse{}
+	if err := r.call(ctx, id, servicev1.RelayService_GetWanted_FullMethodName, req, resp); err != nil {
+		return relay.Survey{}, fmt.Errorf("survey shard %d: %w", id, err)
+	}
+	if len(resp.GetLinks()) != len(links) {
+		return relay.Survey{}, fmt.Errorf("survey shard %d: %d links in the answer, want %d", id, len(resp.GetLinks()), len(links))
+	}
+	out := relay.Survey{
+		Height: resp.GetHeight(), Epoch: resp.GetEpoch(), Ended: resp.GetEnded(), Heads: resp.GetHeads(),
+		First: resp.GetFirstMainEpoch(), Last: resp.GetLastMainEpoch(),
+	}
+	for _, m := range resp.GetLinks() {
+		in, err := link.DecodeInbound(m.GetInbound())
+		if err != nil {
+			return relay.Survey{}, fmt.Errorf("survey shard %d: %w", id, err)
+		}
+		back, err := link.DecodeOutbound(m.GetOutbound())
+		if err != nil {
+			return relay.Survey{}, fmt.Errorf("survey shard %d: %w", id, err)
+		}
+		out.Ways = append(out.Ways, relay.Way{In: in, Out: back})
+	}
+	return out, nil
+}
+
+// SubmitRelay implements relay.Remote.
+func (r *Remote) SubmitRelay(ctx context.Context, id shard.ID, payload []byte) error {
+	req := &servicev1.SubmitRelayRequest{ChainId: uint32(id), Payload: payload}
+	if err := r.call(ctx, id, servicev1.RelayService_SubmitRelay_FullMethodName, req, &servicev1.SubmitRelayResponse{}); err != nil {
+		return fmt.Errorf("bring a relay to shard %d: %w", id, err)
+	}
+	return nil
+}
