@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -33,7 +34,8 @@ func (m *market) expected() []owed {
 		payer -= o.total
 		payee += m.paidOut(o.total)
 	}
-	return append(all, owed{m.corner.payer, payer}, owed{m.corner.payee, payee})
+	all = append(all, owed{m.corner.payer, payer}, owed{m.corner.payee, payee})
+	return append(all, m.used.owed()...)
 }
 
 // audited is what the audit found.
@@ -149,6 +151,12 @@ func (m *market) table(out io.Writer, a audited, took time.Duration) error {
 	for _, o := range m.special {
 		row(o.path, "%s", o.what)
 	}
+	u := m.used
+	all := usageTotal * ledger.Amount(len(u.sales))
+	slices.Sort(u.finals)
+	row("usage on two services, two zones", "%d vouchers in %d bookings, p50 %.2f s until anchored", u.vouchers, u.bookings, u.finals[len(u.finals)/2].Seconds())
+	row("traced and proved from the genesis", "%d bookings with %d messages between shards", u.proved, u.hops)
+	row("settled by shards, and directly", "%s and %s coins", all-u.direct, u.direct)
 	row("balances as the vouchers say", "%d accounts on %d validators, exact", a.accounts, a.nodes)
 	row("stake", "%s coins of %d validators, whose rewards are %s coins", m.staked(), len(m.genesis.Validators), a.rewards)
 	row("value conserved", "yes: %d drops at height %d, %d of them minted", uint64(m.supply+a.minted), a.height, uint64(a.minted))

@@ -9,6 +9,12 @@
 // challenge window, an expiry, a claim above the deposit, a claim that is stale
 // and one with a bad signature.
 //
+// Then customers and providers in two zones use two services: the providers book what
+// was used on the shards that are the homes of the channels, earnings cross to the
+// providers' own homes, and the shards settle on the main chain by themselves, as the
+// providers do directly on one of the services. Every booking of the last round is traced
+// over all its hops, and proved from the genesis.
+//
 // What every account must own at the end is computed from the vouchers alone.
 // The demo exits 0 only if each balance is exactly that, on all four validators,
 // and no money appeared or vanished.
@@ -82,6 +88,10 @@ func run(ctx context.Context, binary, dir string, out io.Writer) (err error) {
 		return errors.Join(err, <-special)
 	}
 	if err := <-special; err != nil {
+		return err
+	}
+	step.say("using two services across two zones, %d vouchers for each channel", usageRounds)
+	if err := m.bookUsage(ctx, step); err != nil {
 		return err
 	}
 	step.say("closing all channels")

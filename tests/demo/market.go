@@ -48,6 +48,7 @@ type market struct {
 	broken    chan error // of capacity sellers; what following ended with
 
 	special []outcome
+	used    *usage
 	corner  *corner
 	trading time.Duration // signing and checking, without settling
 	settled time.Duration
@@ -123,9 +124,11 @@ func newMarket(ctx context.Context, net *testnet.Network) (*market, error) {
 	return m, nil
 }
 
-func (m *market) trader(name string) *trader {
+func (m *market) trader(name string) *trader { return m.traderIn(name, 0) }
+
+func (m *market) traderIn(name string, zone byte) *trader {
 	key := ledger.NewPrivateKey(ledger.HashOf("trib/demo/key", []byte(name)))
-	return &trader{Account: m.client.Account(pay.NewIdentity(key, 0)), name: name}
+	return &trader{Account: m.client.Account(pay.NewIdentity(key, zone)), name: name}
 }
 
 func (m *market) close() error {
