@@ -13,6 +13,7 @@ import (
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/node/carry"
+	"github.com/tributary-network/tributary/node/telemetry"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/relay"
 )
@@ -44,8 +45,20 @@ func (n *Node) openRelays(context.Context, Options) (err error) {
 		Jitter:  rand.Float64,
 		Log:     r.log,
 	})
+	if err != nil {
+		return err
+	}
 	n.relays = r
-	return err
+	return n.metrics.NewRelay(r.sample)
+}
+
+// sample is what the metrics show of what was carried.
+func (r *relays) sample() telemetry.RelaySample {
+	c := r.relay.Counters()
+	return telemetry.RelaySample{
+		Heads: c.Heads, Epochs: c.Epochs, Imports: c.Imports, Relists: c.Relists, Anchors: c.Anchors, Settlements: c.Settlements,
+		Leaves: c.Leaves, Bytes: c.Bytes, Refused: c.Refused, Failed: c.Failed, Late: c.Late, Paid: c.Paid,
+	}
 }
 
 // self returns the consensus address of the node's validator, zero while a remote signer
@@ -65,7 +78,13 @@ func (r *relays) run(ctx context.Context) error {
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.relay.Run(ctx) })
+	group.Go(func() error {
+		if err := r.relay.Run(ctx); err != nil && ctx.Err() == nil {
+			// A state that cannot be read; the chains, of which it may be one, go on.
+			r.log.LogAttrs(ctx, slog.LevelError, "nothing is carried between chains any more", slog.Any("err", err))
+		}
+		return nil
+	})
 	group.Go(func() error {
 		r.watch(ctx, r.node.main)
 		return nil

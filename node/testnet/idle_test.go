@@ -26,7 +26,7 @@ func TestIdleNetworkIsQuiet(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	n := start(ctx, t, testnet.Options{InMemory: true})
+	n := start(ctx, t, testnet.Options{InMemory: true, NoServices: true})
 	p, domain := dial(t, n.Nodes[0].GRPC), n.Genesis.Domain()
 	fastest := time.Hour
 	for nonce := range uint64(4) {
