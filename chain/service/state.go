@@ -395,6 +395,18 @@ func ReadEpoch(v chain.View) Epoch { return must(DecodeEpoch(v.Get(EpochKey())))
 // blocks even if there is nothing else to do.
 func Settling(v chain.View) bool { return ReadEpoch(v).Settling }
 
+// Moved reports whether a lane is worth more than what was settled of it, so that the
+// start of another epoch leads to a settlement.
+func Moved(v chain.View) bool {
+	s := ReadShard(v)
+	for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
+		for range v.Range(tableKey(uint8(bucket), tableMoved, 0)) {
+			return true
+		}
+	}
+	return false
+}
+
 // ReadShard returns the shard of v. It panics if it cannot be decoded.
 func ReadShard(v chain.View) Shard { return must(DecodeShard(v.Get(ShardKey()))) }
 

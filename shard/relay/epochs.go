@@ -3,9 +3,13 @@ package relay
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
@@ -13,10 +17,34 @@ import (
 
 var errShortAnswer = errors.New("an answer about fewer links than were asked for")
 
-// tellEpoch tells the shard of the running epoch of main, if it does not know it.
+// epochMatters reports whether a shard, of whose state v is a view, has to be told of the
+// running epoch: others serve it, it ends, something is to be settled, or it would get
+// too far behind. A shard that is at rest stays so, or the blocks that each epoch makes it
+// make, and their anchors, would bring main to the next epoch, and so on for ever.
+func (s *scene) epochMatters(v chain.View) bool {
+	lag := s.epoch - s.survey.Epoch
+	if 2*lag >= uint64(s.anchors.MaxLag) || 2*lag >= shardblock.KeptMain || s.span.Until > 0 && s.span.Until <= s.epoch {
+		return true
+	}
+	if service.Moved(v) || service.Settling(v) {
+		return true
+	}
+	now, ok := shardblock.Committee(v, math.MaxUint64)
+	if !ok || len(now.Members) != len(s.own.Members) {
+		return true
+	}
+	for i := range s.own.Members {
+		if _, same := now.FindAddress(s.own.Members[i].Address()); !same {
+			return true
+		}
+	}
+	return false
+}
+
+// tellEpoch tells the shard of the running epoch of main, if it has to know it.
 func (l *shardLane) tellEpoch(ctx context.Context, s *scene) time.Duration {
 	e := s.epoch
-	if s.survey.Ended || s.survey.Epoch >= e {
+	if s.survey.Ended || !s.behind {
 		l.epoch.reset()
 		return never
 	}
@@ -66,12 +94,22 @@ func (l *shardLane) record(s *scene, e uint64) (letter *shardblock.Relay, heads 
 	}}, heads, true
 }
 
+// silent reports whether a shard has anchored nothing for three quarters of the time after
+// which it is late. One that does not even make a block when it is asked for one gives
+// up.
+func (s *scene) silent(row *anchor.State) bool {
+	quiet := s.height - min(s.height, row.From)
+	late := uint64(s.anchors.LateBlocks)
+	return !row.Finished() && quiet >= late-late/4 && quiet < 2*late
+}
+
 // heartbeat lets an idle shard make a block, so that it has something to anchor and
-// nobody takes it for one that stands still: it is told of a head of main when half of
-// the time is over after which its anchors are late.
+// nobody takes it for one that stands still: it is told of a head of main. All idle
+// shards do it together when it is time for one of them. Main goes on for some blocks
+// after each anchor; if they came one after the other, there would be no end of it.
 func (l *shardLane) heartbeat(ctx context.Context, s *scene) time.Duration {
-	quiet := s.height - min(s.height, s.span.From)
-	if s.survey.Ended || s.survey.Height > s.span.Tree.Size || quiet < uint64(s.anchors.LateBlocks)/2 {
+	since := s.height - min(s.height, s.span.From)
+	if !s.quiet || s.survey.Ended || s.survey.Height > s.span.Tree.Size || since <= uint64(s.anchors.DueBlocks) {
 		l.beat.reset()
 		return never
 	}

@@ -79,6 +79,9 @@ type scene struct {
 	facts
 
 	span    anchor.State // of the shard
+	own     *committee.Committee
+	quiet   bool // a shard of this node has been quiet for so long that all idle ones make a block
+	behind  bool // the shard has to know the epoch
 	orders  map[ledger.ChainID][][committee.AddressSize]byte
 	serving []byte // the committee of the epoch, for the record of an epoch
 	sources map[ledger.ChainID]Chain
@@ -128,34 +131,12 @@ func (l *shardLane) look() (s scene, ok bool) {
 	if s.local != nil {
 		s.sources[ledger.MainChain] = l.r.cfg.Main
 	}
-	s.orders = make(map[ledger.ChainID][][committee.AddressSize]byte)
 	err := l.r.cfg.Main.Read(func(v chain.View, height uint64) (err error) {
 		if s.facts, ok, err = readFacts(v, height); !ok || err != nil {
 			return err
 		}
-		if s.span, ok = anchor.Read(v, l.id); !ok {
-			return nil
-		}
-		own := s.committeeOf(v, l.id)
-		if own == nil {
-			own = &committee.Committee{Epoch: s.epoch}
-		}
-		s.serving = own.Encode()
-		first, _ := spanOf(&s.span)
-		for id := range s.sources {
-			from, theirs := link.Place{}, (*committee.Committee)(nil)
-			if id != ledger.MainChain {
-				st, known := anchor.Read(v, id)
-				if !known {
-					delete(s.sources, id)
-					continue
-				}
-				if theirs = s.committeeOf(v, id); theirs == nil {
-					theirs = &committee.Committee{Epoch: s.epoch}
-				}
-				from, _ = spanOf(&st)
-			}
-			s.orders[id] = s.carriers(link.Link{Src: from, Dst: first}, theirs, own)
+		if s.span, ok = anchor.Read(v, l.id); ok {
+			s.places(v, l.id)
 		}
 		return nil
 	})
@@ -164,6 +145,35 @@ func (l *shardLane) look() (s scene, ok bool) {
 		return s, false
 	}
 	return s, ok
+}
+
+// places says who carries from which source, by main's state. Sources that main does not
+// know are left out.
+func (s *scene) places(v chain.View, self shard.ID) {
+	serving := func(id shard.ID) *committee.Committee {
+		if com := s.committeeOf(v, id); com != nil {
+			return com
+		}
+		return &committee.Committee{Epoch: s.epoch}
+	}
+	s.own = serving(self)
+	s.serving, s.quiet = s.own.Encode(), s.silent(&s.span)
+	s.orders = make(map[ledger.ChainID][][committee.AddressSize]byte)
+	first, _ := spanOf(&s.span)
+	for id := range s.sources {
+		if id == ledger.MainChain {
+			s.orders[id] = s.carriers(link.Link{Dst: first}, nil, s.own)
+			continue
+		}
+		row, known := anchor.Read(v, id)
+		if !known {
+			delete(s.sources, id)
+			continue
+		}
+		s.quiet = s.quiet || s.silent(&row)
+		from, _ := spanOf(&row)
+		s.orders[id] = s.carriers(link.Link{Src: from, Dst: first}, serving(id), s.own)
+	}
 }
 
 // read looks at the outboxes of all sources, and returns the links whose ways decide
@@ -246,6 +256,7 @@ func (l *shardLane) ask(ctx context.Context, s *scene, links []link.Link) (err e
 	if s.local != nil {
 		return s.local.Read(func(v chain.View, height uint64) error {
 			s.survey = SurveyAt(v, height, links)
+			s.behind = s.survey.Epoch < s.epoch && s.epochMatters(v)
 			return nil
 		})
 	}

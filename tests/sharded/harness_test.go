@@ -440,20 +440,42 @@ func (n *chainNet) step(w *world) bool {
 	return true
 }
 
-// traffic lets main make blocks all the time, as it does where it has users.
-func (w *world) traffic(every time.Duration) {
+// traffic lets main make blocks all the time, as it does where it has users, until the
+// function that it returns is called.
+func (w *world) traffic(every time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(w.ctx)
 	w.group.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
 			select {
-			case <-w.ctx.Done():
+			case <-ctx.Done():
 				return
 			case <-tick.C:
 				w.main.poke()
 			}
 		}
 	})
+	return cancel
+}
+
+// rests waits until no chain has made a block for so long.
+func (w *world) rests(quiet time.Duration) {
+	w.tb.Helper()
+	timeout := time.NewTimer(hangs)
+	defer timeout.Stop()
+	for {
+		still := time.NewTimer(quiet)
+		select {
+		case <-w.next():
+			still.Stop()
+		case <-still.C:
+			return
+		case <-timeout.C:
+			still.Stop()
+			w.tb.Fatalf("the network does not come to rest; %s", w.heights())
+		}
+	}
 }
 
 func (n *chainNet) poke() {

@@ -102,6 +102,30 @@ func (w *world) conserved() {
 	}
 }
 
+// TestRest: a network that nobody uses any more comes to rest, though epochs are short and
+// shards anchored at different times.
+func TestRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, genesisOf(t, 4, 24, 4, 20))
+	ids := w.foundAll()
+	for i := range w.mains {
+		w.relayOver(i, func(c *relay.Config) { c.Block = 5 * time.Second }, func(id shard.ID) relay.Shard { return carry.Shard{Shard: w.hosted[i][id]} })
+	}
+	stop := w.traffic(25 * time.Millisecond)
+	p := w.open(w.userIn(ids[0], 0), w.userIn(ids[1], 0), 1_000_000)
+	w.settled(p, 100_000)
+	var from uint64
+	w.readMain(func(view) { from, _ = w.mains[0].Head() })
+	w.until("main goes on for some epochs", func() bool {
+		h, _ := w.mains[0].Head()
+		return h > from+50
+	})
+	stop()
+	w.rests(5 * time.Second)
+	w.settled(p, 200_000)
+	w.rests(5 * time.Second)
+}
+
 // TestOneRelay: any one relay is enough, whatever its place in the order.
 func TestOneRelay(t *testing.T) {
 	t.Parallel()

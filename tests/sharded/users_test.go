@@ -133,15 +133,16 @@ func (w *world) userIn(id shard.ID, n int) *user {
 	return nil
 }
 
-// submit sends a record to a chain at validator 0.
-func (w *world) submit(e interface {
-	Submit(ctx context.Context, raw []byte) (exec.Status, error)
-}, raw []byte,
-) {
+// submit sends a record to main at validator 0, as soon as that runs.
+func (w *world) submit(raw []byte) {
 	w.tb.Helper()
-	if _, err := e.Submit(w.ctx, raw); err != nil && !errors.Is(err, context.Canceled) {
-		w.tb.Fatalf("submit: %v", err)
-	}
+	w.until("main takes records", func() bool {
+		_, err := w.mains[0].Submit(w.ctx, raw)
+		if err != nil && !errors.Is(err, exec.ErrNotRunning) {
+			w.tb.Fatalf("submit: %v", err)
+		}
+		return err == nil
+	})
 }
 
 // onMain sends a transaction of u to main.
@@ -150,7 +151,7 @@ func (w *world) onMain(u *user, kind chain.Kind, payload []byte) {
 	d := chain.Domain{Network: w.network(), Chain: ledger.MainChain}
 	raw := chain.SignTx(d, u.key, chain.TxFields{Kind: kind, Zone: home, Nonce: u.nonce, MaxFee: ledger.DropsPerCoin, Payload: payload})
 	u.nonce++
-	w.submit(w.mains[0], raw)
+	w.submit(raw)
 }
 
 // pipe is a channel as its payer has it.
