@@ -57,32 +57,28 @@
 //
 // # Wiring
 //
-// Only tests/sim calls it yet. The main chain does this with it:
+// chain/settlement does this with it, and tests/sim:
 //
-//   - Genesis: Params are part of chain/settlement's.
-//   - Two new kinds of transactions, one with an encoded Anchors as the payload and one
-//     with an encoded Conflict, both in the class of settlements and evidence, so that
-//     imports come after them (link.ClassSettlement). Anchors: the fee is settlement's
-//     for a record and Params.Fee; the weight settlement's for a record and Weight;
-//     Context.Check at the API, Context.Verify in CheckTx and Context.Apply in the
-//     block, whose Results are entries of the receipt like those of a settlement. If
-//     Apply refuses, so is the record. Otherwise PaidBack of the whole fee goes from the
-//     block's fees to the signer.
-//   - Context: State is the block's overlay, Network the genesis' hash, Height the
-//     block's, Epoch that of staking.Params.Epoch, Committees reads
-//     registry.ReadAssignment and keeps decoded keys (0.2 ms each) by the hash of the
-//     committee. Proved remembers the hashes that Context.Verify returned.
-//   - Conflict: Context.Judge in the block. For each of Verdict.Signed, if Verdict.Guilty,
-//     staking.Punish with a kind of evidence of its own, which reads the stake of a
-//     member of a shard's committee; and the shard is redrawn.
-//   - Genesis and last block of an epoch: chain/registry calls Sync with the map of the
-//     coming epoch. Whoever applies an anchor whose Result says Finished calls it again.
-//   - Any block: for each of Stalled, registry.Context.Redraw with Round, and if that finds
-//     others Redrawn, otherwise Asked. Committees then returns the others, for this epoch
-//     and the next.
-//   - Links: Known is link.Anchors on main. On a shard the same rows come with a
-//     state proof against main's certified header.
-//   - Params.MaxLag is less than EvidenceEpochs, so that who signs is still answerable.
+//   - Genesis: Params are part of its own. chain/registry calls Sync with the map of epoch
+//     0, and in the last block of each epoch with that of the coming one.
+//   - Records with an encoded Anchors: the fee is that of a record and Params.Fee, the weight
+//     that of a record and Weight. Context.Prepare verifies at admission, and Proved
+//     remembers; Context.Apply in the block, whose Results are in the receipt. If Apply
+//     refuses, so is the record, which pays its whole fee for CodeBadCertificate. Otherwise
+//     PaidBack of it goes back to the signer.
+//   - Context: State is the block's overlay, Network the genesis' hash, Height the block's,
+//     Epoch that of staking.Params.Epoch, Committees reads registry.ReadAssignment and keeps
+//     decoded keys (0.2 ms each) by the hash of the committee.
+//   - Records with an encoded Conflict: Context.Judge. For each of Verdict.Signed, if
+//     Verdict.Guilty, staking.PunishShard; and the shard gets another committee.
+//   - Blocks with records, ticks, or the end of an epoch, before registry.End: for some of
+//     Stalled registry.Context.Redraw with Round, then Redrawn, or Asked if there is nobody
+//     else. So at the draw nothing is stalled, and shard.Inputs.Redraw stays empty.
+//   - Links: Known is link.Anchors on main. On a shard the same rows come with a state
+//     proof against main's certified header.
+//   - Split and merge: see Context.Apply; when a Result says Finished, Sync founds the heirs,
+//     whose clock goes on from the parents'. Until then their anchors are refused.
+//   - Params.MaxLag counts as less than EvidenceEpochs, so that who signs is answerable.
 //
 // It is row 1c of the dependency order: pure rules over values. A Context is owned by
 // one goroutine.

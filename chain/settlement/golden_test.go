@@ -81,7 +81,8 @@ func goldenRuns() settlement.Receipt {
 	r := goldenReceipt()
 	r.Kind, r.Code, r.Entries = chain.KindAnchor, chain.CodeOK, nil
 	r.Runs = []anchor.Result{
-		{Shard: 3, First: 1 << 40, Last: 1<<40 + 63, Due: true}, {Shard: 4, First: 7, Last: 9, Due: true, Finished: true},
+		{Shard: 3, First: 1 << 40, Last: 1<<40 + 63, Due: true},
+		{Shard: 4, First: 7, Last: 9, Due: true, Finished: true},
 		{Shard: 5, First: 1, Last: 1, Code: chain.CodeAnchorStale},
 	}
 	return r

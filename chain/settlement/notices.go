@@ -206,13 +206,11 @@ func (b *block) announce(tx *chain.Tx, events []Event) {
 			continue
 		}
 		c, _ := channel.At(b.state, e.Index)
-		kind, payload := channel.NoticeOpened, []byte(nil)
+		changed, kind := c.Changed(e.Index), channel.NoticeChanged
+		payload := changed.Encode()
 		if e.Kind == channel.EventOpened {
 			n := c.Opened(e.Index)
-			payload = n.Encode()
-		} else {
-			n := c.Changed(e.Index)
-			kind, payload = channel.NoticeChanged, n.Encode()
+			kind, payload = channel.NoticeOpened, n.Encode()
 		}
 		if !b.send(home, e.Payer, kind, tx.Hash, payload) {
 			panic(fmt.Errorf("no room to tell %s of channel %d, which was checked", home, e.Index))
@@ -308,13 +306,11 @@ func (b *block) gather(receipts []Receipt, events []Event) news {
 func (b *block) tellHome(home link.Place, fresh map[uint64]*told, limit int) (rows int) {
 	waiting := Waiting(b.state, home)
 	all := make(map[uint64]*told, len(fresh))
-	if waiting > 0 {
+	if waiting > 0 && limit > 0 {
 		prefix := placeKey(prefixWaiting, home)
-		if limit > 0 {
-			for k, v := range b.state.Range(prefix) {
-				if all[binary.BigEndian.Uint64(k[len(prefix):])] = readTold(v); len(all) == limit {
-					break
-				}
+		for k, v := range b.state.Range(prefix) {
+			if all[binary.BigEndian.Uint64(k[len(prefix):])] = readTold(v); len(all) == limit {
+				break
 			}
 		}
 		rows = len(all)
@@ -333,29 +329,32 @@ func (b *block) tellHome(home link.Place, fresh map[uint64]*told, limit int) (ro
 		all[index] = t
 	}
 	order := slices.Sorted(maps.Keys(all))
-	// Without room for anything nothing is tried, and what came back is no exception.
 	if limit > 0 {
 		b.tellThem(home, order, all)
 	}
+	if len(order) > 0 {
+		b.setWaiting(home, b.keep(home, order, all, waiting))
+	}
+	return rows
+}
+
+// keep stores what was not told of channels, which are in order, and returns of how many
+// something waits then, if it were waiting before.
+func (b *block) keep(home link.Place, order []uint64, all map[uint64]*told, waiting uint64) uint64 {
 	for _, index := range order {
-		t := all[index]
-		key := waitingKey(home, index)
+		t, key := all[index], waitingKey(home, index)
 		switch {
-		case t.done() && t.stored:
-			b.state.Delete(key)
-			waiting--
-		case t.done():
-		default:
+		case !t.done():
+			b.state.Set(key, t.encode())
 			if !t.stored {
 				waiting++
 			}
-			b.state.Set(key, t.encode())
+		case t.stored:
+			b.state.Delete(key)
+			waiting--
 		}
 	}
-	if len(order) > 0 {
-		b.setWaiting(home, waiting)
-	}
-	return rows
+	return waiting
 }
 
 // tellThem sends what there is to say of channels, which are in order, until the link is

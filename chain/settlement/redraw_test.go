@@ -72,10 +72,9 @@ func TestConflict(t *testing.T) {
 	var out []uint64
 	var burned ledger.Amount
 	for _, e := range res.Staking {
-		switch e.Kind {
-		case staking.EventTombstoned:
+		if e.Kind == staking.EventTombstoned {
 			out = append(out, e.Validator)
-		case staking.EventSlashed:
+		} else if e.Kind == staking.EventSlashed {
 			burned += e.Amount
 			if e.Fault != staking.FaultShardConflict || e.TxIndex != 0 {
 				t.Errorf("%+v", e)

@@ -14,6 +14,23 @@
 // deposits of channels not yet paid out, rents held for channel records, stake,
 // rewards not yet claimed, burned, and fees collected.
 //
+// # Shards
+//
+// Certified heights of shards are anchored by records (chain/anchor), which also take
+// evidence of two versions of one height; a shard that misses its anchors gets another
+// committee at the end of a block. What happens to a channel is told to its home, the
+// shard of the service that it names (chain/channel's notices, shard/link); what shards
+// acknowledge or send back comes by records too. Their payloads:
+//
+//	anchor            anchor.Anchors
+//	anchor-conflict   anchor.Conflict
+//	import            Delivery
+//	relist, reack     link.Link
+//
+// The fee of what was due or brings something on goes back to who sent it, as the Paid of
+// its receipt. Of messages to the main chain it takes reports of loads (shard.KindReport);
+// all others go back.
+//
 // It is row 2 of the dependency order.
 package settlement
 
