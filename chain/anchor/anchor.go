@@ -120,7 +120,7 @@ func DefaultParams() Params {
 // and epochs of 20 blocks.
 func LocalParams() Params {
 	p := DefaultParams()
-	p.LateBlocks, p.StalledBlocks, p.MaxLag = 20, 100, 12
+	p.LateBlocks, p.StalledBlocks, p.MaxLag = 60, 200, 12
 	return p
 }
 
