@@ -181,7 +181,7 @@ func (r *routing) Hint(ctx context.Context, req *servicev1.HintRequest) (*servic
 	if req.GetService() == "" {
 		return nil, invalid("service", "is missing; want services/ and an id or label, which ListServices tells")
 	}
-	zones := make([]byte, 0, min(len(req.GetZones()), math.MaxUint8+1))
+	var zones []byte // nil: all
 	for _, z := range req.GetZones() {
 		if z > math.MaxUint8 || len(zones) > math.MaxUint8 {
 			return nil, invalid("zones", "%d in a list of %d; zones are 0 to 255, each once", z, len(req.GetZones()))

@@ -45,6 +45,9 @@ func TestLocateAndHint(t *testing.T) {
 		!slices.Equal(hint.GetHome().GetEndpoints(), []string{"here"}) {
 		t.Errorf("hint %v, %v", hint, err)
 	}
+	if all, err := here.routing().Hint(s.ctx(), &servicev1.HintRequest{Service: "services/1", PublicKey: key[:]}); err != nil || all.GetProvider().GetShard() == "" {
+		t.Errorf("of all zones: %v, %v", all, err)
+	}
 	_, err = here.routing().Hint(s.ctx(), &servicev1.HintRequest{Service: "services/1", PublicKey: key[:], Zones: []uint32{7}})
 	wantProblem(t, err, codes.NotFound, "UNKNOWN_SERVICE")
 	for field, req := range map[string]*servicev1.HintRequest{

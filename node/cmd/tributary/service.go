@@ -202,9 +202,7 @@ with committees of the validators that serve it by then; see 'validator serve'.
 
 The id, the unit and the proof stay for ever, and so do the zones. Everything else may
 change with 'service update'. Zones have the default policy; --file takes the whole
-service from a file instead, as 'service show --file' prints it.
-
-Shards are assigned, but not run yet.`,
+service from a file instead, as 'service show --file' prints it.`,
 		Example: "  tributary service register video --id 7 --spec video.md --unit chunk:262144 --zone 0:eu-west --from alice",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: c.connected(func(run *run) error {
