@@ -6,8 +6,9 @@
 //	    settlement layer     its state
 //	    executor             rules, pool, index
 //	    consensus            blocks and votes, over the same store
-//	  store (badger)         one for all shards
+//	  shards' store (badger) one for all of them
 //	    layer, executor, consensus of each, as above
+//	  relay                  what chains have for each other
 //	  gRPC API               for clients
 //	  HTTP                   health and metrics, for operators
 //

@@ -32,8 +32,10 @@ func TestDuties(t *testing.T) {
 		{name: "nothing is drawn", most: 9},
 		{name: "others", now: []shard.Assignment{drawn(2, 0), drawn(3)}, next: []shard.Assignment{drawn(2, 70)}, most: 9},
 		{name: "now and next", now: all, next: all, most: 9, want: []duty{{2, 4, 2}, {3, 4, 1}, {5, 4, 3}}},
-		{name: "leaves and comes", now: []shard.Assignment{drawn(9, 7)}, next: []shard.Assignment{drawn(9, 0), drawn(2, 7)}, most: 9,
-			want: []duty{{2, 5, 1}, {9, 4, 1}}},
+		{
+			name: "leaves and comes", now: []shard.Assignment{drawn(9, 7)}, next: []shard.Assignment{drawn(9, 0), drawn(2, 7)}, most: 9,
+			want: []duty{{2, 5, 1}, {9, 4, 1}},
+		},
 		{name: "ends", now: all[:1], ending: []shard.ID{2, 4}, most: 9, want: []duty{{2, 4, 2}, {4, 4, 0}}},
 		{name: "ended", now: all, next: all[:1], ended: []shard.ID{2, 5}, ending: []shard.ID{5}, most: 9, want: []duty{{3, 4, 1}}},
 		{name: "no room for the next", now: []shard.Assignment{drawn(9, 7)}, next: all, most: 2, want: []duty{{2, 5, 2}, {9, 4, 1}}, left: 2},

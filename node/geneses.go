@@ -52,7 +52,8 @@ func (n *Node) shardGenesis(ctx context.Context, id shard.ID) (g shardblock.Gene
 		if g, err = shardblock.FromMain(v, n.genesis.NetworkID(), &n.genesis.Params.Staking, id); err == nil {
 			return nil
 		}
-		epoch, founded := n.genesis.Params.Staking.Epoch(height+1), false
+		epoch := n.genesis.Params.Staking.Epoch(height + 1)
+		var founded bool
 		if row, founded = anchor.Read(v, id); founded && epoch > row.Since {
 			a, _ := registry.ReadAssignment(v, epoch, id)
 			serving, forgotten = a.Committee, true

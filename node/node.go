@@ -180,11 +180,11 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	config := n.execConfig(m)
-	if config.Snapshots, err = n.openSnapshots(o); err != nil {
+	rules := n.execConfig(m)
+	if rules.Snapshots, err = n.openSnapshots(o); err != nil {
 		return err
 	}
-	m.ledger, err = exec.OpenMain(config, m.layer, n.genesis.Settlement(), m.module("exec"))
+	m.ledger, err = exec.OpenMain(rules, m.layer, n.genesis.Settlement(), m.module("exec"))
 	if err != nil {
 		return err
 	}

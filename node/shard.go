@@ -94,11 +94,11 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, id shard.ID, store
 			return err
 		}
 	}
-	config, err := n.shardExecConfig(h, dir)
+	rules, err := n.shardExecConfig(h, dir)
 	if err != nil {
 		return err
 	}
-	if h.shard, err = exec.OpenShard(config, h.layer, g, h.module("exec"), h.ancestors.views()...); err != nil {
+	if h.shard, err = exec.OpenShard(rules, h.layer, g, h.module("exec"), h.ancestors.views()...); err != nil {
 		return err
 	}
 	h.exec = h.shard.Executor
