@@ -321,7 +321,7 @@ func (b *backend) awaitAnchor(ctx context.Context, id shard.ID, height uint64) e
 		switch {
 		case err == nil || errors.As(err, &gap):
 		case ctx.Err() != nil:
-			return nil // the answer is where it is now
+			return nil //nolint:nilerr // the answer is where it is now
 		default:
 			return err
 		}
@@ -354,7 +354,7 @@ func (b *backend) explainBooking(err error, of *booking) error {
 	if id, ok := m.Owner(of.usage.Service, at.Zone, shard.Bucket(at.Bucket)); ok {
 		home, _ := m.Find(id)
 		p.message += fmt.Sprintf("; the right one is %s", &home)
-		b.place(p, &home, m.Epoch())
+		return b.place(p, &home, m.Epoch())
 	}
 	return p
 }

@@ -354,7 +354,8 @@ func TestTraceOfOpening(t *testing.T) {
 		t.Errorf("taken in: %v, %v", got, err)
 	}
 	for _, bad := range []*servicev1.GetMessageRequest{
-		{ChainId: 4}, {ChainId: 4, What: &servicev1.GetMessageRequest_Sent_{Sent: &servicev1.GetMessageRequest_Sent{}}},
+		{ChainId: 4},
+		{ChainId: 4, What: &servicev1.GetMessageRequest_Sent_{Sent: &servicev1.GetMessageRequest_Sent{}}},
 		{ChainId: 4, What: &servicev1.GetMessageRequest_Known_{Known: &servicev1.GetMessageRequest_Known{From: &servicev1.Place{Zone: 256}}}},
 	} {
 		_, err := here.routing().GetMessage(s.ctx(), bad)

@@ -241,10 +241,9 @@ func (t *tracer) arrival(ctx context.Context, h *servicev1.Hop, m *link.Message)
 	}
 	event := link.EventExecute
 	at := t.step(0, to, 0, nil, evidence)
-	switch ack := answer.GetAcknowledgement(); {
-	case ack == nil:
+	if ack := answer.GetAcknowledgement(); ack == nil {
 		h.Note = "it was taken in too long ago to tell in which block, and whether it was executed"
-	default:
+	} else {
 		leaf, proof, err := t.verifyLeaf(ctx, to, ack, evidence)
 		if err != nil || leaf.Ack == nil || leaf.Ack.Link != m.Link || leaf.Ack.Next <= m.Seq {
 			t.note("chain %d: an acknowledgement that is none of %s %d: %v", to, m.Link, m.Seq, err)

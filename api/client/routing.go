@@ -64,7 +64,7 @@ type Location struct {
 
 func (r *reader) location(m *servicev1.Location) Location {
 	out := Location{
-		Service: r.service("service", m.GetService()), Shard: r.shard("shard", m.GetShard()),
+		Service: r.service(m.GetService()), Shard: r.shard("shard", m.GetShard()),
 		Place:   service.Place{Zone: uint8(m.GetZone()), Bucket: uint8(m.GetBucket())},
 		Buckets: shard.Range{First: shard.Bucket(m.GetFirstBucket()), Last: shard.Bucket(m.GetLastBucket())},
 		Epoch:   m.GetEpoch(), Endpoints: m.GetEndpoints(), Hosted: m.GetHosted(), Anchored: m.GetAnchoredHeight(),
@@ -130,7 +130,7 @@ func congestionOf(m *servicev1.Congestion) (Congestion, error) {
 	}
 	b, bps := m.GetBacklog(), m.GetLevelBps()
 	out := Congestion{
-		Shard: r.shard("shard", m.GetShard()), Service: r.service("service", m.GetService()), Zone: byte(m.GetZone()),
+		Shard: r.shard("shard", m.GetShard()), Service: r.service(m.GetService()), Zone: byte(m.GetZone()),
 		Backlog: route.Backlog{Inbox: b.GetInbox(), Outbox: b.GetOutbox(), Bytes: b.GetBytes(), MissedAnchors: b.GetMissedAnchors()},
 		Source:  sources[m.GetSource()], Height: m.GetHeight(), RetryAfter: m.GetRetryAfter().AsDuration(),
 	}

@@ -72,7 +72,7 @@ type Booking struct {
 	DropReason string // at StageDropped
 }
 
-// shardNumber reads "shards/{id}".
+// shard reads "shards/{id}".
 func (r *reader) shard(field, name string) shard.ID {
 	n, err := strconv.ParseUint(strings.TrimPrefix(name, shardsPrefix), 10, 31)
 	if err != nil {
@@ -82,10 +82,10 @@ func (r *reader) shard(field, name string) shard.ID {
 }
 
 // service reads "services/{id}".
-func (r *reader) service(field, name string) uint32 {
+func (r *reader) service(name string) uint32 {
 	n, err := strconv.ParseUint(strings.TrimPrefix(name, servicesPrefix), 10, 31)
 	if err != nil {
-		r.fail(field, err)
+		r.fail("service", err)
 	}
 	return uint32(n)
 }
@@ -98,7 +98,7 @@ func bookingOf(m *servicev1.Booking) (Booking, error) {
 	var r reader
 	t := m.GetTransaction()
 	b := Booking{
-		Hash: r.hash("hash", t.GetHash()), Shard: r.shard("shard", m.GetShard()), Service: r.service("service", m.GetService()),
+		Hash: r.hash("hash", t.GetHash()), Shard: r.shard("shard", m.GetShard()), Service: r.service(m.GetService()),
 		Stage: Stage(t.GetStage()), Height: t.GetHeight(), DropReason: t.GetDropReason(), Payee: r.address("payee", m.GetPayee()),
 		Entries: int(m.GetEntries()), Applied: int(m.GetApplied()), Booked: sumsOf(m.GetBooked()),
 	}
@@ -358,7 +358,7 @@ func (c *Client) Usage(ctx context.Context, id ledger.Hash) (Usage, error) {
 	u := Usage{
 		Channel: id, Index: resp.GetChannelIndex(), Payer: r.address("payer", resp.GetPayer()), Payee: r.address("payee", resp.GetPayee()),
 		Deposit: ledger.Amount(resp.GetDeposit()), ExpiresAt: resp.GetExpiresAt(), Booked: sumsOf(resp.GetBooked()),
-		Service: r.service("service", resp.GetService()), Shard: r.shard("shard", resp.GetShard()),
+		Service: r.service(resp.GetService()), Shard: r.shard("shard", resp.GetShard()),
 		Height: resp.GetHeight(), Anchored: resp.GetAnchoredHeight(),
 	}
 	for _, l := range resp.GetLanes() {
@@ -414,7 +414,7 @@ func (c *Client) Earnings(ctx context.Context, payee ledger.Address, srv string)
 	}
 	var r reader
 	out := Earned{
-		Service: r.service("service", resp.GetService()), Shard: r.shard("shard", resp.GetShard()),
+		Service: r.service(resp.GetService()), Shard: r.shard("shard", resp.GetShard()),
 		Height: resp.GetHeight(), Anchored: resp.GetAnchoredHeight(),
 	}
 	out.Total = sumsOf(resp.GetTotal())

@@ -236,7 +236,7 @@ which nodes do.`,
 				return err
 			})
 			if run.ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it ended because it was told to
 			}
 			return shardProblem(err, id)
 		}),
