@@ -57,7 +57,7 @@ func main() {
 	flag.IntVar(&o.large, "large", 1_000_000, "open channels of the largest measurement; 0 leaves it out")
 	flag.DurationVar(&o.window, "window", 30*time.Second, "length of the main measurement")
 	flag.BoolVar(&o.quick, "quick", false, "the main measurement, and what it is compared with, only")
-	flag.StringVar(&o.only, "only", "", "one part only: verify, certificates, settle, interval, idle, epochs or variants")
+	flag.StringVar(&o.only, "only", "", "one part only: verify, certificates, settle, book, interval, idle, epochs or variants")
 	flag.StringVar(&o.profile, "profile", "", "where a CPU profile of the idle chains goes; none by default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -103,6 +103,7 @@ func (b *bench) parts() []part {
 		{"verify", true, func(context.Context) error { return b.verifyLimit() }},
 		{"certificates", true, func(context.Context) error { return b.certificates() }},
 		{"settle", true, b.mainRun},
+		{"book", true, b.usageBookings},
 		{"interval", false, b.shares},
 		{"idle", false, b.idleCost},
 		{"epochs", false, b.epochs},
@@ -174,7 +175,7 @@ func (b *bench) network(ctx context.Context, name string, cache int64) (*testnet
 		accounts = append(accounts, genesis.Account{Address: accountKey(1 + i).Address(0), Balance: 1 << 40})
 	}
 	net, err := testnet.StartProcesses(ctx, b.binary, testnet.Options{
-		Dir: filepath.Join(b.dir, name), Name: "local-bench", Accounts: accounts,
+		Dir: filepath.Join(b.dir, name), Name: "local-bench", Accounts: accounts, NoServices: true,
 		Params: func(p *settlement.Params) {
 			p.MaxLifetime = 10_000_000
 			// Four validators on this machine are late more often than elsewhere; all
