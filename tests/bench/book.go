@@ -158,7 +158,7 @@ func (w *bookWorld) bookings(ctx context.Context, books []*book, window time.Dur
 	for _, k := range books {
 		group.Go(func() error {
 			for time.Now().Before(deadline) {
-				if _, err := w.book(groupCtx, k); err != nil {
+				if err := w.book(groupCtx, k); err != nil {
 					return err
 				}
 				booked.Add(int64(len(k.channels)))
@@ -201,7 +201,7 @@ func (b *bench) bookLatency(ctx context.Context, w *bookWorld, window time.Durat
 	group.Go(func() error { return w.keepBusy(side) })
 	group.Go(func() error {
 		for side.Err() == nil {
-			if _, err := w.book(context.WithoutCancel(side), w.books[bookAway][0]); err != nil {
+			if err := w.book(context.WithoutCancel(side), w.books[bookAway][0]); err != nil {
 				return err
 			}
 		}
@@ -248,7 +248,7 @@ func (b *bench) bookLatency(ctx context.Context, w *bookWorld, window time.Durat
 // travel books and returns how long it took from the block until the payee, in another
 // shard, has it.
 func (w *bookWorld) travel(ctx context.Context, k *book) (time.Duration, error) {
-	if _, err := w.book(ctx, k); err != nil {
+	if err := w.book(ctx, k); err != nil {
 		return 0, err
 	}
 	begin := time.Now()

@@ -271,9 +271,9 @@ func (w *bookWorld) prepare(books []*book, rounds int) {
 	group.Wait()
 }
 
-// book submits the next booking of k, returns when it is in a durable block of its shard,
-// and at which height. Every voucher must have been booked.
-func (w *bookWorld) book(ctx context.Context, k *book) (height uint64, err error) {
+// book submits the next booking of k and returns when it is in a durable block of its
+// shard. Every voucher must have been booked.
+func (w *bookWorld) book(ctx context.Context, k *book) error {
 	if len(k.ready) == 0 {
 		k.ready = append(k.ready, w.sign(k))
 	}
@@ -289,16 +289,16 @@ func (w *bookWorld) book(ctx context.Context, k *book) (height uint64, err error
 		case status.Code(err) == codes.ResourceExhausted:
 			w.refused.Add(1)
 			if err := pause(ctx, 50*time.Millisecond); err != nil {
-				return 0, fmt.Errorf("book: %w", err)
+				return fmt.Errorf("book: %w", err)
 			}
 		case err != nil:
-			return 0, fmt.Errorf("book: %w", err)
+			return fmt.Errorf("book: %w", err)
 		case bk.GetTransaction().GetCode() != chainv1.Code_CODE_OK || int(bk.GetApplied()) != len(k.channels):
 			tx := bk.GetTransaction()
-			return 0, fmt.Errorf("book: stage %v, code %v, %d of %d vouchers booked", tx.GetStage(), tx.GetCode(), bk.GetApplied(), len(k.channels))
+			return fmt.Errorf("book: stage %v, code %v, %d of %d vouchers booked", tx.GetStage(), tx.GetCode(), bk.GetApplied(), len(k.channels))
 		default:
 			k.earned += ledger.Amount(len(k.channels) * bookPrice)
-			return bk.GetTransaction().GetHeight(), nil
+			return nil
 		}
 	}
 }
