@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
@@ -46,7 +47,8 @@ func TestShards(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	n := start(ctx, t, testnet.Options{})
+	// Shards that are not used are anchored after a few blocks of main already.
+	n := start(ctx, t, testnet.Options{Params: func(p *settlement.Params) { p.Anchors.LateBlocks = 12 }})
 	if err := n.WaitShards(ctx); err != nil {
 		t.Fatal(err)
 	}
