@@ -71,7 +71,11 @@ func merged(v chain.View, s *Shard, table byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var h heads
 		for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
-			next, stop := iter.Pull2(v.Range(tableKey(uint8(bucket), table, 0)))
+			rows := v.Range(tableKey(uint8(bucket), table, 0))
+			if !some(rows) {
+				continue // most buckets; a coroutine for each would cost more than the look
+			}
+			next, stop := iter.Pull2(rows)
 			defer stop()
 			if key, _, ok := next(); ok {
 				h = append(h, head{key, next})
@@ -91,6 +95,14 @@ func merged(v chain.View, s *Shard, table byte) iter.Seq[[]byte] {
 			heap.Fix(&h, 0)
 		}
 	}
+}
+
+// some reports whether there is anything in rows.
+func some(rows iter.Seq2[[]byte, []byte]) bool {
+	for range rows {
+		return true
+	}
+	return false
 }
 
 // settle makes the settlements of lanes that moved in epochs that are over, as many

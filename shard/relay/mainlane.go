@@ -39,6 +39,11 @@ type branch struct {
 	anchors task
 	settles map[ledger.Address]*task // by payee
 	after   ledger.Address           // where the next look at settlements begins
+
+	// found are all settlements of the shard at height looked, so that they are looked
+	// for once a block; looked is 0 if not all are known.
+	found  []service.Settlement
+	looked uint64
 }
 
 func newMainLane(r *Relay) *mainLane {
@@ -134,7 +139,10 @@ func (l *mainLane) survey() (list []report) {
 		one := report{id: id, chain: hosted[id]}
 		err := one.chain.Read(func(v chain.View, height uint64) error {
 			one.head = height
-			one.settlements = service.Outstanding(v, b.after, MaxEntries)
+			one.settlements = b.found
+			if height != b.looked {
+				one.settlements = service.Outstanding(v, b.after, MaxEntries)
+			}
 			if height >= b.rescued+rescueBlocks {
 				b.rescued = height
 				one.still = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
@@ -144,7 +152,7 @@ func (l *mainLane) survey() (list []report) {
 		if err != nil {
 			continue
 		}
-		b.next(one.settlements)
+		b.next(one.settlements, one.head)
 		if b.stock == nil {
 			b.stock = newStock(link.Place{}, link.Place{}, one.head)
 		}
@@ -159,8 +167,9 @@ func (l *mainLane) survey() (list []report) {
 	return list
 }
 
-// next says where the look at settlements goes on, and forgets those that are paid.
-func (b *branch) next(list []service.Settlement) {
+// next says where the look at settlements of a shard at height head goes on, and forgets
+// those that are paid.
+func (b *branch) next(list []service.Settlement, head uint64) {
 	entries := 0
 	for i := range list {
 		entries += len(list[i].Batch.Entries)
@@ -170,7 +179,9 @@ func (b *branch) next(list []service.Settlement) {
 	if entries >= MaxEntries {
 		b.after = list[len(list)-1].Batch.Payee
 	}
+	b.found, b.looked = nil, 0
 	if whole {
+		b.found, b.looked = list, head
 		maps.DeleteFunc(b.settles, func(a ledger.Address, _ *task) bool {
 			return !slices.ContainsFunc(list, func(s service.Settlement) bool { return s.Batch.Payee == a })
 		})
