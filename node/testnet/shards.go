@@ -35,17 +35,23 @@ type ChainState struct {
 // them can be relied on. It tells now and then how far that is. When ctx ends, the error
 // says what was waited for.
 func (n *Network) WaitShards(ctx context.Context) error {
+	return n.AwaitShards(ctx, n.prober, n.options.say)
+}
+
+// AwaitShards is WaitShards for a network that another process runs. say may be called
+// until it returns.
+func (l *Layout) AwaitShards(ctx context.Context, p *Prober, say func(format string, args ...any)) error {
 	tick := time.NewTicker(shardsPoll)
 	defer tick.Stop()
-	want, told := n.Shards()*n.Validators(), time.Now()
+	want, told := l.Shards()*l.Validators(), time.Now()
 	for {
-		up, waits := n.shardsUp(ctx)
+		up, waits := l.shardsUp(ctx, p)
 		if up >= want {
 			return nil
 		}
 		if time.Since(told) >= shardsTell {
 			told = time.Now()
-			n.options.say("%d of %d chains of shards are up; %s", up, want, waits)
+			say("%d of %d chains of shards are up; %s", up, want, waits)
 		}
 		select {
 		case <-ctx.Done():
@@ -56,14 +62,14 @@ func (n *Network) WaitShards(ctx context.Context) error {
 }
 
 // shardsUp counts the chains of shards that can be relied on, and names one that cannot.
-func (n *Network) shardsUp(ctx context.Context) (up int, waits string) {
+func (l *Layout) shardsUp(ctx context.Context, p *Prober) (up int, waits string) {
 	waits = "others are not known yet"
-	for i := range n.Validators() {
+	for i := range l.Validators() {
 		ask, cancel := context.WithTimeout(ctx, time.Second)
-		list, err := n.prober.Chains(ask, n.Nodes[i])
+		list, err := p.Chains(ask, l.Nodes[i])
 		cancel()
 		if err != nil {
-			waits = n.Nodes[i].Name + " does not answer"
+			waits = l.Nodes[i].Name + " does not answer"
 			continue
 		}
 		for _, c := range list {
@@ -72,7 +78,7 @@ func (n *Network) shardsUp(ctx context.Context) (up int, waits string) {
 			case c.Ready:
 				up++
 			default:
-				waits = fmt.Sprintf("%s of %s: %s", c.Name, n.Nodes[i].Name, c.Reason)
+				waits = fmt.Sprintf("%s of %s: %s", c.Name, l.Nodes[i].Name, c.Reason)
 			}
 		}
 	}

@@ -197,7 +197,9 @@ func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err err
 		return err
 	}
 	c.note("%s ready in %.1f s", c.paint(green, plural(len(r.Nodes), "node")), time.Since(begin).Seconds())
-	c.awaitShards(ctx, n, begin)
+	if err := c.awaitShards(ctx, n.Layout, begin); err != nil {
+		return err
+	}
 	c.note("try:   %s   (in another terminal)", c.testnetLine("faucet alice 100", dir))
 	c.note("end:   Ctrl-C, or %s", c.testnetLine("down", dir))
 	n.Supervise(ctx, c.tellEnd(n))
@@ -206,15 +208,21 @@ func (c *cli) testnetRun(ctx context.Context, dir string, up testnetUp) (err err
 
 // awaitShards tells how the shards of a network come up, and goes on without those that
 // do not.
-func (c *cli) awaitShards(ctx context.Context, n *testnet.Network, begin time.Time) {
+func (c *cli) awaitShards(ctx context.Context, l *testnet.Layout, begin time.Time) error {
+	p, err := testnet.NewProber(l.CA)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
 	wait, cancel := context.WithTimeout(ctx, shardsTimeout)
 	defer cancel()
-	switch err := n.WaitShards(wait); {
+	switch err := l.AwaitShards(wait, p, c.note); {
 	case err == nil:
-		c.note("%s ready in %.1f s, on %s", c.paint(green, plural(n.Shards(), "shard")), time.Since(begin).Seconds(), plural(n.Validators(), "validator"))
+		c.note("%s ready in %.1f s, on %s", c.paint(green, plural(l.Shards(), "shard")), time.Since(begin).Seconds(), plural(l.Validators(), "validator"))
 	case ctx.Err() == nil:
 		c.note("%s %v; 'tributary status' says of each why", c.paint(yellow, "warning:"), err)
 	}
+	return nil
 }
 
 // shardsTimeout is how long the shards of a network may take to come up before that is
@@ -270,12 +278,20 @@ func (c *cli) testnetDetach(ctx context.Context, dir string, up testnetUp) error
 		_ = child.Wait() // its log says why it ended
 		close(ended)
 	}()
+	begin := time.Now()
 	c.note("starting %s; log: %s", plural(up.validators+up.fullNodes, "node"), logFile)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		if r, err := testnet.Find(dir); err == nil && r.PID == child.Process.Pid {
 			if err := c.printTestnet(r); err != nil {
+				return err
+			}
+			l, err := testnet.Open(dir)
+			if err != nil {
+				return err
+			}
+			if err := c.awaitShards(ctx, l, begin); err != nil {
 				return err
 			}
 			c.note("ready; '%s' ends it", c.testnetLine("down", dir))
