@@ -64,7 +64,7 @@ func mainStatus(s *RecordStatus) Status {
 }
 
 // mainReceipt returns the receipt of the main chain in r.
-func mainReceipt(r *Receipt) *settlement.Receipt { return r.Body.(*settlement.Receipt) }
+func mainReceipt(r *Receipt) *settlement.Receipt { return bodyOf[*settlement.Receipt](r.Body) }
 
 // Submit is Executor.Submit.
 func (m *Main) Submit(ctx context.Context, raw []byte) (Status, error) {

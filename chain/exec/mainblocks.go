@@ -25,7 +25,7 @@ type BlockResult struct {
 
 // mainBlock is b in the types of the main chain.
 func mainBlock(b *Committed) *BlockResult {
-	r := b.Body.(*settlement.Result)
+	r := bodyOf[*settlement.Result](b.Body)
 	return &BlockResult{
 		Height: b.Height, Time: b.Time, Clock: r.Clock, Size: b.Size,
 		Receipts: r.Receipts, Events: r.Events, Staking: r.Staking, Totals: r.Totals,

@@ -32,7 +32,7 @@ func (m *mainRules) DecodeBlock(height uint64, raw []byte) (b *Committed, receip
 // Complete is that of Books: receipts, what happened to the stake, and the names of
 // channels lie elsewhere in the index.
 func (m *mainRules) Complete(b *Committed) error {
-	r := b.Body.(*settlement.Result)
+	r := bodyOf[*settlement.Result](b.Body)
 	r.Receipts = make([]settlement.Receipt, len(b.Receipts))
 	for i := range b.Receipts {
 		r.Receipts[i] = *mainReceipt(&b.Receipts[i])
@@ -55,7 +55,7 @@ func (m *mainRules) ResultsHeight(value []byte) (uint64, error) {
 
 // ResultLeaves is that of Books.
 func (m *mainRules) ResultLeaves(b *Committed) [][]byte {
-	r := b.Body.(*settlement.Result)
+	r := bodyOf[*settlement.Result](b.Body)
 	return settlement.ResultLeaves(r.Receipts, r.Events)
 }
 
@@ -145,7 +145,7 @@ func amount(r *codec.Reader) ledger.Amount { return ledger.Amount(r.Uvarint(1<<6
 // encodeBlock writes what a block did besides its receipts. Ids and parties of
 // the events' channels are found by row.
 func encodeBlock(b *Committed) []byte {
-	r := b.Body.(*settlement.Result)
+	r := bodyOf[*settlement.Result](b.Body)
 	events := r.Events
 	w := codec.NewWriter(64 + 16*len(events))
 	w.Uvarint(uint64(b.Time))

@@ -40,7 +40,7 @@ func (x *mainIndexer) add(key, value []byte) {
 
 // Entries is that of Index.
 func (m *mainRules) Entries(b *Committed, _ []*chain.Tx) chain.Changes {
-	r := b.Body.(*settlement.Result)
+	r := bodyOf[*settlement.Result](b.Body)
 	x := &mainIndexer{height: b.Height}
 	x.channels(r.Events)
 	x.pairs = append(x.pairs, m.indexStaking(r)...)
@@ -133,7 +133,7 @@ func (x *mainPruner) remove(key []byte) {
 // Forget is that of Index.
 func (m *mainRules) Forget(b *Committed, removed map[string]bool) (chain.Changes, error) {
 	x := &mainPruner{rules: m, removed: removed}
-	events := b.Body.(*settlement.Result).Events
+	events := bodyOf[*settlement.Result](b.Body).Events
 	for i := range events {
 		if events[i].Kind.Closed() {
 			if err := x.channel(events[i].Index); err != nil {

@@ -80,8 +80,8 @@ func (m *mainRules) prove(v chain.View, height uint64, tx *chain.Tx) error {
 		return nil
 	}
 	verify, err := settlement.Pairings(v, m.params, m.domain, height, tx, m.pairings.has, m.pairings.decode)
-	if err != nil || verify == nil { // of this state; the block says more
-		return nil
+	if err != nil || verify == nil {
+		return nil //nolint:nilerr // of this state; the block says more
 	}
 	runs, err := verify()
 	m.pairings.mu.Lock()

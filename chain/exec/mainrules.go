@@ -39,7 +39,7 @@ func newMainRules(cfg *Config, genesis settlement.Genesis) *mainRules {
 // Traits is that of Origin.
 func (m *mainRules) Traits() Traits {
 	t := Traits{
-		Chain: m.domain, Records: m.domain, Identity: ledger.Hash(m.domain.Network),
+		Chain: m.domain, Records: m.domain, Identity: m.domain.Network,
 		BlockBytes: m.params.MaxBlockBytes, BlockWeight: m.params.MaxBlockWeight(), ReservedBytes: m.params.ReservedBytes(),
 	}
 	if m.staked() {

@@ -105,7 +105,7 @@ func TestStrictBlocks(t *testing.T) {
 	t.Parallel()
 	n := newTallyNode(t, exec.Config{})
 	a := accountOf(0)
-	for _, row := range []struct {
+	for _, row := range []struct { //nolint:paralleltest // the node they share goes on after them
 		name string
 		txs  [][]byte
 		want bool

@@ -1,6 +1,8 @@
 package exec
 
 import (
+	"fmt"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/staking"
@@ -253,6 +255,16 @@ type Committed struct {
 
 	items  int          // see Result.Items
 	outbox *link.Outbox // nil if it was read back, or empty
+}
+
+// bodyOf returns the body of a Receipt, Result or Committed, which the same rules made.
+// That it is another is a mistake of ours, and nothing can go on after it.
+func bodyOf[T any](body any) T {
+	b, ok := body.(T)
+	if !ok {
+		panic(fmt.Sprintf("rules were handed a body of type %T, and made none but %T", body, b))
+	}
+	return b
 }
 
 // Books are how blocks and receipts are written to the index and read back. Nothing of

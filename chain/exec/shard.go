@@ -120,7 +120,7 @@ type ShardBlock struct {
 
 func shardBlock(b *Committed) *ShardBlock {
 	return &ShardBlock{
-		ShardResult: b.Body.(*ShardResult), Time: b.Time, Size: b.Size, Relays: b.Relays, Outbox: b.Outbox,
+		ShardResult: bodyOf[*ShardResult](b.Body), Time: b.Time, Size: b.Size, Relays: b.Relays, Outbox: b.Outbox,
 		ResultsRoot: b.ResultsRoot, OutboxRoot: b.OutboxRoot, UsageRoot: b.UsageRoot,
 	}
 }

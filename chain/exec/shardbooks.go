@@ -99,7 +99,7 @@ func (r *ShardResult) note(v chain.View, m *link.Message, known map[service.Plac
 }
 
 // shardReceipt returns the receipt of a shard in r.
-func shardReceipt(r *Receipt) *service.Receipt { return r.Body.(*service.Receipt) }
+func shardReceipt(r *Receipt) *service.Receipt { return bodyOf[*service.Receipt](r.Body) }
 
 // EncodeReceipt is that of Books.
 func (s *shardRules) EncodeReceipt(r *Receipt) []byte { return shardReceipt(r).Encode() }
@@ -118,7 +118,7 @@ func (s *shardRules) DecodeReceipt(raw []byte) (Receipt, error) {
 //	count x (channel 32 | lane u8 | seq | units | cumulative | usage root 32) |
 //	count x (link 12 | seq | origin u8 [32] | result u8 | code) | count x code
 func (s *shardRules) EncodeBlock(b *Committed) []byte {
-	r := b.Body.(*ShardResult)
+	r := bodyOf[*ShardResult](b.Body)
 	w := codec.NewWriter(256 + 96*len(r.Bookings) + 24*len(r.Imports))
 	for _, n := range []uint64{uint64(b.Time), uint64(b.Size), uint64(b.Relays), uint64(b.Outbox), uint64(len(b.Receipts)), r.Epoch, uint64(r.Level)} {
 		w.Uvarint(n)
@@ -233,7 +233,7 @@ func readShardLists(r *codec.Reader, res *ShardResult) error {
 
 // Complete is that of Books: receipts lie elsewhere in the index.
 func (s *shardRules) Complete(b *Committed) error {
-	r := b.Body.(*ShardResult)
+	r := bodyOf[*ShardResult](b.Body)
 	r.Receipts = make([]service.Receipt, len(b.Receipts))
 	for i := range b.Receipts {
 		r.Receipts[i] = *shardReceipt(&b.Receipts[i])
@@ -252,7 +252,7 @@ func (s *shardRules) ResultsHeight(value []byte) (uint64, error) {
 
 // ResultLeaves is that of Books.
 func (s *shardRules) ResultLeaves(b *Committed) [][]byte {
-	r := b.Body.(*ShardResult)
+	r := bodyOf[*ShardResult](b.Body)
 	imports := make([]service.ImportResult, len(r.Codes))
 	for i := range imports {
 		imports[i].Code = r.Codes[i]

@@ -59,7 +59,7 @@ func TestShardBooks(t *testing.T) {
 			t.Errorf("%d of %d bytes are a block", cut, len(raw))
 		}
 	}
-	r := b.Body.(*ShardResult)
+	r := bodyOf[*ShardResult](b.Body)
 	r.opened, r.closed = []channelPlace{{ledger.Hash{1}, 200, 300}}, []ledger.Hash{{2}}
 	rows := s.Entries(b, nil)
 	const zeros = "00000000000000000000000000000000000000000000000000000000000000"

@@ -26,7 +26,7 @@ func bookedKey(id ledger.Hash, lane uint8, seq uint64) []byte {
 
 // Entries is that of Index.
 func (s *shardRules) Entries(b *Committed, _ []*chain.Tx) (rows chain.Changes) {
-	r := b.Body.(*ShardResult)
+	r := bodyOf[*ShardResult](b.Body)
 	for i := range r.opened {
 		rows = append(rows, knownRow(&r.opened[i]))
 	}
@@ -52,7 +52,7 @@ func knownRow(c *channelPlace) chain.Change {
 
 // Forget is that of Index: bookings go with their block, as their receipts do.
 func (s *shardRules) Forget(b *Committed, _ map[string]bool) (rows chain.Changes, err error) {
-	for _, k := range b.Body.(*ShardResult).Bookings {
+	for _, k := range bodyOf[*ShardResult](b.Body).Bookings {
 		rows = append(rows, chain.Change{Key: bookedKey(k.ChannelID, k.Lane, k.Seq)})
 	}
 	return rows, nil
