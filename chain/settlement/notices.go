@@ -307,12 +307,7 @@ func (b *block) tellHome(home link.Place, fresh map[uint64]*told, limit int) (ro
 	waiting := Waiting(b.state, home)
 	all := make(map[uint64]*told, len(fresh))
 	if waiting > 0 && limit > 0 {
-		prefix := placeKey(prefixWaiting, home)
-		for k, v := range b.state.Range(prefix) {
-			if all[binary.BigEndian.Uint64(k[len(prefix):])] = readTold(v); len(all) == limit {
-				break
-			}
-		}
+		b.readWaiting(home, limit, all)
 		rows = len(all)
 	}
 	for index, t := range fresh {
@@ -336,6 +331,16 @@ func (b *block) tellHome(home link.Place, fresh map[uint64]*told, limit int) (ro
 		b.setWaiting(home, b.keep(home, order, all, waiting))
 	}
 	return rows
+}
+
+// readWaiting adds to all up to limit, which is not 0, of what waits for a home.
+func (b *block) readWaiting(home link.Place, limit int, all map[uint64]*told) {
+	prefix := placeKey(prefixWaiting, home)
+	for k, v := range b.state.Range(prefix) {
+		if all[binary.BigEndian.Uint64(k[len(prefix):])] = readTold(v); len(all) == limit {
+			return
+		}
+	}
 }
 
 // keep stores what was not told of channels, which are in order, and returns of how many
