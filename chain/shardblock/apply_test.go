@@ -74,7 +74,7 @@ func TestHeads(t *testing.T) {
 		return headRelay(c)
 	}
 	com := w.main.Committees[0]
-	for _, row := range []struct {
+	for _, row := range []struct { //nolint:paralleltest // the shard they share goes on after them
 		name  string
 		relay *shardblock.Relay
 		want  chain.Code
@@ -94,7 +94,7 @@ func TestHeads(t *testing.T) {
 		}())), chain.CodeBadCertificate},
 		{"height 0", spoil(func(c *cert.Certificate) { c.Checkpoint.Height = 0 }), chain.CodeMalformed},
 	} {
-		t.Run(row.name, func(t *testing.T) { //nolint:paralleltest // they share a shard, whose state none changes
+		t.Run(row.name, func(t *testing.T) {
 			refused(t, w.left, row.relay, row.want)
 		})
 	}
@@ -348,11 +348,11 @@ func TestRefusedMessages(t *testing.T) {
 }
 
 // rebox returns the outbox of one message.
-func rebox(t testing.TB, m *link.Message) *link.Outbox {
-	t.Helper()
+func rebox(tb testing.TB, m *link.Message) *link.Outbox {
+	tb.Helper()
 	box, err := link.NewOutbox(chain.Changes{{Key: link.MessageKey(m.Link, m.Seq), Value: m.Encode()}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return box
 }

@@ -49,8 +49,10 @@ func goldenRelays(tb testing.TB) map[string]*shardblock.Relay {
 		}},
 		"epoch":  {Kind: shardblock.KindEpoch, Epoch: &shardblock.Epoch{Epoch: 3, Record: row, Assignment: absent, Committee: []byte("committee")}},
 		"import": {Kind: shardblock.KindImport, Import: &shardblock.Import{Anchors: &row, Older: &older, Link: in}},
-		"import of main": {Kind: shardblock.KindImport, News: shardblock.News{Heads: []cert.Certificate{goldenCertificate(8)}},
-			Import: &shardblock.Import{Link: in}},
+		"import of main": {
+			Kind: shardblock.KindImport, News: shardblock.News{Heads: []cert.Certificate{goldenCertificate(8)}},
+			Import: &shardblock.Import{Link: in},
+		},
 		"relist": {Kind: shardblock.KindRelist, Link: way},
 		"reack":  {Kind: shardblock.KindReack, Link: way},
 	}
