@@ -20,11 +20,12 @@ const (
 	MaxAnnouncement = 2 << 10
 	// MaxAnnouncementAge bounds how long one is kept, whatever it says.
 	MaxAnnouncementAge = time.Hour
-	// OwnerAnnouncements bounds the origins of one owner, StrangerAnnouncements those
-	// without one, and MaxAnnouncements all that a node keeps.
-	OwnerAnnouncements    = 4
+	// OwnerAnnouncements bounds the origins of one owner.
+	OwnerAnnouncements = 4
+	// StrangerAnnouncements bounds the origins without an owner.
 	StrangerAnnouncements = 64
-	MaxAnnouncements      = 2048
+	// MaxAnnouncements bounds all origins that a node keeps records of.
+	MaxAnnouncements = 2048
 
 	// announceGap is the least time between two records of one origin that are passed
 	// on; a newer one waits.

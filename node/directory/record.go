@@ -34,11 +34,11 @@ const (
 	MaxProof = 96
 	// MaxLifetime bounds how long a Record says it holds.
 	MaxLifetime = 10 * time.Minute
-	// Lifetime is how long a node says that its record holds, and Renewal how often it
-	// makes a new one: those whose clock is MaxSkew behind have one, too, if some
-	// renewals are lost.
+	// Lifetime is how long a node says that its record holds.
 	Lifetime = 5 * time.Minute
-	Renewal  = time.Minute
+	// Renewal is how often a node makes a new record: those whose clock is MaxSkew behind
+	// have one, too, if some renewals are lost.
+	Renewal = time.Minute
 	// MaxSkew is how far ahead of the reader's clock a Record may be.
 	MaxSkew = time.Minute
 
