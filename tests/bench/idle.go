@@ -109,7 +109,7 @@ func (b *bench) idleEngine(ctx context.Context) (err error) {
 		members, stores = append(members, m), append(stores, m.store)
 	}
 	for id := range uint32(1 + idleShards) {
-		n, err := startIdle(ctx, dir, id, members)
+		n, err := startIdle(ctx, id, members)
 		nets = append(nets, n)
 		if err != nil {
 			return err
@@ -195,7 +195,7 @@ func newIdleMember(dir string) (m idleMember, err error) {
 }
 
 // startIdle starts a chain of all members: the main chain if id is 0, and else a shard.
-func startIdle(ctx context.Context, dir string, id uint32, members []idleMember) (*engineNet, error) {
+func startIdle(ctx context.Context, id uint32, members []idleMember) (*engineNet, error) {
 	const name = "idle"
 	n := &engineNet{}
 	genesis := comet.Genesis{ChainID: name, Time: time.Now()}

@@ -53,7 +53,7 @@ func (w *World) committed(n *node, height uint64, out *applied) {
 	}
 	for _, l := range out.box.Leaves() {
 		if l.Message != nil {
-			w.sent(n, l.Message)
+			w.sent(l.Message)
 		}
 	}
 	if height%auditEvery == 0 {
@@ -90,7 +90,7 @@ func (w *World) refusals(n *node, out *applied) {
 
 // sent notes a message that an honest chain has in the outbox of a block, for the first
 // time or again.
-func (w *World) sent(n *node, m *link.Message) {
+func (w *World) sent(m *link.Message) {
 	key := numbered{m.Link, m.Seq}
 	if t := w.track.messages[key]; t != nil {
 		if !bytes.Equal(t.encoded, m.Encode()) {

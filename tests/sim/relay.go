@@ -117,7 +117,7 @@ func (w *World) tellEpoch(self int, n *node) {
 		return
 	}
 	r := shardblock.Relay{Kind: shardblock.KindHead}
-	all := false
+	var all bool
 	if r.News, all = w.news(n, m.height()); all {
 		r.Kind = shardblock.KindEpoch
 		com := w.net.seats[n.id].at(epoch).committee
@@ -197,7 +197,7 @@ func (w *World) bring(self int, from, to *node, p parcel, spoiled bool) bool {
 		return true
 	}
 	r := shardblock.Relay{Kind: shardblock.KindImport, Import: &shardblock.Import{Older: old, Link: in}}
-	all := false
+	var all bool
 	if r.News, all = w.news(to, at); !all {
 		return false
 	}
