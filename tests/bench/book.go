@@ -23,7 +23,7 @@ const (
 	// bookUnits is how many units a booked voucher covers: in the demonstration ten
 	// vouchers of a unit each are paid on a channel for each that is settled.
 	bookUnits    = 10
-	bookChannels = 250 // of a payee: 250 vouchers are one transaction
+	bookChannels = 500 // of a payee: 500 vouchers are one transaction
 	bookAway     = 1   // the shard of those payees of the first shard who live elsewhere
 	bookClaim    = 100_000.0
 	awayLimit    = 1.5 // times the processor time with all payees at home
@@ -43,7 +43,7 @@ func awayFigure(share int) string {
 func (b *bench) usageBookings(ctx context.Context) (err error) {
 	channels, window := bookChannels, b.window
 	if b.quick {
-		channels, window = 100, min(window, 10*time.Second)
+		channels, window = 250, min(window, 10*time.Second)
 	}
 	b.report.step("bookings on shards, %d channels of each payee", channels)
 	w, err := b.newBookWorld(ctx, channels)
