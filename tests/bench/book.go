@@ -41,6 +41,11 @@ func awayFigure(share int) string {
 // usageBookings measures bookings of vouchers on shards of a local network of four
 // processes with all its services.
 func (b *bench) usageBookings(ctx context.Context) (err error) {
+	if b.report.value(verifyFigure) == 0 { // asked for alone
+		if err := b.verifyLimit(); err != nil {
+			return err
+		}
+	}
 	channels, window := bookChannels, b.window
 	if b.quick {
 		channels, window = 250, min(window, 10*time.Second)
