@@ -183,8 +183,14 @@ func (s *shards) duties() (list []duty, err error) {
 	err = n.main.exec.Read(func(v chain.View, height uint64) error {
 		epoch := n.genesis.Params.Staking.Epoch(height + 1)
 		now, next := registry.Assignments(v, epoch), registry.Assignments(v, epoch+1)
+		known := slices.Collect(maps.Keys(s.runs))
+		for _, drawn := range [][]shard.Assignment{now, next} { // also of shards that ended in this epoch
+			for i := range drawn {
+				known = append(known, drawn[i].Shard)
+			}
+		}
 		var ended, ending []shard.ID
-		for id := range s.runs {
+		for _, id := range known {
 			switch row, ok := anchor.Read(v, id); {
 			case !ok || row.Until == 0:
 			case row.Finished():
