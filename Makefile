@@ -75,8 +75,9 @@ sim: ## what 1 to 1,024 shards would carry and what limits them: a model, its co
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 	@./.ci/fuzz $(FUZZTIME)
 
-soak: ## seven nodes whose validators come, go and fail for SOAKTIME (default 10m), then an audit
+soak: ## seven nodes whose validators come, go and fail for SOAKTIME (default 10m), then 100,000 messages of shards under faults, each with an audit
 	@go test ./tests/e2e -run '^TestSoak$$' -count=1 -v -timeout 0 -args -soak $(SOAKTIME)
+	@go test ./tests/e2e -run '^TestShardsUnderFaults$$' -count=1 -v -timeout 0 -args -shards.messages 100000
 
 testnet: build ## four validators in containers, ports on 127.0.0.1
 	@./deploy/testnet up

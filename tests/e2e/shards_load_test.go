@@ -1,0 +1,367 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/api/client/pay"
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/node/testnet"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// usageTry is how long a booking may take before it is submitted again.
+const usageTry = 20 * time.Second
+
+// usageLoad is payees that book without pause what payers in other shards owe them, and
+// what they were told is booked.
+type usageLoad struct {
+	supply ledger.Amount
+	domain chain.Domain
+	payers []*client.Account
+	keys   []ledger.PrivateKey // of the payers
+	books  []*usageBook
+
+	mu       sync.Mutex
+	acked    []client.Booking
+	rounds   map[uint32]int    // acknowledged, by service
+	messages map[parcel]uint32 // entries, of what another shard is to be told
+}
+
+// parcel is what goes from one shard to another as one message: all that a block has
+// booked for a payee.
+type parcel struct {
+	from, to shard.ID
+	height   uint64
+	payee    ledger.Address
+}
+
+// usageBook is what a payee books on one service: one more voucher each round on the
+// channel of every payer.
+type usageBook struct {
+	service  uint32
+	account  *client.Account
+	home     shard.ID
+	channels []pay.Channel
+	rounds   int // acknowledged
+}
+
+// placed returns a key whose account in a zone is in the lower or upper half of the
+// zone's buckets, the n-th such.
+func placed(name string, zone byte, upper bool, n int) ledger.PrivateKey {
+	for i := 0; ; i++ {
+		key := testKey(fmt.Sprintf("%s %d %d", name, zone, i))
+		if key.Address(zone).Bucket() >= 128 == upper {
+			if n--; n < 0 {
+				return key
+			}
+		}
+	}
+}
+
+// startUsage opens a channel for each service from a payer in every shard of the
+// content service to payees in all of them, so many in each, and waits until the
+// channels are known at home.
+func startUsage(t *testing.T, net *testnet.Network, payees int, services ...uint32) *usageLoad {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := net.WaitShards(ctx); err != nil {
+		t.Fatal(err)
+	}
+	supply, err := net.Genesis.Settlement().Supply()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := dial(t, net, 0)
+	u := &usageLoad{supply: supply, domain: first.Domain(), rounds: map[uint32]int{}, messages: map[parcel]uint32{}}
+	status, err := first.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for half := range 4 {
+		zone, upper := byte(half/2), half%2 == 1 //nolint:gosec // 0 or 1
+		key := placed("payer", zone, upper, 0)
+		payer := first.Account(pay.NewIdentity(key, zone))
+		if _, err := first.Faucet(ctx, payer.Address(), 10_000*ledger.DropsPerCoin); err != nil {
+			t.Fatalf("fund a payer: %v", err)
+		}
+		u.payers, u.keys = append(u.payers, payer), append(u.keys, key)
+		for n := range payees {
+			at := (half + n) % len(net.Nodes) // every payee uses another node first
+			c := dial(t, net, at, others(net, at)...)
+			for _, srv := range services {
+				u.books = append(u.books, &usageBook{service: srv, account: c.Account(pay.NewIdentity(placed("payee", zone, upper, n), zone))})
+			}
+		}
+	}
+	for i, payer := range u.payers {
+		var params []channel.OpenParams
+		for _, b := range u.books {
+			params = append(params, channel.OpenParams{
+				Payee: b.account.Address(), VoucherKey: u.keys[i].Public(), Service: b.service,
+				Deposit: loadDeposit, ExpiresAt: status.Chains[0].Clock + 400_000, Challenge: 100,
+			})
+		}
+		opened, _, err := payer.OpenChannels(ctx, params)
+		if err != nil {
+			t.Fatalf("open channels: %v", err)
+		}
+		for j, b := range u.books {
+			b.channels = append(b.channels, opened[j])
+		}
+	}
+	for _, b := range u.books {
+		b.home = homeOf(t, first, b)
+		for i := range b.channels {
+			await(t, 20*time.Second, "a channel is known at home", func(ctx context.Context) bool {
+				_, err := first.Usage(ctx, b.channels[i].ID)
+				return err == nil
+			})
+		}
+	}
+	return u
+}
+
+// others is all nodes but i, the next one first.
+func others(net *testnet.Network, i int) (list []int) {
+	for n := 1; n < len(net.Nodes); n++ {
+		list = append(list, (i+n)%len(net.Nodes))
+	}
+	return list
+}
+
+// homeOf returns the shard that counts what a payee earns.
+func homeOf(t *testing.T, c *client.Client, b *usageBook) shard.ID {
+	t.Helper()
+	list, err := c.Locate(t.Context(), b.account.Address(), strconv.FormatUint(uint64(b.service), 10))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("the home of a payee: %d shards, %v", len(list), err)
+	}
+	return list[0].Shard
+}
+
+// begin books in the background. end ends that, when each payee's booking under way is
+// acknowledged, and fails the test if one was refused.
+func (u *usageLoad) begin(t *testing.T) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	failures := make([]error, len(u.books))
+	var group sync.WaitGroup
+	for i, b := range u.books {
+		group.Go(func() {
+			for ctx.Err() == nil && failures[i] == nil && b.rounds < loadDeposit/loadPrice {
+				failures[i] = u.round(b)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		group.Wait()
+	})
+	return func() {
+		t.Helper()
+		cancel()
+		group.Wait()
+		if err := errors.Join(failures...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// round books one more voucher on every channel of b. It tries until all of them are
+// acknowledged: what was booked and not acknowledged is booked once nevertheless.
+func (u *usageLoad) round(b *usageBook) error {
+	entries := make([]client.UsageEntry, len(b.channels))
+	for i, ch := range b.channels {
+		e := channel.Entry{
+			Index: ch.Index, Claim: channel.ClaimVoucher,
+			Cumulative: ledger.Amount(b.rounds+1) * loadPrice, Units: uint64(b.rounds + 1), //nolint:gosec // positive
+		}
+		e.Signature = u.keys[i].Sign(e.Signed(u.domain, ch.ID))
+		entries[i] = client.UsageEntry{Payer: u.payers[i].Address(), Entry: e}
+	}
+	for begin := time.Now(); ; {
+		list, err := u.try(b, entries)
+		u.note(b, list)
+		if err == nil {
+			break
+		}
+		if _, refused := chain.CodeOf(err); refused || time.Since(begin) > patience {
+			return fmt.Errorf("round %d of service %d: %w", b.rounds+1, b.service, err)
+		}
+	}
+	b.rounds++
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.rounds[b.service]++
+	return nil
+}
+
+func (u *usageLoad) try(b *usageBook, entries []client.UsageEntry) ([]client.Booking, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), usageTry)
+	defer cancel()
+	list, err := b.account.BookUsage(ctx, b.service, entries, client.StageIncluded)
+	for i := range list {
+		for _, r := range list[i].Results {
+			if r.Code != chain.CodeOK && r.Code != chain.CodeStale {
+				return list, r.Code.Err()
+			}
+		}
+	}
+	return list, err
+}
+
+// note remembers the bookings of list that are acknowledged.
+func (u *usageLoad) note(b *usageBook, list []client.Booking) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i := range list {
+		if list[i].Stage < client.StageIncluded || list[i].Stage > client.StageFinal {
+			continue
+		}
+		u.acked = append(u.acked, list[i])
+		if list[i].Shard != b.home && list[i].Applied > 0 {
+			u.messages[parcel{list[i].Shard, b.home, list[i].Height, b.account.Address()}] += uint32(list[i].Applied) //nolint:gosec // few
+		}
+	}
+}
+
+// sent is how many messages shards had to send each other.
+func (u *usageLoad) sent() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.messages)
+}
+
+// done is how often payees have booked on a service.
+func (u *usageLoad) done(srv uint32) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.rounds[srv]
+}
+
+// more waits until payees have booked so often again on a service.
+func (u *usageLoad) more(t *testing.T, srv uint32, n int, what string) time.Duration {
+	t.Helper()
+	before := u.done(srv)
+	return await(t, 30*time.Second, what, func(context.Context) bool { return u.done(srv) >= before+n })
+}
+
+// booked is all that is booked on a service, when nothing is being booked.
+func (u *usageLoad) booked(srv uint32) (sums ledger.Amount) {
+	for _, b := range u.books {
+		if b.service == srv {
+			sums += ledger.Amount(b.rounds*len(b.channels)) * loadPrice
+		}
+	}
+	return sums
+}
+
+// drained waits until every payee has earned at home what was booked, and returns how
+// long that took.
+func (u *usageLoad) drained(t *testing.T, c *client.Client) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for _, b := range u.books {
+		want := uint64(b.rounds * len(b.channels) * loadPrice) //nolint:gosec // positive
+		got := uint64(0)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		tick := time.NewTicker(50 * time.Millisecond)
+		for got != want {
+			e, err := c.Earnings(ctx, b.account.Address(), strconv.FormatUint(uint64(b.service), 10))
+			if got = e.Total.Amount; err == nil && got > want {
+				t.Fatalf("payee %s earned %d on service %d, want %d: something was counted twice", b.account.Address(), got, b.service, want)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("payee %s earned %d on service %d, want %d: %v", b.account.Address(), got, b.service, want, err)
+			}
+		}
+		tick.Stop()
+		cancel()
+	}
+	return time.Since(begin).Round(time.Millisecond)
+}
+
+// conserved waits until all that was booked is earned in the shards of all services, as a
+// node has them.
+func (u *usageLoad) conserved(t *testing.T, c *client.Client, name string) {
+	t.Helper()
+	var services []uint32
+	for _, b := range u.books {
+		if !slices.Contains(services, b.service) {
+			services = append(services, b.service)
+		}
+	}
+	for _, srv := range services {
+		want := uint64(u.booked(srv))
+		await(t, 20*time.Second, fmt.Sprintf("%s: %d are booked on service %d, and nothing is under way", name, want, srv), func(ctx context.Context) bool {
+			var list []service.Totals
+			var booked, earned service.Sums
+			for s, err := range c.Shards(ctx, strconv.FormatUint(uint64(srv), 10), nil) {
+				if err != nil {
+					return false
+				}
+				status, err := c.ShardStatus(ctx, s.ID)
+				if err != nil {
+					return false
+				}
+				list = append(list, status.Totals)
+				booked, earned = booked.Plus(status.Totals.Booked), earned.Plus(status.Totals.Earned)
+			}
+			if booked.Amount > want || earned.Amount > want {
+				t.Fatalf("%s: service %d has booked %+v and earned %+v, want %d", name, srv, booked, earned, want)
+			}
+			return service.InFlight(list...) == service.Sums{} && booked == earned && booked.Amount == want
+		})
+	}
+}
+
+// alike waits until all nodes are at the same height of each shard, and fails the test
+// if their states are not the same there.
+func alike(t *testing.T, nodes []*client.Client) {
+	t.Helper()
+	for _, id := range allShards(t, nodes[0]) {
+		await(t, 20*time.Second, fmt.Sprintf("all nodes are at the same height of shard %d", id), func(ctx context.Context) bool {
+			first, err := nodes[0].ShardStatus(ctx, id)
+			for _, c := range nodes[1:] {
+				if err != nil {
+					return false
+				}
+				var s client.ShardStatus
+				if s, err = c.ShardStatus(ctx, id); err != nil || s.Height != first.Height {
+					return false
+				}
+				if s.AppHash != first.AppHash {
+					t.Fatalf("shard %d at height %d: %s on %s, %s on %s", id, s.Height, s.AppHash, s.Moniker, first.AppHash, first.Moniker)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// allShards returns the shards of all services, ascending.
+func allShards(t *testing.T, c *client.Client) (ids []shard.ID) {
+	t.Helper()
+	for s, err := range c.Shards(t.Context(), "", nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, s.ID)
+	}
+	slices.Sort(ids)
+	return ids
+}
