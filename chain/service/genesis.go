@@ -178,6 +178,7 @@ func (g *Genesis) State(parents ...chain.View) (chain.Changes, error) {
 		return nil, fmt.Errorf("genesis of a shard: %d states, want one for each of %d parents", len(parents), len(g.Parents))
 	}
 	o := chain.NewOverlay(empty{})
+	e := Epoch{Number: g.Epoch, Sigma: g.Sigma, Settling: len(parents) > 0}
 	for i, v := range parents {
 		if was := ReadShard(v); was != g.Parents[i].Shard {
 			return nil, fmt.Errorf("genesis of a shard: parents[%d]: the state is of %+v, want %+v", i, was, g.Parents[i].Shard)
@@ -191,8 +192,10 @@ func (g *Genesis) State(parents ...chain.View) (chain.Changes, error) {
 		if first == g.Parents[i].Shard.First { // whoever has the bucket that a parent sent from
 			inherit(o, v)
 		}
+		// A parent may have ended later than it was to, in a later epoch.
+		was := ReadEpoch(v)
+		e.Number, e.Sigma = max(e.Number, was.Number), max(e.Sigma, was.Sigma)
 	}
-	e := Epoch{Number: g.Epoch, Sigma: g.Sigma, Settling: len(parents) > 0}
 	found, err := recount(o, &g.Shard, &e)
 	if err != nil {
 		return nil, fmt.Errorf("genesis of a shard: %w", err)

@@ -50,21 +50,21 @@ func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id
 	if !ok {
 		return Genesis{}, fmt.Errorf("shard %d: %w: main waits for no anchors of it", id, ErrNotFounded)
 	}
-	record, ok := registry.ReadEpoch(v, row.Since)
+	epoch, assignment, ok := firstServed(v, id, row.Since)
 	if !ok {
-		return Genesis{}, fmt.Errorf("shard %d: %w: no record of epoch %d, since which it serves", id, ErrNotFounded, row.Since)
+		return Genesis{}, fmt.Errorf("shard %d: %w: nobody is assigned to it, from epoch %d on", id, ErrNotFounded, row.Since)
 	}
-	main, ok := staking.ReadCommittee(v, row.Since)
+	record, ok := registry.ReadEpoch(v, epoch)
 	if !ok {
-		return Genesis{}, fmt.Errorf("shard %d: %w: no committee of main in epoch %d", id, ErrNotFounded, row.Since)
+		return Genesis{}, fmt.Errorf("shard %d: %w: no record of epoch %d, since which it serves", id, ErrNotFounded, epoch)
 	}
-	assignment, ok := registry.ReadAssignment(v, row.Since, id)
-	if !ok || len(assignment.Committee.Members) == 0 {
-		return Genesis{}, fmt.Errorf("shard %d: %w: nobody is assigned to it in epoch %d", id, ErrNotFounded, row.Since)
+	main, ok := staking.ReadCommittee(v, epoch)
+	if !ok {
+		return Genesis{}, fmt.Errorf("shard %d: %w: no committee of main in epoch %d", id, ErrNotFounded, epoch)
 	}
 	g := Genesis{
 		Service: service.Genesis{
-			Network: network, Shard: placed(id, &row), Epoch: row.Since, Sigma: record.Sigma, Params: service.DefaultParams(),
+			Network: network, Shard: placed(id, &row), Epoch: epoch, Sigma: record.Sigma, Params: service.DefaultParams(),
 		},
 		Clock: row.Base, EpochBlocks: epochs.EpochBlocks, Params: DefaultParams(), Main: main, Committee: assignment.Committee,
 	}
@@ -72,6 +72,16 @@ func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id
 		return Genesis{}, err
 	}
 	return g, g.Validate()
+}
+
+// firstServed returns the first epoch from since on in which somebody serves a shard: a
+// service may be there before anybody says that they serve it.
+func firstServed(v chain.View, id shard.ID, since uint64) (epoch uint64, a shard.Assignment, ok bool) {
+	for epoch = since; ; epoch++ {
+		if a, ok = registry.ReadAssignment(v, epoch, id); !ok || len(a.Committee.Members) > 0 {
+			return epoch, a, ok
+		}
+	}
 }
 
 // placed returns what the rules of a service know of a shard.

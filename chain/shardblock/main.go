@@ -202,6 +202,8 @@ func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a
 		return r, a, chain.Refuse(chain.CodeMalformed, "%v", err)
 	}
 	switch {
+	case e.Assignment.Height+1 < r.First: // others may have been drawn since
+		return r, a, chain.Refuse(chain.CodeAnchorEpoch, "who serves in epoch %d is proved by block %d of the main chain, want %d or later: the last before the epoch", e.Epoch, e.Assignment.Height, r.First-1)
 	case r.Epoch != e.Epoch || a.Committee.Epoch != e.Epoch:
 		return r, a, chain.Refuse(chain.CodeMalformed, "record of epoch %d and committee of epoch %d, want %d", r.Epoch, a.Committee.Epoch, e.Epoch)
 	case len(a.Committee.Members) == 0:

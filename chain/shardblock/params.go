@@ -25,6 +25,11 @@ func DefaultParams() Params {
 	return Params{Capacity: route.DefaultCapacity(), Lifetime: link.DefaultLifetime, UnderWay: link.MaxUnacked}
 }
 
+// zoneRoom is how many messages are under way to one zone of the service at most: half
+// of what makes the shard refuse users, so that a zone that stands still, with as many
+// links as it has buckets, stops nobody who pays others. What has no room waits, netted.
+func (p *Params) zoneRoom() uint64 { return max(1, p.Capacity.Outbox/8) }
+
 // Validate returns an error that names the first parameter out of its range.
 func (p *Params) Validate() error {
 	if err := p.Capacity.Validate(); err != nil {

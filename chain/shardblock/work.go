@@ -25,6 +25,7 @@ type work struct {
 	brought map[uint64]Head // heads of the relay under way, by height
 	imports []Imported
 	began   *registry.EpochRecord // of the epoch that the block began, nil if none
+	zones   map[uint8]uint64      // messages under way to each zone of the service; nil until one is sent
 }
 
 func begin(v chain.View, height uint64, verify CertificateVerifier) *work {
@@ -198,13 +199,30 @@ func (w *work) send(m service.Message) bool {
 	}
 	l := link.Link{Src: place(m.From), Dst: place(m.To)}
 	out := link.OutboundAt(w.state, l)
-	if messages, _ := out.UnderWay(); messages >= w.config.Params.UnderWay {
+	if messages, _ := out.UnderWay(); messages >= w.config.Params.UnderWay || w.toZone(m.From.Bucket, m.To.Zone) >= w.config.Params.zoneRoom() {
 		return false
 	}
 	_, err := w.links(w.state).Send(link.Draft{
 		Link: l, Kind: uint16(m.Kind), Recipient: m.Recipient, Lifetime: w.config.Params.Lifetime, Payload: m.Payload,
 	})
-	return err == nil
+	if err != nil {
+		return false
+	}
+	w.zones[m.To.Zone]++
+	return true
+}
+
+// toZone returns how many messages from a bucket are under way to a zone of the service.
+func (w *work) toZone(from, zone uint8) uint64 {
+	if w.zones == nil {
+		w.zones = make(map[uint8]uint64)
+		for l, out := range link.Outbounds(w.state, from) {
+			if messages, _ := out.UnderWay(); l.Dst.Service == w.shard.Service {
+				w.zones[l.Dst.Zone] += messages
+			}
+		}
+	}
+	return w.zones[zone]
 }
 
 // refusal gives an error of a certificate the code of the rule that it breaks.
