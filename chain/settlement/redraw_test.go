@@ -72,13 +72,15 @@ func TestConflict(t *testing.T) {
 	var out []uint64
 	var burned ledger.Amount
 	for _, e := range res.Staking {
-		if e.Kind == staking.EventTombstoned {
+		switch e.Kind {
+		case staking.EventTombstoned:
 			out = append(out, e.Validator)
-		} else if e.Kind == staking.EventSlashed {
+		case staking.EventSlashed:
 			burned += e.Amount
 			if e.Fault != staking.FaultShardConflict || e.TxIndex != 0 {
 				t.Errorf("%+v", e)
 			}
+		default: // what follows from these
 		}
 	}
 	if !slices.Equal(out, members) {
