@@ -35,6 +35,9 @@ func (n *Node) openAncestors(g *shardblock.Genesis, store kv.Store) (a *ancestor
 	}()
 	for i := range g.Service.Parents {
 		p := &g.Service.Parents[i]
+		if n.shards.find(p.Shard.Chain) != nil {
+			return a, fmt.Errorf("%w: shard %d runs here until it has made its last block", shardblock.ErrNotFounded, p.Shard.Chain)
+		}
 		l, err := layer.New(kv.Prefixed(store, shardPrefix(p.Shard.Chain)), n.shardLayer())
 		if err != nil {
 			return a, err

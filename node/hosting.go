@@ -19,6 +19,16 @@ func (r *shardRun) look() *hosted {
 	return r.chain
 }
 
+// below reports whether the shard runs here and has not come to a height.
+func (r *shardRun) below(height uint64) bool {
+	h := r.look()
+	if h == nil {
+		return false
+	}
+	head, _ := h.exec.Head()
+	return head < height
+}
+
 // find returns the chain of a shard that runs here, or nil.
 func (s *shards) find(id shard.ID) *hosted {
 	s.mu.Lock()

@@ -193,8 +193,10 @@ func (s *shards) duties() (list []duty, err error) {
 		for _, id := range known {
 			switch row, ok := anchor.Read(v, id); {
 			case !ok || row.Until == 0:
-			case row.Finished():
+			case row.Finished() && !s.runs[id].below(row.End):
 				ended = append(ended, id)
+			case row.Finished():
+				ending = append(ending, id) // this node has its last blocks to fetch
 			case row.Until <= epoch:
 				ending = append(ending, id)
 			}

@@ -41,9 +41,10 @@ func (s *scene) epochMatters(v chain.View) bool {
 	return false
 }
 
-// tellEpoch tells the shard of the running epoch of main, if it has to know it.
+// tellEpoch tells the shard of the running epoch of main, or of the one in which it is
+// replaced, if it has to know it.
 func (l *shardLane) tellEpoch(ctx context.Context, s *scene) time.Duration {
-	e := s.epoch
+	e := s.news
 	if s.survey.Ended || !s.behind {
 		l.epoch.reset()
 		return never

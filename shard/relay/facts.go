@@ -36,9 +36,19 @@ func readFacts(v chain.View, height uint64) (f facts, ok bool, err error) {
 	return f, true, nil
 }
 
-// committeeOf returns who serves a shard, nil if nobody does.
+// committeeOf returns who serves a shard, nil if nobody does. One that is replaced and
+// not anchored to its end is served by those who end it.
 func (f *facts) committeeOf(v chain.View, id shard.ID) *committee.Committee {
-	a, ok := registry.ReadAssignment(v, f.epoch, id)
+	epoch := f.epoch
+	if s, ok := anchor.Read(v, id); ok && s.Until > 0 {
+		epoch = min(epoch, s.Until)
+	}
+	return f.committeeIn(v, id, epoch)
+}
+
+// committeeIn returns who serves a shard in an epoch, nil if nobody does.
+func (f *facts) committeeIn(v chain.View, id shard.ID, epoch uint64) *committee.Committee {
+	a, ok := registry.ReadAssignment(v, epoch, id)
 	if !ok {
 		return nil
 	}

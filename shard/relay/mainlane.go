@@ -143,7 +143,7 @@ func (l *mainLane) survey() (list []report) {
 			if height != b.looked {
 				one.settlements = service.Outstanding(v, b.after, MaxEntries)
 			}
-			if height >= b.rescued+rescueBlocks {
+			if height > b.rescued && (b.rescued == 0 || height >= b.rescued+rescueBlocks) {
 				b.rescued = height
 				one.still = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
 			}

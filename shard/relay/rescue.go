@@ -26,12 +26,18 @@ type still struct {
 func stillAt(v chain.View, height uint64, buckets []uint8, first, last link.Place) (list []still) {
 	for _, b := range buckets {
 		for l, o := range link.Outbounds(v, b) {
-			if l.Dst.Compare(first) >= 0 && l.Dst.Compare(last) <= 0 && o.Unacked() > 0 && height >= o.Progress+link.RelistBlocks {
+			if l.Dst.Compare(first) >= 0 && l.Dst.Compare(last) <= 0 && o.Unacked() > 0 && standsStill(height, o.Progress) {
 				list = append(list, still{l, o.Acked})
 			}
 		}
 	}
 	return list
+}
+
+// standsStill reports whether a chain may list something again that was listed last at a
+// height: one above its own is that of a chain from which it took the link over.
+func standsStill(height, last uint64) bool {
+	return last > height || height >= last+link.RelistBlocks
 }
 
 // stuck is links that make no progress because nobody has the leaves.
@@ -47,7 +53,7 @@ func helped(list []still, v chain.View, height uint64, has func(l link.Link, seq
 		in := link.InboundAt(v, s.link)
 		switch {
 		case in.Next > s.acked:
-			if height >= in.Listed+link.RelistBlocks {
+			if standsStill(height, in.Listed) {
 				out.reack = append(out.reack, s.link)
 			}
 		case !has(s.link, in.Next):
@@ -110,7 +116,7 @@ func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *
 		return // whoever runs both does it
 	}
 	head, err := headOf(s.sources[id])
-	if err != nil || head < p.rescued+rescueBlocks && len(load.Missing) == 0 {
+	if err != nil || p.rescued > 0 && head < p.rescued+rescueBlocks && len(load.Missing) == 0 {
 		return
 	}
 	if head == p.rescued {

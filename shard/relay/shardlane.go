@@ -80,10 +80,11 @@ type scene struct {
 
 	span    anchor.State // of the shard
 	own     *committee.Committee
-	quiet   bool // a shard of this node has been quiet for so long that all idle ones make a block
-	behind  bool // the shard has to know the epoch
+	quiet   bool   // a shard of this node has been quiet for so long that all idle ones make a block
+	news    uint64 // the running epoch, or that in which the shard is replaced, whichever is first
+	behind  bool   // the shard has to know it
 	orders  map[ledger.ChainID][][committee.AddressSize]byte
-	serving []byte // the committee of the epoch, for the record of an epoch
+	serving []byte // the committee of that epoch, for its record
 	sources map[ledger.ChainID]Chain
 	local   Shard // nil: the shard is elsewhere
 	survey  Survey
@@ -91,8 +92,8 @@ type scene struct {
 
 func (l *shardLane) round(ctx context.Context) time.Duration {
 	s, ok := l.look()
-	if !ok {
-		return never
+	if !ok || s.local == nil && (l.r.cfg.Remote == nil || s.span.Finished()) {
+		return never // it ran here until now, or nobody runs it any more
 	}
 	links, counts := l.read(&s)
 	again := never
@@ -156,7 +157,10 @@ func (s *scene) places(v chain.View, self shard.ID) {
 		}
 		return &committee.Committee{Epoch: s.epoch}
 	}
-	s.own = serving(self)
+	s.own, s.news = serving(self), s.epoch
+	if s.span.Until > 0 {
+		s.news = min(s.news, s.span.Until) // main may be further before the shard is told
+	}
 	s.serving, s.quiet = s.own.Encode(), s.silent(&s.span)
 	s.orders = make(map[ledger.ChainID][][committee.AddressSize]byte)
 	first, _ := spanOf(&s.span)
@@ -256,7 +260,7 @@ func (l *shardLane) ask(ctx context.Context, s *scene, links []link.Link) (err e
 	if s.local != nil {
 		return s.local.Read(func(v chain.View, height uint64) error {
 			s.survey = SurveyAt(v, height, links)
-			s.behind = s.survey.Epoch < s.epoch && s.epochMatters(v)
+			s.behind = s.survey.Epoch < s.news && s.epochMatters(v)
 			return nil
 		})
 	}
