@@ -21,6 +21,9 @@ func (r *shardRun) look() *hosted {
 
 // below reports whether the shard runs here and has not come to a height.
 func (r *shardRun) below(height uint64) bool {
+	if r == nil {
+		return false
+	}
 	h := r.look()
 	if h == nil {
 		return false
