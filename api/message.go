@@ -232,9 +232,11 @@ func (r *routing) findAck(ctx context.Context, id ledger.ChainID, l link.Link, s
 		return err
 	}
 	found, at := (*link.Outbox)(nil), uint64(0)
+	first := false // found is the first block that acknowledges the message
 	tokens := 0
 	defer func() { r.rates.charge(callerIP(ctx), tokens) }()
-	for h := listed; h > 0 && listed-h < maxAckScan; h-- {
+	h := listed
+	for ; h > 0 && listed-h < maxAckScan; h-- {
 		box, err := source.Outbox(h)
 		if errors.Is(err, exec.ErrPruned) {
 			break
@@ -248,6 +250,7 @@ func (r *routing) findAck(ctx context.Context, id ledger.ChainID, l link.Link, s
 			continue
 		}
 		if box.Leaves()[i].Ack.Next <= seq {
+			first = true
 			break
 		}
 		found, at = box, h
@@ -255,8 +258,8 @@ func (r *routing) findAck(ctx context.Context, id ledger.ChainID, l link.Link, s
 			return ctx.Err()
 		}
 	}
-	if found == nil {
-		return nil // too long ago
+	if found == nil || !first && h > 0 {
+		return nil // too long ago to say what became of it
 	}
 	if resp.Acknowledgement, err = r.outboxLeaf(source, id, at, found, ackOf(found, l)); err != nil {
 		return err

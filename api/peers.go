@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -35,6 +36,9 @@ const (
 	peerRest = 5 * time.Second
 	// peerConnect is how long a connection to a node may take to begin.
 	peerConnect = 3 * time.Second
+	// peerPing is after how long without an answer it is asked whether a node is there
+	// still; its server allows no less than 10 s.
+	peerPing = 15 * time.Second
 )
 
 // ErrPeersClosed is returned by calls of Peers after Close.
@@ -188,6 +192,7 @@ func (p *Peers) connect(endpoint string) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(p.cfg.Credentials(endpoint)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*MaxRequestBytes), grpc.MaxCallSendMsgSize(MaxRequestBytes)),
 		grpc.WithDisableRetry(),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: peerPing, Timeout: peerConnect}), // a process may stand still
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: peerConnect, Backoff: backoff.Config{
 			BaseDelay: 100 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: peerRest,
 		}}),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -25,12 +26,18 @@ type Remote struct{ peers Forwarder }
 // NewRemote returns a Remote over other nodes.
 func NewRemote(peers Forwarder) *Remote { return &Remote{peers} }
 
+// remoteTimeout is how long a node may take to answer before another one is asked.
+const remoteTimeout = 5 * time.Second
+
 // call asks the nodes that run a shard, one after the other, until one answers.
 func (r *Remote) call(ctx context.Context, id shard.ID, method string, req, resp proto.Message) error {
 	hosts := r.peers.Hosts(id)
 	err := errNobody
 	for _, endpoint := range hosts[:min(len(hosts), forwardTries)] {
-		if err = r.peers.Call(ctx, endpoint, method, req, resp); err == nil {
+		attempt, cancel := context.WithTimeout(ctx, remoteTimeout)
+		err = r.peers.Call(attempt, endpoint, method, req, resp)
+		cancel()
+		if err == nil {
 			return nil
 		}
 		if refusal, ok := answered(err); ok {

@@ -72,5 +72,28 @@ func (c *Context) loads(m *shard.Map) (list []shard.Load) {
 			list = append(list, p.Load)
 		}
 	}
+	c.keepRegistered(m, list)
 	return list
+}
+
+// keepRegistered takes the light blocks out of the loads of shards of a zone that has no
+// more shards than its service was registered with. Only on request are those merged: an
+// idle network would lose its shards, and get them back an epoch at a time.
+func (c *Context) keepRegistered(m *shard.Map, loads []shard.Load) {
+	registered := make(map[uint32]int)
+	for i := range loads {
+		s, ok := m.Find(loads[i].Shard)
+		if !ok {
+			continue
+		}
+		least, known := registered[s.Service]
+		if !known {
+			service, _ := ReadService(c.State, s.Service)
+			least = int(service.Shards)
+			registered[s.Service] = least
+		}
+		if len(m.Zone(s.Service, s.Zone)) <= least {
+			loads[i].Light = 0
+		}
+	}
 }

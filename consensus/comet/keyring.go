@@ -190,7 +190,8 @@ func newSignState(dir, root string) error {
 	if err != nil {
 		return fmt.Errorf("encode sign state: %w", err)
 	}
-	if err := writeSecret(filepath.Join(dir, signStateFile), empty); err != nil {
+	// At once: a file that a kill left half written could never be told from a lost one.
+	if err := replaceSecret(filepath.Join(dir, signStateFile), empty); err != nil {
 		return fmt.Errorf("write sign state: %w", err)
 	}
 	return nil
