@@ -120,6 +120,9 @@ func (j *journey) up(flags []string, want int) {
 	j.refused(exitError, []string{"already", "testnet status", "testnet down"}, "testnet", "up")
 }
 
+// localShards is how many shards the services of a local genesis have.
+const localShards = 8
+
 // look asks how the network does.
 func (j *journey) look() {
 	j.t.Helper()
@@ -138,7 +141,7 @@ func (j *journey) look() {
 		} `json:"chains"`
 	}
 	j.read(&status, "status")
-	if len(status.Chains) != 1 || status.Node != j.nodes[0].GRPC {
+	if len(status.Chains) != 1+localShards || status.Node != j.nodes[0].GRPC {
 		j.t.Fatalf("status %+v", status)
 	}
 	if c := status.Chains[0]; c.State != "ready" || c.Height == 0 || c.Peers != 3 || !c.Validator {

@@ -235,7 +235,7 @@ func (d *docker) commands(t *testing.T, r testnet.Running) {
 	t.Helper()
 	u := newUser(t)
 	dir := filepath.Dir(r.CA)
-	if text := u.ok("testnet", "status", "--dir", dir); strings.Count(text, " ready ") != composeNodes {
+	if text := u.ok("testnet", "status", "--dir", dir); strings.Count(text, "  ready  ") != composeNodes {
 		t.Errorf("status says %q", text)
 	}
 	u.ok("testnet", "faucet", "alice", "100", "--dir", dir)
