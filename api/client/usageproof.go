@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
@@ -109,12 +110,18 @@ func (s *CertifiedState) verify(key []byte, trusted []*Trust) error {
 	return trusted[i].VerifyState(&s.Certificate, &s.State)
 }
 
-// Verify returns nil if all entries of p were booked at Certificate's height of the
-// shard: who served it is in the state that a trusted committee of the main chain
-// certified; more than two thirds of those signed the block; and its usage root has the
-// entries. anchored says that the height is anchored, as that state has it too; that is
-// what makes it final. The errors are ErrProof, ErrNoTrust, those of package cert, and
-// merkle.ErrProof.
+// Verify returns nil if all entries of p, at least one, are what Booking says of them and
+// were booked at its height of the shard: who served it is in the state that a trusted
+// committee of the main chain certified; more than two thirds of those signed the block;
+// and its usage root has the entries. What is proved is in Entries; of Booking only Shard
+// and Height are, and of the results of these entries Position, Code, Lane and Seq.
+//
+// anchored says that the height is anchored, as that state has it too; that is what makes
+// it final. Below the last anchored height it is not shown which version of the block is
+// anchored; if two were certified, more than a third of the committee's power signed both,
+// and can be punished for that.
+//
+// The errors are ErrProof, ErrNoTrust, those of package cert, and merkle.ErrProof.
 func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
 	c := &p.Certificate.Checkpoint
 	if p.Assignment == nil || len(trusted) == 0 {
@@ -135,10 +142,8 @@ func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
 	if err := p.Certificate.Verify(network, p.Booking.Shard, &drawn.Committee, keys); err != nil {
 		return false, fmt.Errorf("block %d of shard %d: %w", c.Height, p.Booking.Shard, err)
 	}
-	for i := range p.Entries {
-		if err := p.Entries[i].Proof.Verify(c.UsageRoot); err != nil {
-			return false, fmt.Errorf("entry %d: %w", p.Entries[i].Position, err)
-		}
+	if err := p.verifyEntries(); err != nil {
+		return false, err
 	}
 	if p.Anchor == nil {
 		return false, nil
@@ -154,4 +159,32 @@ func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
 		return false, fmt.Errorf("%w: another version of block %d of shard %d is anchored", ErrProof, c.Height, p.Booking.Shard)
 	}
 	return row.Height() >= c.Height, nil
+}
+
+// verifyEntries returns nil if there is an entry, and each is in the usage root of the
+// booking's block and is that of the booking's results.
+func (p *UsageProof) verifyEntries() error {
+	c := &p.Certificate.Checkpoint
+	if p.Booking.Height != c.Height {
+		return fmt.Errorf("%w: booking %s is in block %d of shard %d, and the certificate of block %d", ErrProof, p.Booking.Hash, p.Booking.Height, p.Booking.Shard, c.Height)
+	}
+	if len(p.Entries) == 0 {
+		return fmt.Errorf("%w: no entry of booking %s is proved", ErrProof, p.Booking.Hash)
+	}
+	for i := range p.Entries {
+		e := &p.Entries[i]
+		if err := e.Proof.Verify(c.UsageRoot); err != nil {
+			return fmt.Errorf("entry %d: %w", e.Position, err)
+		}
+		at := slices.IndexFunc(p.Booking.Results, func(r BookingResult) bool { return r.Position == e.Position })
+		if at < 0 {
+			return fmt.Errorf("%w: booking %s does not tell of entry %d", ErrProof, p.Booking.Hash, e.Position)
+		}
+		told, proved := &p.Booking.Results[at], &e.Proof.Booking
+		if told.Code != chain.CodeOK || told.Lane != proved.Lane || told.Seq != proved.Seq {
+			return fmt.Errorf("%w: entry %d is told to be number %d of lane %d, %s, and number %d of lane %d is proved",
+				ErrProof, e.Position, told.Seq, told.Lane, told.Code, proved.Seq, proved.Lane)
+		}
+	}
+	return nil
 }

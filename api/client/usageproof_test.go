@@ -62,6 +62,7 @@ func provedUsage(t *testing.T, anchored bool) (*client.UsageProof, *client.Trust
 			t.Fatal(err)
 		}
 		p.Entries = append(p.Entries, client.ProvedEntry{Position: i, Proof: proof})
+		p.Booking.Results = append(p.Booking.Results, client.BookingResult{Position: i, Lane: bookings[i].Lane, Seq: bookings[i].Seq, Code: chain.CodeOK})
 	}
 	trust, err := client.TrustCommittee(chain.Domain{Network: shardtest.Network(), Chain: ledger.MainChain}, m.Committees[0])
 	if err != nil {
@@ -97,6 +98,13 @@ func TestUsageProof(t *testing.T) {
 		"another voucher":           {merkle.ErrProof, func(p *client.UsageProof) { p.Entries[1].Proof.Booking.Cumulative++ }},
 		"another row of anchors":    {client.ErrProof, func(p *client.UsageProof) { p.Anchor = p.Assignment }},
 		"another anchored version":  {client.ErrProof, func(p *client.UsageProof) { p.Anchor.State.Value[len(p.Anchor.State.Value)-40] ^= 1 }},
+		"another block":             {client.ErrProof, func(p *client.UsageProof) { p.Booking.Height-- }},
+		"nothing proved":            {client.ErrProof, func(p *client.UsageProof) { p.Entries = nil }},
+		"of another entry":          {client.ErrProof, func(p *client.UsageProof) { p.Entries[1].Position = 0 }},
+		"of another lane":           {client.ErrProof, func(p *client.UsageProof) { p.Booking.Results[0].Lane++ }},
+		"of another booking of it":  {client.ErrProof, func(p *client.UsageProof) { p.Booking.Results[0].Seq++ }},
+		"of an entry not booked":    {client.ErrProof, func(p *client.UsageProof) { p.Booking.Results[1].Code = chain.CodeStale }},
+		"of an entry not told of":   {client.ErrProof, func(p *client.UsageProof) { p.Booking.Results = p.Booking.Results[:1] }},
 		"the main chain as a shard": {cert.ErrWrongChain, func(p *client.UsageProof) { p.Certificate = p.Assignment.Certificate }},
 	} {
 		t.Run(name, func(t *testing.T) {
