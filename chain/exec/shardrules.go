@@ -151,10 +151,9 @@ func (s *shardRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Cla
 		if err != nil {
 			return nil, nil, fmt.Errorf("block %d: relay %d: %w", b.Height, i, err)
 		}
-		block.Relays, block.Size = append(block.Relays, r), block.Size+uint64(len(raw))
+		block.Relays = append(block.Relays, r)
 	}
 	for i := range b.Records {
-		block.Size += uint64(len(b.Records[i].Tx.Raw))
 		block.Txs[i] = service.BlockTx(b.Records[i])
 	}
 	changes, res, err := shardblock.Apply(v, block, shardblock.Verifiers{Claims: verify, Certificate: s.seen.verify})

@@ -77,7 +77,7 @@ func (w *work) load(s *Status, b *Block) {
 	}
 	p := must(service.ReadParams(w.view))
 	l := shard.Load{Shard: w.shard.Chain, Heavy: shard.Mask(s.Heavy), Light: shard.Mask(s.Light)}.Rest(w.height - 1 - s.Loaded)
-	l = l.Block(b.Size, uint64(p.MaxBlockBytes)/loadLimit)
+	l = l.Block(b.size(), uint64(p.MaxBlockBytes)/loadLimit)
 	s.Heavy, s.Light, s.Loaded = uint64(l.Heavy), uint64(l.Light), w.height
 	if w.began == nil {
 		return

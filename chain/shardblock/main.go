@@ -16,52 +16,58 @@ import (
 	"github.com/tributary-network/tributary/shard"
 )
 
-// news adds to o what n says of main, and reports whether it is new.
-func (w *work) news(o *chain.Overlay, n *News) (useful bool, err error) {
-	for i := range n.Handovers {
-		done, err := w.handover(o, &n.Handovers[i])
-		if err != nil {
-			return false, err
+// news adds to o what a relay says of main. All of it must be new, or heads that the rest
+// of the relay needs: nobody fills blocks for nothing with what is known or not of use.
+func (w *work) news(o *chain.Overlay, r *Relay) error {
+	for i := range r.News.Handovers {
+		if err := w.handover(o, &r.News.Handovers[i]); err != nil {
+			return err
 		}
-		useful = useful || done
 	}
-	for i := range n.Heads {
-		done, err := w.head(o, &n.Heads[i])
-		if err != nil {
-			return false, err
+	if r.Kind != KindHead {
+		if err := r.checkHeads(); err != nil {
+			return err
 		}
-		useful = useful || done
 	}
-	return useful, nil
+	for i := range r.News.Heads {
+		h := &r.News.Heads[i]
+		useful, err := w.head(o, h)
+		if err != nil {
+			return err
+		}
+		if r.Kind == KindHead && !useful {
+			return chain.Refuse(chain.CodeNothingNew, "block %d of the main chain is known, or too old to be remembered: leave it out", h.Checkpoint.Height)
+		}
+	}
+	return nil
 }
 
-// handover takes the committee of main that the one before hands over to. One that is
-// known, or was and is forgotten, is passed over.
-func (w *work) handover(o *chain.Overlay, h *Handover) (useful bool, err error) {
+// handover takes the committee of main that the one before hands over to.
+func (w *work) handover(o *chain.Overlay, h *Handover) error {
 	p := &h.Certificate.Checkpoint
 	next := p.Epoch + 1
 	if _, last := MainEpochs(o); next <= last {
-		return false, nil
+		return chain.Refuse(chain.CodeNothingNew, "the committee of epoch %d of the main chain is known, up to that of epoch %d: leave the hand-over out", next, last)
 	}
 	if err := w.certified(o, &h.Certificate); err != nil {
-		return false, err
+		return err
 	}
 	if epochs := w.epochs(); epochs != nil && !epochs.EpochBlock(p.Height) {
-		return false, chain.Refuse(chain.CodeBadCertificate, "hand-over to epoch %d by block %d of the main chain, want %d or %d",
+		return chain.Refuse(chain.CodeBadCertificate, "hand-over to epoch %d by block %d of the main chain, want %d or %d",
 			next, p.Height, epochs.LastBlock(p.Epoch)-1, epochs.LastBlock(p.Epoch))
 	}
 	if h.Record.Height != p.Height || h.Record.Value == nil {
-		return false, chain.Refuse(chain.CodeMalformed, "hand-over by block %d with a row of block %d", p.Height, h.Record.Height)
+		return chain.Refuse(chain.CodeMalformed, "hand-over by block %d with a row of block %d", p.Height, h.Record.Height)
 	}
 	if err := proveBy(p.StateRoot, staking.CommitteeKey(next), &h.Record); err != nil {
-		return false, err
+		return err
 	}
 	c, err := committeeOf(h.Record.Value, next)
 	if err != nil {
-		return false, err
+		return err
 	}
 	keep(o, prefixMain, next, c.Encode(), KeptMain)
-	return true, nil
+	return nil
 }
 
 // epochs says which blocks of main are in which epoch, nil if that is not known.

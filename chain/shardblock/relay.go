@@ -1,6 +1,8 @@
 package shardblock
 
 import (
+	"slices"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/consensus/cert"
@@ -52,8 +54,10 @@ type Relay struct {
 	Link   link.Link
 }
 
-// News is what leads from what the state knows of main to newer blocks of it. What the
-// state knows already is passed over.
+// News is what leads from what the state knows of main to newer blocks of it. Hand-overs
+// are new to the state. Heads are new to it in relays of KindHead, and in others they are
+// those of the blocks against which the rest of the relay is proved; if the state knows
+// them they are passed over.
 type News struct {
 	// Handovers are of epochs that follow each other, at most MaxHandovers.
 	Handovers []Handover
@@ -302,6 +306,48 @@ func (i *Import) read(c *codec.Reader) error {
 	var err error
 	i.Link, err = link.DecodeImport(raw)
 	return err
+}
+
+// needed returns the heights of main against which the relay is proved.
+func (r *Relay) needed() []uint64 {
+	switch {
+	case r.Epoch != nil:
+		return []uint64{r.Epoch.Record.Height, r.Epoch.Assignment.Height}
+	case r.Import == nil:
+		return nil
+	case r.Import.Anchors != nil:
+		return []uint64{r.Import.Anchors.Height}
+	default:
+		return []uint64{r.Import.Link.Height}
+	}
+}
+
+// checkHeads refuses heads that the rest of the relay is not proved against.
+func (r *Relay) checkHeads() error {
+	needed := r.needed()
+	for i := range r.News.Heads {
+		height := r.News.Heads[i].Checkpoint.Height
+		at := slices.Index(needed, height)
+		if at < 0 {
+			return chain.Refuse(chain.CodeMalformed, "relay of kind %s with block %d of the main chain, which it does not need, or twice: leave it out", r.Kind, height)
+		}
+		needed = slices.DeleteFunc(needed, func(h uint64) bool { return h == height })
+	}
+	return nil
+}
+
+// load is what the relay counts for in how full a block is, in bytes: the messages that
+// it brings. Proofs do not count, or who sends them would have shards split.
+func (r *Relay) load() (size uint64) {
+	if r.Import == nil {
+		return 0
+	}
+	for i := range r.Import.Link.Leaves {
+		if m := r.Import.Link.Leaves[i].Message; m != nil {
+			size += uint64(m.Size()) //nolint:gosec // not negative
+		}
+	}
+	return size
 }
 
 // rank is where in a block a relay stands: what is known of main first, then what ends

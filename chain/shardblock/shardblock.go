@@ -128,10 +128,19 @@ func VerifyCertificate(network ledger.NetworkID) CertificateVerifier {
 // Block is what the committee agreed on.
 type Block struct {
 	Height uint64
-	// Size is how many bytes Relays and Txs have, encoded. It says how full the shard is.
-	Size   uint64
 	Relays []*Relay
 	Txs    []service.BlockTx
+}
+
+// size is how full the block is: the bytes of users' records and of messages.
+func (b *Block) size() (size uint64) {
+	for _, r := range b.Relays {
+		size += r.load()
+	}
+	for i := range b.Txs {
+		size += uint64(len(b.Txs[i].Tx.Raw))
+	}
+	return size
 }
 
 // Result is what a block did, besides changing the state.

@@ -59,15 +59,12 @@ func (w *work) relay(r *Relay) error {
 func (w *work) apply(r *Relay) error {
 	o := chain.NewOverlay(w.state)
 	w.brought = map[uint64]Head{}
-	useful, err := w.news(o, &r.News)
-	if err != nil {
+	if err := w.news(o, r); err != nil {
 		return err
 	}
+	var err error
 	switch r.Kind {
-	case KindHead:
-		if !useful {
-			return chain.Refuse(chain.CodeNothingNew, "all that the relay says of the main chain is known")
-		}
+	case KindHead: // DecodeRelay wants one of them at least
 	case KindEpoch:
 		err = w.epoch(o, r.Epoch)
 	case KindImport:

@@ -36,10 +36,7 @@ func (s *shardRules) apply(v chain.View, b *block, strict bool) (*applied, error
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errBlock, err)
 		}
-		blk.Relays, blk.Size = append(blk.Relays, r), blk.Size+uint64(len(raw))
-	}
-	for _, raw := range out.kept.txs {
-		blk.Size += uint64(len(raw))
+		blk.Relays = append(blk.Relays, r)
 	}
 	changes, res, err := shardblock.Apply(v, blk, s.verifiers())
 	if shardblock.IsInvalid(err) {
