@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/directory"
@@ -32,8 +34,22 @@ func (n *Node) openDirectory() (err error) {
 		Attested: func(consensusKey, msg, proof []byte) (known, ok bool) {
 			return n.main.ledger.Attested(consensusKey, msg, proof)
 		},
+		Members: n.membersOf, Own: directory.Key(n.nodeKey.PubKey()),
 	})
 	return err
+}
+
+// membersOf returns who serves a shard in the present epoch, as far as the main chain
+// here has come; nobody if that cannot be read.
+func (n *Node) membersOf(id ledger.ChainID) (keys []ledger.PublicKey) {
+	_ = n.main.exec.Read(func(v chain.View, height uint64) error {
+		a, _ := registry.ReadAssignment(v, n.genesis.Params.Staking.Epoch(height+1), id)
+		for i := range a.Committee.Members {
+			keys = append(keys, a.Committee.Members[i].ConsensusKey)
+		}
+		return nil
+	})
+	return keys
 }
 
 // announcements lets the nodes of the main chain tell each other what they host.

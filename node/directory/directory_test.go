@@ -17,16 +17,22 @@ import (
 type world struct {
 	*directory.Directory
 
-	now   time.Time
-	asked int
+	now     time.Time
+	asked   int
+	members []ledger.PublicKey // of the committees of all chains
+	read    int                // how often they were read
 }
 
 // newWorld knows validators 1 and 2, whose proofs are their number behind the message.
-func newWorld(tb testing.TB) *world {
+func newWorld(tb testing.TB, change ...func(*directory.Config)) *world {
 	tb.Helper()
 	w := &world{now: epoch}
-	d, err := directory.New(directory.Config{
+	cfg := directory.Config{
 		Network: network, Now: func() time.Time { return w.now },
+		Members: func(ledger.ChainID) []ledger.PublicKey {
+			w.read++
+			return w.members
+		},
 		Attested: func(key, msg, proof []byte) (known, ok bool) {
 			w.asked++
 			if key[0] > 2 || len(msg) == 0 {
@@ -34,7 +40,11 @@ func newWorld(tb testing.TB) *world {
 			}
 			return true, string(proof) == string(append([]byte{'v'}, key[0]))
 		},
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	d, err := directory.New(cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -91,10 +101,9 @@ func TestDirectory(t *testing.T) {
 	default:
 		t.Error("nobody is told of changes")
 	}
-	others := []string{id(1), id(5)}
-	slices.Sort(others)
-	if got, want := hosts(w.Hosts(7)), append([]string{id(3), id(2)}, others...); !slices.Equal(got, want) {
-		t.Errorf("hosts %v, want %v", got, want)
+	got := hosts(w.Hosts(7))
+	if want := []string{id(3), id(2)}; len(got) != 4 || !slices.Equal(got[:2], want) || !slices.Contains(got, id(1)) || !slices.Contains(got, id(5)) {
+		t.Errorf("hosts %v, want %v and then %s and %s", got, want, id(1), id(5))
 	}
 	e := w.Hosts(8)
 	if len(e) != 1 || e[0].Validator != (ledger.PublicKey{2}) || e[0].P2P != e[0].NodeID+"@node.example:5" ||
@@ -206,5 +215,111 @@ func TestDirectoryIsBounded(t *testing.T) {
 	w.now = epoch.Add(directory.Lifetime)
 	if _, err := w.take(record(t, 1, w.now, nil)); err != nil || len(w.Records()) != 1 {
 		t.Errorf("after all expired: %v, %d records", err, len(w.Records()))
+	}
+}
+
+// Whom the main chain drew for a shard is asked before other validators, and these before
+// strangers; the committee is read once in a while.
+func TestMembersComeFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.members = []ledger.PublicKey{{2}}
+	hosting := func(serving bool, more func(*directory.Record)) func(*directory.Record) {
+		return func(r *directory.Record) {
+			r.Chains = []directory.Hosting{{Chain: 7, Serving: serving}}
+			if more != nil {
+				more(r)
+			}
+		}
+	}
+	for _, r := range []directory.Record{
+		record(t, 1, epoch, hosting(true, nil)),
+		record(t, 2, epoch, hosting(true, claim(1, "v\x01"))),
+		record(t, 3, epoch, hosting(false, claim(2, "v\x02"))),
+		record(t, 4, epoch, hosting(true, claim(2, "v\x02"))),
+		record(t, 5, epoch, hosting(false, nil)),
+	} {
+		if _, err := w.take(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{id(4), id(3), id(2), id(1), id(5)}
+	for range 3 {
+		entries := w.Hosts(7)
+		if got := hosts(entries); !slices.Equal(got, want) {
+			t.Fatalf("hosts %v, want %v", got, want)
+		}
+		if !entries[0].Member || !entries[1].Member || entries[2].Member {
+			t.Errorf("members %v", entries)
+		}
+	}
+	if w.read != 1 {
+		t.Errorf("the committee was read %d times", w.read)
+	}
+	w.members, w.now = nil, w.now.Add(time.Minute)
+	if got, want := hosts(w.Hosts(7))[0], id(4); got == want && w.Hosts(7)[0].Member || w.read != 2 {
+		t.Errorf("%s is a member after it left, read %d times", got, w.read)
+	}
+}
+
+// Each node has an order of its own among equals, which stays, so that their calls
+// spread.
+func TestOrderIsOwn(t *testing.T) {
+	t.Parallel()
+	first := map[string]int{}
+	for own := range byte(40) {
+		w := newWorld(t, func(c *directory.Config) { c.Own = directory.Key{own} })
+		for node := byte(1); node <= 4; node++ {
+			if _, err := w.take(record(t, node, epoch, func(r *directory.Record) { r.Chains = []directory.Hosting{{Chain: 7, Serving: true}} })); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := hosts(w.Hosts(7))
+		if again := hosts(w.Hosts(7)); !slices.Equal(got, again) {
+			t.Errorf("%v, then %v", got, again)
+		}
+		first[got[0]]++
+	}
+	for node := byte(1); node <= 4; node++ {
+		if n := first[id(node)]; n < 2 || n > 25 {
+			t.Errorf("%d of 40 nodes ask node %d first", n, node)
+		}
+	}
+}
+
+// One validator does not fill the directory with nodes, and strangers leave room for
+// validators.
+func TestRoomOfValidators(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range uint64(directory.MaxRecords) {
+		r := directory.Record{Sequence: uint64(epoch.UnixMilli()) + i%7, Lifetime: directory.Lifetime, Chains: []directory.Hosting{{Chain: 7}}}
+		binary.BigEndian.PutUint64(r.Node[:], i)
+		w.Keep(r.Encode())
+	}
+	if n := len(w.Records()); n != directory.MaxRecords {
+		t.Fatalf("%d records", n)
+	}
+	for node := byte(1); node <= 30; node++ {
+		w.now = epoch.Add(time.Duration(node) * time.Second)
+		if _, err := w.take(record(t, node, w.now, func(r *directory.Record) {
+			r.Chains = []directory.Hosting{{Chain: 8}}
+			claim(1, "v\x01")(r)
+		})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := w.Hosts(8)
+	if len(got) != directory.MaxNodes || len(w.Records()) != directory.MaxRecords {
+		t.Errorf("%d nodes of one validator, %d records", len(got), len(w.Records()))
+	}
+	for _, e := range got {
+		if e.Validator != (ledger.PublicKey{1}) || !e.Made.After(epoch.Add((30-directory.MaxNodes)*time.Second)) {
+			t.Errorf("%+v", e)
+		}
+	}
+	stranger := record(t, 99, w.now, func(r *directory.Record) { r.Chains = []directory.Hosting{{Chain: 8}} })
+	if _, err := w.take(stranger); err != nil || len(w.Hosts(8)) != directory.MaxNodes {
+		t.Errorf("a stranger took the room of another: %v", err)
 	}
 }
