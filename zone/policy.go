@@ -175,14 +175,16 @@ func (f *Fees) read(r *codec.Reader) {
 	f.ShareBps, f.Entry = r.Uint32(), ledger.Amount(r.Uint64())
 }
 
-// Limits bound what a shard takes.
+// Limits bound what a shard takes. Its genesis has them, which everybody makes of main's
+// state whenever they come, so those of a zone stay as they are: see CheckSuccessor.
 type Limits struct {
-	// BlockBytes is the size of a block's transactions at most, 128 KiB to 16 MiB.
+	// BlockBytes is the size of a block's transactions at most, 2 to 16 MiB: the longest
+	// transaction has one.
 	BlockBytes uint32
-	// MessageBytes is the size of a message to another shard, 256 bytes to 64 KiB.
+	// MessageBytes is the size of a message to another shard, 1 to 64 KiB.
 	MessageBytes uint32
-	// LinkMessages and LinkBytes are what may be on the way on a link: 1 to 65,536
-	// messages, and MessageBytes to 64 MiB.
+	// LinkMessages and LinkBytes are what may be on the way on a link: 1 to 2,048
+	// messages, and 128 KiB to 4 MiB, more than which no link carries.
 	LinkMessages, LinkBytes uint32
 	// ExpiryAnchors is after how many anchors a message expires, 8 to 65,536.
 	ExpiryAnchors uint32
@@ -208,10 +210,10 @@ func (l *Limits) Validate() error {
 		name             string
 		value, low, high uint32
 	}{
-		{"block_bytes", l.BlockBytes, 128 << 10, 16 << 20},
-		{"message_bytes", l.MessageBytes, 256, 64 << 10},
-		{"link_messages", l.LinkMessages, 1, 1 << 16},
-		{"link_bytes", l.LinkBytes, l.MessageBytes, 64 << 20},
+		{"block_bytes", l.BlockBytes, 2 << 20, 16 << 20},
+		{"message_bytes", l.MessageBytes, 1 << 10, 64 << 10},
+		{"link_messages", l.LinkMessages, 1, 1 << 11},
+		{"link_bytes", l.LinkBytes, 128 << 10, 4 << 20},
 		{"expiry_anchors", l.ExpiryAnchors, 8, 1 << 16},
 	} {
 		if r.value < r.low || r.value > r.high {

@@ -112,7 +112,8 @@ func (s *ServiceType) Validate() error {
 
 // CheckSuccessor returns nil if next may replace s: valid, of the next version,
 // and with the same id, unit and proof, on which open channels and proofs rely,
-// and all zones of s, in which accounts are at home. Everything else may change.
+// and all zones of s, in which accounts are at home, with their limits, which are in the
+// geneses of their shards. Everything else may change.
 // The error is ErrBadVersion, ErrFixed or one of Validate.
 func (s *ServiceType) CheckSuccessor(next *ServiceType) error {
 	if err := next.Validate(); err != nil {
@@ -128,9 +129,14 @@ func (s *ServiceType) CheckSuccessor(next *ServiceType) error {
 	case next.Proof != s.Proof:
 		return fmt.Errorf("proof is %s, want %s: %w", next.Proof, s.Proof, ErrFixed)
 	}
-	for _, number := range s.Zones.Numbers() {
-		if _, err := next.Zones.Find(number); err != nil {
-			return fmt.Errorf("zones are %d, and zone %d stays: %w", next.Zones.Numbers(), number, ErrFixed)
+	for i := range s.Zones {
+		z := &s.Zones[i]
+		policy, err := next.Zones.Find(z.Number)
+		if err != nil {
+			return fmt.Errorf("zones are %d, and zone %d stays: %w", next.Zones.Numbers(), z.Number, ErrFixed)
+		}
+		if policy.Limits != z.Policy.Limits {
+			return fmt.Errorf("limits of zone %d are %+v, want those that it began with, %+v: %w", z.Number, policy.Limits, z.Policy.Limits, ErrFixed)
 		}
 	}
 	return nil

@@ -28,7 +28,7 @@ func content() zone.ServiceType {
 	north := zone.DefaultPolicy("north")
 	south := zone.Policy{
 		Region: "south-2", Fees: zone.Fees{ShareBps: 100, Entry: 7},
-		Limits:      zone.Limits{BlockBytes: 1 << 20, MessageBytes: 1 << 10, LinkMessages: 9, LinkBytes: 1 << 16, ExpiryAnchors: 64},
+		Limits:      zone.Limits{BlockBytes: 3 << 20, MessageBytes: 2 << 10, LinkMessages: 9, LinkBytes: 1 << 18, ExpiryAnchors: 64},
 		Replication: 3, Proofs: zone.Proofs(zone.Bandwidth, zone.CallTime),
 	}
 	return zone.ServiceType{
@@ -55,11 +55,11 @@ func TestValidate(t *testing.T) {
 			s.Fees = zone.Fees{ShareBps: zone.MaxShareBps, Entry: zone.MaxEntryFee}
 			s.Name = "a" + strings.Repeat("9", zone.MaxName-1)
 			policy(s).Replication = zone.MaxReplication
-			policy(s).Limits = zone.Limits{BlockBytes: 16 << 20, MessageBytes: 64 << 10, LinkMessages: 1 << 16, LinkBytes: 64 << 20, ExpiryAnchors: 1 << 16}
+			policy(s).Limits = zone.Limits{BlockBytes: 16 << 20, MessageBytes: 64 << 10, LinkMessages: 1 << 11, LinkBytes: 4 << 20, ExpiryAnchors: 1 << 16}
 		}, nil, ""},
 		{"the lowest of all", func(s *zone.ServiceType) {
 			s.Shards, s.CommitteeSize, s.MinStake, s.Fees, s.Name, s.Unit.Size = 1, zone.MinCommittee, 0, zone.Fees{}, "a", 1
-			policy(s).Limits = zone.Limits{BlockBytes: 128 << 10, MessageBytes: 256, LinkMessages: 1, LinkBytes: 256, ExpiryAnchors: 8}
+			policy(s).Limits = zone.Limits{BlockBytes: 2 << 20, MessageBytes: 1 << 10, LinkMessages: 1, LinkBytes: 128 << 10, ExpiryAnchors: 8}
 		}, nil, ""},
 		{"no id", func(s *zone.ServiceType) { s.ID = 0 }, zone.ErrBadID, "id"},
 		{"id too high", func(s *zone.ServiceType) { s.ID = 1 << 31 }, zone.ErrBadID, "id"},
@@ -151,6 +151,7 @@ func TestCheckSuccessor(t *testing.T) {
 		{"another unit", func(s *zone.ServiceType) { s.Unit.Size++ }, zone.ErrFixed},
 		{"another name of the unit", func(s *zone.ServiceType) { s.Unit.Name = "bit" }, zone.ErrFixed},
 		{"another proof", func(s *zone.ServiceType) { s.Proof = zone.CallTime }, zone.ErrFixed},
+		{"other limits of a zone", func(s *zone.ServiceType) { s.Zones[1].Policy.Limits.ExpiryAnchors++ }, zone.ErrFixed},
 		{"a zone less", func(s *zone.ServiceType) { s.Zones = s.Zones[1:] }, zone.ErrFixed},
 		{"a zone renamed", func(s *zone.ServiceType) { s.Zones[1].Number = 10 }, zone.ErrFixed},
 		{"not valid", func(s *zone.ServiceType) { s.Shards = 0 }, zone.ErrBadShards},

@@ -323,6 +323,50 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestLimitsOfLinks: what a zone's limits leave no room for waits, netted, and is sent when
+// there is room.
+func TestLimitsOfLinks(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		limit func(p *shardblock.Params)
+	}{
+		{"messages", func(p *shardblock.Params) { p.UnderWay = 1 }},
+		{"bytes", func(p *shardblock.Params) { p.UnderWayBytes = 2*link.MessageOverhead + 1 }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			p := w.open(keyIn(t, "payer", 0, 127), keyIn(t, "payee", 128, 255), 1_000)
+			w.main.Block()
+			w.left.Block(relays(w.main.Notices(1, 0, 0)))
+			c := shardblock.ReadConfig(w.left.State)
+			row.limit(&c.Params)
+			w.left.State.Apply(chain.Changes{{Key: shardblock.ConfigKey(), Value: c.Encode()}})
+			sent := func() int {
+				l := link.Link{Src: link.Place{Service: shardtest.Service, Zone: 1}, Dst: placeOf(p.payee.Address(1))}
+				out := link.OutboundAt(w.left.State, l)
+				return int(out.Next) //nolint:gosec // a few
+			}
+			for i := range 3 {
+				w.left.Block(nil, w.book(p, 10))
+				if sent() != 1 {
+					t.Fatalf("%d messages after %d bookings, want the first under way and the rest waiting", sent(), i+1)
+				}
+			}
+			w.left.Anchor(2)
+			w.main.Block()
+			w.right.Block(relays(w.left.Messages(2, 0, 0)))
+			w.right.Anchor(1)
+			w.main.Block()
+			w.left.Block(relays(w.right.Messages(1, 0, 0)))
+			if sent() != 2 {
+				t.Fatalf("%d messages once the first is acknowledged, want a second", sent())
+			}
+		})
+	}
+}
+
 // TestRefusedMessages: what the service refuses goes back with its value, at once, and is
 // stuck at its source, which counts it.
 func TestRefusedMessages(t *testing.T) {

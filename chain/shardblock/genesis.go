@@ -15,6 +15,7 @@ import (
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // Genesis is what the chain of a shard begins from. Everybody who has the state of main
@@ -62,16 +63,32 @@ func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id
 	if !ok {
 		return Genesis{}, fmt.Errorf("shard %d: %w: no committee of main in epoch %d", id, ErrNotFounded, epoch)
 	}
+	params := service.DefaultParams()
+	limits, err := limitsOf(v, &row)
+	if err != nil {
+		return Genesis{}, fmt.Errorf("shard %d: %w", id, err)
+	}
+	own := limited(&limits, &params)
 	g := Genesis{
 		Service: service.Genesis{
-			Network: network, Shard: placed(id, &row), Epoch: epoch, Sigma: record.Sigma, Params: service.DefaultParams(),
+			Network: network, Shard: placed(id, &row), Epoch: epoch, Sigma: record.Sigma, Params: params,
 		},
-		Clock: row.Base, EpochBlocks: epochs.EpochBlocks, Params: DefaultParams(), Main: main, Committee: assignment.Committee,
+		Clock: row.Base, EpochBlocks: epochs.EpochBlocks, Params: own, Main: main, Committee: assignment.Committee,
 	}
 	if err := g.inherit(v, id); err != nil {
 		return Genesis{}, err
 	}
 	return g, g.Validate()
+}
+
+// limitsOf returns the limits of a shard's zone, which no new version of the service changes.
+func limitsOf(v chain.View, row *anchor.State) (zone.Limits, error) {
+	s, ok := registry.ReadService(v, row.Service)
+	if !ok {
+		return zone.Limits{}, fmt.Errorf("%w: service %d is not registered", ErrNotFounded, row.Service)
+	}
+	policy, err := s.Zones.Find(row.Zone)
+	return policy.Limits, err
 }
 
 // firstServed returns the first epoch from since on in which somebody serves a shard: a

@@ -3,9 +3,11 @@ package shardblock
 import (
 	"fmt"
 
+	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/shard/link"
 	"github.com/tributary-network/tributary/shard/route"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // Params are the consensus parameters of a shard, beside those of its service.
@@ -16,13 +18,29 @@ type Params struct {
 	// Lifetime is for how many anchored checkpoints of the shard its messages live, 1 to
 	// link.MaxLifetime.
 	Lifetime uint64
-	// UnderWay is how many messages a link has under way at most, 1 to link.MaxUnacked.
-	UnderWay uint64
+	// UnderWay is how many messages a link has under way at most, 1 to link.MaxUnacked,
+	// and UnderWayBytes how many bytes of them, 1 to link.MaxUnackedBytes.
+	UnderWay, UnderWayBytes uint64
+	// MessageBytes is how long the payload of a message is at most, 1 to link.MaxPayload.
+	MessageBytes uint64
 }
 
 // DefaultParams are the parameters to start with.
 func DefaultParams() Params {
-	return Params{Capacity: route.DefaultCapacity(), Lifetime: link.DefaultLifetime, UnderWay: link.MaxUnacked}
+	return Params{
+		Capacity: route.DefaultCapacity(), Lifetime: link.DefaultLifetime,
+		UnderWay: link.MaxUnacked, UnderWayBytes: link.MaxUnackedBytes, MessageBytes: link.MaxPayload,
+	}
+}
+
+// limited returns the parameters of a shard of a zone with these limits, and makes those
+// of its service fit them.
+func limited(l *zone.Limits, p *service.Params) Params {
+	p.MaxBlockBytes = int64(l.BlockBytes)
+	out := DefaultParams()
+	out.Lifetime, out.UnderWay, out.UnderWayBytes = uint64(l.ExpiryAnchors), uint64(l.LinkMessages), uint64(l.LinkBytes)
+	out.MessageBytes = uint64(l.MessageBytes)
+	return out
 }
 
 // zoneRoom is how many messages are under way to one zone of the service at most: half
@@ -40,13 +58,17 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("lifetime is %d anchors, want 1 to %d", p.Lifetime, uint64(link.MaxLifetime))
 	case p.UnderWay == 0 || p.UnderWay > link.MaxUnacked:
 		return fmt.Errorf("under_way is %d messages, want 1 to %d", p.UnderWay, uint64(link.MaxUnacked))
+	case p.UnderWayBytes == 0 || p.UnderWayBytes > link.MaxUnackedBytes:
+		return fmt.Errorf("under_way_bytes is %d, want 1 to %d", p.UnderWayBytes, uint64(link.MaxUnackedBytes))
+	case p.MessageBytes == 0 || p.MessageBytes > link.MaxPayload:
+		return fmt.Errorf("message_bytes is %d, want 1 to %d", p.MessageBytes, uint64(link.MaxPayload))
 	}
 	return nil
 }
 
-func (p *Params) fields() [6]*uint64 {
+func (p *Params) fields() [8]*uint64 {
 	c := &p.Capacity
-	return [6]*uint64{&c.Inbox, &c.Outbox, &c.Bytes, &c.MissedAnchors, &p.Lifetime, &p.UnderWay}
+	return [8]*uint64{&c.Inbox, &c.Outbox, &c.Bytes, &c.MissedAnchors, &p.Lifetime, &p.UnderWay, &p.UnderWayBytes, &p.MessageBytes}
 }
 
 func (p *Params) write(w *codec.Writer) {

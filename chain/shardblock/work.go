@@ -195,12 +195,14 @@ func (w *work) send(m service.Message) bool {
 		return link.Place{Service: w.shard.Service, Zone: p.Zone, Bucket: p.Bucket}
 	}
 	l := link.Link{Src: place(m.From), Dst: place(m.To)}
-	out := link.OutboundAt(w.state, l)
-	if messages, _ := out.UnderWay(); messages >= w.config.Params.UnderWay || w.toZone(m.From.Bucket, m.To.Zone) >= w.config.Params.zoneRoom() {
+	p, out := &w.config.Params, link.OutboundAt(w.state, l)
+	switch messages, size := out.UnderWay(); {
+	case uint64(len(m.Payload)) > p.MessageBytes, messages >= p.UnderWay, size+link.MessageOverhead+uint64(len(m.Payload)) > p.UnderWayBytes,
+		w.toZone(m.From.Bucket, m.To.Zone) >= p.zoneRoom():
 		return false
 	}
 	_, err := w.links(w.state).Send(link.Draft{
-		Link: l, Kind: uint16(m.Kind), Recipient: m.Recipient, Lifetime: w.config.Params.Lifetime, Payload: m.Payload,
+		Link: l, Kind: uint16(m.Kind), Recipient: m.Recipient, Lifetime: p.Lifetime, Payload: m.Payload,
 	})
 	if err != nil {
 		return false
