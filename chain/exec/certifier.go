@@ -42,8 +42,9 @@ const (
 // for one. So the votes for a block are looked at as soon as it is committed, unless
 // that was done for another in the last CertifyDelay: then it waits for the rest of
 // that time, or until certifyTogether blocks wait. A slow chain has its certificates at
-// once and a fast one does not lose half its time to them. The blocks that end an epoch
-// never wait, since a committee is handed over by them.
+// once and a fast one does not lose half its time to them. Blocks for whose certificates
+// others wait are certified at once: those that end an epoch, since a committee is handed
+// over by them, those with messages, and those by whose states rows are proved.
 //
 // What becomes of wrong extensions:
 //
@@ -206,11 +207,17 @@ func (e *Executor) pressing() bool {
 		if !u.fresh() {
 			continue
 		}
-		if fresh++; fresh >= certifyTogether || e.endsEpoch(u.checkpoint.Height) {
+		if fresh++; fresh >= certifyTogether || e.endsEpoch(u.checkpoint.Height) || e.awaited(&u.checkpoint) {
 			return true
 		}
 	}
 	return false
+}
+
+// awaited reports whether other chains wait for the certificate of a block: it has
+// something for them, or rows are proved by its state.
+func (e *Executor) awaited(c *cert.Checkpoint) bool {
+	return !c.OutboxRoot.IsZero() || e.proofs.waiting(c.Height)
 }
 
 // certifyBlocks tries to make the certificates of blocks, and takes those out that have

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -140,6 +141,18 @@ func (e *Executor) Head() (height uint64, appHash []byte) {
 func (e *Executor) Read(f func(v chain.View, height uint64) error) (err error) {
 	defer contain("read the state", &err)
 	return e.layer.Read(func(v chain.View) error { return f(v, e.layer.Height()) })
+}
+
+// ReadSnapshot is Read of the store alone: no commit waits for f, which may take its time
+// and read other chains, and this one again. A row takes longer than in Read.
+func (e *Executor) ReadSnapshot(f func(v chain.View, height uint64) error) (err error) {
+	defer contain("read the state", &err)
+	s, err := e.layer.OpenSnapshot()
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return f(s, s.Height())
 }
 
 // ReadHead is Read with the application hash of the state.

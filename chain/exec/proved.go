@@ -134,6 +134,18 @@ func (p *proofs) at(height uint64) (list []*stateproof.Statement, over []bool) {
 	return list, over
 }
 
+// waiting reports whether a proof waits for the certificate of the block at height.
+func (p *proofs) waiting(height uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, row := range p.rows {
+		if row.first != nil && row.first.Height == height || row.last != nil && row.last.Height == height {
+			return true
+		}
+	}
+	return false
+}
+
 // certified forgets what waited for the certificate of the block at height, and rows that
 // need no more.
 func (p *proofs) certified(height uint64) {

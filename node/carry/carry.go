@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger/stateproof"
@@ -25,6 +26,9 @@ var (
 
 // Main is the main chain of this node as a relay.Main. It is safe for concurrent use.
 type Main struct{ *exec.Main }
+
+// Read is that of relay.Chain.
+func (m Main) Read(f func(v chain.View, height uint64) error) error { return m.ReadSnapshot(f) }
 
 // Outbox is that of relay.Chain.
 func (m Main) Outbox(height uint64) (box *link.Outbox, ok bool, err error) {
@@ -48,6 +52,9 @@ func (m Main) Submit(ctx context.Context, raw []byte) error {
 
 // Shard is a shard of this node as a relay.Shard. It is safe for concurrent use.
 type Shard struct{ *exec.Shard }
+
+// Read is that of relay.Chain.
+func (s Shard) Read(f func(v chain.View, height uint64) error) error { return s.ReadSnapshot(f) }
 
 // Outbox is that of relay.Chain.
 func (s Shard) Outbox(height uint64) (box *link.Outbox, ok bool, err error) {

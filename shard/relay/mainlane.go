@@ -275,8 +275,7 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 		}
 		what := row.Tree.Size + 1
 		turn := l.turn(s, one.id)
-		early := l.r.cfg.Eager && f.Messages && s.height+1 >= row.From+eagerBlocks
-		if !f.Due && !early {
+		if !f.Due && !(l.r.cfg.Eager && f.Messages) {
 			turn += 2 * uint64(s.anchors.DueBlocks) // main may stand still until somebody pays for it
 		}
 		if l.ready(s, t, what, turn) {
@@ -301,10 +300,6 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 	}
 	return l.draft(s, chain.KindAnchor, post.Encode(), heights, tasks)
 }
-
-// eagerBlocks is how many blocks of main lie between two anchors at least, where
-// messages are worth the fee.
-const eagerBlocks = 2
 
 // certificates returns the look-up of a chain's certificates.
 func certificates(c Chain) func(uint64) (cert.Certificate, bool) {

@@ -148,18 +148,26 @@ type world struct {
 	group  sync.WaitGroup
 	relays []*relay.Relay
 	moved  chan struct{} // closed and replaced after each block of any chain
-	movedM sync.Mutex
+
+	certifyDelay time.Duration // of all chains
+	movedM       sync.Mutex
 }
 
 // newWorld starts all chains, without relays.
 func newWorld(tb testing.TB, gen settlement.Genesis) *world {
+	tb.Helper()
+	return newWorldWith(tb, gen, time.Millisecond)
+}
+
+// newWorldWith is newWorld with the time between certificates for which nobody waits.
+func newWorldWith(tb testing.TB, gen settlement.Genesis, certifyDelay time.Duration) *world {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	ctx, cancel := context.WithCancel(tb.Context())
-	w := &world{tb: tb, gen: gen, shards: map[shard.ID]*chainNet{}, log: log, ctx: ctx, moved: make(chan struct{})}
+	w := &world{tb: tb, gen: gen, shards: map[shard.ID]*chainNet{}, log: log, ctx: ctx, moved: make(chan struct{}), certifyDelay: certifyDelay}
 	tb.Cleanup(func() {
 		cancel()
 		w.group.Wait()
@@ -189,7 +197,7 @@ func (w *world) replica(i int, tables ...tableOf) (*replica, exec.Config) {
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	cfg := exec.Config{BLS: blsOf(w.tb, i), Extensions: v.extensions, CertifyDelay: time.Millisecond, TickInterval: 50 * time.Millisecond, Network: w.network()}
+	cfg := exec.Config{BLS: blsOf(w.tb, i), Extensions: v.extensions, CertifyDelay: w.certifyDelay, TickInterval: 50 * time.Millisecond, Network: w.network()}
 	return &replica{at: i, layer: l, votes: v}, cfg
 }
 
@@ -289,9 +297,15 @@ func (w *world) next() <-chan struct{} {
 // until waits until something holds, looking after every block.
 func (w *world) until(what string, holds func() bool) {
 	w.tb.Helper()
+	w.untilBy(100*time.Millisecond, what, holds)
+}
+
+// untilBy is until, and looks that often even if no chain makes a block.
+func (w *world) untilBy(every time.Duration, what string, holds func() bool) {
+	w.tb.Helper()
 	timeout := time.NewTimer(hangs)
 	defer timeout.Stop()
-	again := time.NewTicker(100 * time.Millisecond)
+	again := time.NewTicker(every)
 	defer again.Stop()
 	for {
 		moved := w.next()
@@ -392,9 +406,11 @@ func (n *chainNet) stop(halted bool) {
 func (n *chainNet) step(w *world) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.halted || w.ctx.Err() != nil {
-		return false
-	}
+	return !n.halted && w.ctx.Err() == nil && n.make(w)
+}
+
+// make is step, halted or not. The caller holds mu.
+func (n *chainNet) make(w *world) bool {
 	head, _ := n.replicas[0].exec.Head()
 	height := head + 1
 	by := n.replicas[int(height)%len(n.replicas)]
