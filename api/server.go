@@ -63,6 +63,8 @@ type Config struct {
 	Hosting   Hosting // of shards; nil for a node that runs none
 	// Shards are those that run on this node; nil means none.
 	Shards Shards
+	// States are those of shards that this node gives to others; nil means none.
+	States ShardStates
 	// Main proves to shards and about them; nil means that nothing is proved.
 	Main Main
 	// Peers are the nodes that run other shards; nil means that calls for those fail.

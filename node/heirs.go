@@ -1,29 +1,26 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/layer"
 	"github.com/tributary-network/tributary/ledger/statetree"
 )
 
-// errParentElsewhere says that a shard begins with a state that this node does not have.
-var errParentElsewhere = errors.New("the last state of a shard that this one takes over from is not on this node")
-
 // ancestors are the last states of the shards that another one takes over from, in the
 // order of its genesis. They are open until it has begun.
-type ancestors struct {
-	layers    []*layer.Settlement
-	snapshots []*statetree.Snapshot
-}
+type ancestors struct{ snapshots []*statetree.Snapshot }
 
 // openAncestors opens them in the store that all shards share, where the shards have
-// stopped. It returns nil for a shard that was founded with its zone.
-func (n *Node) openAncestors(g *shardblock.Genesis, store kv.Store) (a *ancestors, err error) {
+// stopped. A state that is not there, since the shard ran on other nodes, is fetched. It
+// returns nil for a shard that was founded with its zone.
+func (n *Node) openAncestors(ctx context.Context, r *shardRun, g *shardblock.Genesis, store kv.Store) (a *ancestors, err error) {
 	if len(g.Service.Parents) == 0 {
 		return nil, nil //nolint:nilnil // there are none
 	}
@@ -34,30 +31,55 @@ func (n *Node) openAncestors(g *shardblock.Genesis, store kv.Store) (a *ancestor
 		}
 	}()
 	for i := range g.Service.Parents {
-		p := &g.Service.Parents[i]
-		if n.shards.find(p.Shard.Chain) != nil {
-			return a, fmt.Errorf("%w: shard %d runs here until it has made its last block", shardblock.ErrNotFounded, p.Shard.Chain)
-		}
-		l, err := layer.New(kv.Prefixed(store, shardPrefix(p.Shard.Chain)), n.shardLayer())
-		if err != nil {
-			return a, err
-		}
-		a.layers = append(a.layers, l)
-		if l.Empty() {
-			return a, fmt.Errorf("%w: shard %d", errParentElsewhere, p.Shard.Chain)
-		}
-		s, err := l.OpenSnapshot()
+		s, err := n.openAncestor(ctx, r, &g.Service.Parents[i], store)
 		if err != nil {
 			return a, err
 		}
 		a.snapshots = append(a.snapshots, s)
-		// Blocks after the last one are empty, and leave the state as it is.
-		if s.Height() < p.Height || s.AppHash() != p.StateRoot {
-			return a, fmt.Errorf("%w: shard %d ended at height %d with state %s, and has height %d and %s here",
-				errParentElsewhere, p.Shard.Chain, p.Height, p.StateRoot, s.Height(), s.AppHash())
-		}
 	}
 	return a, nil
+}
+
+// openAncestor opens one of them.
+func (n *Node) openAncestor(ctx context.Context, r *shardRun, p *service.Parent, store kv.Store) (*statetree.Snapshot, error) {
+	id := p.Shard.Chain
+	release, ok := n.shards.parts.take(id)
+	if !ok { // it makes its last block, or another heir fetches its state
+		return nil, fmt.Errorf("%w: shard %d, which it takes over from, is in use here", shardblock.ErrNotFounded, id)
+	}
+	defer release()
+	part := kv.Prefixed(store, shardPrefix(id))
+	l, err := layer.New(part, n.shardLayer())
+	if err != nil {
+		return nil, err
+	}
+	// Blocks after the last one are empty, and leave the state as it is.
+	if l.Empty() || l.Height() < p.Height || l.AppHash() != p.StateRoot {
+		if l, err = n.replaceState(ctx, r, &wantedState{stateName{id, p.StateRoot}, p.Height}, part, l); err != nil {
+			return nil, err
+		}
+	}
+	defer func() { _ = l.Close() }() // what is opened here outlives it
+	return l.OpenSnapshot()
+}
+
+// replaceState fetches a state into the part of the store that belongs to a shard which
+// does not run, instead of whatever is there, in l.
+func (n *Node) replaceState(ctx context.Context, r *shardRun, want *wantedState, part kv.Store, l *layer.Settlement) (*layer.Settlement, error) {
+	empty := l.Empty()
+	if !empty {
+		if err := errors.Join(l.Close(), layer.Clear(part)); err != nil {
+			return nil, err
+		}
+		var err error
+		if l, err = layer.New(part, n.shardLayer()); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.fetchState(ctx, want, l, r.tell); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // views returns the states.
@@ -80,9 +102,6 @@ func (a *ancestors) close() error {
 	for _, s := range a.snapshots {
 		errs = append(errs, s.Close())
 	}
-	for _, l := range a.layers {
-		errs = append(errs, l.Close())
-	}
-	a.layers, a.snapshots = nil, nil
+	a.snapshots = nil
 	return errors.Join(errs...)
 }

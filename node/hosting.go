@@ -19,6 +19,13 @@ func (r *shardRun) look() *hosted {
 	return r.chain
 }
 
+// tell says what the shard does before it runs.
+func (r *shardRun) tell(note string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note = note
+}
+
 // below reports whether the shard runs here and has not come to a height.
 func (r *shardRun) below(height uint64) bool {
 	if r == nil {
@@ -94,9 +101,11 @@ func (r *shardRun) describe() api.HostedShard {
 		ID: r.id, From: r.duty.From, Members: r.duty.Members, Known: r.place.ID != 0,
 		Service: r.place.Service, Zone: r.place.Zone, Buckets: r.place.Buckets,
 	}
-	h, began, err := r.chain, r.began, r.err
+	h, began, err, note := r.chain, r.began, r.err, r.note
 	r.mu.Unlock()
 	switch {
+	case h == nil && note != "":
+		out.State, out.Reason = api.HostedStarting, note
 	case h == nil && errors.Is(err, shardblock.ErrNotFounded):
 		out.State, out.Reason = api.HostedWaiting, err.Error()
 	case h == nil && err != nil:

@@ -56,6 +56,7 @@ type Node struct {
 	store   *badgerkv.Store // of the main chain
 	main    *hosted
 	shards  *shards
+	states  *states
 	relays  *relays // nil if they are switched off
 
 	directory *directory.Directory
@@ -81,7 +82,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{home: o.Home, cfg: o.Config, log: o.Log, version: o.Build.Version, started: time.Now(), inMemory: o.InMemory}
 	n.main = newHosted(mainName, n.log)
 	n.main.flaw = n.keyFlaw
-	n.shards = newShards(n)
+	n.shards, n.states = newShards(n), newStates(n)
 	if err := n.open(ctx, o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -292,7 +293,7 @@ func (n *Node) openAPI(ctx context.Context, _ Options) error {
 			Name: n.genesis.Name, Domain: n.main.exec.Domain(), Genesis: n.genesis.Time, Params: n.genesis.Params, Local: local,
 		},
 		Pool: n.main.ledger, State: n.main.ledger, Index: n.main.ledger, Prover: n.main.layer, Agreement: n.main.ledger, Node: backend{n},
-		Hosting: n.shards, Shards: hostedShards{n.shards}, Main: n.main.ledger, Peers: n.peers,
+		Hosting: n.shards, Shards: hostedShards{n.shards}, States: n.states, Main: n.main.ledger, Peers: n.peers,
 		Faucet:         faucet,
 		TLS:            n.secure,
 		Reflection:     g.Reflection || local,

@@ -46,13 +46,20 @@ type doors struct {
 // those that have caught up, first. Plaintext is spoken on this machine only.
 func (d *doors) endpoints(id ledger.ChainID) (list []string) {
 	for _, e := range d.directory.Hosts(id) {
-		if e.NodeID == d.own || e.GRPC == "" || !e.TLS && !api.Loopback(e.GRPC) || slices.Contains(list, e.GRPC) {
-			continue
+		if !slices.Contains(list, e.GRPC) && d.open(&e) {
+			list = append(list, e.GRPC)
 		}
-		d.note(e.GRPC, e.TLS)
-		list = append(list, e.GRPC)
 	}
 	return list
+}
+
+// open reports whether another node can be asked, and notes how.
+func (d *doors) open(e *directory.Entry) bool {
+	if e.NodeID == d.own || e.GRPC == "" || !e.TLS && !api.Loopback(e.GRPC) {
+		return false
+	}
+	d.note(e.GRPC, e.TLS)
+	return true
 }
 
 func (d *doors) note(endpoint string, secure bool) {

@@ -67,17 +67,18 @@ func (n *Node) cometGenesis(g *shardblock.Genesis) comet.Genesis {
 }
 
 // openShard opens the chain of a shard, over its part of the store that all shards
-// share. slot is which of the ports it gets, if these are set.
-func (n *Node) openShard(ctx context.Context, id shard.ID, store kv.Store, slot int) (*hosted, error) {
-	name := shardName(id)
+// share.
+func (n *Node) openShard(ctx context.Context, r *shardRun, store kv.Store) (*hosted, error) {
+	name := shardName(r.id)
 	h := newHosted(name, n.log.With(slog.String("shard", name)))
-	if err := n.openShardParts(ctx, h, id, store, slot); err != nil {
+	if err := n.openShardParts(ctx, h, r, store); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
 }
 
-func (n *Node) openShardParts(ctx context.Context, h *hosted, id shard.ID, store kv.Store, slot int) error {
+func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store kv.Store) error {
+	id := r.id
 	g, err := n.shardGenesis(ctx, id)
 	if err != nil {
 		return err
@@ -90,7 +91,7 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, id shard.ID, store
 		return err
 	}
 	if h.layer.Empty() {
-		if h.ancestors, err = n.openAncestors(&g, store); err != nil {
+		if h.ancestors, err = n.openAncestors(ctx, r, &g, store); err != nil {
 			return err
 		}
 	}
@@ -112,7 +113,7 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, id shard.ID, store
 	if err != nil {
 		return err
 	}
-	h.chain, err = comet.New(n.shardConsensus(dir, slot), start, signer, n.nodeKey, h.layer.Consensus(),
+	h.chain, err = comet.New(n.shardConsensus(dir, r.slot), start, signer, n.nodeKey, h.layer.Consensus(),
 		application{h.exec, n.main.ledger}, h.module("consensus"), n.metrics)
 	return err
 }

@@ -57,6 +57,9 @@ type shards struct {
 	epoch  uint64            // in which they were
 	kept   map[shard.ID]bool // geneses
 
+	parts   parts      // of the store, each with one owner at a time
+	opening sync.Mutex // of the store
+
 	mu    sync.Mutex
 	store *badgerkv.Store // nil until the first shard needs it
 	left  int             // shards without room
@@ -79,6 +82,7 @@ type shardRun struct {
 	place shard.Shard // zero until it is known
 	chain *hosted     // nil unless it runs
 	err   error       // why it does not run, or did not before; nil if nothing is wrong
+	note  string      // what it does before it runs, "" if nothing takes time
 	began bool        // it runs for long enough to have started
 }
 
@@ -94,11 +98,18 @@ func (s *shards) run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, running := errgroup.WithContext(ctx)
 	moved := make(chan struct{}, 1)
-	group.Go(func() error { return s.follow(ctx, moved) })
-	group.Go(func() error { return s.loop(ctx, moved) })
-	return group.Wait()
+	group.Go(func() error { return s.follow(running, moved) })
+	group.Go(func() error { return s.loop(running, moved) })
+	group.Go(func() error { return s.node.states.run(running) })
+	err := group.Wait()
+	if store := s.opened(); store != nil {
+		if err := store.Close(); err != nil {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "close the store of the shards", slog.Any("err", err))
+		}
+	}
+	return err
 }
 
 // follow tells of new blocks of the main chain.
@@ -119,14 +130,7 @@ func (s *shards) follow(ctx context.Context, moved chan<- struct{}) error {
 func (s *shards) loop(ctx context.Context, moved <-chan struct{}) error {
 	tick := time.NewTicker(shardsTick)
 	defer tick.Stop()
-	defer func() {
-		s.stopAll(ctx)
-		if store := s.opened(); store != nil {
-			if err := store.Close(); err != nil {
-				s.log.LogAttrs(ctx, slog.LevelWarn, "close the store of the shards", slog.Any("err", err))
-			}
-		}
-	}()
+	defer s.stopAll(ctx)
 	for {
 		s.look(ctx)
 		select {
@@ -257,30 +261,39 @@ func (s *shards) sorted() []*shardRun {
 	return slices.SortedFunc(maps.Values(s.runs), func(a, b *shardRun) int { return cmp.Compare(a.id, b.id) })
 }
 
-// start opens a shard and lets it run. What goes wrong is kept, and tried again.
+// start opens a shard and lets it run, beside all else: it may have to fetch a state
+// first. What goes wrong is kept, and tried again.
 func (s *shards) start(ctx context.Context, r *shardRun) {
-	h, err := s.open(ctx, r)
-	if err != nil {
-		s.failed(ctx, r, err)
-		return
-	}
-	if h.counts, err = s.node.metrics.NewShard(h.chain.ID(), func() telemetry.ShardSample { return s.sample(r, h) }); err != nil {
-		s.failed(ctx, r, errors.Join(err, h.close()))
-		return
-	}
 	ctx, r.cancel = context.WithCancel(ctx)
-	r.mu.Lock()
-	r.chain = h
-	r.mu.Unlock()
 	go func() {
-		over := s.node.relays.serve(ctx, r.id, h)
-		err := h.run(ctx, func() { s.began(ctx, r, h) })
-		over()
+		err := s.host(ctx, r)
 		r.mu.Lock()
-		r.chain, r.err = nil, cmp.Or(err, r.err)
+		r.chain, r.err, r.note = nil, cmp.Or(err, r.err), ""
 		r.mu.Unlock()
 		s.ended <- r
 	}()
+}
+
+// host opens a shard and runs it until ctx ends, or something fails.
+func (s *shards) host(ctx context.Context, r *shardRun) error {
+	release, ok := s.parts.take(r.id)
+	if !ok {
+		return errPartTaken
+	}
+	defer release()
+	h, err := s.open(ctx, r)
+	if err != nil {
+		return err
+	}
+	if h.counts, err = s.node.metrics.NewShard(h.chain.ID(), func() telemetry.ShardSample { return s.sample(r, h) }); err != nil {
+		return errors.Join(err, h.close())
+	}
+	r.mu.Lock()
+	r.chain, r.note = h, ""
+	r.mu.Unlock()
+	over := s.node.relays.serve(ctx, r.id, h)
+	defer over()
+	return h.run(ctx, func() { s.began(ctx, r, h) })
 }
 
 func (s *shards) open(ctx context.Context, r *shardRun) (*hosted, error) {
@@ -292,7 +305,7 @@ func (s *shards) open(ctx context.Context, r *shardRun) (*hosted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.openShard(ctx, r.id, store, r.slot)
+	return n.openShard(ctx, r, store)
 }
 
 // opened returns the store that the shards share, or nil if none has needed it yet.
@@ -304,6 +317,8 @@ func (s *shards) opened() *badgerkv.Store {
 
 // openStore returns the store that the shards share, and opens it for the first of them.
 func (s *shards) openStore() (*badgerkv.Store, error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
 	if store := s.opened(); store != nil {
 		return store, nil
 	}
@@ -388,7 +403,7 @@ func (s *shards) over(ctx context.Context, r *shardRun) {
 // yet is only waited for.
 func (s *shards) failed(ctx context.Context, r *shardRun, err error) {
 	switch {
-	case errors.Is(err, shardblock.ErrNotFounded):
+	case errors.Is(err, shardblock.ErrNotFounded), errors.Is(err, errPartTaken):
 		r.due = time.Now().Add(shardRetryFirst)
 	case errors.Is(err, errShardData):
 		r.due = time.Now().Add(shardDataRetry)

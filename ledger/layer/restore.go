@@ -1,10 +1,12 @@
 package layer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/statetree"
 )
 
@@ -80,6 +82,37 @@ func (r *Restore) Abort() error {
 	}
 	r.done = true
 	return r.tree.Abort()
+}
+
+// Clear removes all that a layer has in store, the parts of others too. The layer must be
+// closed. The state goes last: a layer that has none has nothing else either, whenever the
+// process ends.
+func Clear(store kv.Store) error {
+	for _, prefix := range []string{journalPrefix, indexPrefix, consensusPrefix, viewPrefix} {
+		if err := clearPrefix(store, []byte(prefix)); err != nil {
+			return fmt.Errorf("clear the layer: %w", err)
+		}
+	}
+	if err := statetree.Discard(kv.Prefixed(store, []byte(statePrefix))); err != nil {
+		return fmt.Errorf("clear the layer: %w", err)
+	}
+	return nil
+}
+
+func clearPrefix(store kv.Store, prefix []byte) error {
+	for {
+		var keys []write
+		it := store.Iterate(prefix, kv.PrefixEnd(prefix), false)
+		for len(keys) < chunkWrites && it.Next() {
+			keys = append(keys, write{key: bytes.Clone(it.Key())})
+		}
+		if err := it.Close(); err != nil || len(keys) == 0 {
+			return err
+		}
+		if err := put(store, keys, true); err != nil {
+			return err
+		}
+	}
 }
 
 // Reindex writes entries to the index of a layer whose state was restored, in as

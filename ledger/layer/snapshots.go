@@ -145,15 +145,18 @@ func (s *Snapshots) Chunk(height uint64, index uint32) ([]byte, error) {
 
 // Make makes a snapshot of state, which stays the caller's, and drops those that
 // are too many. It rests after each chunk, so that blocks need not wait for the
-// processor; ctx ends it early. If there is one of that height already, it is
-// returned.
+// processor; ctx ends it early. If there is one of that state already, it is
+// returned; one of another state at that height, which no longer counts, gives way.
 func (s *Snapshots) Make(ctx context.Context, state *statetree.Snapshot) (Manifest, error) {
 	s.making.Lock()
 	defer s.making.Unlock()
 	for _, m := range s.List() {
-		if m.State.Height == state.Height() {
+		if m.State.Height == state.Height() && m.State.AppHash == state.AppHash() {
 			return m, nil
 		}
+	}
+	if err := s.Drop(func(m *Manifest) bool { return m.State.Height == state.Height() }); err != nil {
+		return Manifest{}, err
 	}
 	m, err := s.make(ctx, state)
 	if err != nil {
@@ -193,12 +196,34 @@ func (s *Snapshots) trim() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.list) > s.keep {
-		name := s.name(s.list[0].State.Height)
-		s.list = s.list[1:]
-		// Its name goes first, so that a crash leaves no half of it.
-		if err := errors.Join(os.Rename(name, name+partialSuffix), os.RemoveAll(name+partialSuffix)); err != nil {
-			return fmt.Errorf("drop snapshot: %w", err)
+		if err := s.drop(0); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// Drop removes the snapshots for which which is true.
+func (s *Snapshots) Drop(which func(*Manifest) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := len(s.list) - 1; i >= 0; i-- {
+		if which(&s.list[i]) {
+			if err := s.drop(i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drop removes a snapshot. mu is held.
+func (s *Snapshots) drop(i int) error {
+	name := s.name(s.list[i].State.Height)
+	s.list = slices.Delete(slices.Clone(s.list), i, i+1)
+	// Its name goes first, so that a crash leaves no half of it.
+	if err := errors.Join(os.RemoveAll(name+partialSuffix), os.Rename(name, name+partialSuffix), os.RemoveAll(name+partialSuffix)); err != nil {
+		return fmt.Errorf("drop snapshot: %w", err)
 	}
 	return nil
 }

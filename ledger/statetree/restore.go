@@ -88,6 +88,13 @@ func (t *Tree) restore(want Summary) (*Restore, error) {
 
 var errRestoring = errors.New("the state is being restored")
 
+// Discard removes the state in s, which no Tree has open. If the process ends meanwhile,
+// Open does the rest.
+func Discard(s kv.Store) error {
+	t := &Tree{store: s}
+	return errors.Join(t.mark(), t.wipe())
+}
+
 // mark says durably that whatever is in the store does not count.
 func (t *Tree) mark() error {
 	b := t.store.NewBatch()

@@ -296,10 +296,8 @@ func (d *Directory) Hosts(chain ledger.ChainID) []Entry {
 		if at < 0 {
 			continue
 		}
-		e := Entry{
-			Node: r.Node, NodeID: r.Node.ID(), GRPC: r.GRPC, TLS: r.TLS, Validator: d.owner(&r),
-			Serving: r.Chains[at].Serving, Made: time.UnixMilli(int64(r.Sequence)), //nolint:gosec // Decode bounds it
-		}
+		e := d.entry(&r)
+		e.Serving = r.Chains[at].Serving
 		e.Member = e.Validator != ledger.PublicKey{} && slices.Contains(committee, e.Validator)
 		if port := r.Chains[at].Port; port != 0 {
 			e.P2P = e.NodeID + "@" + peer(r.Host, port)
@@ -314,6 +312,29 @@ func (d *Directory) Hosts(chain ledger.ChainID) []Entry {
 	for i := range list {
 		entries = append(entries, list[i].Entry)
 	}
+	return entries
+}
+
+// entry is the node of a record. d.mu is held.
+func (d *Directory) entry(r *Record) Entry {
+	return Entry{
+		Node: r.Node, NodeID: r.Node.ID(), GRPC: r.GRPC, TLS: r.TLS, Validator: d.owner(r), Made: time.UnixMilli(int64(r.Sequence)), //nolint:gosec // Decode bounds it
+	}
+}
+
+// Nodes returns all nodes whose record holds, whatever they host: those of validators
+// before others, then by NodeID. They have neither P2P nor Serving, and are no Member.
+func (d *Directory) Nodes() (entries []Entry) {
+	now := d.cfg.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sweep(now)
+	for _, r := range d.records {
+		entries = append(entries, d.entry(&r))
+	}
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), cmp.Compare(a.NodeID, b.NodeID))
+	})
 	return entries
 }
 

@@ -23,6 +23,211 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type DescribeShardStateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the shard.
+	ChainId uint32 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	// That main has anchored, 32 bytes.
+	StateRoot     []byte `protobuf:"bytes,2,opt,name=state_root,json=stateRoot,proto3" json:"state_root,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeShardStateRequest) Reset() {
+	*x = DescribeShardStateRequest{}
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeShardStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeShardStateRequest) ProtoMessage() {}
+
+func (x *DescribeShardStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeShardStateRequest.ProtoReflect.Descriptor instead.
+func (*DescribeShardStateRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *DescribeShardStateRequest) GetChainId() uint32 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *DescribeShardStateRequest) GetStateRoot() []byte {
+	if x != nil {
+		return x.StateRoot
+	}
+	return nil
+}
+
+type DescribeShardStateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the canonical encoding of ledger/layer.Manifest. Its height is that of any block
+	// after which the shard had this state.
+	Manifest      []byte `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeShardStateResponse) Reset() {
+	*x = DescribeShardStateResponse{}
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeShardStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeShardStateResponse) ProtoMessage() {}
+
+func (x *DescribeShardStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeShardStateResponse.ProtoReflect.Descriptor instead.
+func (*DescribeShardStateResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DescribeShardStateResponse) GetManifest() []byte {
+	if x != nil {
+		return x.Manifest
+	}
+	return nil
+}
+
+type GetShardStateChunkRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChainId   uint32                 `protobuf:"varint,1,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
+	StateRoot []byte                 `protobuf:"bytes,2,opt,name=state_root,json=stateRoot,proto3" json:"state_root,omitempty"`
+	// Number of the chunk, from 0 on.
+	Index         uint32 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShardStateChunkRequest) Reset() {
+	*x = GetShardStateChunkRequest{}
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShardStateChunkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShardStateChunkRequest) ProtoMessage() {}
+
+func (x *GetShardStateChunkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShardStateChunkRequest.ProtoReflect.Descriptor instead.
+func (*GetShardStateChunkRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GetShardStateChunkRequest) GetChainId() uint32 {
+	if x != nil {
+		return x.ChainId
+	}
+	return 0
+}
+
+func (x *GetShardStateChunkRequest) GetStateRoot() []byte {
+	if x != nil {
+		return x.StateRoot
+	}
+	return nil
+}
+
+func (x *GetShardStateChunkRequest) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type GetShardStateChunkResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         []byte                 `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShardStateChunkResponse) Reset() {
+	*x = GetShardStateChunkResponse{}
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShardStateChunkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShardStateChunkResponse) ProtoMessage() {}
+
+func (x *GetShardStateChunkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShardStateChunkResponse.ProtoReflect.Descriptor instead.
+func (*GetShardStateChunkResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetShardStateChunkResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 type GetShardGenesisRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the shard.
@@ -33,7 +238,7 @@ type GetShardGenesisRequest struct {
 
 func (x *GetShardGenesisRequest) Reset() {
 	*x = GetShardGenesisRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +250,7 @@ func (x *GetShardGenesisRequest) String() string {
 func (*GetShardGenesisRequest) ProtoMessage() {}
 
 func (x *GetShardGenesisRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[0]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +263,7 @@ func (x *GetShardGenesisRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardGenesisRequest.ProtoReflect.Descriptor instead.
 func (*GetShardGenesisRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{0}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetShardGenesisRequest) GetChainId() uint32 {
@@ -78,7 +283,7 @@ type GetShardGenesisResponse struct {
 
 func (x *GetShardGenesisResponse) Reset() {
 	*x = GetShardGenesisResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -90,7 +295,7 @@ func (x *GetShardGenesisResponse) String() string {
 func (*GetShardGenesisResponse) ProtoMessage() {}
 
 func (x *GetShardGenesisResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[1]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -103,7 +308,7 @@ func (x *GetShardGenesisResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardGenesisResponse.ProtoReflect.Descriptor instead.
 func (*GetShardGenesisResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{1}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetShardGenesisResponse) GetGenesis() []byte {
@@ -125,7 +330,7 @@ type SubmitRelayRequest struct {
 
 func (x *SubmitRelayRequest) Reset() {
 	*x = SubmitRelayRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -137,7 +342,7 @@ func (x *SubmitRelayRequest) String() string {
 func (*SubmitRelayRequest) ProtoMessage() {}
 
 func (x *SubmitRelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[2]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -150,7 +355,7 @@ func (x *SubmitRelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRelayRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRelayRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{2}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SubmitRelayRequest) GetChainId() uint32 {
@@ -175,7 +380,7 @@ type SubmitRelayResponse struct {
 
 func (x *SubmitRelayResponse) Reset() {
 	*x = SubmitRelayResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -187,7 +392,7 @@ func (x *SubmitRelayResponse) String() string {
 func (*SubmitRelayResponse) ProtoMessage() {}
 
 func (x *SubmitRelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[3]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -200,7 +405,7 @@ func (x *SubmitRelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRelayResponse.ProtoReflect.Descriptor instead.
 func (*SubmitRelayResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{3}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 type GetOutboxRequest struct {
@@ -219,7 +424,7 @@ type GetOutboxRequest struct {
 
 func (x *GetOutboxRequest) Reset() {
 	*x = GetOutboxRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -231,7 +436,7 @@ func (x *GetOutboxRequest) String() string {
 func (*GetOutboxRequest) ProtoMessage() {}
 
 func (x *GetOutboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[4]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -244,7 +449,7 @@ func (x *GetOutboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutboxRequest.ProtoReflect.Descriptor instead.
 func (*GetOutboxRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetOutboxRequest) GetChainId() uint32 {
@@ -298,7 +503,7 @@ type GetOutboxResponse struct {
 
 func (x *GetOutboxResponse) Reset() {
 	*x = GetOutboxResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +515,7 @@ func (x *GetOutboxResponse) String() string {
 func (*GetOutboxResponse) ProtoMessage() {}
 
 func (x *GetOutboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[5]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +528,7 @@ func (x *GetOutboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutboxResponse.ProtoReflect.Descriptor instead.
 func (*GetOutboxResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetOutboxResponse) GetImport() []byte {
@@ -368,7 +573,7 @@ type ListCertificatesRequest struct {
 
 func (x *ListCertificatesRequest) Reset() {
 	*x = ListCertificatesRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +585,7 @@ func (x *ListCertificatesRequest) String() string {
 func (*ListCertificatesRequest) ProtoMessage() {}
 
 func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[6]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +598,7 @@ func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
 func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListCertificatesRequest) GetChainId() uint32 {
@@ -431,7 +636,7 @@ type ListCertificatesResponse struct {
 
 func (x *ListCertificatesResponse) Reset() {
 	*x = ListCertificatesResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +648,7 @@ func (x *ListCertificatesResponse) String() string {
 func (*ListCertificatesResponse) ProtoMessage() {}
 
 func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[7]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +661,7 @@ func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
 func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListCertificatesResponse) GetCertificates() [][]byte {
@@ -491,7 +696,7 @@ type LinkName struct {
 
 func (x *LinkName) Reset() {
 	*x = LinkName{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +708,7 @@ func (x *LinkName) String() string {
 func (*LinkName) ProtoMessage() {}
 
 func (x *LinkName) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[8]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +721,7 @@ func (x *LinkName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkName.ProtoReflect.Descriptor instead.
 func (*LinkName) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LinkName) GetFrom() *Place {
@@ -544,7 +749,7 @@ type GetWantedRequest struct {
 
 func (x *GetWantedRequest) Reset() {
 	*x = GetWantedRequest{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +761,7 @@ func (x *GetWantedRequest) String() string {
 func (*GetWantedRequest) ProtoMessage() {}
 
 func (x *GetWantedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[9]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +774,7 @@ func (x *GetWantedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWantedRequest.ProtoReflect.Descriptor instead.
 func (*GetWantedRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetWantedRequest) GetChainId() uint32 {
@@ -600,7 +805,7 @@ type LinkRows struct {
 
 func (x *LinkRows) Reset() {
 	*x = LinkRows{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[10]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +817,7 @@ func (x *LinkRows) String() string {
 func (*LinkRows) ProtoMessage() {}
 
 func (x *LinkRows) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[10]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +830,7 @@ func (x *LinkRows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRows.ProtoReflect.Descriptor instead.
 func (*LinkRows) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{10}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LinkRows) GetInbound() []byte {
@@ -663,7 +868,7 @@ type GetWantedResponse struct {
 
 func (x *GetWantedResponse) Reset() {
 	*x = GetWantedResponse{}
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[11]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +880,7 @@ func (x *GetWantedResponse) String() string {
 func (*GetWantedResponse) ProtoMessage() {}
 
 func (x *GetWantedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_relay_proto_msgTypes[11]
+	mi := &file_tributary_service_v1_relay_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +893,7 @@ func (x *GetWantedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWantedResponse.ProtoReflect.Descriptor instead.
 func (*GetWantedResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{11}
+	return file_tributary_service_v1_relay_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetWantedResponse) GetHeight() uint64 {
@@ -744,7 +949,20 @@ var File_tributary_service_v1_relay_proto protoreflect.FileDescriptor
 
 const file_tributary_service_v1_relay_proto_rawDesc = "" +
 	"\n" +
-	" tributary/service/v1/relay.proto\x12\x14tributary.service.v1\x1a\"tributary/service/v1/routing.proto\"3\n" +
+	" tributary/service/v1/relay.proto\x12\x14tributary.service.v1\x1a\"tributary/service/v1/routing.proto\"U\n" +
+	"\x19DescribeShardStateRequest\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\rR\achainId\x12\x1d\n" +
+	"\n" +
+	"state_root\x18\x02 \x01(\fR\tstateRoot\"8\n" +
+	"\x1aDescribeShardStateResponse\x12\x1a\n" +
+	"\bmanifest\x18\x01 \x01(\fR\bmanifest\"k\n" +
+	"\x19GetShardStateChunkRequest\x12\x19\n" +
+	"\bchain_id\x18\x01 \x01(\rR\achainId\x12\x1d\n" +
+	"\n" +
+	"state_root\x18\x02 \x01(\fR\tstateRoot\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\"2\n" +
+	"\x1aGetShardStateChunkResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"3\n" +
 	"\x16GetShardGenesisRequest\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\rR\achainId\"3\n" +
 	"\x17GetShardGenesisResponse\x12\x18\n" +
@@ -791,13 +1009,15 @@ const file_tributary_service_v1_relay_proto_rawDesc = "" +
 	"\x05links\x18\x04 \x03(\v2\x1e.tributary.service.v1.LinkRowsR\x05links\x12(\n" +
 	"\x10first_main_epoch\x18\x05 \x01(\x04R\x0efirstMainEpoch\x12&\n" +
 	"\x0flast_main_epoch\x18\x06 \x01(\x04R\rlastMainEpoch\x12\x14\n" +
-	"\x05ended\x18\a \x01(\bR\x05ended2\x91\x04\n" +
+	"\x05ended\x18\a \x01(\bR\x05ended2\x83\x06\n" +
 	"\fRelayService\x12b\n" +
 	"\vSubmitRelay\x12(.tributary.service.v1.SubmitRelayRequest\x1a).tributary.service.v1.SubmitRelayResponse\x12\\\n" +
 	"\tGetOutbox\x12&.tributary.service.v1.GetOutboxRequest\x1a'.tributary.service.v1.GetOutboxResponse\x12q\n" +
 	"\x10ListCertificates\x12-.tributary.service.v1.ListCertificatesRequest\x1a..tributary.service.v1.ListCertificatesResponse\x12\\\n" +
 	"\tGetWanted\x12&.tributary.service.v1.GetWantedRequest\x1a'.tributary.service.v1.GetWantedResponse\x12n\n" +
-	"\x0fGetShardGenesis\x12,.tributary.service.v1.GetShardGenesisRequest\x1a-.tributary.service.v1.GetShardGenesisResponseB\xe5\x01\n" +
+	"\x0fGetShardGenesis\x12,.tributary.service.v1.GetShardGenesisRequest\x1a-.tributary.service.v1.GetShardGenesisResponse\x12w\n" +
+	"\x12DescribeShardState\x12/.tributary.service.v1.DescribeShardStateRequest\x1a0.tributary.service.v1.DescribeShardStateResponse\x12w\n" +
+	"\x12GetShardStateChunk\x12/.tributary.service.v1.GetShardStateChunkRequest\x1a0.tributary.service.v1.GetShardStateChunkResponseB\xe5\x01\n" +
 	"\x18com.tributary.service.v1B\n" +
 	"RelayProtoP\x01ZKgithub.com/tributary-network/tributary/proto/tributary/service/v1;servicev1\xa2\x02\x03TSX\xaa\x02\x14Tributary.Service.V1\xca\x02\x14Tributary\\Service\\V1\xe2\x02 Tributary\\Service\\V1\\GPBMetadata\xea\x02\x16Tributary::Service::V1b\x06proto3"
 
@@ -813,41 +1033,49 @@ func file_tributary_service_v1_relay_proto_rawDescGZIP() []byte {
 	return file_tributary_service_v1_relay_proto_rawDescData
 }
 
-var file_tributary_service_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_tributary_service_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_tributary_service_v1_relay_proto_goTypes = []any{
-	(*GetShardGenesisRequest)(nil),   // 0: tributary.service.v1.GetShardGenesisRequest
-	(*GetShardGenesisResponse)(nil),  // 1: tributary.service.v1.GetShardGenesisResponse
-	(*SubmitRelayRequest)(nil),       // 2: tributary.service.v1.SubmitRelayRequest
-	(*SubmitRelayResponse)(nil),      // 3: tributary.service.v1.SubmitRelayResponse
-	(*GetOutboxRequest)(nil),         // 4: tributary.service.v1.GetOutboxRequest
-	(*GetOutboxResponse)(nil),        // 5: tributary.service.v1.GetOutboxResponse
-	(*ListCertificatesRequest)(nil),  // 6: tributary.service.v1.ListCertificatesRequest
-	(*ListCertificatesResponse)(nil), // 7: tributary.service.v1.ListCertificatesResponse
-	(*LinkName)(nil),                 // 8: tributary.service.v1.LinkName
-	(*GetWantedRequest)(nil),         // 9: tributary.service.v1.GetWantedRequest
-	(*LinkRows)(nil),                 // 10: tributary.service.v1.LinkRows
-	(*GetWantedResponse)(nil),        // 11: tributary.service.v1.GetWantedResponse
-	(*Place)(nil),                    // 12: tributary.service.v1.Place
+	(*DescribeShardStateRequest)(nil),  // 0: tributary.service.v1.DescribeShardStateRequest
+	(*DescribeShardStateResponse)(nil), // 1: tributary.service.v1.DescribeShardStateResponse
+	(*GetShardStateChunkRequest)(nil),  // 2: tributary.service.v1.GetShardStateChunkRequest
+	(*GetShardStateChunkResponse)(nil), // 3: tributary.service.v1.GetShardStateChunkResponse
+	(*GetShardGenesisRequest)(nil),     // 4: tributary.service.v1.GetShardGenesisRequest
+	(*GetShardGenesisResponse)(nil),    // 5: tributary.service.v1.GetShardGenesisResponse
+	(*SubmitRelayRequest)(nil),         // 6: tributary.service.v1.SubmitRelayRequest
+	(*SubmitRelayResponse)(nil),        // 7: tributary.service.v1.SubmitRelayResponse
+	(*GetOutboxRequest)(nil),           // 8: tributary.service.v1.GetOutboxRequest
+	(*GetOutboxResponse)(nil),          // 9: tributary.service.v1.GetOutboxResponse
+	(*ListCertificatesRequest)(nil),    // 10: tributary.service.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),   // 11: tributary.service.v1.ListCertificatesResponse
+	(*LinkName)(nil),                   // 12: tributary.service.v1.LinkName
+	(*GetWantedRequest)(nil),           // 13: tributary.service.v1.GetWantedRequest
+	(*LinkRows)(nil),                   // 14: tributary.service.v1.LinkRows
+	(*GetWantedResponse)(nil),          // 15: tributary.service.v1.GetWantedResponse
+	(*Place)(nil),                      // 16: tributary.service.v1.Place
 }
 var file_tributary_service_v1_relay_proto_depIdxs = []int32{
-	12, // 0: tributary.service.v1.GetOutboxRequest.first:type_name -> tributary.service.v1.Place
-	12, // 1: tributary.service.v1.GetOutboxRequest.last:type_name -> tributary.service.v1.Place
-	12, // 2: tributary.service.v1.LinkName.from:type_name -> tributary.service.v1.Place
-	12, // 3: tributary.service.v1.LinkName.to:type_name -> tributary.service.v1.Place
-	8,  // 4: tributary.service.v1.GetWantedRequest.links:type_name -> tributary.service.v1.LinkName
-	10, // 5: tributary.service.v1.GetWantedResponse.links:type_name -> tributary.service.v1.LinkRows
-	2,  // 6: tributary.service.v1.RelayService.SubmitRelay:input_type -> tributary.service.v1.SubmitRelayRequest
-	4,  // 7: tributary.service.v1.RelayService.GetOutbox:input_type -> tributary.service.v1.GetOutboxRequest
-	6,  // 8: tributary.service.v1.RelayService.ListCertificates:input_type -> tributary.service.v1.ListCertificatesRequest
-	9,  // 9: tributary.service.v1.RelayService.GetWanted:input_type -> tributary.service.v1.GetWantedRequest
-	0,  // 10: tributary.service.v1.RelayService.GetShardGenesis:input_type -> tributary.service.v1.GetShardGenesisRequest
-	3,  // 11: tributary.service.v1.RelayService.SubmitRelay:output_type -> tributary.service.v1.SubmitRelayResponse
-	5,  // 12: tributary.service.v1.RelayService.GetOutbox:output_type -> tributary.service.v1.GetOutboxResponse
-	7,  // 13: tributary.service.v1.RelayService.ListCertificates:output_type -> tributary.service.v1.ListCertificatesResponse
-	11, // 14: tributary.service.v1.RelayService.GetWanted:output_type -> tributary.service.v1.GetWantedResponse
-	1,  // 15: tributary.service.v1.RelayService.GetShardGenesis:output_type -> tributary.service.v1.GetShardGenesisResponse
-	11, // [11:16] is the sub-list for method output_type
-	6,  // [6:11] is the sub-list for method input_type
+	16, // 0: tributary.service.v1.GetOutboxRequest.first:type_name -> tributary.service.v1.Place
+	16, // 1: tributary.service.v1.GetOutboxRequest.last:type_name -> tributary.service.v1.Place
+	16, // 2: tributary.service.v1.LinkName.from:type_name -> tributary.service.v1.Place
+	16, // 3: tributary.service.v1.LinkName.to:type_name -> tributary.service.v1.Place
+	12, // 4: tributary.service.v1.GetWantedRequest.links:type_name -> tributary.service.v1.LinkName
+	14, // 5: tributary.service.v1.GetWantedResponse.links:type_name -> tributary.service.v1.LinkRows
+	6,  // 6: tributary.service.v1.RelayService.SubmitRelay:input_type -> tributary.service.v1.SubmitRelayRequest
+	8,  // 7: tributary.service.v1.RelayService.GetOutbox:input_type -> tributary.service.v1.GetOutboxRequest
+	10, // 8: tributary.service.v1.RelayService.ListCertificates:input_type -> tributary.service.v1.ListCertificatesRequest
+	13, // 9: tributary.service.v1.RelayService.GetWanted:input_type -> tributary.service.v1.GetWantedRequest
+	4,  // 10: tributary.service.v1.RelayService.GetShardGenesis:input_type -> tributary.service.v1.GetShardGenesisRequest
+	0,  // 11: tributary.service.v1.RelayService.DescribeShardState:input_type -> tributary.service.v1.DescribeShardStateRequest
+	2,  // 12: tributary.service.v1.RelayService.GetShardStateChunk:input_type -> tributary.service.v1.GetShardStateChunkRequest
+	7,  // 13: tributary.service.v1.RelayService.SubmitRelay:output_type -> tributary.service.v1.SubmitRelayResponse
+	9,  // 14: tributary.service.v1.RelayService.GetOutbox:output_type -> tributary.service.v1.GetOutboxResponse
+	11, // 15: tributary.service.v1.RelayService.ListCertificates:output_type -> tributary.service.v1.ListCertificatesResponse
+	15, // 16: tributary.service.v1.RelayService.GetWanted:output_type -> tributary.service.v1.GetWantedResponse
+	5,  // 17: tributary.service.v1.RelayService.GetShardGenesis:output_type -> tributary.service.v1.GetShardGenesisResponse
+	1,  // 18: tributary.service.v1.RelayService.DescribeShardState:output_type -> tributary.service.v1.DescribeShardStateResponse
+	3,  // 19: tributary.service.v1.RelayService.GetShardStateChunk:output_type -> tributary.service.v1.GetShardStateChunkResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -865,7 +1093,7 @@ func file_tributary_service_v1_relay_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_service_v1_relay_proto_rawDesc), len(file_tributary_service_v1_relay_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,11 +21,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RelayService_SubmitRelay_FullMethodName      = "/tributary.service.v1.RelayService/SubmitRelay"
-	RelayService_GetOutbox_FullMethodName        = "/tributary.service.v1.RelayService/GetOutbox"
-	RelayService_ListCertificates_FullMethodName = "/tributary.service.v1.RelayService/ListCertificates"
-	RelayService_GetWanted_FullMethodName        = "/tributary.service.v1.RelayService/GetWanted"
-	RelayService_GetShardGenesis_FullMethodName  = "/tributary.service.v1.RelayService/GetShardGenesis"
+	RelayService_SubmitRelay_FullMethodName        = "/tributary.service.v1.RelayService/SubmitRelay"
+	RelayService_GetOutbox_FullMethodName          = "/tributary.service.v1.RelayService/GetOutbox"
+	RelayService_ListCertificates_FullMethodName   = "/tributary.service.v1.RelayService/ListCertificates"
+	RelayService_GetWanted_FullMethodName          = "/tributary.service.v1.RelayService/GetWanted"
+	RelayService_GetShardGenesis_FullMethodName    = "/tributary.service.v1.RelayService/GetShardGenesis"
+	RelayService_DescribeShardState_FullMethodName = "/tributary.service.v1.RelayService/DescribeShardState"
+	RelayService_GetShardStateChunk_FullMethodName = "/tributary.service.v1.RelayService/GetShardStateChunk"
 )
 
 // RelayServiceClient is the client API for RelayService service.
@@ -52,6 +54,16 @@ type RelayServiceClient interface {
 	// forgets. It does not prove itself: ask members of the shard's committee with more
 	// than a third of its power. Nodes have that of shards they do not run, too.
 	GetShardGenesis(ctx context.Context, in *GetShardGenesisRequest, opts ...grpc.CallOption) (*GetShardGenesisResponse, error)
+	// DescribeShardState describes a state of a shard in chunks, for who goes on from it and
+	// does not have it: the last state of a shard that was replaced, and that with which a
+	// shard goes on under another committee. A node has it if it ran the shard, whether it
+	// still does or not; NOT_FOUND otherwise. While the chunks are made the answer is
+	// RESOURCE_EXHAUSTED with a delay after which to ask again.
+	DescribeShardState(ctx context.Context, in *DescribeShardStateRequest, opts ...grpc.CallOption) (*DescribeShardStateResponse, error)
+	// GetShardStateChunk returns one chunk of a state that was described. All nodes with
+	// that state have the same chunks, so a transfer can go on with another node. Nobody has
+	// to be trusted: a chunk is checked by its hash, and the whole by the state root.
+	GetShardStateChunk(ctx context.Context, in *GetShardStateChunkRequest, opts ...grpc.CallOption) (*GetShardStateChunkResponse, error)
 }
 
 type relayServiceClient struct {
@@ -112,6 +124,26 @@ func (c *relayServiceClient) GetShardGenesis(ctx context.Context, in *GetShardGe
 	return out, nil
 }
 
+func (c *relayServiceClient) DescribeShardState(ctx context.Context, in *DescribeShardStateRequest, opts ...grpc.CallOption) (*DescribeShardStateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribeShardStateResponse)
+	err := c.cc.Invoke(ctx, RelayService_DescribeShardState_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *relayServiceClient) GetShardStateChunk(ctx context.Context, in *GetShardStateChunkRequest, opts ...grpc.CallOption) (*GetShardStateChunkResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetShardStateChunkResponse)
+	err := c.cc.Invoke(ctx, RelayService_GetShardStateChunk_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RelayServiceServer is the server API for RelayService service.
 // All implementations must embed UnimplementedRelayServiceServer
 // for forward compatibility.
@@ -136,6 +168,16 @@ type RelayServiceServer interface {
 	// forgets. It does not prove itself: ask members of the shard's committee with more
 	// than a third of its power. Nodes have that of shards they do not run, too.
 	GetShardGenesis(context.Context, *GetShardGenesisRequest) (*GetShardGenesisResponse, error)
+	// DescribeShardState describes a state of a shard in chunks, for who goes on from it and
+	// does not have it: the last state of a shard that was replaced, and that with which a
+	// shard goes on under another committee. A node has it if it ran the shard, whether it
+	// still does or not; NOT_FOUND otherwise. While the chunks are made the answer is
+	// RESOURCE_EXHAUSTED with a delay after which to ask again.
+	DescribeShardState(context.Context, *DescribeShardStateRequest) (*DescribeShardStateResponse, error)
+	// GetShardStateChunk returns one chunk of a state that was described. All nodes with
+	// that state have the same chunks, so a transfer can go on with another node. Nobody has
+	// to be trusted: a chunk is checked by its hash, and the whole by the state root.
+	GetShardStateChunk(context.Context, *GetShardStateChunkRequest) (*GetShardStateChunkResponse, error)
 	mustEmbedUnimplementedRelayServiceServer()
 }
 
@@ -160,6 +202,12 @@ func (UnimplementedRelayServiceServer) GetWanted(context.Context, *GetWantedRequ
 }
 func (UnimplementedRelayServiceServer) GetShardGenesis(context.Context, *GetShardGenesisRequest) (*GetShardGenesisResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetShardGenesis not implemented")
+}
+func (UnimplementedRelayServiceServer) DescribeShardState(context.Context, *DescribeShardStateRequest) (*DescribeShardStateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribeShardState not implemented")
+}
+func (UnimplementedRelayServiceServer) GetShardStateChunk(context.Context, *GetShardStateChunkRequest) (*GetShardStateChunkResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetShardStateChunk not implemented")
 }
 func (UnimplementedRelayServiceServer) mustEmbedUnimplementedRelayServiceServer() {}
 func (UnimplementedRelayServiceServer) testEmbeddedByValue()                      {}
@@ -272,6 +320,42 @@ func _RelayService_GetShardGenesis_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RelayService_DescribeShardState_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeShardStateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RelayServiceServer).DescribeShardState(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RelayService_DescribeShardState_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RelayServiceServer).DescribeShardState(ctx, req.(*DescribeShardStateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RelayService_GetShardStateChunk_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetShardStateChunkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RelayServiceServer).GetShardStateChunk(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RelayService_GetShardStateChunk_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RelayServiceServer).GetShardStateChunk(ctx, req.(*GetShardStateChunkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RelayService_ServiceDesc is the grpc.ServiceDesc for RelayService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -298,6 +382,14 @@ var RelayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetShardGenesis",
 			Handler:    _RelayService_GetShardGenesis_Handler,
+		},
+		{
+			MethodName: "DescribeShardState",
+			Handler:    _RelayService_DescribeShardState_Handler,
+		},
+		{
+			MethodName: "GetShardStateChunk",
+			Handler:    _RelayService_GetShardStateChunk_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

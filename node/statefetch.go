@@ -1,0 +1,308 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/layer"
+	"github.com/tributary-network/tributary/node/directory"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard"
+)
+
+const (
+	// stateHosts is how many nodes are asked for a state, at most, and stateAsked how many
+	// of them at once.
+	stateHosts = 64
+	stateAsked = 8
+	// stateTimeout bounds one call, stateRest how long to wait before asking again, and
+	// statePatience how long to wait for nodes that prepare a state.
+	stateTimeout  = 30 * time.Second
+	stateRest     = 500 * time.Millisecond
+	statePatience = 10 * time.Minute
+	// stateFailures in a row make a node that is asked for chunks one that is not asked
+	// any more.
+	stateFailures = 10
+	// stateTold is how often the log tells of progress.
+	stateTold = 10 * time.Second
+)
+
+// errStateElsewhere says that nobody who can be reached gives a state.
+var errStateElsewhere = errors.New("no node that can be reached has the state")
+
+// wantedState is a state that a chain begins or goes on with: that with a root, as after a
+// height.
+type wantedState struct {
+	stateName
+
+	height uint64
+}
+
+func (w *wantedState) String() string {
+	return fmt.Sprintf("state %s of shard %d at height %d", w.root, w.id, w.height)
+}
+
+// giver is a node that is asked for a state.
+type giver struct {
+	endpoint string
+	failures int  // in a row
+	gone     bool // it does not have the state, cannot be reached, or sent what is wrong
+}
+
+// described is a state in chunks, as some nodes describe it alike.
+type described struct {
+	manifest layer.Manifest
+	givers   []*giver
+}
+
+// fetchState restores a state into a layer without one, from whoever has it. Each chunk is
+// checked against the description of the state, and all of it against its root, so nobody
+// is trusted; who sends a wrong chunk is not asked again. progress may be nil.
+func (n *Node) fetchState(ctx context.Context, want *wantedState, into *layer.Settlement, progress func(string)) error {
+	f := &stateFetch{node: n, want: want, into: into, progress: progress, log: n.module("states").With(slog.String("shard", shardName(want.id)))}
+	for _, endpoint := range n.stateGivers(want.id) {
+		f.givers = append(f.givers, &giver{endpoint: endpoint})
+	}
+	lists, err := f.describe(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range lists {
+		done, err := f.take(ctx, &lists[i])
+		if done || err != nil && (ctx.Err() != nil || !errors.Is(err, layer.ErrSnapshot)) {
+			return err
+		}
+		f.log.LogAttrs(ctx, slog.LevelWarn, "what nodes gave as the state of a shard is not it", slog.Int("nodes", len(lists[i].givers)), slog.Any("err", err))
+	}
+	return fmt.Errorf("%w: %s, asked of %d nodes", errStateElsewhere, want, len(f.givers))
+}
+
+// stateFetch is a state that is being fetched.
+type stateFetch struct {
+	node     *Node
+	log      *slog.Logger
+	want     *wantedState
+	into     *layer.Settlement
+	progress func(string)
+	givers   []*giver
+}
+
+// describe asks what the state is like, and returns what is said, that of the most nodes
+// first.
+func (f *stateFetch) describe(ctx context.Context) (lists []described, err error) {
+	patience, cancel := context.WithTimeout(ctx, statePatience)
+	defer cancel()
+	for {
+		waiting := false
+		for some := range slices.Chunk(f.givers, stateAsked) {
+			list, later := f.ask(patience, some)
+			waiting = waiting || later
+			for i := range list {
+				lists = gather(lists, &list[i])
+			}
+		}
+		if len(lists) > 0 || !waiting {
+			break
+		}
+		f.say("nodes that have the state prepare it")
+		if !pause(patience, stateRest) {
+			break
+		}
+	}
+	slices.SortStableFunc(lists, func(a, b described) int { return cmp.Compare(len(b.givers), len(a.givers)) })
+	if len(lists) == 0 {
+		return nil, cmp.Or(ctx.Err(), fmt.Errorf("%w: %s, asked of %d nodes", errStateElsewhere, f.want, len(f.givers)))
+	}
+	return lists, nil
+}
+
+// gather adds what a node says to what others do.
+func gather(lists []described, d *described) []described {
+	for i := range lists {
+		a, b := lists[i].manifest, d.manifest
+		a.State.Height = b.State.Height // it is as much as any after which the state was this
+		if a.Hash() == b.Hash() {
+			lists[i].givers = append(lists[i].givers, d.givers...)
+			return lists
+		}
+	}
+	return append(lists, *d)
+}
+
+// ask asks some nodes at once. later says that one of them prepares the state.
+func (f *stateFetch) ask(ctx context.Context, givers []*giver) (list []described, later bool) {
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for _, g := range givers {
+		if g.gone {
+			continue
+		}
+		wait.Go(func() {
+			var resp servicev1.DescribeShardStateResponse
+			err := f.call(ctx, g, servicev1.RelayService_DescribeShardState_FullMethodName,
+				&servicev1.DescribeShardStateRequest{ChainId: uint32(f.want.id), StateRoot: f.want.root[:]}, &resp)
+			m, bad := layer.DecodeManifest(resp.GetManifest())
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case status.Code(err) == codes.ResourceExhausted:
+				later = true
+			case err != nil:
+				g.gone = true
+			case bad != nil || m.State.AppHash != f.want.root:
+				g.gone = true
+				f.log.LogAttrs(ctx, slog.LevelWarn, "a node describes another state than it was asked for", slog.String("node", g.endpoint), slog.Any("err", bad))
+			default:
+				m.State.Height = f.want.height
+				list = append(list, described{m, []*giver{g}})
+			}
+		})
+	}
+	wait.Wait()
+	return list, later
+}
+
+func (f *stateFetch) call(ctx context.Context, g *giver, method string, req, resp proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	return f.node.peers.Call(ctx, g.endpoint, method, req, resp)
+}
+
+// take restores a state by its description, and reports whether it is there. The error is
+// layer.ErrSnapshot if another description may do.
+func (f *stateFetch) take(ctx context.Context, d *described) (done bool, err error) {
+	r, err := f.into.Restore(d.manifest)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, r.Abort()) }()
+	began, told := time.Now(), time.Now()
+	total := len(d.manifest.Chunks)
+	for {
+		chunk, from, err := f.chunk(ctx, d, r.Next())
+		if err != nil {
+			return false, err
+		}
+		done, err := r.Add(r.Next(), chunk)
+		switch {
+		case errors.Is(err, layer.ErrChunk):
+			from.gone = true
+			f.log.LogAttrs(ctx, slog.LevelWarn, "chunk of a state refused; its sender is not asked again", slog.String("node", from.endpoint), slog.Any("err", err))
+			continue
+		case err != nil:
+			return false, err
+		case done:
+			f.log.LogAttrs(ctx, slog.LevelInfo, "the state of a shard was fetched", slog.Uint64("height", f.want.height), slog.String("state_root", f.want.root.String()),
+				slog.Uint64("bytes", d.manifest.Bytes), slog.Int("chunks", total), slog.Duration("took", time.Since(began).Round(time.Millisecond)))
+			return true, nil
+		}
+		f.say(fmt.Sprintf("chunk %d of %d of its state fetched", r.Next(), total))
+		if time.Since(told) >= stateTold {
+			told = time.Now()
+			f.log.LogAttrs(ctx, slog.LevelInfo, "the state of a shard is fetched", slog.Int("chunk", int(r.Next())), slog.Int("chunks", total), slog.String("node", from.endpoint))
+		}
+	}
+}
+
+// chunk returns a chunk from one of those who have the state: the one that gave the last,
+// as long as it does.
+func (f *stateFetch) chunk(ctx context.Context, d *described, index uint32) ([]byte, *giver, error) {
+	for {
+		var from *giver
+		for _, g := range d.givers {
+			if !g.gone && (from == nil || g.failures < from.failures) {
+				from = g
+			}
+		}
+		if from == nil {
+			return nil, nil, fmt.Errorf("chunk %d of %s: none of %d nodes gives it: %w", index, f.want, len(d.givers), layer.ErrSnapshot)
+		}
+		var resp servicev1.GetShardStateChunkResponse
+		err := f.call(ctx, from, servicev1.RelayService_GetShardStateChunk_FullMethodName,
+			&servicev1.GetShardStateChunkRequest{ChainId: uint32(f.want.id), StateRoot: f.want.root[:], Index: index}, &resp)
+		switch {
+		case err == nil:
+			from.failures = 0
+			return resp.GetChunk(), from, nil
+		case ctx.Err() != nil:
+			return nil, nil, ctx.Err()
+		case status.Code(err) == codes.NotFound:
+			from.gone = true
+			continue
+		case status.Code(err) != codes.ResourceExhausted: // and else it asks for patience
+			from.failures++
+			from.gone = from.failures >= stateFailures
+		}
+		f.log.LogAttrs(ctx, slog.LevelDebug, "chunk of a state not given", slog.String("node", from.endpoint), slog.Any("err", err))
+		if !pause(ctx, stateRest) {
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+func (f *stateFetch) say(text string) {
+	if f.progress != nil {
+		f.progress(text)
+	}
+}
+
+// stateGivers returns where nodes serve the API that may have a state of a shard: those
+// that run it, then those of validators that served it as far as the main chain remembers,
+// then all others.
+func (n *Node) stateGivers(id shard.ID) []string {
+	served := map[ledger.PublicKey]bool{}
+	_ = n.main.exec.Read(func(v chain.View, height uint64) error { // it is but the order
+		epoch := n.genesis.Params.Staking.Epoch(height + 1)
+		for e := epoch - min(epoch, n.genesis.Params.Staking.Kept()); e <= epoch; e++ {
+			if a, ok := registry.ReadAssignment(v, e, id); ok {
+				for i := range a.Committee.Members {
+					served[a.Committee.Members[i].ConsensusKey] = true
+				}
+			}
+		}
+		return nil
+	})
+	list := n.doors.endpoints(id)
+	nodes := n.directory.Nodes()
+	slices.SortStableFunc(nodes, func(a, b directory.Entry) int {
+		return cmp.Compare(unserved(served, &a), unserved(served, &b))
+	})
+	for i := range nodes {
+		if e := &nodes[i]; n.doors.open(e) && !slices.Contains(list, e.GRPC) {
+			list = append(list, e.GRPC)
+		}
+	}
+	return list[:min(len(list), stateHosts)]
+}
+
+func unserved(served map[ledger.PublicKey]bool, e *directory.Entry) int {
+	if served[e.Validator] {
+		return 0
+	}
+	return 1
+}
+
+// pause waits for d, and reports false if ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
