@@ -72,10 +72,15 @@ type described struct {
 // checked against the description of the state, and all of it against its root, so nobody
 // is trusted; who sends a wrong chunk is not asked again. progress may be nil.
 func (n *Node) fetchState(ctx context.Context, want *wantedState, into *layer.Settlement, progress func(string)) error {
-	f := &stateFetch{node: n, want: want, into: into, progress: progress, log: n.module("states").With(slog.String("shard", shardName(want.id)))}
+	f := &stateFetch{call: n.peers.Call, want: want, into: into, progress: progress, log: n.module("states").With(slog.String("shard", shardName(want.id)))}
 	for _, endpoint := range n.stateGivers(want.id) {
 		f.givers = append(f.givers, &giver{endpoint: endpoint})
 	}
+	return f.run(ctx)
+}
+
+// run fetches the state.
+func (f *stateFetch) run(ctx context.Context) error {
 	lists, err := f.describe(ctx)
 	if err != nil {
 		return err
@@ -87,12 +92,12 @@ func (n *Node) fetchState(ctx context.Context, want *wantedState, into *layer.Se
 		}
 		f.log.LogAttrs(ctx, slog.LevelWarn, "what nodes gave as the state of a shard is not it", slog.Int("nodes", len(lists[i].givers)), slog.Any("err", err))
 	}
-	return fmt.Errorf("%w: %s, asked of %d nodes", errStateElsewhere, want, len(f.givers))
+	return fmt.Errorf("%w: %s, asked of %d nodes", errStateElsewhere, f.want, len(f.givers))
 }
 
 // stateFetch is a state that is being fetched.
 type stateFetch struct {
-	node     *Node
+	call     func(ctx context.Context, endpoint, method string, req, resp proto.Message) error
 	log      *slog.Logger
 	want     *wantedState
 	into     *layer.Settlement
@@ -152,7 +157,7 @@ func (f *stateFetch) ask(ctx context.Context, givers []*giver) (list []described
 		}
 		wait.Go(func() {
 			var resp servicev1.DescribeShardStateResponse
-			err := f.call(ctx, g, servicev1.RelayService_DescribeShardState_FullMethodName,
+			err := f.bounded(ctx, g, servicev1.RelayService_DescribeShardState_FullMethodName,
 				&servicev1.DescribeShardStateRequest{ChainId: uint32(f.want.id), StateRoot: f.want.root[:]}, &resp)
 			m, bad := layer.DecodeManifest(resp.GetManifest())
 			mu.Lock()
@@ -175,10 +180,10 @@ func (f *stateFetch) ask(ctx context.Context, givers []*giver) (list []described
 	return list, later
 }
 
-func (f *stateFetch) call(ctx context.Context, g *giver, method string, req, resp proto.Message) error {
+func (f *stateFetch) bounded(ctx context.Context, g *giver, method string, req, resp proto.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
-	return f.node.peers.Call(ctx, g.endpoint, method, req, resp)
+	return f.call(ctx, g.endpoint, method, req, resp)
 }
 
 // take restores a state by its description, and reports whether it is there. The error is
@@ -231,7 +236,7 @@ func (f *stateFetch) chunk(ctx context.Context, d *described, index uint32) ([]b
 			return nil, nil, fmt.Errorf("chunk %d of %s: none of %d nodes gives it: %w", index, f.want, len(d.givers), layer.ErrSnapshot)
 		}
 		var resp servicev1.GetShardStateChunkResponse
-		err := f.call(ctx, from, servicev1.RelayService_GetShardStateChunk_FullMethodName,
+		err := f.bounded(ctx, from, servicev1.RelayService_GetShardStateChunk_FullMethodName,
 			&servicev1.GetShardStateChunkRequest{ChainId: uint32(f.want.id), StateRoot: f.want.root[:], Index: index}, &resp)
 		switch {
 		case err == nil:

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,10 +90,8 @@ func (s *states) Describe(id shard.ID, root ledger.Hash) ([]byte, error) {
 
 // want has the chunks of a state made. mu is held.
 func (s *states) want(name stateName) {
-	for _, d := range s.due {
-		if d == name {
-			return
-		}
+	if slices.Contains(s.due, name) {
+		return
 	}
 	s.due = append(s.due, name)
 	select {

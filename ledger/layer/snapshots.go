@@ -203,12 +203,12 @@ func (s *Snapshots) trim() error {
 	return nil
 }
 
-// Drop removes the snapshots for which which is true.
-func (s *Snapshots) Drop(which func(*Manifest) bool) error {
+// Drop removes the snapshots that are worthless.
+func (s *Snapshots) Drop(worthless func(*Manifest) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := len(s.list) - 1; i >= 0; i-- {
-		if which(&s.list[i]) {
+		if worthless(&s.list[i]) {
 			if err := s.drop(i); err != nil {
 				return err
 			}

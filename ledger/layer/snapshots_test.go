@@ -319,6 +319,78 @@ func TestSnapshotsAreKept(t *testing.T) {
 	}
 }
 
+// TestSnapshotOfAnotherState: of two states at one height, as of a chain that went on from
+// an earlier height, the snapshot is of the one that counts.
+func TestSnapshotOfAnotherState(t *testing.T) {
+	t.Parallel()
+	s := openSnapshots(t, t.TempDir())
+	first := makeSnapshot(t, s, withState(t, 1))
+	second := makeSnapshot(t, s, withState(t, 2))
+	if first.State.Height != second.State.Height || first.State.AppHash == second.State.AppHash {
+		t.Fatalf("states %+v and %+v", first.State, second.State)
+	}
+	if list := s.List(); len(list) != 1 || list[0].State.AppHash != second.State.AppHash {
+		t.Errorf("%d snapshots", len(list))
+	}
+	if err := take(openOn(t, memkv.New()), second, chunksOf(t, s, &second)); err != nil {
+		t.Error(err)
+	}
+	if err := s.Drop(func(m *layer.Manifest) bool { return m.State.Height > 9 }); err != nil || len(s.List()) != 1 {
+		t.Errorf("%d snapshots, error %v", len(s.List()), err)
+	}
+	if err := s.Drop(func(m *layer.Manifest) bool { return m.State.Height > 0 }); err != nil || len(s.List()) != 0 {
+		t.Errorf("%d snapshots, error %v", len(s.List()), err)
+	}
+}
+
+// withState returns a layer at height 1 with a row.
+func withState(t *testing.T, row byte) *layer.Settlement {
+	t.Helper()
+	l := openOn(t, memkv.New())
+	if _, err := l.Init(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Prepare(1, chain.Changes{{Key: []byte("key"), Value: []byte{row}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Commit(nil); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestClear: a layer that was cleared has nothing of what it had, wherever that was
+// interrupted and begun again.
+func TestClear(t *testing.T) {
+	t.Parallel()
+	for n, done := 1, false; !done; n++ {
+		store := memkv.New()
+		l := openOn(t, store)
+		if err := advance(l, 12); err != nil {
+			t.Fatal(err)
+		}
+		b := l.View("more").NewBatch()
+		if err := errors.Join(b.Set([]byte("k"), []byte("v")), b.Commit(true), l.Reindex([]chain.Change{{Key: []byte("i"), Value: []byte("v")}}), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+		faulty := kvtest.NewFaulty(store)
+		faulty.FailCommit(n, n%2 == 0)
+		if done = layer.Clear(faulty) == nil; done && n < 4 {
+			t.Fatalf("%d writes", n)
+		}
+		again := openOn(t, store) // whatever is left can be opened
+		if raw, err := again.Index().Get([]byte("i")); again.Empty() && raw != nil || err != nil {
+			t.Errorf("after %d writes: index %q without a state, error %v", n, raw, err)
+		}
+		if err := errors.Join(again.Close(), layer.Clear(store)); err != nil {
+			t.Fatal(err)
+		}
+		if state := stateOf(t, store); len(state) != 0 {
+			t.Errorf("after %d writes: %d keys are left", n, len(state))
+		}
+	}
+}
+
 // TestUnfinishedSnapshots leaves what a crash leaves: none of it counts, and
 // nothing that is not a snapshot is touched.
 func TestUnfinishedSnapshots(t *testing.T) {
