@@ -29,8 +29,8 @@ const (
 	shardPendingRecords = 1 << 14
 	shardRecentBlocks   = 256
 	shardRecentItems    = 20_000
-	shardNodeCache      = 20_000
-	shardRegistryCache  = 2 << 20
+	shardNodeCache      = 100_000
+	shardRegistryCache  = 8 << 20
 	shardMaxInbound     = 40
 )
 

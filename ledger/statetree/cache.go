@@ -185,12 +185,24 @@ func (c *valueCache) shrink() {
 	}
 }
 
-// drop forgets a key whose value has changed.
-func (c *valueCache) drop(key []byte) {
+// changed tells of the new value of a key, nil if it has none any more. Whoever changes a
+// key has read it and mostly reads it again soon, so it stays in the cache if it was there.
+// The cache keeps value.
+func (c *valueCache) changed(key, value []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v, ok := c.values[string(key)]; ok {
-		c.bytes -= cost(len(key), len(v))
+	old, ok := c.values[string(key)]
+	if !ok {
+		return
+	}
+	c.bytes -= cost(len(key), len(old))
+	if value == nil {
 		delete(c.values, string(key))
+		return
+	}
+	c.values[string(key)] = value
+	c.bytes += cost(len(key), len(value))
+	if c.bytes > c.budget {
+		c.shrink()
 	}
 }

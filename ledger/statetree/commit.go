@@ -151,7 +151,7 @@ func (t *Tree) flip(snap *pinned) *pinned {
 	}
 	for _, w := range p.flat {
 		if t.schema.RowSize(w.key[0]) == 0 {
-			t.values.drop(w.key)
+			t.values.changed(w.key, bytes.Clone(w.value)) // the arena is used again
 		}
 	}
 	old := t.snap
