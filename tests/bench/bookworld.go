@@ -66,6 +66,7 @@ type book struct {
 	ready        [][]byte
 	node         int
 	earned       ledger.Amount
+	height       uint64 // of the block with its last booking
 }
 
 // bookKey returns the next key from *n on whose account has its home in shard s.
@@ -298,6 +299,7 @@ func (w *bookWorld) book(ctx context.Context, k *book) error {
 			return fmt.Errorf("book: stage %v, code %v, %d of %d vouchers booked", tx.GetStage(), tx.GetCode(), bk.GetApplied(), len(k.channels))
 		default:
 			k.earned += ledger.Amount(len(k.channels) * bookPrice)
+			k.height = bk.GetTransaction().GetHeight()
 			return nil
 		}
 	}

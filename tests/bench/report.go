@@ -21,6 +21,7 @@ type Figure struct {
 	Of    string   `json:"of,omitempty"`    // what the ratio is taken of; "" if there is none
 	Ratio *float64 `json:"ratio,omitempty"` // Value over the figure named by Of; nil if there is none
 	Limit float64  `json:"limit,omitempty"` // that Value must not exceed; 0 if there is none
+	Least float64  `json:"least,omitempty"` // that Value must reach; 0 if there is none
 }
 
 // report collects figures and tells about progress. It is safe for concurrent use.
@@ -56,21 +57,39 @@ func (r *report) addRatio(name string, value float64, unit, of string) {
 
 // limit sets the limit of an earlier figure.
 func (r *report) limit(name string, limit float64) {
+	r.bound(name, func(f *Figure) { f.Limit = limit })
+}
+
+// least sets what an earlier figure must reach.
+func (r *report) least(name string, least float64) {
+	r.bound(name, func(f *Figure) { f.Least = least })
+}
+
+func (r *report) bound(name string, set func(*Figure)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.figures {
 		if f := &r.figures[i]; f.Name == name {
-			f.Limit = limit
-			fmt.Fprintf(r.progress, "  %s: at most %s, %s (%.3f of it)\n", name, number(limit), f.verdict(), f.Value/limit)
+			set(f)
+			fmt.Fprintf(r.progress, "  %s: %s (%.3f of it)\n", name, f.bounds(), f.Value/max(f.Limit, f.Least))
 		}
 	}
 }
 
-func (f *Figure) verdict() string {
-	if f.Value > f.Limit {
-		return "EXCEEDED"
+// bounds says what the limit is and whether the figure keeps to it, nothing without one.
+func (f *Figure) bounds() string {
+	switch {
+	case f.Limit != 0 && f.Value > f.Limit:
+		return "at most " + number(f.Limit) + " OVER"
+	case f.Limit != 0:
+		return "at most " + number(f.Limit) + " OK"
+	case f.Least != 0 && f.Value < f.Least:
+		return "at least " + number(f.Least) + " UNDER"
+	case f.Least != 0:
+		return "at least " + number(f.Least) + " OK"
+	default:
+		return ""
 	}
-	return "kept"
 }
 
 // relate sets the ratio of an earlier figure to another.
@@ -104,21 +123,28 @@ func (r *report) step(format string, args ...any) {
 	fmt.Fprintf(r.progress, format+"\n", args...)
 }
 
-// table writes all figures in columns.
+// table writes all figures in columns, and after them once more those that have limits.
 func (r *report) table(w io.Writer) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "FIGURE\tVALUE\tUNIT\tLIMIT\tRATIO\tOF")
-	for _, f := range r.figures {
-		ratio, limit := "", ""
-		if f.Limit != 0 {
-			limit = number(f.Limit) + " " + f.verdict()
-		}
+	fmt.Fprintln(tw, "FIGURE\tVALUE\tUNIT\tRATIO\tOF")
+	var bounded []*Figure
+	for i := range r.figures {
+		f, ratio := &r.figures[i], ""
 		if f.Ratio != nil {
 			ratio = strconv.FormatFloat(*f.Ratio, 'f', 3, 64)
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, limit, ratio, f.Of)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, ratio, f.Of)
+		if f.bounds() != "" {
+			bounded = append(bounded, f)
+		}
+	}
+	if len(bounded) > 0 {
+		fmt.Fprintln(tw, "\nLIMITED\tVALUE\tUNIT\tLIMIT")
+	}
+	for _, f := range bounded {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, f.bounds())
 	}
 	return tw.Flush()
 }

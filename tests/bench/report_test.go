@@ -63,16 +63,20 @@ func TestLimits(t *testing.T) {
 	r.limit("fast", 300)
 	r.add("slow", 301.0, "ms")
 	r.limit("slow", 300)
+	r.add("many", 300.0, "a second")
+	r.least("many", 300)
+	r.add("few", 299.0, "a second")
+	r.least("few", 300)
+	r.add("free", 5.0, "ms")
 	if err := r.table(&table); err != nil {
 		t.Fatal(err)
 	}
-	columns := strings.Join(strings.Fields(table.String()), " ")
-	for _, want := range []string{"fast 20 ms 300 kept", "slow 301 ms 300 EXCEEDED"} {
-		if !strings.Contains(columns, want) {
-			t.Errorf("want %q in:\n%s", want, table.String())
-		}
+	_, limited, _ := strings.Cut(strings.Join(strings.Fields(table.String()), " "), "LIMITED VALUE UNIT LIMIT ")
+	want := "fast 20 ms at most 300 OK slow 301 ms at most 300 OVER many 300 a second at least 300 OK few 299 a second at least 300 UNDER"
+	if limited != want {
+		t.Errorf("got %q, want %q", limited, want)
 	}
-	if !strings.Contains(lines.String(), "slow: at most 300, EXCEEDED") {
+	if !strings.Contains(lines.String(), "slow: at most 300 OVER") {
 		t.Errorf("it is not told: %s", lines.String())
 	}
 }
