@@ -50,8 +50,12 @@ func TestBookingOnAnyNode(t *testing.T) {
 		t.Fatalf("booked over another node: %v", b)
 	}
 	direct, err := here.services().BookUsage(s.ctx(), req)
-	if err != nil || !proto.Equal(direct, forwarded) {
+	if err != nil || !proto.Equal(direct.GetBooking(), forwarded.GetBooking()) {
 		t.Errorf("again at its node: %v, %v, want %v", direct, err, forwarded)
+	}
+	if own, other := direct.GetSource(), forwarded.GetSource(); own.GetServedBy() != "" || own.GetEvidence() != servicev1.Evidence_EVIDENCE_OWN ||
+		other.GetServedBy() != "here" || other.GetEvidence() != servicev1.Evidence_EVIDENCE_CLAIMED {
+		t.Errorf("sources %v and %v", own, other)
 	}
 	for _, n := range []*shardNode{here, away} {
 		for _, name := range []string{"", b.GetShard()} {
@@ -262,7 +266,7 @@ func TestCallsAreHandedOnOnce(t *testing.T) {
 		t.Errorf("%v", p.info)
 	}
 	got, err := a.services().GetShardStatus(s.ctx(), &servicev1.GetShardStatusRequest{Name: "shards/3"})
-	if err != nil || got.GetShard().GetName() != "shards/3" || !got.GetShard().GetHosted() || got.GetPendingTxs() != 3 || !got.GetSmallCommittee() {
+	if err != nil || got.GetShard().GetName() != "shards/3" || got.GetShard().GetHosted() || got.GetSource().GetServedBy() != "b" || got.GetPendingTxs() != 3 || !got.GetSmallCommittee() {
 		t.Errorf("%v, %v", got, err)
 	}
 	alone := newShardWorld(t, map[string][]shard.ID{"a": {2}})

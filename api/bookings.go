@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -26,6 +27,9 @@ const (
 	collectionBookings = "bookings"
 	// maxProved is how many entries of a booking one call proves.
 	maxProved = 64
+	// searchTimeout is how long each node may take that is asked whether it knows a
+	// booking.
+	searchTimeout = 5 * time.Second
 )
 
 // BookingName returns the resource name of a booking by the hash of its transaction:
@@ -168,12 +172,7 @@ func (s *services) BookUsage(ctx context.Context, req *servicev1.BookUsageReques
 	local, ok := s.hosted(sh.ID)
 	if !ok {
 		s.rates.charge(callerIP(ctx), submitTokens(int64(len(u.Batch.Entries)), int64(len(tx.Raw))))
-		resp := &servicev1.BookUsageResponse{}
-		err := s.forward(ctx, &sh, epoch, servicev1.ServiceChainService_BookUsage_FullMethodName, req, resp)
-		if err == nil && resp.GetBooking().GetName() != BookingName(tx.Hash) {
-			return nil, s.wrongAnswer(&sh)
-		}
-		return resp, err
+		return s.bookAway(ctx, &sh, epoch, req, tx.Hash)
 	}
 	b := booking{shard: local, is: sh, epoch: epoch, tx: tx, usage: &u, requestID: req.GetRequestId(), stage: stage, validateOnly: req.GetValidateOnly()}
 	status, err := s.book(ctx, &b)
@@ -181,12 +180,7 @@ func (s *services) BookUsage(ctx context.Context, req *servicev1.BookUsageReques
 		return nil, err
 	}
 	out, err := s.renderBooking(&sh, &status, &b.tx, detailOf(req.GetFullResults()))
-	return &servicev1.BookUsageResponse{Booking: out}, err
-}
-
-// wrongAnswer says that the node that a call was handed on to answered something else.
-func (b *backend) wrongAnswer(sh *shard.Shard) *problem {
-	return unavailable(ReasonNotHosted, retrySoon, fmt.Sprintf("the node that runs %s answered about something else; send the same request again", ShardName(sh.ID)))
+	return &servicev1.BookUsageResponse{Booking: out, Source: ownAnswer()}, err
 }
 
 // bookingHome returns the shard that is to take a booking: that of the name, or the home
@@ -280,12 +274,8 @@ func (s *services) awaitBooking(ctx context.Context, b *booking, hash ledger.Has
 	if b.stage > exec.StageChecked {
 		want = exec.StageFinal // of the shard: durable, which is INCLUDED here
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		left := deadline.Sub(s.Now())
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, left-min(answerMargin, left/answerShare))
-		defer cancel()
-	}
+	ctx, cancel := s.beforeDeadline(ctx)
+	defer cancel()
 	status := present
 	if status.Stage < want {
 		var err error
@@ -378,8 +368,7 @@ func (s *services) GetBooking(ctx context.Context, req *servicev1.GetBookingRequ
 	if local, ok := s.hosted(sh.ID); ok {
 		return s.bookingIn(ctx, local, &sh, hash, req)
 	}
-	resp := &servicev1.GetBookingResponse{}
-	return resp, s.forward(ctx, &sh, epoch, servicev1.ServiceChainService_GetBooking_FullMethodName, req, resp)
+	return s.bookingAway(ctx, &sh, epoch, req, hash)
 }
 
 // bookingIn returns a booking of a shard that runs here.
@@ -391,7 +380,7 @@ func (s *services) bookingIn(ctx context.Context, local Shard, sh *shard.Shard, 
 	if err != nil {
 		return nil, err
 	}
-	resp := &servicev1.GetBookingResponse{}
+	resp := &servicev1.GetBookingResponse{Source: ownAnswer()}
 	if resp.Booking, err = s.renderBooking(sh, &status, nil, detailOf(req.GetFullResults())); err != nil {
 		return nil, err
 	}
@@ -436,9 +425,13 @@ func (s *services) searchBooking(ctx context.Context, hash ledger.Hash, req *ser
 	s.rates.charge(callerIP(ctx), rowTokens(len(rest))+forwardTokens*len(groups))
 	for _, g := range groups {
 		resp := &servicev1.GetBookingResponse{}
-		err := s.Peers.Call(ctx, g.endpoint, servicev1.ServiceChainService_GetBooking_FullMethodName, req, resp)
-		if err == nil && resp.GetBooking().GetName() == req.GetName() {
-			return resp, nil
+		attempt, cancel := context.WithTimeout(ctx, searchTimeout)
+		err := s.Peers.Call(attempt, g.endpoint, servicev1.ServiceChainService_GetBooking_FullMethodName, req, resp)
+		cancel()
+		if err == nil {
+			if found, err := s.foundAway(ctx, m, g.endpoint, req, resp, hash); err == nil {
+				return found, nil
+			}
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

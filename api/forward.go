@@ -2,16 +2,12 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
@@ -22,8 +18,6 @@ import (
 )
 
 const (
-	// forwardTries is how many nodes that run a shard are tried for one call.
-	forwardTries = 3
 	// forwardTokens is what handing a call on costs beyond the call.
 	forwardTokens = callCost
 	// maxShownHosts is how many endpoints of a shard an answer names.
@@ -217,72 +211,6 @@ func (b *backend) notHosted(sh *shard.Shard, epoch uint64) *problem {
 		p.message += ", and it knows none that runs it; ask another node, or later"
 		p.code, p.retry = codes.Unavailable, retrySoon
 	}
-	return b.place(p, sh, epoch)
-}
-
-// relayed is the answer of another node that does not do what it was asked, passed on
-// as it is.
-type relayed struct{ status *status.Status }
-
-// Error returns the message.
-func (r *relayed) Error() string { return r.status.Message() }
-
-// problem returns the answer as one of this node's own.
-func (r *relayed) problem() *problem {
-	p := &problem{code: r.status.Code(), reason: ReasonInternal, message: r.status.Message(), passed: r.status}
-	for _, d := range r.status.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			p.reason, p.metadata = info.GetReason(), info.GetMetadata()
-		}
-	}
-	return p
-}
-
-// answered reports whether err is the answer of a node, whatever it says, and not that
-// of the way there or of a node that cannot serve.
-func answered(err error) (*relayed, bool) {
-	s, ok := status.FromError(err)
-	if !ok {
-		return nil, false
-	}
-	switch s.Code() {
-	case codes.Unavailable, codes.Unimplemented, codes.Unknown, codes.Internal, codes.OK:
-		return nil, false
-	default:
-	}
-	for _, d := range s.Details() {
-		if info, is := d.(*errdetails.ErrorInfo); is && info.GetDomain() == Domain {
-			return &relayed{s}, info.GetReason() != ReasonNotHosted
-		}
-	}
-	return nil, false
-}
-
-// forward hands a call on to a node that runs a shard, and fills resp with its answer.
-// A call that was handed on already is refused, and so is one that nobody takes.
-func (b *backend) forward(ctx context.Context, sh *shard.Shard, epoch uint64, method string, req, resp proto.Message) error {
-	hosts := b.hosts(sh.ID)
-	if handedOn(ctx) || len(hosts) == 0 {
-		return b.notHosted(sh, epoch)
-	}
-	b.rates.charge(callerIP(ctx), forwardTokens)
-	for _, endpoint := range hosts[:min(len(hosts), forwardTries)] {
-		err := b.Peers.Call(ctx, endpoint, method, req, resp)
-		if err == nil {
-			b.metrics.forwarded("ok")
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if r, ok := answered(err); ok {
-			b.metrics.forwarded("refused")
-			return r
-		}
-		b.metrics.forwarded("failed")
-		proto.Reset(resp)
-	}
-	p := unavailable(ReasonNotHosted, retrySoon, fmt.Sprintf("none of the nodes that run %s answered; send the same request again in %v", sh, retrySoon))
 	return b.place(p, sh, epoch)
 }
 

@@ -32,8 +32,12 @@ const (
 	// maxPeers is how many connections to other nodes are kept. The one that was used
 	// longest ago makes room.
 	maxPeers = 64
-	// peerRest is how long a node that did not answer comes after those that do.
+	// peerRest is how long a node that did not answer, or answered wrongly, comes after
+	// those that do.
 	peerRest = 5 * time.Second
+	// peerSlow is how long a node may leave a call without an answer before it counts as
+	// one that did not answer.
+	peerSlow = time.Second
 	// peerConnect is how long a connection to a node may take to begin.
 	peerConnect = 3 * time.Second
 	// peerPing is after how long without an answer it is asked whether a node is there
@@ -128,16 +132,30 @@ func (p *Peers) Call(ctx context.Context, endpoint, method string, req, resp pro
 		return err
 	}
 	defer p.give(c)
+	begun := p.cfg.Now()
 	err = c.conn.Invoke(metadata.AppendToOutgoingContext(ctx, hopsKey, "1"), method, req, resp)
-	if status.Code(err) == codes.Unavailable && ctx.Err() == nil {
-		p.mu.Lock()
-		if len(p.failed) >= maxPeers {
-			clear(p.failed)
+	switch status.Code(err) {
+	case codes.Unavailable:
+		if ctx.Err() == nil {
+			p.Fault(endpoint)
 		}
-		p.failed[endpoint] = p.cfg.Now()
-		p.mu.Unlock()
+	case codes.DeadlineExceeded: // whoever calls may be in a hurry, which is not the node's fault
+		if p.cfg.Now().Sub(begun) >= peerSlow {
+			p.Fault(endpoint)
+		}
+	default:
 	}
 	return err
+}
+
+// Fault implements Forwarder.
+func (p *Peers) Fault(endpoint string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.failed) >= maxPeers {
+		clear(p.failed)
+	}
+	p.failed[endpoint] = p.cfg.Now()
 }
 
 // take returns the connection to endpoint, for one call.

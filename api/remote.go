@@ -16,9 +16,6 @@ import (
 	"github.com/tributary-network/tributary/shard/relay"
 )
 
-// errNobody means that no other node is known that runs a shard.
-var errNobody = errors.New("no other node is known that runs it")
-
 // Remote reaches shards that this node does not run by the RelayService of nodes that do.
 // It is a relay.Remote, and safe for concurrent use.
 type Remote struct{ peers Forwarder }
@@ -31,22 +28,9 @@ const remoteTimeout = 5 * time.Second
 
 // call asks the nodes that run a shard, one after the other, until one answers.
 func (r *Remote) call(ctx context.Context, id shard.ID, method string, req, resp proto.Message) error {
-	hosts := r.peers.Hosts(id)
-	err := errNobody
-	for _, endpoint := range hosts[:min(len(hosts), forwardTries)] {
-		attempt, cancel := context.WithTimeout(ctx, remoteTimeout)
-		err = r.peers.Call(attempt, endpoint, method, req, resp)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if refusal, ok := answered(err); ok {
-			return ruleOf(refusal)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		proto.Reset(resp)
+	_, err := askHosts(ctx, r.peers, id, method, req, resp, func(int) time.Duration { return remoteTimeout }, nil)
+	if refusal, ok := errors.AsType[*relayed](err); ok {
+		return ruleOf(refusal)
 	}
 	return err
 }
@@ -54,10 +38,8 @@ func (r *Remote) call(ctx context.Context, id shard.ID, method string, req, resp
 // ruleOf returns the refusal of another node as a rule of the chain, if it is one.
 func ruleOf(r *relayed) error {
 	p := r.problem()
-	for c := chain.Code(1); c != 0; c++ { // it wraps around after the last one
-		if c.Known() && c.String() == p.reason {
-			return chain.Refuse(c, "%s", p.message)
-		}
+	if c, ok := codeNamed(p.reason); ok {
+		return chain.Refuse(c, "%s", p.message)
 	}
 	return status.Error(p.code, p.message)
 }

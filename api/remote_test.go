@@ -32,6 +32,9 @@ func (b byConn) Call(ctx context.Context, _, method string, req, resp proto.Mess
 	return b.node.conn.Invoke(ctx, method, req, resp)
 }
 
+// Fault implements api.Forwarder.
+func (byConn) Fault(string) {}
+
 // TestRemote: what a node has of a shard that it does not run is what the shard's own
 // state says, and what is brought there is taken or refused by its rules.
 func TestRemote(t *testing.T) {

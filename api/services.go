@@ -244,6 +244,7 @@ func (s *services) ListShards(ctx context.Context, req *servicev1.ListShardsRequ
 	if err != nil {
 		return nil, err
 	}
+	s.addLevels(resp.GetShards()...)
 	s.rates.charge(callerIP(ctx), rowTokens(rows))
 	return resp, nil
 }
@@ -291,6 +292,7 @@ func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest)
 	if err != nil {
 		return nil, err
 	}
+	s.addLevels(resp.GetShard())
 	// The answer has the whole map, and all candidates.
 	s.rates.charge(callerIP(ctx), readTokens+rowTokens(work)+(len(resp.GetMap())+len(resp.GetPool()))/4096)
 	return resp, nil

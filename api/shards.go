@@ -32,6 +32,7 @@ type Shard interface {
 	ShardPool
 	ShardState
 	ShardBlocks
+	ShardProofs
 	// Chain says how its chain runs on this node.
 	Chain() ChainInfo
 }
@@ -81,6 +82,17 @@ type ShardBlocks interface {
 	LatestCertificate() (cert.Certificate, error)
 }
 
+// ShardProofs proves rows of a shard's state. The documentation of exec.Executor's methods
+// of these names is the contract.
+type ShardProofs interface {
+	// Watch has a row of the state proved at the head: Certified returns that once there
+	// is a certificate, which may be at once.
+	Watch(key []byte) error
+	// Certified returns the newest statement about a row whose state has a certificate,
+	// or exec.ErrNoCertificate.
+	Certified(key []byte) (cert.Certificate, *stateproof.Statement, error)
+}
+
 // ShardReader reads the committed blocks of a shard in order, each once. It is owned by
 // one goroutine.
 type ShardReader interface {
@@ -108,4 +120,7 @@ type Forwarder interface {
 	// Call makes a unary call, once, at endpoint. The error has the gRPC status of the
 	// answer.
 	Call(ctx context.Context, endpoint, method string, req, resp proto.Message) error
+	// Fault tells that the answer of a node cannot be right: it comes after others for a
+	// while.
+	Fault(endpoint string)
 }

@@ -27,13 +27,12 @@ func (s *services) GetShardStatus(ctx context.Context, req *servicev1.GetShardSt
 	}
 	local, ok := s.hosted(sh.ID)
 	if !ok {
-		resp := &servicev1.GetShardStatusResponse{}
-		return resp, s.forward(ctx, &sh, epoch, servicev1.ServiceChainService_GetShardStatus_FullMethodName, req, resp)
+		return s.statusAway(ctx, &sh, epoch, req)
 	}
 	info, run := s.Node.Info(), local.Chain()
 	out := &servicev1.GetShardStatusResponse{
 		NodeId: info.ID, Moniker: info.Moniker, Peers: uint32(run.Peers), Validator: run.Validator, //nolint:gosec // some
-		CatchingUp: run.CatchingUp, Halted: run.Halted, HaltReason: run.HaltReason,
+		CatchingUp: run.CatchingUp, Halted: run.Halted, HaltReason: run.HaltReason, Source: ownAnswer(),
 	}
 	var hash []byte
 	out.Height, hash = local.Head()
@@ -54,11 +53,7 @@ func (s *services) GetShardStatus(ctx context.Context, req *servicev1.GetShardSt
 	} else if !errors.Is(err, exec.ErrNoCertificate) {
 		return nil, err
 	}
-	err = s.State.Read(func(v chain.View, height uint64) error {
-		out.Shard = s.renderShard(v, height, epoch, &sh)
-		return nil
-	})
-	if err != nil {
+	if out.Shard, err = s.shardAt(&sh, epoch); err != nil {
 		return nil, err
 	}
 	members := len(out.GetShard().GetMembers())
@@ -252,8 +247,33 @@ func renderShardBlock(b *exec.ShardBlock) *servicev1.ShardBlock {
 	}
 }
 
+// shardAt returns a shard in an epoch as the main chain's head has it.
+func (b *backend) shardAt(sh *shard.Shard, epoch uint64) (out *servicev1.Shard, err error) {
+	err = b.State.Read(func(v chain.View, height uint64) error {
+		out = b.renderShard(v, height, epoch, sh)
+		return nil
+	})
+	b.addLevels(out)
+	return out, err
+}
+
+// addLevels adds to shards how congested they are, as far as that is known without asking
+// anybody. It reads the states of shards, so it is not called while that of the main
+// chain is read: a writer who waits for one of them would keep both.
+func (b *backend) addLevels(list ...*servicev1.Shard) {
+	for _, sh := range list {
+		if sh == nil {
+			continue
+		}
+		if level, ok := b.knownLevel(shard.ID(sh.GetId())); ok {
+			bps := uint32(level)
+			sh.LevelBps = &bps
+		}
+	}
+}
+
 // renderShard returns a shard in an epoch as the state of the main chain at a height has
-// it.
+// it, without its level.
 func (b *backend) renderShard(v chain.View, height, epoch uint64, sh *shard.Shard) *servicev1.Shard {
 	out := &servicev1.Shard{
 		Name: ShardName(sh.ID), Id: uint32(sh.ID), Service: ServiceName(sh.Service), Zone: uint32(sh.Zone),
@@ -270,10 +290,6 @@ func (b *backend) renderShard(v chain.View, height, epoch uint64, sh *shard.Shar
 	}
 	if row, ok := anchor.Read(v, sh.ID); ok {
 		out.Anchoring = renderAnchoring(&row, b.anchorRules(), height)
-	}
-	if level, ok := b.knownLevel(sh.ID); ok {
-		bps := uint32(level)
-		out.LevelBps = &bps
 	}
 	return out
 }

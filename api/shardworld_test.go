@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -28,8 +29,11 @@ import (
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/kv/memkv"
 	"github.com/tributary-network/tributary/ledger/merkle"
 	"github.com/tributary-network/tributary/ledger/stateproof"
+	"github.com/tributary-network/tributary/ledger/statetree"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
@@ -253,7 +257,70 @@ type fakeShard struct {
 	changed chan struct{} // closed by the next block
 	refuse  error         // what Submit fails with
 	relays  [][]byte
-	certify bool // blocks have certificates
+	certify bool              // blocks have certificates
+	tree    *statetree.Tree   // of the state after the last block
+	store   kv.Store          // of tree
+	rows    map[string][]byte // in tree
+}
+
+// grow brings the tree to the state after the last block, and the checkpoint of that to
+// its root. f.mu is held.
+func (f *fakeShard) grow() {
+	t := f.world.t
+	t.Helper()
+	if f.tree == nil {
+		f.store, f.rows = memkv.New(), make(map[string][]byte)
+		var err error
+		if f.tree, err = statetree.Open(f.store, statetree.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var changes chain.Changes
+	rows := make(map[string][]byte)
+	for k, v := range f.chain.State.Range(nil) {
+		rows[string(k)] = bytes.Clone(v)
+		if old, ok := f.rows[string(k)]; !ok || !bytes.Equal(old, v) {
+			changes = append(changes, chain.Change{Key: bytes.Clone(k), Value: bytes.Clone(v)})
+		}
+	}
+	for k := range f.rows {
+		if _, ok := rows[k]; !ok {
+			changes = append(changes, chain.Change{Key: []byte(k)})
+		}
+	}
+	slices.SortFunc(changes, func(a, b chain.Change) int { return bytes.Compare(a.Key, b.Key) })
+	root, err := f.tree.Prepare(f.chain.Height, changes)
+	b := f.store.NewBatch()
+	if err := errors.Join(err, f.tree.WriteTo(b)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.Commit(true), f.tree.Apply()); err != nil {
+		t.Fatal(err)
+	}
+	f.rows, f.chain.Checkpoints[f.chain.Height-1].StateRoot = rows, root
+}
+
+// Watch implements api.ShardProofs: a row is proved when it is asked for.
+func (f *fakeShard) Watch([]byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.certify {
+		return exec.ErrNoCertificate
+	}
+	return nil
+}
+
+// Certified implements api.ShardProofs.
+func (f *fakeShard) Certified(key []byte) (cert.Certificate, *stateproof.Statement, error) {
+	head, _ := f.Head()
+	c, err := f.Certificate(head)
+	if err != nil {
+		return c, nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st, err := f.tree.Prove(key)
+	return c, st, err
 }
 
 // block makes a block. f.mu is held.
@@ -269,6 +336,7 @@ func (f *fakeShard) block(relays []*shardblock.Relay, txs ...service.BlockTx) {
 			Hash: b.Receipts[i].Hash, Stage: exec.StageFinal, Height: f.chain.Height, TxIndex: uint32(i), Receipt: &b.Receipts[i],
 		}
 	}
+	f.grow()
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
@@ -345,7 +413,10 @@ func (*fakeShard) Pending() (records int, size int64) { return 3, 400 }
 func (f *fakeShard) Head() (height uint64, appHash []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	hash := f.chain.State.Hash()
+	if f.chain.Height == 0 {
+		return 0, nil
+	}
+	hash := f.chain.Checkpoints[f.chain.Height-1].StateRoot
 	return f.chain.Height, hash[:]
 }
 

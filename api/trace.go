@@ -115,7 +115,7 @@ func (t *tracer) ask(ctx context.Context, id ledger.ChainID, req *servicev1.GetM
 		return nil, 0, err
 	}
 	resp := &servicev1.GetMessageResponse{}
-	err = t.forward(ctx, &sh, epoch, servicev1.RoutingService_GetMessage_FullMethodName, req, resp)
+	_, err = t.forward(ctx, &sh, epoch, servicev1.RoutingService_GetMessage_FullMethodName, req, resp, nil)
 	return resp, servicev1.Evidence_EVIDENCE_CLAIMED, err
 }
 

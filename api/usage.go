@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"math/bits"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
@@ -11,6 +10,7 @@ import (
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
@@ -128,44 +128,64 @@ func (s *services) GetUsage(ctx context.Context, req *servicev1.GetUsageRequest)
 	}
 	local, ok := s.hosted(sh.ID)
 	if !ok {
-		resp := &servicev1.GetUsageResponse{}
-		return resp, s.forward(ctx, &sh, m.Epoch(), servicev1.ServiceChainService_GetUsage_FullMethodName, req, resp)
+		return s.usageAway(ctx, &sh, m.Epoch(), req, &c)
 	}
-	return s.usageIn(ctx, local, &sh, req.GetChannel(), &c)
+	return s.usageIn(ctx, local, &sh, req, &c)
 }
 
 // usageIn returns the usage of a channel whose home runs here.
-func (s *services) usageIn(ctx context.Context, local Shard, sh *shard.Shard, name string, c *exec.ChannelInfo) (*servicev1.GetUsageResponse, error) {
-	out := &servicev1.GetUsageResponse{Channel: name, ChannelIndex: c.Index, Service: ServiceName(sh.Service), Shard: ShardName(sh.ID)}
-	bucket := service.HomeOf(c.Payer).Bucket
+func (s *services) usageIn(ctx context.Context, local Shard, sh *shard.Shard, req *servicev1.GetUsageRequest, c *exec.ChannelInfo) (*servicev1.GetUsageResponse, error) {
+	name := req.GetChannel()
+	out := &servicev1.GetUsageResponse{Channel: name, ChannelIndex: c.Index, Service: ServiceName(sh.Service), Shard: ShardName(sh.ID), Source: ownAnswer()}
+	var rows readRows
 	err := local.Read(func(v chain.View, height uint64) error {
-		u, ok := service.ChannelAt(v, bucket, c.Index)
-		if !ok {
+		rows.View = v
+		if !usageOf(&rows, service.HomeOf(c.Payer).Bucket, c.Index, out) {
 			p := missing(chain.CodeChannelUnknown.String(), name, "the main chain has not told %s of %s yet; try again in a moment", ShardName(sh.ID), name)
 			p.set("shard", ShardName(sh.ID))
 			p.retry = retrySoon
 			return p
 		}
-		out.Payer, out.Payee, out.Deposit, out.ExpiresAt = u.Payer.String(), u.Payee.String(), uint64(u.Deposit), u.ExpiresAt
-		out.Booked, out.Height = renderSums(u.Booked), height
-		for lane := range uint8(channel.Lanes) {
-			if u.Lanes&(1<<lane) == 0 {
-				continue
-			}
-			l := service.LaneOf(v, &u, c.Index, lane)
-			out.Lanes = append(out.Lanes, &servicev1.LaneUsage{
-				Lane: uint32(lane), Cumulative: uint64(l.Cumulative), Units: l.Units, Work: l.Work, UsageRoot: optionalHash(l.UsageRoot),
-				Seq: l.Seq, Settled: uint64(l.Settled), Redeemed: uint64(l.Redeemed),
-			})
-		}
-		s.rates.charge(callerIP(ctx), rowTokens(1+bits.OnesCount64(u.Lanes)))
+		out.Height = height
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.rates.charge(callerIP(ctx), rowTokens(len(rows.keys)))
+	if req.GetProve() {
+		proof, height, err := s.proveRows(ctx, local, &rows)
+		if err != nil {
+			return nil, err
+		}
+		if proof != nil {
+			out.Proof, out.Height = proof, height
+		}
+	}
 	out.AnchoredHeight, err = s.anchored(sh.ID)
 	return out, err
+}
+
+// usageOf adds what a shard's state says of a channel whose payer is in a bucket, and
+// returns false if it does not know it.
+func usageOf(v chain.View, bucket uint8, index uint64, out *servicev1.GetUsageResponse) bool {
+	u, ok := service.ChannelAt(v, bucket, index)
+	if !ok {
+		return false
+	}
+	out.Payer, out.Payee, out.Deposit, out.ExpiresAt = u.Payer.String(), u.Payee.String(), uint64(u.Deposit), u.ExpiresAt
+	out.Booked = renderSums(u.Booked)
+	for lane := range uint8(channel.Lanes) {
+		if u.Lanes&(1<<lane) == 0 {
+			continue
+		}
+		l := service.LaneOf(v, &u, index, lane)
+		out.Lanes = append(out.Lanes, &servicev1.LaneUsage{
+			Lane: uint32(lane), Cumulative: uint64(l.Cumulative), Units: l.Units, Work: l.Work, UsageRoot: optionalHash(l.UsageRoot),
+			Seq: l.Seq, Settled: uint64(l.Settled), Redeemed: uint64(l.Redeemed),
+		})
+	}
+	return true
 }
 
 // GetEarnings implements ServiceChainServiceServer.
@@ -187,21 +207,37 @@ func (s *services) GetEarnings(ctx context.Context, req *servicev1.GetEarningsRe
 	}
 	local, ok := s.hosted(sh.ID)
 	if !ok {
-		resp := &servicev1.GetEarningsResponse{}
-		return resp, s.forward(ctx, &sh, m.Epoch(), servicev1.ServiceChainService_GetEarnings_FullMethodName, req, resp)
+		return s.earningsAway(ctx, &sh, m.Epoch(), req, payee)
 	}
-	out := &servicev1.GetEarningsResponse{Payee: req.GetPayee(), Service: ServiceName(sh.Service), Shard: ShardName(sh.ID)}
+	out := &servicev1.GetEarningsResponse{Payee: req.GetPayee(), Service: ServiceName(sh.Service), Shard: ShardName(sh.ID), Source: ownAnswer()}
+	var rows readRows
 	err = local.Read(func(v chain.View, height uint64) error {
-		e := service.EarningsOf(v, payee)
-		out.Total, out.Height = renderSums(e.Total), height
-		for i := range e.Epochs {
-			out.Epochs = append(out.Epochs, &servicev1.EpochEarnings{Epoch: e.Epochs[i].Epoch, Earned: renderSums(e.Epochs[i].Sums)})
-		}
+		rows.View = v
+		earningsOf(&rows, payee, out)
+		out.Height = height
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	if req.GetProve() {
+		proof, height, err := s.proveRows(ctx, local, &rows)
+		if err != nil {
+			return nil, err
+		}
+		if proof != nil {
+			out.Proof, out.Height = proof, height
+		}
+	}
 	out.AnchoredHeight, err = s.anchored(sh.ID)
 	return out, err
+}
+
+// earningsOf adds what a shard's state says that a payee earned.
+func earningsOf(v chain.View, payee ledger.Address, out *servicev1.GetEarningsResponse) {
+	e := service.EarningsOf(v, payee)
+	out.Total = renderSums(e.Total)
+	for i := range e.Epochs {
+		out.Epochs = append(out.Epochs, &servicev1.EpochEarnings{Epoch: e.Epochs[i].Epoch, Earned: renderSums(e.Epochs[i].Sums)})
+	}
 }

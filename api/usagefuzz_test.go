@@ -221,6 +221,9 @@ type lyingPeers struct {
 // Hosts implements api.Forwarder.
 func (l *lyingPeers) Hosts(ledger.ChainID) []string { return []string{l.node} }
 
+// Fault implements api.Forwarder.
+func (*lyingPeers) Fault(string) {}
+
 // Call implements api.Forwarder.
 func (l *lyingPeers) Call(_ context.Context, _, _ string, _, resp proto.Message) error {
 	out := proto.CloneOf(l.leaf)

@@ -232,6 +232,18 @@ func (e Evidence) String() string {
 	}
 }
 
+// Source is who knew what was answered, and how far that is to be believed.
+type Source struct {
+	// ServedBy is host:port of the node that answered in place of the one that was asked;
+	// empty if that runs the shard itself.
+	ServedBy string
+	Evidence Evidence
+}
+
+func sourceOf(m *servicev1.Source) Source {
+	return Source{ServedBy: m.GetServedBy(), Evidence: Evidence(m.GetEvidence())} //nolint:gosec // an enumeration
+}
+
 // Step is one thing that happened to a hop.
 type Step struct {
 	Phase      link.Phase

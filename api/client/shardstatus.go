@@ -37,6 +37,7 @@ type ShardStatus struct {
 	Settling        bool // lanes of earlier epochs remain to be settled
 	SmallCommittee  bool
 	Ended           bool
+	Source          Source // of everything but ShardInfo and SmallCommittee, which the main chain says
 }
 
 // ShardStatus asks for a shard; the node in use hands the call on if it does not run it.
@@ -63,7 +64,7 @@ func (c *Client) ShardStatus(ctx context.Context, id shard.ID) (ShardStatus, err
 		},
 		PendingTxs: resp.GetPendingTxs(), PendingBytes: resp.GetPendingBytes(), Peers: resp.GetPeers(), Validator: resp.GetValidator(),
 		CatchingUp: resp.GetCatchingUp(), Halted: resp.GetHalted(), HaltReason: resp.GetHaltReason(), Settling: resp.GetSettling(),
-		SmallCommittee: resp.GetSmallCommittee(), Ended: resp.GetEnded(),
+		SmallCommittee: resp.GetSmallCommittee(), Ended: resp.GetEnded(), Source: sourceOf(resp.GetSource()),
 	}
 	if l := r.level(&bps); l != nil {
 		out.Level = *l

@@ -70,6 +70,7 @@ type Booking struct {
 	Results []BookingResult // of all entries
 
 	DropReason string // at StageDropped
+	Source     Source
 }
 
 // shard reads "shards/{id}".
@@ -94,13 +95,14 @@ func sumsOf(m *servicev1.Sums) service.Sums {
 	return service.Sums{Amount: m.GetAmount(), Units: m.GetUnits(), Work: m.GetWork()}
 }
 
-func bookingOf(m *servicev1.Booking) (Booking, error) {
+func bookingOf(m *servicev1.Booking, from *servicev1.Source) (Booking, error) {
 	var r reader
 	t := m.GetTransaction()
 	b := Booking{
 		Hash: r.hash("hash", t.GetHash()), Shard: r.shard("shard", m.GetShard()), Service: r.service(m.GetService()),
 		Stage: Stage(t.GetStage()), Height: t.GetHeight(), DropReason: t.GetDropReason(), Payee: r.address("payee", m.GetPayee()),
 		Entries: int(m.GetEntries()), Applied: int(m.GetApplied()), Booked: sumsOf(m.GetBooked()),
+		Source: sourceOf(from),
 	}
 	if t.GetCode() != chainv1.Code_CODE_UNSPECIFIED {
 		b.Code = r.code("code", t.GetCode())
@@ -245,7 +247,7 @@ func (c *Client) bookUsage(ctx context.Context, req *servicev1.BookUsageRequest)
 	if err != nil {
 		return Booking{}, err
 	}
-	return bookingOf(resp.GetBooking())
+	return bookingOf(resp.GetBooking(), resp.GetSource())
 }
 
 // BookUsage books vouchers of this account, the payee, on their home shards, and returns
@@ -300,7 +302,7 @@ func (c *Client) Booking(ctx context.Context, hash ledger.Hash, id shard.ID) (Bo
 	if err != nil {
 		return Booking{}, err
 	}
-	return bookingOf(resp.GetBooking())
+	return bookingOf(resp.GetBooking(), resp.GetSource())
 }
 
 func (c *Client) getBooking(ctx context.Context, hash ledger.Hash, id shard.ID, prove []uint32) (*servicev1.GetBookingResponse, error) {
@@ -343,6 +345,7 @@ type Usage struct {
 	Shard     shard.ID
 	Height    uint64 // of the shard: the state this is
 	Anchored  uint64 // last height of the shard that is anchored
+	Source    Source
 }
 
 // Usage reads what is booked on a channel. An error of chain.CodeChannelUnknown means
@@ -359,7 +362,7 @@ func (c *Client) Usage(ctx context.Context, id ledger.Hash) (Usage, error) {
 		Channel: id, Index: resp.GetChannelIndex(), Payer: r.address("payer", resp.GetPayer()), Payee: r.address("payee", resp.GetPayee()),
 		Deposit: ledger.Amount(resp.GetDeposit()), ExpiresAt: resp.GetExpiresAt(), Booked: sumsOf(resp.GetBooked()),
 		Service: r.service(resp.GetService()), Shard: r.shard("shard", resp.GetShard()),
-		Height: resp.GetHeight(), Anchored: resp.GetAnchoredHeight(),
+		Height: resp.GetHeight(), Anchored: resp.GetAnchoredHeight(), Source: sourceOf(resp.GetSource()),
 	}
 	for _, l := range resp.GetLanes() {
 		u.Lanes = append(u.Lanes, LaneUsage{
@@ -401,6 +404,7 @@ type Earned struct {
 	Shard    shard.ID
 	Height   uint64 // of the shard: the state this is
 	Anchored uint64 // last height of the shard that is anchored
+	Source   Source
 }
 
 // Earnings reads what a provider has earned on a service, named by its id in digits or by
@@ -415,7 +419,7 @@ func (c *Client) Earnings(ctx context.Context, payee ledger.Address, srv string)
 	var r reader
 	out := Earned{
 		Service: r.service(resp.GetService()), Shard: r.shard("shard", resp.GetShard()),
-		Height: resp.GetHeight(), Anchored: resp.GetAnchoredHeight(),
+		Height: resp.GetHeight(), Anchored: resp.GetAnchoredHeight(), Source: sourceOf(resp.GetSource()),
 	}
 	out.Total = sumsOf(resp.GetTotal())
 	for _, e := range resp.GetEpochs() {

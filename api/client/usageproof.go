@@ -57,7 +57,7 @@ func (c *Client) ProveBooking(ctx context.Context, hash ledger.Hash, id shard.ID
 	m := resp.GetProof()
 	var r reader
 	p := &UsageProof{}
-	if p.Booking, err = bookingOf(resp.GetBooking()); err != nil {
+	if p.Booking, err = bookingOf(resp.GetBooking(), resp.GetSource()); err != nil {
 		return nil, err
 	}
 	for _, e := range m.GetEntries() {
@@ -155,7 +155,9 @@ func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%w: what of shard %d is anchored: %w", ErrProof, p.Booking.Shard, err)
 	}
-	if row.Height() == c.Height && row.Last != *c {
+	last := row.Last
+	last.Round = c.Round // one block may be certified in several rounds
+	if row.Height() == c.Height && last != *c {
 		return false, fmt.Errorf("%w: another version of block %d of shard %d is anchored", ErrProof, c.Height, p.Booking.Shard)
 	}
 	return row.Height() >= c.Height, nil

@@ -94,6 +94,7 @@ type shardStatusResult struct {
 	Settling    bool        `json:"settling"`
 	Small       bool        `json:"small_committee"`
 	Ended       bool        `json:"ended"`
+	sourceResult
 }
 
 func newShardStatus(s *client.ShardStatus) shardStatusResult {
@@ -102,7 +103,7 @@ func newShardStatus(s *client.ShardStatus) shardStatusResult {
 		ShardEpoch: s.ShardEpoch, Missed: s.Anchoring.Missed, Inbox: s.Backlog.Inbox, Outbox: s.Backlog.Outbox, WaitBytes: s.Backlog.Bytes,
 		Channels: s.Totals.Channels, Booked: newSums(s.Totals.Booked), Earned: newSums(s.Totals.Earned), Sent: newSums(s.Totals.Sent),
 		Waiting: newSums(s.Totals.Waiting), PendingTxs: s.PendingTxs, Peers: s.Peers, Validator: s.Validator, CatchingUp: s.CatchingUp,
-		Halted: s.Halted, HaltReason: s.HaltReason, Settling: s.Settling, Small: s.SmallCommittee, Ended: s.Ended,
+		Halted: s.Halted, HaltReason: s.HaltReason, Settling: s.Settling, Small: s.SmallCommittee, Ended: s.Ended, sourceResult: newSource(s.Source),
 	}
 	r.Level = new(uint16(s.Level))
 	if !s.BlockTime.IsZero() {
@@ -133,6 +134,7 @@ func (r *shardStatusResult) fields(t *table) {
 	t.field("zone", r.Zone)
 	t.field("buckets", r.Buckets)
 	t.field("as seen by", r.Node)
+	t.field("told by", r.toldBy())
 	t.field("runs there", r.running())
 	t.field("height", r.BlockHeight)
 	if r.BlockTime != nil {

@@ -20,6 +20,28 @@ func (c *cli) usageCommand() *cobra.Command {
 	return cmd
 }
 
+// sourceHelp explains who told what is shown.
+const sourceHelp = `
+If the node that is asked does not run the shard another one tells it, and the answer
+says which, and whether that was verified against a certificate of the shard or is only
+claimed.`
+
+// sourceResult is who told what is shown of a shard.
+type sourceResult struct {
+	ServedBy string `json:"served_by,omitempty"`
+	Evidence string `json:"evidence"`
+}
+
+func newSource(s client.Source) sourceResult { return sourceResult{s.ServedBy, s.Evidence.String()} }
+
+// toldBy says it in a few words.
+func (s sourceResult) toldBy() string {
+	if s.ServedBy == "" {
+		return "the node that was asked, which runs the shard"
+	}
+	return s.ServedBy + ", " + s.Evidence
+}
+
 // bookedEntry is what became of a voucher.
 type bookedEntry struct {
 	Channel uint64     `json:"channel_index"`
@@ -40,12 +62,13 @@ type bookingResult struct {
 	Applied int           `json:"applied"`
 	Entries []bookedEntry `json:"entries"`
 	Booked  sumsResult    `json:"booked"`
+	sourceResult
 }
 
 func newBooking(b *client.Booking) bookingResult {
 	r := bookingResult{
 		Hash: b.Hash, Service: b.Service, Shard: uint32(b.Shard), Stage: b.Stage.String(), Height: b.Height, Applied: b.Applied,
-		Entries: []bookedEntry{}, Booked: newSums(b.Booked),
+		Entries: []bookedEntry{}, Booked: newSums(b.Booked), sourceResult: newSource(b.Source),
 	}
 	if b.Stage == 0 {
 		r.Stage = "simulated"
@@ -71,6 +94,7 @@ func (c *cli) printBookings(list []bookingResult) error {
 				t.field("height", r.Height)
 			}
 			t.field("booked", fmt.Sprintf("%s: %s", plural(r.Applied, "voucher"), r.Booked))
+			t.field("told by", r.toldBy())
 			t.line("")
 			t.row("CHANNEL", "LANE", "CODE", "NUMBER", "COINS", "UNITS", "COINS IN ALL")
 			for _, e := range r.Entries {
@@ -260,6 +284,7 @@ type usageResult struct {
 	Lanes    []laneUsageResult `json:"lanes"`
 	Height   uint64            `json:"height"`
 	Anchored uint64            `json:"anchored_height"`
+	sourceResult
 }
 
 func (c *cli) usageShowCommand() *cobra.Command {
@@ -268,7 +293,7 @@ func (c *cli) usageShowCommand() *cobra.Command {
 		Short: "Show what is booked on a channel and its lanes",
 		Long: `Show what is booked on a channel and its lanes, in the shard that is its home: how much
 and for how many units, what of it went into settlements, and what the main chain has
-paid out, as far as the shard knows.`,
+paid out, as far as the shard knows.` + sourceHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: c.connected(func(run *run) error {
 			info, err := run.channel(run.args[0])
@@ -284,7 +309,7 @@ paid out, as far as the shard knows.`,
 			}
 			r := usageResult{
 				Channel: u.Channel, Index: u.Index, Payer: u.Payer.String(), Payee: u.Payee.String(), Service: u.Service, Shard: uint32(u.Shard),
-				Deposit: drops(u.Deposit), Booked: newSums(u.Booked), Lanes: []laneUsageResult{}, Height: u.Height, Anchored: u.Anchored,
+				Deposit: drops(u.Deposit), Booked: newSums(u.Booked), Lanes: []laneUsageResult{}, Height: u.Height, Anchored: u.Anchored, sourceResult: newSource(u.Source),
 			}
 			for _, l := range u.Lanes {
 				r.Lanes = append(r.Lanes, laneUsageResult{
@@ -304,6 +329,7 @@ func (r *usageResult) fields(t *table) {
 	t.field("payee", r.Payee)
 	t.field("deposit", ledger.Amount(r.Deposit))
 	t.field("booked", r.Booked)
+	t.field("told by", r.toldBy())
 	t.line("")
 	t.row("LANE", "BOOKED", "UNITS", "WORK", "VOUCHERS", "SETTLED", "PAID")
 	for i := range r.Lanes {
@@ -321,6 +347,7 @@ type earnedResult struct {
 	Epochs   []epochEarned `json:"epochs"`
 	Height   uint64        `json:"height"`
 	Anchored uint64        `json:"anchored_height"`
+	sourceResult
 }
 
 type epochEarned struct {
@@ -334,7 +361,7 @@ func (c *cli) usageEarningsCommand() *cobra.Command {
 		Use:   "earnings ADDRESS|NAME",
 		Short: "Show what a provider earned on a service, by epoch",
 		Long: `Show what a provider earned on a service, as its home shard has it: in all, and in each
-of the last epochs. What is booked on other shards arrives there some blocks later.`,
+of the last epochs. What is booked on other shards arrives there some blocks later.` + sourceHelp,
 		Example: "  tributary usage earnings bob --service content",
 		Args:    cobra.ExactArgs(1),
 		RunE: c.connected(func(run *run) error {
@@ -351,7 +378,7 @@ of the last epochs. What is booked on other shards arrives there some blocks lat
 			}
 			r := earnedResult{
 				Payee: address.String(), Service: e.Service, Shard: uint32(e.Shard), Total: newSums(e.Total), Epochs: []epochEarned{},
-				Height: e.Height, Anchored: e.Anchored,
+				Height: e.Height, Anchored: e.Anchored, sourceResult: newSource(e.Source),
 			}
 			most := uint64(0)
 			for _, x := range e.Epochs {
@@ -370,6 +397,7 @@ func (r *earnedResult) fields(t *table, most uint64) {
 	t.field("service", r.Service)
 	t.field("shard", fmt.Sprintf("%d, height %d, anchored up to %d", r.Shard, r.Height, r.Anchored))
 	t.field("in all", r.Total)
+	t.field("told by", r.toldBy())
 	t.line("")
 	t.row("EPOCH", "COINS", "UNITS", "WORK", "")
 	for i := range r.Epochs {

@@ -158,63 +158,6 @@ func (HopState) EnumDescriptor() ([]byte, []int) {
 	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{1}
 }
 
-// Evidence says on what a hop rests.
-type Evidence int32
-
-const (
-	Evidence_EVIDENCE_UNSPECIFIED Evidence = 0
-	// The node that answers runs the chain.
-	Evidence_EVIDENCE_OWN Evidence = 1
-	// Another node said so, and the node that answers verified it against a certificate
-	// of the committee that the main chain drew.
-	Evidence_EVIDENCE_VERIFIED Evidence = 2
-	// Another node said so, and nothing proves it.
-	Evidence_EVIDENCE_CLAIMED Evidence = 3
-)
-
-// Enum value maps for Evidence.
-var (
-	Evidence_name = map[int32]string{
-		0: "EVIDENCE_UNSPECIFIED",
-		1: "EVIDENCE_OWN",
-		2: "EVIDENCE_VERIFIED",
-		3: "EVIDENCE_CLAIMED",
-	}
-	Evidence_value = map[string]int32{
-		"EVIDENCE_UNSPECIFIED": 0,
-		"EVIDENCE_OWN":         1,
-		"EVIDENCE_VERIFIED":    2,
-		"EVIDENCE_CLAIMED":     3,
-	}
-)
-
-func (x Evidence) Enum() *Evidence {
-	p := new(Evidence)
-	*p = x
-	return p
-}
-
-func (x Evidence) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (Evidence) Descriptor() protoreflect.EnumDescriptor {
-	return file_tributary_service_v1_routing_proto_enumTypes[2].Descriptor()
-}
-
-func (Evidence) Type() protoreflect.EnumType {
-	return &file_tributary_service_v1_routing_proto_enumTypes[2]
-}
-
-func (x Evidence) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use Evidence.Descriptor instead.
-func (Evidence) EnumDescriptor() ([]byte, []int) {
-	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{2}
-}
-
 // Location is the home of an account on a service.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2201,12 +2144,7 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\x12HOP_STATE_EXECUTED\x10\x05\x12\x13\n" +
 	"\x0fHOP_STATE_ACKED\x10\x06\x12\x15\n" +
 	"\x11HOP_STATE_BOUNCED\x10\a\x12\x15\n" +
-	"\x11HOP_STATE_EXPIRED\x10\b*c\n" +
-	"\bEvidence\x12\x18\n" +
-	"\x14EVIDENCE_UNSPECIFIED\x10\x00\x12\x10\n" +
-	"\fEVIDENCE_OWN\x10\x01\x12\x15\n" +
-	"\x11EVIDENCE_VERIFIED\x10\x02\x12\x14\n" +
-	"\x10EVIDENCE_CLAIMED\x10\x032\xbe\x04\n" +
+	"\x11HOP_STATE_EXPIRED\x10\b2\xbe\x04\n" +
 	"\x0eRoutingService\x12S\n" +
 	"\x06Locate\x12#.tributary.service.v1.LocateRequest\x1a$.tributary.service.v1.LocateResponse\x12h\n" +
 	"\rGetCongestion\x12*.tributary.service.v1.GetCongestionRequest\x1a+.tributary.service.v1.GetCongestionResponse\x12k\n" +
@@ -2229,89 +2167,89 @@ func file_tributary_service_v1_routing_proto_rawDescGZIP() []byte {
 	return file_tributary_service_v1_routing_proto_rawDescData
 }
 
-var file_tributary_service_v1_routing_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_tributary_service_v1_routing_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_tributary_service_v1_routing_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_tributary_service_v1_routing_proto_goTypes = []any{
 	(CongestionSource)(0),           // 0: tributary.service.v1.CongestionSource
 	(HopState)(0),                   // 1: tributary.service.v1.HopState
-	(Evidence)(0),                   // 2: tributary.service.v1.Evidence
-	(*Location)(nil),                // 3: tributary.service.v1.Location
-	(*LocateRequest)(nil),           // 4: tributary.service.v1.LocateRequest
-	(*LocateResponse)(nil),          // 5: tributary.service.v1.LocateResponse
-	(*Congestion)(nil),              // 6: tributary.service.v1.Congestion
-	(*GetCongestionRequest)(nil),    // 7: tributary.service.v1.GetCongestionRequest
-	(*GetCongestionResponse)(nil),   // 8: tributary.service.v1.GetCongestionResponse
-	(*ListCongestionRequest)(nil),   // 9: tributary.service.v1.ListCongestionRequest
-	(*ListCongestionResponse)(nil),  // 10: tributary.service.v1.ListCongestionResponse
-	(*HintRequest)(nil),             // 11: tributary.service.v1.HintRequest
-	(*Choice)(nil),                  // 12: tributary.service.v1.Choice
-	(*HintResponse)(nil),            // 13: tributary.service.v1.HintResponse
-	(*Place)(nil),                   // 14: tributary.service.v1.Place
-	(*ProofReference)(nil),          // 15: tributary.service.v1.ProofReference
-	(*Step)(nil),                    // 16: tributary.service.v1.Step
-	(*Hop)(nil),                     // 17: tributary.service.v1.Hop
-	(*Origin)(nil),                  // 18: tributary.service.v1.Origin
-	(*TraceRequest)(nil),            // 19: tributary.service.v1.TraceRequest
-	(*TraceResponse)(nil),           // 20: tributary.service.v1.TraceResponse
-	(*GetMessageRequest)(nil),       // 21: tributary.service.v1.GetMessageRequest
-	(*OutboxLeaf)(nil),              // 22: tributary.service.v1.OutboxLeaf
-	(*GetMessageResponse)(nil),      // 23: tributary.service.v1.GetMessageResponse
-	(*GetMessageRequest_Sent)(nil),  // 24: tributary.service.v1.GetMessageRequest.Sent
-	(*GetMessageRequest_Known)(nil), // 25: tributary.service.v1.GetMessageRequest.Known
-	(*Backlog)(nil),                 // 26: tributary.service.v1.Backlog
-	(*durationpb.Duration)(nil),     // 27: google.protobuf.Duration
+	(*Location)(nil),                // 2: tributary.service.v1.Location
+	(*LocateRequest)(nil),           // 3: tributary.service.v1.LocateRequest
+	(*LocateResponse)(nil),          // 4: tributary.service.v1.LocateResponse
+	(*Congestion)(nil),              // 5: tributary.service.v1.Congestion
+	(*GetCongestionRequest)(nil),    // 6: tributary.service.v1.GetCongestionRequest
+	(*GetCongestionResponse)(nil),   // 7: tributary.service.v1.GetCongestionResponse
+	(*ListCongestionRequest)(nil),   // 8: tributary.service.v1.ListCongestionRequest
+	(*ListCongestionResponse)(nil),  // 9: tributary.service.v1.ListCongestionResponse
+	(*HintRequest)(nil),             // 10: tributary.service.v1.HintRequest
+	(*Choice)(nil),                  // 11: tributary.service.v1.Choice
+	(*HintResponse)(nil),            // 12: tributary.service.v1.HintResponse
+	(*Place)(nil),                   // 13: tributary.service.v1.Place
+	(*ProofReference)(nil),          // 14: tributary.service.v1.ProofReference
+	(*Step)(nil),                    // 15: tributary.service.v1.Step
+	(*Hop)(nil),                     // 16: tributary.service.v1.Hop
+	(*Origin)(nil),                  // 17: tributary.service.v1.Origin
+	(*TraceRequest)(nil),            // 18: tributary.service.v1.TraceRequest
+	(*TraceResponse)(nil),           // 19: tributary.service.v1.TraceResponse
+	(*GetMessageRequest)(nil),       // 20: tributary.service.v1.GetMessageRequest
+	(*OutboxLeaf)(nil),              // 21: tributary.service.v1.OutboxLeaf
+	(*GetMessageResponse)(nil),      // 22: tributary.service.v1.GetMessageResponse
+	(*GetMessageRequest_Sent)(nil),  // 23: tributary.service.v1.GetMessageRequest.Sent
+	(*GetMessageRequest_Known)(nil), // 24: tributary.service.v1.GetMessageRequest.Known
+	(*Backlog)(nil),                 // 25: tributary.service.v1.Backlog
+	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
+	(Evidence)(0),                   // 27: tributary.service.v1.Evidence
 	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
 	(v1.Code)(0),                    // 29: tributary.chain.v1.Code
 	(*v1.Transaction)(nil),          // 30: tributary.chain.v1.Transaction
 }
 var file_tributary_service_v1_routing_proto_depIdxs = []int32{
-	3,  // 0: tributary.service.v1.LocateResponse.locations:type_name -> tributary.service.v1.Location
-	26, // 1: tributary.service.v1.Congestion.backlog:type_name -> tributary.service.v1.Backlog
-	27, // 2: tributary.service.v1.Congestion.retry_after:type_name -> google.protobuf.Duration
+	2,  // 0: tributary.service.v1.LocateResponse.locations:type_name -> tributary.service.v1.Location
+	25, // 1: tributary.service.v1.Congestion.backlog:type_name -> tributary.service.v1.Backlog
+	26, // 2: tributary.service.v1.Congestion.retry_after:type_name -> google.protobuf.Duration
 	0,  // 3: tributary.service.v1.Congestion.source:type_name -> tributary.service.v1.CongestionSource
-	6,  // 4: tributary.service.v1.GetCongestionResponse.congestion:type_name -> tributary.service.v1.Congestion
-	6,  // 5: tributary.service.v1.ListCongestionResponse.shards:type_name -> tributary.service.v1.Congestion
-	12, // 6: tributary.service.v1.HintResponse.home:type_name -> tributary.service.v1.Choice
-	12, // 7: tributary.service.v1.HintResponse.provider:type_name -> tributary.service.v1.Choice
-	2,  // 8: tributary.service.v1.ProofReference.evidence:type_name -> tributary.service.v1.Evidence
+	5,  // 4: tributary.service.v1.GetCongestionResponse.congestion:type_name -> tributary.service.v1.Congestion
+	5,  // 5: tributary.service.v1.ListCongestionResponse.shards:type_name -> tributary.service.v1.Congestion
+	11, // 6: tributary.service.v1.HintResponse.home:type_name -> tributary.service.v1.Choice
+	11, // 7: tributary.service.v1.HintResponse.provider:type_name -> tributary.service.v1.Choice
+	27, // 8: tributary.service.v1.ProofReference.evidence:type_name -> tributary.service.v1.Evidence
 	1,  // 9: tributary.service.v1.Step.state:type_name -> tributary.service.v1.HopState
 	28, // 10: tributary.service.v1.Step.time:type_name -> google.protobuf.Timestamp
-	15, // 11: tributary.service.v1.Step.proof:type_name -> tributary.service.v1.ProofReference
-	14, // 12: tributary.service.v1.Hop.from:type_name -> tributary.service.v1.Place
-	14, // 13: tributary.service.v1.Hop.to:type_name -> tributary.service.v1.Place
+	14, // 11: tributary.service.v1.Step.proof:type_name -> tributary.service.v1.ProofReference
+	13, // 12: tributary.service.v1.Hop.from:type_name -> tributary.service.v1.Place
+	13, // 13: tributary.service.v1.Hop.to:type_name -> tributary.service.v1.Place
 	1,  // 14: tributary.service.v1.Hop.state:type_name -> tributary.service.v1.HopState
 	29, // 15: tributary.service.v1.Hop.code:type_name -> tributary.chain.v1.Code
-	16, // 16: tributary.service.v1.Hop.steps:type_name -> tributary.service.v1.Step
+	15, // 16: tributary.service.v1.Hop.steps:type_name -> tributary.service.v1.Step
 	30, // 17: tributary.service.v1.Origin.transaction:type_name -> tributary.chain.v1.Transaction
 	1,  // 18: tributary.service.v1.Origin.state:type_name -> tributary.service.v1.HopState
-	16, // 19: tributary.service.v1.Origin.steps:type_name -> tributary.service.v1.Step
-	2,  // 20: tributary.service.v1.Origin.evidence:type_name -> tributary.service.v1.Evidence
-	18, // 21: tributary.service.v1.TraceResponse.origin:type_name -> tributary.service.v1.Origin
-	17, // 22: tributary.service.v1.TraceResponse.hops:type_name -> tributary.service.v1.Hop
-	24, // 23: tributary.service.v1.GetMessageRequest.sent:type_name -> tributary.service.v1.GetMessageRequest.Sent
-	25, // 24: tributary.service.v1.GetMessageRequest.known:type_name -> tributary.service.v1.GetMessageRequest.Known
+	15, // 19: tributary.service.v1.Origin.steps:type_name -> tributary.service.v1.Step
+	27, // 20: tributary.service.v1.Origin.evidence:type_name -> tributary.service.v1.Evidence
+	17, // 21: tributary.service.v1.TraceResponse.origin:type_name -> tributary.service.v1.Origin
+	16, // 22: tributary.service.v1.TraceResponse.hops:type_name -> tributary.service.v1.Hop
+	23, // 23: tributary.service.v1.GetMessageRequest.sent:type_name -> tributary.service.v1.GetMessageRequest.Sent
+	24, // 24: tributary.service.v1.GetMessageRequest.known:type_name -> tributary.service.v1.GetMessageRequest.Known
 	28, // 25: tributary.service.v1.OutboxLeaf.time:type_name -> google.protobuf.Timestamp
 	30, // 26: tributary.service.v1.GetMessageResponse.transaction:type_name -> tributary.chain.v1.Transaction
 	28, // 27: tributary.service.v1.GetMessageResponse.time:type_name -> google.protobuf.Timestamp
-	22, // 28: tributary.service.v1.GetMessageResponse.sent:type_name -> tributary.service.v1.OutboxLeaf
-	22, // 29: tributary.service.v1.GetMessageResponse.acknowledgement:type_name -> tributary.service.v1.OutboxLeaf
+	21, // 28: tributary.service.v1.GetMessageResponse.sent:type_name -> tributary.service.v1.OutboxLeaf
+	21, // 29: tributary.service.v1.GetMessageResponse.acknowledgement:type_name -> tributary.service.v1.OutboxLeaf
 	1,  // 30: tributary.service.v1.GetMessageResponse.result:type_name -> tributary.service.v1.HopState
 	29, // 31: tributary.service.v1.GetMessageResponse.code:type_name -> tributary.chain.v1.Code
-	22, // 32: tributary.service.v1.GetMessageResponse.bounce:type_name -> tributary.service.v1.OutboxLeaf
-	14, // 33: tributary.service.v1.GetMessageRequest.Known.from:type_name -> tributary.service.v1.Place
-	14, // 34: tributary.service.v1.GetMessageRequest.Known.to:type_name -> tributary.service.v1.Place
-	4,  // 35: tributary.service.v1.RoutingService.Locate:input_type -> tributary.service.v1.LocateRequest
-	7,  // 36: tributary.service.v1.RoutingService.GetCongestion:input_type -> tributary.service.v1.GetCongestionRequest
-	9,  // 37: tributary.service.v1.RoutingService.ListCongestion:input_type -> tributary.service.v1.ListCongestionRequest
-	11, // 38: tributary.service.v1.RoutingService.Hint:input_type -> tributary.service.v1.HintRequest
-	19, // 39: tributary.service.v1.RoutingService.Trace:input_type -> tributary.service.v1.TraceRequest
-	21, // 40: tributary.service.v1.RoutingService.GetMessage:input_type -> tributary.service.v1.GetMessageRequest
-	5,  // 41: tributary.service.v1.RoutingService.Locate:output_type -> tributary.service.v1.LocateResponse
-	8,  // 42: tributary.service.v1.RoutingService.GetCongestion:output_type -> tributary.service.v1.GetCongestionResponse
-	10, // 43: tributary.service.v1.RoutingService.ListCongestion:output_type -> tributary.service.v1.ListCongestionResponse
-	13, // 44: tributary.service.v1.RoutingService.Hint:output_type -> tributary.service.v1.HintResponse
-	20, // 45: tributary.service.v1.RoutingService.Trace:output_type -> tributary.service.v1.TraceResponse
-	23, // 46: tributary.service.v1.RoutingService.GetMessage:output_type -> tributary.service.v1.GetMessageResponse
+	21, // 32: tributary.service.v1.GetMessageResponse.bounce:type_name -> tributary.service.v1.OutboxLeaf
+	13, // 33: tributary.service.v1.GetMessageRequest.Known.from:type_name -> tributary.service.v1.Place
+	13, // 34: tributary.service.v1.GetMessageRequest.Known.to:type_name -> tributary.service.v1.Place
+	3,  // 35: tributary.service.v1.RoutingService.Locate:input_type -> tributary.service.v1.LocateRequest
+	6,  // 36: tributary.service.v1.RoutingService.GetCongestion:input_type -> tributary.service.v1.GetCongestionRequest
+	8,  // 37: tributary.service.v1.RoutingService.ListCongestion:input_type -> tributary.service.v1.ListCongestionRequest
+	10, // 38: tributary.service.v1.RoutingService.Hint:input_type -> tributary.service.v1.HintRequest
+	18, // 39: tributary.service.v1.RoutingService.Trace:input_type -> tributary.service.v1.TraceRequest
+	20, // 40: tributary.service.v1.RoutingService.GetMessage:input_type -> tributary.service.v1.GetMessageRequest
+	4,  // 41: tributary.service.v1.RoutingService.Locate:output_type -> tributary.service.v1.LocateResponse
+	7,  // 42: tributary.service.v1.RoutingService.GetCongestion:output_type -> tributary.service.v1.GetCongestionResponse
+	9,  // 43: tributary.service.v1.RoutingService.ListCongestion:output_type -> tributary.service.v1.ListCongestionResponse
+	12, // 44: tributary.service.v1.RoutingService.Hint:output_type -> tributary.service.v1.HintResponse
+	19, // 45: tributary.service.v1.RoutingService.Trace:output_type -> tributary.service.v1.TraceResponse
+	22, // 46: tributary.service.v1.RoutingService.GetMessage:output_type -> tributary.service.v1.GetMessageResponse
 	41, // [41:47] is the sub-list for method output_type
 	35, // [35:41] is the sub-list for method input_type
 	35, // [35:35] is the sub-list for extension type_name
@@ -2335,7 +2273,7 @@ func file_tributary_service_v1_routing_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_service_v1_routing_proto_rawDesc), len(file_tributary_service_v1_routing_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      2,
 			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -1,0 +1,264 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
+	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// What other nodes answer about shards that do not run here. An answer about something
+// else, or with a proof that does not hold, is none, and the next node is asked. What is
+// proved is taken from the proof, what the main chain says from this node's own, and the
+// rest is marked as what it is: what somebody says.
+
+// bookAway has another node take a booking. It first has somebody take it, so that a node
+// that does not answer costs little, and then waits there for its stage: the same
+// transaction twice is one.
+func (s *services) bookAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.BookUsageRequest, hash ledger.Hash) (*servicev1.BookUsageResponse, error) {
+	const method = servicev1.ServiceChainService_BookUsage_FullMethodName
+	resp := &servicev1.BookUsageResponse{}
+	first := proto.CloneOf(req)
+	first.WaitFor = chainv1.Stage_STAGE_CHECKED
+	is := func(m *servicev1.BookUsageResponse) error { return sameBooking(m.GetBooking(), hash, sh) }
+	source, err := s.forward(ctx, sh, epoch, method, first, resp, func() error { return is(resp) })
+	if err != nil {
+		return nil, err
+	}
+	stage := func() chainv1.Stage { return resp.GetBooking().GetTransaction().GetStage() }
+	if !req.GetValidateOnly() && stage() < req.GetWaitFor() {
+		waiting, cancel := s.beforeDeadline(ctx)
+		defer cancel()
+		later := &servicev1.BookUsageResponse{}
+		if err := s.Peers.Call(waiting, source.GetServedBy(), method, req, later); err == nil && is(later) == nil {
+			resp = later
+		}
+	}
+	resp.Source = source
+	return resp, s.settleStage(sh, resp.GetBooking())
+}
+
+// beforeDeadline returns a context that ends early enough to answer before ctx does.
+func (b *backend) beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	left := deadline.Sub(b.Now())
+	return context.WithTimeout(ctx, max(left-min(answerMargin, left/answerShare), time.Millisecond))
+}
+
+// sameBooking errs unless m is of a booking of a shard.
+func sameBooking(m *servicev1.Booking, hash ledger.Hash, sh *shard.Shard) error {
+	switch {
+	case m.GetName() != BookingName(hash) || string(m.GetTransaction().GetHash()) != string(hash[:]):
+		return fmt.Errorf("an answer about %s, asked about %s", quoted(m.GetName()), BookingName(hash))
+	case m.GetShard() != ShardName(sh.ID) || m.GetService() != ServiceName(sh.Service):
+		return fmt.Errorf("an answer of %s, asked for %s", quoted(m.GetShard()), ShardName(sh.ID))
+	}
+	return nil
+}
+
+// settleStage makes the stage of a booking that another node told what the main chain here
+// says: FINAL is what is anchored.
+func (b *backend) settleStage(sh *shard.Shard, m *servicev1.Booking) error {
+	t := m.GetTransaction()
+	if t.GetStage() != chainv1.Stage_STAGE_FINAL && t.GetStage() != chainv1.Stage_STAGE_INCLUDED {
+		return nil
+	}
+	at, err := b.anchored(sh.ID)
+	if err != nil {
+		return err
+	}
+	if t.Stage = chainv1.Stage_STAGE_INCLUDED; t.GetHeight() > 0 && t.GetHeight() <= at {
+		t.Stage = chainv1.Stage_STAGE_FINAL
+	}
+	return nil
+}
+
+// bookingAway asks another node for a booking, and verifies its proof if one was asked
+// for.
+func (s *services) bookingAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.GetBookingRequest, hash ledger.Hash) (*servicev1.GetBookingResponse, error) {
+	resp := &servicev1.GetBookingResponse{}
+	verified := false
+	source, err := s.forward(ctx, sh, epoch, servicev1.ServiceChainService_GetBooking_FullMethodName, req, resp, func() (err error) {
+		verified, err = s.checkBooking(ctx, sh, req, resp, hash)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if resp.Source = source; verified {
+		resp.Source.Evidence = servicev1.Evidence_EVIDENCE_VERIFIED
+	}
+	return resp, s.settleStage(sh, resp.GetBooking())
+}
+
+// foundAway returns a booking that a node told which was asked what it knows, if it can be
+// right: it says itself in which shard that is.
+func (s *services) foundAway(ctx context.Context, m *shard.Map, endpoint string, req *servicev1.GetBookingRequest, resp *servicev1.GetBookingResponse, hash ledger.Hash) (*servicev1.GetBookingResponse, error) {
+	id, err := parseShardName("shard", resp.GetBooking().GetShard())
+	if err != nil {
+		return nil, err
+	}
+	sh, ok := m.Find(id)
+	if !ok {
+		return nil, fmt.Errorf("%w: of shard %d, which there is not", errWrongProof, id)
+	}
+	verified, err := s.checkBooking(ctx, &sh, req, resp, hash)
+	if err != nil {
+		s.Peers.Fault(endpoint)
+		return nil, err
+	}
+	resp.Source = &servicev1.Source{ServedBy: endpoint, Evidence: servicev1.Evidence_EVIDENCE_CLAIMED}
+	if verified {
+		resp.Source.Evidence = servicev1.Evidence_EVIDENCE_VERIFIED
+	}
+	return resp, s.settleStage(&sh, resp.GetBooking())
+}
+
+// checkBooking errs unless an answer of another node about a booking can be right, and
+// reports whether it proves all entries that were asked for and are said to be booked.
+func (b *backend) checkBooking(ctx context.Context, sh *shard.Shard, req *servicev1.GetBookingRequest, resp *servicev1.GetBookingResponse, hash ledger.Hash) (verified bool, err error) {
+	m, p := resp.GetBooking(), resp.GetProof()
+	if err := sameBooking(m, hash, sh); err != nil {
+		return false, err
+	}
+	if len(req.GetProve()) == 0 || p == nil {
+		resp.Proof = nil
+		return false, nil
+	}
+	c, known, err := b.verifyCertificate(ctx, sh.ID, m.GetTransaction().GetHeight(), p.GetCertificate())
+	if err != nil {
+		return false, err
+	}
+	if len(p.GetEntries()) > len(req.GetProve()) {
+		return false, fmt.Errorf("%w: %d entries, and %d were asked for", errWrongProof, len(p.GetEntries()), len(req.GetProve()))
+	}
+	proved := make(map[uint32]bool)
+	for _, e := range p.GetEntries() {
+		proof, err := service.DecodeBookingProof(e.GetProof())
+		if err != nil {
+			return false, fmt.Errorf("%w: %w", errWrongProof, err)
+		}
+		if err := proof.Verify(c.Checkpoint.UsageRoot); err != nil {
+			return false, fmt.Errorf("%w: %w", errWrongProof, err)
+		}
+		at := slices.IndexFunc(m.GetResults(), func(r *servicev1.BookingResult) bool { return r.GetPosition() == e.GetPosition() })
+		if at >= 0 {
+			r := m.GetResults()[at]
+			if r.GetCode() != chainv1.Code_CODE_OK || r.GetLane() != uint32(proof.Booking.Lane) || r.GetSeq() != proof.Booking.Seq {
+				return false, fmt.Errorf("%w: of another entry than %d", errWrongProof, e.GetPosition())
+			}
+		}
+		proved[e.GetPosition()] = true
+	}
+	for _, position := range req.GetProve() {
+		booked := slices.ContainsFunc(m.GetResults(), func(r *servicev1.BookingResult) bool {
+			return r.GetPosition() == position && r.GetCode() != chainv1.Code_CODE_OK
+		})
+		known = known && (booked || proved[position])
+	}
+	return known && len(proved) > 0, nil
+}
+
+// usageAway asks another node for the usage of a channel, and verifies it as far as it is
+// proved.
+func (s *services) usageAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.GetUsageRequest, c *exec.ChannelInfo) (*servicev1.GetUsageResponse, error) {
+	ask := &servicev1.GetUsageRequest{Channel: req.GetChannel(), Prove: true}
+	resp := &servicev1.GetUsageResponse{}
+	var own *servicev1.GetUsageResponse
+	source, err := s.forward(ctx, sh, epoch, servicev1.ServiceChainService_GetUsage_FullMethodName, ask, resp, func() error {
+		if resp.GetChannelIndex() != c.Index || resp.GetShard() != ShardName(sh.ID) || resp.GetPayer() != c.Payer.String() || resp.GetPayee() != c.Payee.String() {
+			return fmt.Errorf("an answer about channel %d of %s, asked about %d of %s", resp.GetChannelIndex(), quoted(resp.GetShard()), c.Index, ShardName(sh.ID))
+		}
+		rows, err := s.openRows(ctx, sh.ID, resp.GetProof())
+		if err != nil || rows == nil {
+			return err
+		}
+		own = &servicev1.GetUsageResponse{}
+		ok := usageOf(rows, service.HomeOf(c.Payer).Bucket, c.Index, own)
+		if !ok || rows.lacks {
+			return fmt.Errorf("%w: it is not of the rows of channel %d", errWrongProof, c.Index)
+		}
+		own.Height = rows.height
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	proof := resp.GetProof()
+	if own != nil {
+		resp, source.Evidence = own, servicev1.Evidence_EVIDENCE_VERIFIED
+	}
+	if resp.Source, resp.Proof = source, nil; req.GetProve() {
+		resp.Proof = proof
+	}
+	resp.Channel, resp.ChannelIndex, resp.Service, resp.Shard = req.GetChannel(), c.Index, ServiceName(sh.Service), ShardName(sh.ID)
+	resp.AnchoredHeight, err = s.anchored(sh.ID)
+	return resp, err
+}
+
+// earningsAway asks another node for what a provider earned, and verifies it as far as it
+// is proved.
+func (s *services) earningsAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.GetEarningsRequest, payee ledger.Address) (*servicev1.GetEarningsResponse, error) {
+	ask := &servicev1.GetEarningsRequest{Payee: req.GetPayee(), Service: ServiceName(sh.Service), Prove: true}
+	resp := &servicev1.GetEarningsResponse{}
+	var own *servicev1.GetEarningsResponse
+	source, err := s.forward(ctx, sh, epoch, servicev1.ServiceChainService_GetEarnings_FullMethodName, ask, resp, func() error {
+		if resp.GetPayee() != req.GetPayee() || resp.GetShard() != ShardName(sh.ID) {
+			return fmt.Errorf("an answer about %s of %s, asked about %s of %s", quoted(resp.GetPayee()), quoted(resp.GetShard()), req.GetPayee(), ShardName(sh.ID))
+		}
+		rows, err := s.openRows(ctx, sh.ID, resp.GetProof())
+		if err != nil || rows == nil {
+			return err
+		}
+		own = &servicev1.GetEarningsResponse{}
+		if earningsOf(rows, payee, own); rows.lacks {
+			return fmt.Errorf("%w: it is not of the earnings of %s", errWrongProof, payee)
+		}
+		own.Height = rows.height
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	proof := resp.GetProof()
+	if own != nil {
+		resp, source.Evidence = own, servicev1.Evidence_EVIDENCE_VERIFIED
+	}
+	if resp.Source, resp.Proof = source, nil; req.GetProve() {
+		resp.Proof = proof
+	}
+	resp.Payee, resp.Service, resp.Shard = req.GetPayee(), ServiceName(sh.Service), ShardName(sh.ID)
+	resp.AnchoredHeight, err = s.anchored(sh.ID)
+	return resp, err
+}
+
+// statusAway asks another node how a shard runs there. What the main chain has of the
+// shard comes from here.
+func (s *services) statusAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.GetShardStatusRequest) (*servicev1.GetShardStatusResponse, error) {
+	resp := &servicev1.GetShardStatusResponse{}
+	source, err := s.forward(ctx, sh, epoch, servicev1.ServiceChainService_GetShardStatus_FullMethodName, req, resp, func() error {
+		if resp.GetShard().GetName() != ShardName(sh.ID) {
+			return fmt.Errorf("an answer of %s, asked for %s", quoted(resp.GetShard().GetName()), ShardName(sh.ID))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp.Source = source
+	resp.Shard, err = s.shardAt(sh, epoch)
+	resp.SmallCommittee = len(resp.GetShard().GetMembers()) < shard.SafeMembers
+	return resp, err
+}
