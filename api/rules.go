@@ -105,7 +105,7 @@ func linkStatus(c chain.Code) (code codes.Code, fieldPath string) {
 	case chain.CodeLinkFull, chain.CodeLinkBytes, chain.CodeForeignPlace, chain.CodeLinkGap, chain.CodeLinkRepeat,
 		chain.CodeNotAnchored, chain.CodeReturnsFull, chain.CodeNothingNew, chain.CodeMessageExpired, chain.CodeNotDue,
 		chain.CodeAnchorGap, chain.CodeAnchorStale, chain.CodeAnchorEpoch, chain.CodeUnknownCommittee,
-		chain.CodeAnchorConflict, chain.CodeShardEnded:
+		chain.CodeAnchorConflict, chain.CodeShardEnded, chain.CodeAnchorGeneration:
 		return codes.FailedPrecondition, ""
 	default:
 		return serviceStatus(c)

@@ -105,6 +105,7 @@ func codesTable() map[chain.Code]codes.Code {
 		chain.CodeAnchorConflict:      codes.FailedPrecondition,
 		chain.CodeShardEnded:          codes.FailedPrecondition,
 		chain.CodeNoConflict:          codes.InvalidArgument,
+		chain.CodeAnchorGeneration:    codes.FailedPrecondition,
 		chain.CodeWrongShard:          codes.FailedPrecondition,
 		chain.CodeWrongService:        codes.InvalidArgument,
 		chain.CodeChannelUnknown:      codes.NotFound,

@@ -109,6 +109,7 @@ const (
 	CodeAnchorConflict   Code = 126 // the last height is anchored with another checkpoint
 	CodeShardEnded       Code = 127 // beyond the height or epoch at which the shard was to stop
 	CodeNoConflict       Code = 128 // nobody signed two checkpoints of one height
+	CodeAnchorGeneration Code = 129 // of a generation of the shard that does not go on
 )
 
 // RuleError says that a rule refuses something, and why.
@@ -377,6 +378,8 @@ func anchorCodeName(c Code) (string, bool) {
 		return "SHARD_ENDED", true
 	case CodeNoConflict:
 		return "NO_CONFLICT", true
+	case CodeAnchorGeneration:
+		return "ANCHOR_GENERATION", true
 	default:
 		return serviceCodeName(c)
 	}

@@ -54,7 +54,7 @@ func (n *Node) shardGenesis(ctx context.Context, id shard.ID) (g shardblock.Gene
 		}
 		epoch := n.genesis.Params.Staking.Epoch(height + 1)
 		var founded bool
-		if row, founded = anchor.Read(v, id); founded && epoch > row.Since {
+		if row, founded = anchor.Read(v, id); founded && epoch > row.Begins {
 			a, _ := registry.ReadAssignment(v, epoch, id)
 			serving, forgotten = a.Committee, true
 		}
@@ -230,6 +230,6 @@ func (n *Node) askGenesis(ctx context.Context, endpoint string, id shard.ID) (g 
 // fits reports whether a genesis can be that of a shard, of which main has row.
 func fits(g *shardblock.Genesis, network ledger.NetworkID, id shard.ID, row *anchor.State) bool {
 	s := &g.Service
-	return s.Network == network && s.Shard.Chain == id && s.Epoch == row.Since && s.Shard.Service == row.Service &&
+	return s.Network == network && s.Shard.Chain == id && s.Epoch == row.Begins && g.Generation == row.Origin && s.Shard.Service == row.Service &&
 		s.Shard.Zone == row.Zone && s.Shard.First == uint8(row.Buckets.First) && s.Shard.Last == uint8(row.Buckets.Last) && g.Clock == row.Base
 }

@@ -38,9 +38,9 @@ func TestBelieved(t *testing.T) {
 func TestFits(t *testing.T) {
 	t.Parallel()
 	network := ledger.NetworkID{1}
-	row := anchor.State{Service: 1, Zone: 2, Buckets: shard.Range{First: 128, Last: 255}, Since: 3, Base: 4}
+	row := anchor.State{Service: 1, Zone: 2, Buckets: shard.Range{First: 128, Last: 255}, Since: 2, Begins: 3, Origin: 1, Base: 4}
 	good := func() shardblock.Genesis {
-		return shardblock.Genesis{Clock: 4, Service: service.Genesis{
+		return shardblock.Genesis{Generation: 1, Clock: 4, Service: service.Genesis{
 			Network: network, Epoch: 3, Shard: service.Shard{Chain: 5, Service: 1, Zone: 2, First: 128, Last: 255},
 		}}
 	}
@@ -56,6 +56,8 @@ func TestFits(t *testing.T) {
 		"last":    func(g *shardblock.Genesis) { g.Service.Shard.Last-- },
 		"epoch":   func(g *shardblock.Genesis) { g.Service.Epoch++ },
 		"clock":   func(g *shardblock.Genesis) { g.Clock++ },
+
+		"generation": func(g *shardblock.Genesis) { g.Generation++ },
 	} {
 		g := good()
 		if change(&g); fits(&g, network, 5, &row) {

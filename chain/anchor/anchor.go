@@ -264,6 +264,12 @@ func waited(from, height uint64) uint64 { return height - min(from, height) }
 // before was taken at from.
 func (p *Params) Due(height, from uint64) bool { return waited(from, height) >= uint64(p.DueBlocks) }
 
+// DueWith is Due for an anchor of heights with messages or without: those that somebody
+// waits for are due in each block.
+func (p *Params) DueWith(height, from uint64, messages bool) bool {
+	return p.Due(height, from) || messages && height > from
+}
+
 // Status returns how a shard does at a height of main if its last anchor was taken,
 // or it got its committee, at from: State.From.
 func (p *Params) Status(height, from uint64) Status {

@@ -3,6 +3,7 @@ package anchor
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/consensus/bls"
@@ -57,6 +58,7 @@ func (r *Result) Heights() uint64 { return r.Last - r.First + 1 }
 //
 //	CodeWrongNetwork       of another network
 //	CodeUnknownShard       never founded, or an heir of shards that are not finished
+//	CodeAnchorGeneration   of a generation of the shard that ended, or has not begun
 //	CodeAnchorStale        it begins with a height that is anchored: begin with the next
 //	CodeAnchorConflict     the same, and it has another version of the last one; Judge
 //	                       says whether that is certified
@@ -64,8 +66,8 @@ func (r *Result) Heights() uint64 { return r.Last - r.First + 1 }
 //	CodeShardEnded         it goes beyond the last height of the shard, which is the first
 //	                       one of the epoch in which the shard is replaced, or of a later
 //	CodeAnchorEpoch        a height is of an earlier epoch than the one before it, than
-//	                       the shard serves since or than its last redraw, or of one that
-//	                       has not begun
+//	                       that in which the shard or its generation began, or of one
+//	                       that has not begun
 //	CodeUnknownCommittee   of an epoch whose committee is not known or not answerable
 //	                       any more, or by another committee than that of the epoch
 //	CodeBadCertificate     members with too little power signed, or a signer is no
@@ -151,7 +153,7 @@ func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Re
 	for i := range a.Runs {
 		run := &a.Runs[i]
 		s, err := c.look(run)
-		results[i] = Result{Shard: run.Chain, First: run.First, Last: run.Last(), Due: c.Rules.Due(c.Height, s.From)}
+		results[i] = Result{Shard: run.Chain, First: run.First, Last: run.Last(), Due: c.Rules.DueWith(c.Height, s.From, sends(run))}
 		if err == nil {
 			err = do(&s, run)
 		}
@@ -169,6 +171,11 @@ func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Re
 		return nil, first
 	}
 	return results, nil
+}
+
+// sends reports whether a height of the run has messages for others.
+func sends(run *cert.Run) bool {
+	return slices.ContainsFunc(run.Heads, func(h cert.Head) bool { return !h.OutboxRoot.IsZero() })
 }
 
 func (r *Result) refuse(err error) {
@@ -191,6 +198,10 @@ func (c *Context) look(run *cert.Run) (State, error) {
 	s, ok := Read(c.State, run.Chain)
 	if !ok {
 		return State{}, chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", run.Chain)
+	}
+	if run.Generation != s.Generation {
+		return s, chain.Refuse(chain.CodeAnchorGeneration, "run of generation %d of shard %d, which is in generation %d since it went on from height %d",
+			run.Generation, run.Chain, s.Generation, s.Resumed)
 	}
 	if err := s.place(run); err != nil {
 		return s, err
@@ -235,7 +246,7 @@ func sameBlock(a, b *cert.Checkpoint) bool {
 // epochs checks that the epochs of the run are those in which the shard serves and
 // whose committees are answerable, and that they do not fall.
 func (c *Context) epochs(s *State, run *cert.Run) error {
-	before := max(s.Since, s.Last.Epoch, s.RedrawEpoch)
+	before := s.floor()
 	for i := range run.Heads {
 		if int(run.Heads[i].Set) >= len(run.Sets) {
 			return chain.Refuse(chain.CodeMalformed, "run of shard %d: signers %d of %d", run.Chain, run.Heads[i].Set, len(run.Sets))
@@ -278,6 +289,8 @@ func refusal(err error) error {
 		return chain.Refuse(chain.CodeMalformed, "%v", err)
 	case errors.Is(err, cert.ErrWrongNetwork):
 		return chain.Refuse(chain.CodeWrongNetwork, "%v", err)
+	case errors.Is(err, cert.ErrWrongGeneration):
+		return chain.Refuse(chain.CodeAnchorGeneration, "%v", err)
 	case errors.Is(err, cert.ErrWrongEpoch), errors.Is(err, cert.ErrWrongCommittee):
 		return chain.Refuse(chain.CodeUnknownCommittee, "%v", err)
 	case errors.Is(err, cert.ErrStranger), errors.Is(err, cert.ErrTooLittlePower), errors.Is(err, cert.ErrBadSignature):
@@ -288,25 +301,46 @@ func refusal(err error) error {
 }
 
 // Stalled returns the shards that serve and get another committee, ascending by id.
-func (c *Context) Stalled() []shard.ID { return StalledAt(c.State, c.Rules, c.Height) }
+func (c *Context) Stalled(epoch Epochs) []shard.ID {
+	return StalledAt(c.State, c.Rules, c.Height, epoch)
+}
 
-// Redrawn notes that a shard gets another committee in this epoch and block, which
-// has from now on as much time as the first one had. Nothing that a committee before
-// it certified is anchored any more, or two would go on from one height. It returns the round of the
-// draw for shard.Redraw, 1 for the first of the epoch, and 0 for a shard that is not
-// founded.
+// Redrawn notes that a shard gets another committee in this epoch and block. It returns
+// the round of the draw for shard.Redraw, 1 for the first of the epoch, and 0 for a shard
+// that is not founded. The new committee begins another generation, as Restarted says.
 func (c *Context) Redrawn(id shard.ID) (round uint32) {
 	s, ok := Read(c.State, id)
 	if !ok {
 		return 0
 	}
+	c.begin(&s)
+	s.Redraws++
+	c.State.Set(Key(id), s.Encode())
+	return s.Redraws
+}
+
+// Restarted notes that a founded shard goes on from its last anchored height with the
+// committee of this epoch, whoever is in it: another generation. It has from now on as
+// much time as the first one had. Nothing else that was certified before is anchored any
+// more, or two would go on from one height.
+func (c *Context) Restarted(id shard.ID) {
+	if s, ok := Read(c.State, id); ok {
+		c.begin(&s)
+		c.State.Set(Key(id), s.Encode())
+	}
+}
+
+// begin begins another generation of a shard.
+func (c *Context) begin(s *State) {
+	s.Generation++
+	s.Resumed, s.ResumedRoot = s.Height(), s.Last.StateRoot
+	if s.Resumed == 0 {
+		s.Begins, s.Origin = c.Epoch, s.Generation
+	}
 	if s.RedrawEpoch != c.Epoch {
 		s.RedrawEpoch, s.Redraws = c.Epoch, 0
 	}
-	s.Redraws++
 	s.From = c.Height
-	c.State.Set(Key(id), s.Encode())
-	return s.Redraws
 }
 
 // Round returns what Redrawn would return now, without a change.

@@ -101,10 +101,24 @@ func TestRefusals(t *testing.T) {
 			w.redraw[1]++
 			return run(t, one, 11, 12, version{})
 		}, chain.CodeUnknownCommittee, false},
-		{"an epoch before the redraw", func(w *world) cert.Run {
+		{"a generation before the redraw", func(w *world) cert.Run {
 			w.ctx.Redrawn(one)
 			return run(t, one, 11, 12, version{})
+		}, chain.CodeAnchorGeneration, false},
+		{"what is anchored, of a generation before", func(w *world) cert.Run {
+			w.ctx.Restarted(one)
+			return run(t, one, 10, 11, version{block: 1})
+		}, chain.CodeAnchorGeneration, false},
+		{"a generation that has not begun", from(11, 12, version{generation: 1}), chain.CodeAnchorGeneration, false},
+		{"an epoch before the redraw", func(w *world) cert.Run {
+			w.ctx.Redrawn(one)
+			return run(t, one, 11, 12, version{generation: 1})
 		}, chain.CodeAnchorEpoch, false},
+		{"the generation that goes on", func(w *world) cert.Run {
+			w.ctx.Epoch = 1
+			w.ctx.Restarted(one)
+			return run(t, one, 11, 15, version{generation: 1})
+		}, chain.CodeOK, true},
 		{"beyond the end", func(w *world) cert.Run {
 			w.replace(one, 2)
 			return run(t, one, 11, 17, version{})
@@ -133,7 +147,7 @@ func TestRefusals(t *testing.T) {
 		}, chain.CodeShardEnded, false},
 		{"an epoch before the shard served", func(w *world) cert.Run {
 			s := w.state(one)
-			s.Since = 2
+			s.Since, s.Begins = 2, 2
 			w.ctx.State.Set(anchor.Key(one), s.Encode())
 			return run(t, one, 11, 16, version{})
 		}, chain.CodeAnchorEpoch, false},

@@ -20,13 +20,16 @@ type Verdict struct {
 	Guilty bool
 	// Epoch is the later of the two epochs.
 	Epoch uint64
+	// Generation is that of both.
+	Generation uint32
 }
 
 // Judge looks at two certified versions of one height of a shard. It changes nothing
 // and refuses with
 //
-//	CodeNoConflict         the runs are not of one shard or do not have the height, both
-//	                       have the same version of it, or nobody signed both
+//	CodeNoConflict         the runs are not of one generation of one shard or do not have
+//	                       the height, both have the same version of it, or nobody signed
+//	                       both
 //	CodeUnknownCommittee   of an epoch whose committee is not known any more, or by
 //	                       another committee than that of the epoch
 //	CodeWrongNetwork, CodeUnknownShard, CodeBadCertificate, CodeMalformed   as Apply
@@ -68,6 +71,9 @@ func (c *Context) compare(in *Conflict) (Verdict, error) {
 	if in.A.Chain != in.B.Chain {
 		return Verdict{}, chain.Refuse(chain.CodeNoConflict, "runs of shards %d and %d", in.A.Chain, in.B.Chain)
 	}
+	if in.A.Generation != in.B.Generation {
+		return Verdict{}, chain.Refuse(chain.CodeNoConflict, "runs of generations %d and %d of shard %d, each of which makes the heights after its first anew", in.A.Generation, in.B.Generation, in.Shard())
+	}
 	if _, ok := Read(c.State, in.Shard()); !ok {
 		return Verdict{}, chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", in.Shard())
 	}
@@ -83,7 +89,7 @@ func (c *Context) compare(in *Conflict) (Verdict, error) {
 	if sameBlock(&a, &b) {
 		return Verdict{}, chain.Refuse(chain.CodeNoConflict, "both runs have the same block and state at height %d", in.Height)
 	}
-	v := Verdict{Guilty: a.Round == b.Round || a.BlockHash == b.BlockHash, Epoch: max(a.Epoch, b.Epoch)}
+	v := Verdict{Guilty: a.Round == b.Round || a.BlockHash == b.BlockHash, Epoch: max(a.Epoch, b.Epoch), Generation: a.Generation}
 	first := c.rows(&in.A, in.Height)
 	for _, row := range c.rows(&in.B, in.Height) {
 		if slices.Contains(first, row) {

@@ -26,7 +26,7 @@ const (
 	// MaxStateSize is the length of the longest encoded State in bytes.
 	MaxStateSize = stateFixed + 8 + merkle.MaxPath*ledger.HashSize + cert.CheckpointSize + 8 + Window*ledger.HashSize
 
-	stateFixed = 4 + 3 + 7*8 + 4
+	stateFixed = 4 + 3 + 9*8 + 3*4 + ledger.HashSize
 )
 
 // ErrBadState means bytes that are no State.
@@ -56,11 +56,24 @@ type State struct {
 	// Asked is the height of main at which another committee was looked for last and
 	// there was none, 0 if never.
 	Asked uint64
-	// RedrawEpoch is the last epoch in which the shard got another committee at once,
-	// and Redraws how often it did in it; 0 and 0 if it never did. Heights of earlier
-	// epochs are not anchored any more.
+	// RedrawEpoch is the epoch in which the present generation began, 0 for the first one,
+	// and Redraws how often others were drawn in it. Heights of earlier epochs are not
+	// anchored any more.
 	RedrawEpoch uint64
 	Redraws     uint32
+	// Begins is the first epoch that a height can be of: Since, or the one in which the
+	// shard was founded, if its parents ended later, or which was the first that somebody
+	// served, or in which the generation began that made height 1. Origin is that
+	// generation.
+	Begins uint64
+	Origin uint32
+	// Generation counts how often the shard went on from what was anchored: what a
+	// generation before certified beyond is not anchored any more. Resumed is the height
+	// after which the present one goes on, and ResumedRoot the state root there, 0 and
+	// zero if nothing was anchored then.
+	Generation  uint32
+	Resumed     uint64
+	ResumedRoot ledger.Hash
 	// Tree has the checkpoints of all heights from 1 on, encoded, as its leaves: that
 	// of height h is leaf h-1.
 	Tree merkle.Frontier
@@ -102,7 +115,8 @@ func (s *State) push(c *cert.Checkpoint) {
 }
 
 // Encode returns the canonical encoding: service 4, zone 1, first and last bucket 1
-// each, since, until, end, base, from, asked and epoch of the redraws 8 each, redraws 4,
+// each, since, until, end, base, from, asked, epoch of the redraws, begin and height of
+// the generation 8 each, redraws, origin and generation 4 each, root of the generation 32,
 // the tree, and if it is not empty the last checkpoint and the outbox roots: 8 bytes with
 // a bit for each, the newest in the lowest, that is set unless the root is zero, and
 // those that are not zero, 32 each.
@@ -115,7 +129,10 @@ func (s *State) Encode() []byte {
 	for _, v := range s.numbers() {
 		w.Uint64(*v)
 	}
-	w.Uint32(s.Redraws)
+	for _, v := range s.counts() {
+		w.Uint32(*v)
+	}
+	w.Fixed(s.ResumedRoot[:])
 	s.Tree.Append(w)
 	if s.Tree.Size == 0 {
 		return w.Bytes()
@@ -137,9 +154,11 @@ func (s *State) Encode() []byte {
 	return w.Bytes()
 }
 
-func (s *State) numbers() [7]*uint64 {
-	return [7]*uint64{&s.Since, &s.Until, &s.End, &s.Base, &s.From, &s.Asked, &s.RedrawEpoch}
+func (s *State) numbers() [9]*uint64 {
+	return [9]*uint64{&s.Since, &s.Until, &s.End, &s.Base, &s.From, &s.Asked, &s.RedrawEpoch, &s.Begins, &s.Resumed}
 }
+
+func (s *State) counts() [3]*uint32 { return [3]*uint32{&s.Redraws, &s.Origin, &s.Generation} }
 
 // DecodeState reads what Encode wrote. It returns ErrBadState for a state that no
 // shard can have.
@@ -149,7 +168,10 @@ func DecodeState(b []byte) (State, error) {
 	for _, v := range s.numbers() {
 		*v = r.Uint64()
 	}
-	s.Redraws = r.Uint32()
+	for _, v := range s.counts() {
+		*v = r.Uint32()
+	}
+	r.Into(s.ResumedRoot[:])
 	var err error
 	if s.Tree, err = merkle.ReadFrontier(r); err != nil {
 		return State{}, fmt.Errorf("decode anchors: %w", err)
@@ -169,6 +191,8 @@ func DecodeState(b []byte) (State, error) {
 		return State{}, fmt.Errorf("decode anchors: height %d of %d, %d in the tree: %w", s.Last.Height, s.End, s.Tree.Size, ErrBadState)
 	case s.Until > 0 && s.Until <= s.Since:
 		return State{}, fmt.Errorf("decode anchors: serves from epoch %d until %d: %w", s.Since, s.Until, ErrBadState)
+	case s.Resumed > s.Tree.Size, s.Origin > s.Generation, s.Last.Generation > s.Generation, s.Generation == 0 && s.Resumed > 0, s.Begins < s.Since:
+		return State{}, fmt.Errorf("decode anchors: generation %d goes on from height %d of %d: %w", s.Generation, s.Resumed, s.Tree.Size, ErrBadState)
 	}
 	return s, nil
 }
@@ -236,26 +260,48 @@ func mustRead(b []byte) State {
 
 // StalledAt returns the shards that are not finished and are Stalled at a height of main,
 // ascending by id, but for those for which another committee was looked for in vain as
-// recently.
-func StalledAt(v chain.View, p *Params, height uint64) (ids []shard.ID) {
+// recently and was not Lost then if they are by now. epoch says of which epoch a height is.
+func StalledAt(v chain.View, p *Params, height uint64, epoch Epochs) (ids []shard.ID) {
 	for id, t := range times(v) {
-		if !t.finished && p.Status(height, max(t.from, t.asked)) == Stalled {
+		if t.finished || p.Status(height, t.from) != Stalled {
+			continue
+		}
+		if p.Status(height, t.asked) == Stalled || p.fresh(v, id, &t, height, epoch) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
+// Epochs says of which epoch a height of main is.
+type Epochs func(height uint64) uint64
+
+// fresh reports whether a shard is lost, and was not when another committee was looked for.
+func (p *Params) fresh(v chain.View, id shard.ID, t *timing, height uint64, epoch Epochs) bool {
+	s, _ := Read(v, id)
+	return p.Lost(&s, epoch(height)) && (t.asked == 0 || !p.Lost(&s, epoch(t.asked)))
+}
+
+// Lost reports whether the committee that has to go on is of an epoch so long ago that
+// nothing it certifies is anchored any more: the shard goes on as another generation,
+// although the same members may serve it, or never.
+func (p *Params) Lost(s *State, epoch uint64) bool { return s.floor()+uint64(p.MaxLag) < epoch }
+
+// floor is the earliest epoch of which the next height may be.
+func (s *State) floor() uint64 { return max(s.Begins, s.Last.Epoch, s.RedrawEpoch) }
+
 // NeedsTick reports whether the chain must go on to the block at height although nobody
 // sends transactions: until the next anchor of each shard is due, so that there may be
 // one for nothing in a chain that is idle; and while a shard that was anchored before is
-// late, until its committee is drawn anew, or was to be and is all that there is.
-func NeedsTick(v chain.View, p *Params, height uint64) bool {
-	for _, t := range times(v) {
+// late, until its committee is drawn anew, or was to be and is all that there is, and
+// again once that is Lost.
+func NeedsTick(v chain.View, p *Params, height uint64, epoch Epochs) bool {
+	for id, t := range times(v) {
 		if t.finished || !t.anchored {
 			continue
 		}
-		if !p.Due(height, t.from) || p.Status(height, max(t.from, t.asked)) != Live {
+		if !p.Due(height, t.from) || p.Status(height, max(t.from, t.asked)) != Live ||
+			p.Status(height, t.from) == Stalled && p.fresh(v, id, &t, height, epoch) {
 			return true
 		}
 	}
@@ -270,7 +316,7 @@ type timing struct {
 
 // times yields those of all shards, ascending by id, without decoding their rows.
 func times(v chain.View) iter.Seq2[shard.ID, timing] {
-	const numbers = 4 + 3
+	const numbers = 4 + 3 // where they begin
 	return func(yield func(shard.ID, timing) bool) {
 		for k, b := range v.Range([]byte{prefix}) {
 			if len(b) < stateFixed+8 {
@@ -303,15 +349,26 @@ func Sync(o *chain.Overlay, m *shard.Map, height uint64) {
 	}
 	for s := range m.All() {
 		if o.Get(Key(s.ID)) == nil {
-			found(o, &s, height)
+			found(o, &s, m.Epoch(), height)
 		}
 	}
 }
 
+// Serve notes that a shard which nobody served gets its first committee for an epoch: it
+// begins with that one, and is waited for from height of main on. A shard that has anchors
+// or another generation was served before.
+func Serve(o *chain.Overlay, id shard.ID, epoch, height uint64) {
+	if s, ok := Read(o, id); ok && s.Height() == 0 && s.Generation == 0 {
+		s.Begins, s.From = max(s.Begins, epoch), height
+		o.Set(Key(id), s.Encode())
+	}
+}
+
 // found writes the row of a new shard. Its clock goes on from the latest of its
-// parents'.
-func found(o *chain.Overlay, s *shard.Shard, height uint64) {
-	row := State{Service: s.Service, Zone: s.Zone, Buckets: s.Buckets, Since: s.Since, From: height}
+// parents'. One whose parents ended late begins with the committee of the epoch of the
+// map: that of its first one may be forgotten.
+func found(o *chain.Overlay, s *shard.Shard, epoch, height uint64) {
+	row := State{Service: s.Service, Zone: s.Zone, Buckets: s.Buckets, Since: s.Since, Begins: max(s.Since, epoch), From: height}
 	for _, id := range s.Parents {
 		p, ok := Read(o, id)
 		if !ok || !p.Finished() {

@@ -49,6 +49,7 @@ func TestStateRoundTrip(t *testing.T) {
 	for _, n := range []uint64{0, 1, 2, 3, 63, 64, 65, 127, 200} {
 		s := anchored(t, n)
 		s.Since, s.Until, s.End, s.Base, s.From, s.Asked, s.RedrawEpoch, s.Redraws = 1, 20, n, 3, 4, 7, 5, 6
+		s.Begins, s.Origin, s.Generation, s.Resumed, s.ResumedRoot = 2, 8, 9, n/2, ledger.HashOf("root")
 		raw := s.Encode()
 		again, err := anchor.DecodeState(raw)
 		if diff := cmp.Diff(*s, again); err != nil || diff != "" {
@@ -101,7 +102,12 @@ func TestDecodeStateRefuses(t *testing.T) {
 		{"another last height", edit(func(s *anchor.State) { s.Last.Height++ }), anchor.ErrBadState},
 		{"more than the end", edit(func(s *anchor.State) { s.End = 4 }), anchor.ErrBadState},
 		{"less than the end", edit(func(s *anchor.State) { s.End = 6 }), anchor.ErrBadState},
-		{"an end before the beginning", edit(func(s *anchor.State) { s.Since, s.Until = 3, 3 }), anchor.ErrBadState},
+		{"an end before the beginning", edit(func(s *anchor.State) { s.Since, s.Begins, s.Until = 3, 3, 3 }), anchor.ErrBadState},
+		{"a beginning before the first epoch", edit(func(s *anchor.State) { s.Since = 3 }), anchor.ErrBadState},
+		{"a generation beyond what is anchored", edit(func(s *anchor.State) { s.Generation, s.Resumed = 1, 6 }), anchor.ErrBadState},
+		{"a first generation that goes on", edit(func(s *anchor.State) { s.Resumed = 1 }), anchor.ErrBadState},
+		{"an origin to come", edit(func(s *anchor.State) { s.Origin = 1 }), anchor.ErrBadState},
+		{"a last height of a generation to come", edit(func(s *anchor.State) { s.Last.Generation = 1 }), anchor.ErrBadState},
 		{"another last outbox", edit(func(s *anchor.State) { s.Outboxes[4][0]++ }), anchor.ErrBadState},
 		{"more outboxes than heights", edit(func(s *anchor.State) { s.Outboxes = append([]ledger.Hash{{1}}, s.Outboxes...) }), anchor.ErrBadState},
 		{"a zero outbox that is written", func() []byte {

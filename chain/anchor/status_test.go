@@ -46,6 +46,9 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// mainEpoch is the epoch of a height of main in these tests: none is ever lost.
+func mainEpoch(uint64) uint64 { return 0 }
+
 // TestAsked: where all who can serve do, another committee is looked for once in so many
 // blocks, and the shard stays stalled.
 func TestAsked(t *testing.T) {
@@ -55,7 +58,7 @@ func TestAsked(t *testing.T) {
 	w.ctx.Height = 100 + stalled
 	w.ctx.Asked(one)
 	w.ctx.Asked(99) // is not founded
-	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{two}) {
 		t.Errorf("stalled are %d", got)
 	}
 	if s := w.state(one); s.From != 100 || s.RedrawEpoch != 0 || w.ctx.Rules.Status(w.ctx.Height, s.From) != anchor.Stalled {
@@ -65,7 +68,7 @@ func TestAsked(t *testing.T) {
 		t.Errorf("the next round is %d", got)
 	}
 	w.ctx.Height += stalled
-	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{one, two}) {
+	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{one, two}) {
 		t.Errorf("%d blocks later stalled are %d", stalled, got)
 	}
 }
@@ -76,7 +79,7 @@ func TestNeedsTick(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.ctx.Rules
-	needs := func(height uint64) bool { return anchor.NeedsTick(w.ctx.State, p, height) }
+	needs := func(height uint64) bool { return anchor.NeedsTick(w.ctx.State, p, height, mainEpoch) }
 	for h := uint64(100); h < 500; h++ {
 		if needs(h) {
 			t.Fatalf("at %d: for shards that never were anchored", h)
@@ -116,11 +119,11 @@ func TestRedraw(t *testing.T) {
 	lost := run(t, one, 5, 9, version{}) // certified, and nobody brings it
 	stalled := uint64(w.ctx.Rules.StalledBlocks)
 	w.ctx.Height = 99 + stalled
-	if got := w.ctx.Stalled(); got != nil {
+	if got := w.ctx.Stalled(mainEpoch); got != nil {
 		t.Fatalf("stalled at %d: %d", w.ctx.Height, got)
 	}
 	w.ctx.Height++
-	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{one, two}) {
+	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{one, two}) {
 		t.Fatalf("stalled are %d", got)
 	}
 	for round := uint32(1); round <= 2; round++ {
@@ -129,14 +132,14 @@ func TestRedraw(t *testing.T) {
 		}
 	}
 	w.redraw[1] = 1
-	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{two}) {
 		t.Errorf("after the redraw stalled are %d", got)
 	}
-	w.refused("what the committee before certified", chain.CodeAnchorEpoch, func() error {
+	w.refused("what the committee before certified", chain.CodeAnchorGeneration, func() error {
 		_, err := w.ctx.Apply(&anchor.Anchors{Runs: []cert.Run{lost}})
 		return err
 	})
-	w.take(run(t, one, 5, 7, version{epoch: 1, redraw: 1, block: 1}))
+	w.take(run(t, one, 5, 7, version{epoch: 1, redraw: 1, block: 1, generation: 2}))
 	w.ctx.Epoch = 2
 	if got := w.ctx.Redrawn(one); got != 1 {
 		t.Errorf("round %d in another epoch, want 1", got)
@@ -147,13 +150,13 @@ func TestRedraw(t *testing.T) {
 	s := w.state(two)
 	s.Until = 9
 	w.ctx.State.Set(anchor.Key(two), s.Encode())
-	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{two}) {
 		t.Errorf("a shard is replaced and does not come to its end; stalled are %d", got)
 	}
 	s = w.state(one)
 	s.Until, s.End, s.From = 9, s.Height(), 0
 	w.ctx.State.Set(anchor.Key(one), s.Encode())
-	if got := w.ctx.Stalled(); !slices.Equal(got, []shard.ID{two}) {
+	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{two}) {
 		t.Errorf("a shard that is finished is stalled: %d", got)
 	}
 }

@@ -83,6 +83,8 @@ type version struct {
 	state  byte   // another outcome if not 0
 	redraw uint32 // the round of the draw of the committee
 	epoch  int    // later than usual
+
+	generation uint32
 }
 
 func epochOf(height uint64) uint64 { return height / perEpoch }
@@ -92,7 +94,7 @@ func checkpoint(id shard.ID, height uint64, v version) cert.Checkpoint {
 	com, _ := serving(epoch, v.redraw)
 	at := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, uint32(id)), height)
 	c := cert.Checkpoint{
-		Network: network, Chain: id, Height: height, Round: v.round, Epoch: epoch,
+		Network: network, Chain: id, Generation: v.generation, Height: height, Round: v.round, Epoch: epoch,
 		BlockHash: ledger.HashOf("block", at, []byte{v.block}), StateRoot: ledger.HashOf("state", at, []byte{v.block, v.state}),
 		UsageRoot: ledger.HashOf("usage", at), ResultsRoot: ledger.HashOf("results", at), CommitteeHash: com.Hash(),
 	}

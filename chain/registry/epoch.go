@@ -39,10 +39,24 @@ func (c *Context) turn(epoch uint64) {
 	anchor.Sync(c.State, m, c.Height)
 	next := EpochRecord{Epoch: epoch + 1, Sigma: c.Sigma, First: c.Height + 1}
 	c.State.Set(EpochKey(next.Epoch), next.Encode())
+	c.begin(epoch + 1)
 	c.draw(epoch+beacon.Lag, m)
 	c.shorten(epoch)
 	if last := c.Epochs.Kept() + 1; epoch+beacon.Lag >= last {
 		c.forget(epoch + beacon.Lag - last)
+	}
+}
+
+// begin notes which shards somebody serves in an epoch and nobody did in the one before.
+func (c *Context) begin(epoch uint64) {
+	for id, b := range shorts(c.State, epoch) {
+		if now, _ := ReadShort(c.State, epoch-1, id); len(now.Seats) > 0 {
+			continue
+		}
+		s, err := shard.DecodeShort(b)
+		if mustRead("assignment", err); len(s.Seats) > 0 {
+			anchor.Serve(c.State, id, epoch, c.Height)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/shard"
 )
@@ -38,7 +39,7 @@ func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) er
 	}
 	state, _ := anchor.Read(b.state, in.Shard())
 	at := len(b.shardEvents)
-	renewed := !state.Finished() && verdict.Epoch >= state.RedrawEpoch && b.redraw(in.Shard())
+	renewed := !state.Finished() && verdict.Generation == state.Generation && b.redraw(in.Shard())
 	if len(punished) == 0 && !renewed {
 		return chain.Refuse(chain.CodeEvidenceKnown, "the conflict of height %d of shard %d has had all its effects", in.Height, in.Shard())
 	}
@@ -52,17 +53,40 @@ func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) er
 	return nil
 }
 
-// redrawStalled gives another committee to shards that miss their anchors.
+// redrawStalled gives another committee to shards that miss their anchors. If there is
+// nobody else, those whose committee could not go on any more go on with that of this
+// epoch.
 func (b *block) redrawStalled() {
 	if !b.registry.On() {
 		return
 	}
-	stalled := b.anchors.Stalled()
+	stalled := b.anchors.Stalled(b.params.Staking.Epoch)
 	for _, id := range stalled[:min(len(stalled), MaxRedraws)] {
-		if !b.redraw(id) {
+		if !b.redraw(id) && !b.restart(id) {
 			b.anchors.Asked(id)
 		}
 	}
+}
+
+// restart has a shard go on with the committee of this epoch, if what that of an earlier
+// one certifies cannot be anchored any more.
+func (b *block) restart(id shard.ID) bool {
+	state, _ := anchor.Read(b.state, id)
+	serving, _ := registry.ReadShort(b.state, b.anchors.Epoch, id)
+	if !b.anchors.Rules.Lost(&state, b.anchors.Epoch) || len(serving.Seats) == 0 {
+		return false
+	}
+	b.anchors.Restarted(id)
+	b.renewed(id, 0)
+	return true
+}
+
+// renewed notes that another generation of a shard begins.
+func (b *block) renewed(id shard.ID, round uint32) {
+	state, _ := anchor.Read(b.state, id)
+	b.shardEvents = append(b.shardEvents, ShardEvent{
+		Kind: ShardRedrawn, TxIndex: -1, Shard: id, Last: state.Resumed, Epoch: b.anchors.Epoch, Round: round, Generation: state.Generation,
+	})
 }
 
 // redraw gives a shard another committee for this epoch and those that are drawn already.
@@ -74,6 +98,6 @@ func (b *block) redraw(id shard.ID) bool {
 	}
 	round := b.anchors.Redrawn(id)
 	clear(b.seats)
-	b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardRedrawn, TxIndex: -1, Shard: id, Epoch: b.anchors.Epoch, Round: round})
+	b.renewed(id, round)
 	return true
 }

@@ -32,7 +32,9 @@ const (
 	ShardAnchored ShardEventKind = 1 // First and Last (heights)
 	ShardFinished ShardEventKind = 2 // Last (height): it is anchored to its end
 	ShardFounded  ShardEventKind = 3 // Epoch (the first in which it serves): all its parents are finished
-	ShardRedrawn  ShardEventKind = 4 // Epoch, Round (of the draw)
+	// ShardRedrawn: Generation, the one that begins, Last (the height after which it goes
+	// on), Epoch, Round (of the draw; 0 if the committee is that of the epoch).
+	ShardRedrawn  ShardEventKind = 4
 	ShardConflict ShardEventKind = 5 // First and Last (the height), Epoch, Guilty
 )
 
@@ -63,6 +65,7 @@ type ShardEvent struct {
 	Epoch       uint64
 	Round       uint32
 	Guilty      uint32 // how many members are to blame
+	Generation  uint32
 }
 
 // sitting is a committee of a shard with its keys, as far as a block asked for it.
@@ -103,10 +106,16 @@ func (b *block) committees(id shard.ID, epoch uint64) (*committee.Committee, []*
 	return &s.committee, s.keys, true
 }
 
+// anchors returns the parameters of anchors that hold: who signs must be answerable.
+func (p *Params) anchors() AnchorParams {
+	rules := p.Anchors
+	rules.MaxLag = max(1, min(rules.MaxLag, p.Staking.EvidenceEpochs-1))
+	return rules
+}
+
 // beginShards prepares the contexts of anchors and links.
 func (b *block) beginShards(d chain.Domain, height uint64) {
-	rules := b.params.Anchors
-	rules.MaxLag = max(1, min(rules.MaxLag, b.params.Staking.EvidenceEpochs-1)) // who signs must be answerable
+	rules := b.params.anchors()
 	b.anchors = anchor.Context{
 		State: b.state, Rules: &rules, Network: d.Network, Height: height,
 		Epoch: b.params.Staking.Epoch(height), Committees: b.committees,
@@ -195,5 +204,6 @@ func Pairings(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.T
 // shards: after an anchor, until the next one is due; while one is late that was anchored
 // before; and while notices wait or are to be acknowledged. All of that ends by itself.
 func ShardsNeedTick(v chain.View, p *Params, height uint64) bool {
-	return anchor.NeedsTick(v, &p.Anchors, height) || linksNeedTick(v, p, height)
+	rules := p.anchors()
+	return anchor.NeedsTick(v, &rules, height, p.Staking.Epoch) || linksNeedTick(v, p, height)
 }

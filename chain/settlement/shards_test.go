@@ -20,15 +20,17 @@ import (
 	"github.com/tributary-network/tributary/shard"
 )
 
-// checkpoint returns the one of a height of a shard by its committee of an epoch.
+// checkpoint returns the one of a height of a shard in its present generation by its
+// committee of an epoch.
 func (b *bench) checkpoint(id shard.ID, epoch, height uint64) (cert.Checkpoint, *committee.Committee) {
 	b.t.Helper()
 	a, ok := registry.ReadAssignment(b.view, epoch, id)
 	if !ok {
 		b.t.Fatalf("nobody serves shard %d in epoch %d", id, epoch)
 	}
+	row, _ := anchor.Read(b.view, id) // none before the shard is founded
 	return cert.Checkpoint{
-		Network: b.domain.Network, Chain: id, Height: height, Epoch: epoch, CommitteeHash: a.Committee.Hash(),
+		Network: b.domain.Network, Chain: id, Generation: row.Generation, Height: height, Epoch: epoch, CommitteeHash: a.Committee.Hash(),
 		BlockHash: ledger.HashOf("block", fmt.Append(nil, id, height)), StateRoot: ledger.HashOf("state", fmt.Append(nil, id, height)),
 	}, &a.Committee
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/shard/link"
 	"github.com/tributary-network/tributary/shard/route"
@@ -16,12 +17,40 @@ import (
 // no honest member votes for; anything else, such as service.ErrNotConserved, means that
 // the chain must halt.
 func Apply(v chain.View, b Block, verify Verifiers) (chain.Changes, Result, error) {
+	if b.Resume == nil {
+		return apply(v, nil, &b, verify)
+	}
+	if b.Height != b.Resume.Height+1 {
+		return nil, Result{}, fmt.Errorf("%w %d: generation %d goes on from height %d", ErrInvalid, b.Height, b.Resume.Generation, b.Resume.Height)
+	}
+	o, err := b.Resume.over(v)
+	if err != nil {
+		return nil, Result{}, fmt.Errorf("%w %d: %w", ErrInvalid, b.Height, err)
+	}
+	var began *registry.EpochRecord
+	if b.Resume.Record.Epoch > ReadStatus(v).Epoch {
+		began = &b.Resume.Record
+	}
+	changes, res, err := apply(o, began, &b, verify)
+	if err != nil {
+		return nil, res, err
+	}
+	merge(o, changes)
+	return o.Changes(), res, nil
+}
+
+// apply is Apply to the state that the block begins from. began is the record of the epoch
+// that begins with the block, before its relays.
+func apply(v chain.View, began *registry.EpochRecord, b *Block, verify Verifiers) (chain.Changes, Result, error) {
 	before := ReadStatus(v)
-	res := Result{Level: Level(v)}
-	if err := admissible(v, &b, &before, res.Level); err != nil {
+	res := Result{Level: Level(v), Generation: before.Generation}
+	if err := admissible(v, b, &before, res.Level); err != nil {
 		return nil, res, fmt.Errorf("%w %d: %w", ErrInvalid, b.Height, err)
 	}
 	w := begin(v, b.Height, verify.Certificate)
+	if began != nil {
+		w.startEpoch(began)
+	}
 	if before.Ended != 0 && b.Height > before.Ended { // an empty block, which does nothing
 		res.Epoch = before.Epoch
 		box, err := link.NewOutbox(nil)
@@ -36,7 +65,7 @@ func Apply(v chain.View, b Block, verify Verifiers) (chain.Changes, Result, erro
 	if c, ok := Committee(v, b.Height); ok {
 		res.Epoch = c.Epoch
 	}
-	changes, err := w.end(&b, &res, verify.Claims)
+	changes, err := w.end(b, &res, verify.Claims)
 	if err != nil {
 		return nil, res, err
 	}

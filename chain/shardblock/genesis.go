@@ -22,6 +22,8 @@ import (
 // in the epoch in which the shard begins makes the same: see FromMain.
 type Genesis struct {
 	Service service.Genesis
+	// Generation is that which makes the first block.
+	Generation uint32
 	// Clock is the anchor clock before the first block: anchor.State.Base.
 	Clock uint64
 	// EpochBlocks is how many blocks an epoch of main has: see Config.
@@ -42,22 +44,24 @@ var ErrNotFounded = errors.New("the shard cannot begin by this state of main")
 const maxGenesisPart = 1 << 20
 
 // FromMain returns the genesis of a shard by a view of main, from the last block before
-// the epoch since which the shard serves on: by the state of main's genesis for a shard
-// that was always there. Nothing of what it reads changes later, until it is forgotten,
-// but for an assignment that is drawn anew; so a node keeps the genesis that it made.
-// epochs are those of main. The error is ErrNotFounded, with what is missing.
+// the epoch in which the shard begins on: by the state of main's genesis for a shard that
+// was always there. Once a height is anchored nothing of what it reads changes, until it is
+// forgotten; before, it changes with the generation (anchor.State.Generation), and with
+// nothing else. So a node keeps the genesis that it made of a generation. epochs are those of
+// main. The error is ErrNotFounded, with what is missing.
 func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id shard.ID) (Genesis, error) {
 	row, ok := anchor.Read(v, id)
 	if !ok {
 		return Genesis{}, fmt.Errorf("shard %d: %w: main waits for no anchors of it", id, ErrNotFounded)
 	}
-	epoch, assignment, ok := firstServed(v, id, row.Since)
-	if !ok {
-		return Genesis{}, fmt.Errorf("shard %d: %w: nobody is assigned to it, from epoch %d on", id, ErrNotFounded, row.Since)
+	epoch := row.Begins
+	assignment, ok := registry.ReadAssignment(v, epoch, id)
+	if !ok || len(assignment.Committee.Members) == 0 {
+		return Genesis{}, fmt.Errorf("shard %d: %w: nobody serves it in epoch %d", id, ErrNotFounded, epoch)
 	}
 	record, ok := registry.ReadEpoch(v, epoch)
 	if !ok {
-		return Genesis{}, fmt.Errorf("shard %d: %w: no record of epoch %d, since which it serves", id, ErrNotFounded, epoch)
+		return Genesis{}, fmt.Errorf("shard %d: %w: no record of epoch %d, in which it begins", id, ErrNotFounded, epoch)
 	}
 	main, ok := staking.ReadCommittee(v, epoch)
 	if !ok {
@@ -73,7 +77,7 @@ func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id
 		Service: service.Genesis{
 			Network: network, Shard: placed(id, &row), Epoch: epoch, Sigma: record.Sigma, Params: params,
 		},
-		Clock: row.Base, EpochBlocks: epochs.EpochBlocks, Params: own, Main: main, Committee: assignment.Committee,
+		Generation: row.Origin, Clock: row.Base, EpochBlocks: epochs.EpochBlocks, Params: own, Main: main, Committee: assignment.Committee,
 	}
 	if err := g.inherit(v, id); err != nil {
 		return Genesis{}, err
@@ -89,16 +93,6 @@ func limitsOf(v chain.View, row *anchor.State) (zone.Limits, error) {
 	}
 	policy, err := s.Zones.Find(row.Zone)
 	return policy.Limits, err
-}
-
-// firstServed returns the first epoch from since on in which somebody serves a shard: a
-// service may be there before anybody says that they serve it.
-func firstServed(v chain.View, id shard.ID, since uint64) (epoch uint64, a shard.Assignment, ok bool) {
-	for epoch = since; ; epoch++ {
-		if a, ok = registry.ReadAssignment(v, epoch, id); !ok || len(a.Committee.Members) > 0 {
-			return epoch, a, ok
-		}
-	}
 }
 
 // placed returns what the rules of a service know of a shard.
@@ -159,10 +153,12 @@ func (g *Genesis) config() Config {
 }
 
 // Encode returns the canonical encoding: the genesis of the service behind its length 4,
-// the Config that it makes, and the committees of main and of the shard behind theirs.
+// the generation 4, the Config that it makes, and the committees of main and of the shard
+// behind theirs.
 func (g *Genesis) Encode() []byte {
 	w := codec.NewWriter(1 << 12)
 	w.Bytes32(g.Service.Encode())
+	w.Uint32(g.Generation)
 	c := g.config()
 	c.write(w)
 	w.Bytes32(g.Main.Encode())
@@ -173,14 +169,14 @@ func (g *Genesis) Encode() []byte {
 // DecodeGenesis reads what Encode wrote and validates it.
 func DecodeGenesis(b []byte) (Genesis, error) {
 	r := codec.NewReader(b)
-	raw := r.Bytes32(maxGenesisPart)
+	raw, generation := r.Bytes32(maxGenesisPart), r.Uint32()
 	var c Config
 	c.read(r)
 	main, own := r.Bytes32(maxGenesisPart), r.Bytes32(maxGenesisPart)
 	if err := r.Done(); err != nil {
 		return Genesis{}, fmt.Errorf("decode genesis of a shard: %w", err)
 	}
-	g := Genesis{Clock: c.Clock, EpochBlocks: c.EpochBlocks, Params: c.Params}
+	g := Genesis{Generation: generation, Clock: c.Clock, EpochBlocks: c.EpochBlocks, Params: c.Params}
 	var err error
 	if g.Service, err = service.DecodeGenesis(raw); err != nil {
 		return Genesis{}, err
@@ -229,7 +225,7 @@ func (g *Genesis) State(parents ...chain.View) (chain.Changes, error) {
 	o.Set(ConfigKey(), c.Encode())
 	o.Set(MainCommitteeKey(g.Main.Epoch), g.Main.Encode())
 	o.Set(CommitteeKey(1), g.Committee.Encode())
-	s := Status{Epoch: g.Service.Epoch, Since: 1, MainFirst: g.Service.Epoch*g.EpochBlocks + 1}
+	s := Status{Epoch: g.Service.Epoch, Generation: g.Generation, Since: 1, MainFirst: g.Service.Epoch*g.EpochBlocks + 1}
 	s.Outbox, s.Bytes = underWay(o)
 	o.Set(StatusKey(), s.Encode())
 	return o.Changes(), nil

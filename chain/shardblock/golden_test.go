@@ -11,12 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/chain/shardblock/shardtest"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -65,8 +67,16 @@ func goldenGenesis(tb testing.TB) shardblock.Genesis {
 			Network: shardtest.Network(), Shard: shardtest.ShardAt(9, 1, 0, 127), Epoch: 4, Sigma: 400, Params: service.DefaultParams(),
 			Parents: []service.Parent{{Shard: shardtest.ShardAt(5, 1, 0, 255), Height: 77, StateRoot: ledger.HashOf("root")}},
 		},
-		Clock: 77, EpochBlocks: 10, Params: shardblock.DefaultParams(),
+		Generation: 3, Clock: 77, EpochBlocks: 10, Params: shardblock.DefaultParams(),
 		Main: shardtest.CommitteeOf(tb, 4, 1, 2), Committee: shardtest.CommitteeOf(tb, 4, 3),
+	}
+}
+
+func goldenResume(tb testing.TB) shardblock.Resume {
+	tb.Helper()
+	return shardblock.Resume{
+		Generation: 1, Height: 2, StateRoot: ledger.HashOf("root"), Record: registry.EpochRecord{Epoch: 3, Sigma: 4, First: 5},
+		Assignment: shard.Assignment{Shard: 9, Committee: shardtest.CommitteeOf(tb, 3, 6, 7), Last: true},
 	}
 }
 
@@ -86,7 +96,11 @@ func TestGolden(t *testing.T) {
 	put("config", c.Encode())
 	h := shardblock.Head{Height: 3, Epoch: 4, StateRoot: ledger.HashOf("state"), OutboxRoot: ledger.HashOf("outbox")}
 	put("head", h.Encode())
-	s := shardblock.Status{Epoch: 1, Proved: 2, Since: 3, Ended: 4, Outbox: 5, Bytes: 6}
+	again := goldenResume(t)
+	put("resume", again.Encode())
+	hash = again.Hash()
+	put("resume hash", hash[:])
+	s := shardblock.Status{Epoch: 1, Generation: 2, Since: 3, Ended: 4, Outbox: 5, Bytes: 6}
 	put("status", s.Encode())
 	for name, key := range map[string][]byte{
 		"config": shardblock.ConfigKey(), "status": shardblock.StatusKey(), "head": shardblock.HeadKey(258),
@@ -176,6 +190,16 @@ func FuzzDecodeGenesis(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if g, err := shardblock.DecodeGenesis(b); err == nil && !bytes.Equal(g.Encode(), b) {
 			t.Errorf("%x encodes to %x", b, g.Encode())
+		}
+	})
+}
+
+func FuzzDecodeResume(f *testing.F) {
+	r := goldenResume(f)
+	f.Add(r.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := shardblock.DecodeResume(b); err == nil && !bytes.Equal(r.Encode(), b) {
+			t.Errorf("%x encodes to %x", b, r.Encode())
 		}
 	})
 }

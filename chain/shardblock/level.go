@@ -69,10 +69,10 @@ func (s *Status) count(before chain.View, changes chain.Changes) error {
 const loadLimit = 2
 
 // load counts how full a block with something in it is, and reports it to main if the
-// block begins an epoch. Blocks without anything change no state; they count with the next
-// one.
+// block begins an epoch. Other blocks without anything change no state; they count with the
+// next one.
 func (w *work) load(s *Status, b *Block) {
-	if len(b.Relays)+len(b.Txs) == 0 {
+	if len(b.Relays)+len(b.Txs) == 0 && w.began == nil {
 		return
 	}
 	p := must(service.ReadParams(w.view))

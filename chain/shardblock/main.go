@@ -159,35 +159,32 @@ func proveBy(root ledger.Hash, key []byte, r *Row) error {
 	return nil
 }
 
-// epoch begins an epoch: its committee votes CommitteeDelay blocks later. The same epoch
-// counts once more if others were drawn for it meanwhile.
+// epoch begins an epoch: its committee votes CommitteeDelay blocks later. If others are
+// drawn for it meanwhile, the shard goes on as another generation: see Resume.
 func (w *work) epoch(o *chain.Overlay, e *Epoch) error {
 	s := ReadStatus(o)
-	if e.Epoch < s.Epoch || s.Ended != 0 {
+	if e.Epoch <= s.Epoch || s.Ended != 0 {
 		return chain.Refuse(chain.CodeNothingNew, "epoch %d, the shard is in epoch %d", e.Epoch, s.Epoch)
-	}
-	if e.Epoch == s.Epoch && e.Assignment.Height <= s.Proved {
-		return chain.Refuse(chain.CodeNothingNew, "who serves in epoch %d was proved by block %d of the main chain", s.Epoch, s.Proved)
 	}
 	record, a, err := w.proveEpoch(o, e)
 	if err != nil {
 		return err
 	}
-	if e.Epoch == s.Epoch && sameMembers(newest(o), a.Committee) {
-		return chain.Refuse(chain.CodeNothingNew, "the same members serve in epoch %d", e.Epoch)
-	}
-	if e.Epoch > s.Epoch {
-		w.began = &record
-	}
 	since := w.height + CommitteeDelay
-	s.Epoch, s.Proved, s.Since = e.Epoch, e.Assignment.Height, since
+	s.Epoch, s.Since = e.Epoch, since
 	if a.Last {
 		s.Ended = since
 	}
 	keep(o, prefixOwn, since, a.Committee.Encode(), KeptOwn)
 	o.Set(StatusKey(), s.Encode())
-	w.run.StartEpoch(service.EpochStart{Epoch: record.Epoch, Sigma: record.Sigma})
+	w.startEpoch(&record)
 	return nil
+}
+
+// startEpoch has the service begin an epoch.
+func (w *work) startEpoch(record *registry.EpochRecord) {
+	w.began = record
+	w.run.StartEpoch(service.EpochStart{Epoch: record.Epoch, Sigma: record.Sigma})
 }
 
 // proveEpoch checks the rows of an epoch.
@@ -216,10 +213,6 @@ func (w *work) proveEpoch(o *chain.Overlay, e *Epoch) (r registry.EpochRecord, a
 		return r, a, chain.Refuse(chain.CodeUnknownCommittee, "nobody serves shard %d in epoch %d", w.shard.Chain, e.Epoch)
 	}
 	return r, a, nil
-}
-
-func sameMembers(a, b committee.Committee) bool {
-	return a.Epoch == b.Epoch && slices.Equal(a.Members, b.Members)
 }
 
 // updates returns what consensus must change to go from one committee to the next,

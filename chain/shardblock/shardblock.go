@@ -44,6 +44,16 @@
 // first block of that committee is the shard's last, and its heirs begin with its state:
 // see Genesis.
 //
+// # Generations
+//
+// A shard whose committee does not go on, or whose anchors main could not take any more, is
+// taken over: main draws another committee, or names that of the present epoch, which goes
+// on from the state at the last anchored height. CometBFT begins anew there, with that
+// committee in its genesis and the next height as its first; the shard's id, its heights, its
+// state and its links stay. Rules learn of it by the Resume in the first block, before which
+// the epoch begins, without changes of validators. What was made beyond that height in the
+// generation before nobody ever took from main as anchored, so nobody else has acted by it.
+//
 // # Load
 //
 // With the first block of an epoch the shard reports to main how full its blocks were
@@ -130,6 +140,10 @@ type Block struct {
 	Height uint64
 	Relays []*Relay
 	Txs    []service.BlockTx
+	// Resume is how the shard goes on from the height before, if this is the first block of
+	// a generation that has one, and nil in all others. It is no part of what is proposed:
+	// every node has it of main.
+	Resume *Resume
 }
 
 // size is how full the block is: the bytes of users' records and of messages.
@@ -147,6 +161,8 @@ func (b *Block) size() (size uint64) {
 type Result struct {
 	// Epoch is that of the committee which signs the block.
 	Epoch uint64
+	// Generation is what the checkpoint of the block has for one.
+	Generation uint32
 	// Level is how congested the shard was before the block, which decides whether
 	// users may be in it.
 	Level   route.Level

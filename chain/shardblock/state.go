@@ -133,9 +133,10 @@ func DecodeHead(b []byte) (Head, error) {
 
 // Status is where a shard stands.
 type Status struct {
-	// Epoch is that of the newest committee of the shard, and Proved the height of the
-	// block of main against which it was proved.
-	Epoch, Proved uint64
+	// Epoch is that of the newest committee of the shard.
+	Epoch uint64
+	// Generation is that which makes blocks, as their checkpoints say: see Resume.
+	Generation uint32
 	// Since is the first height at which that committee votes.
 	Since uint64
 	// Ended is the height of the shard's last block, 0 as long as that is not known. Epoch
@@ -152,17 +153,19 @@ type Status struct {
 }
 
 // StatusSize is the length of an encoded Status in bytes.
-const StatusSize = 11 * 8
+const StatusSize = 4 + 10*8
 
-func (s *Status) fields() [11]*uint64 {
-	return [11]*uint64{
-		&s.Epoch, &s.Proved, &s.Since, &s.Ended, &s.Outbox, &s.Bytes, &s.Heavy, &s.Light, &s.Loaded, &s.First, &s.MainFirst,
+func (s *Status) fields() [10]*uint64 {
+	return [10]*uint64{
+		&s.Epoch, &s.Since, &s.Ended, &s.Outbox, &s.Bytes, &s.Heavy, &s.Light, &s.Loaded, &s.First, &s.MainFirst,
 	}
 }
 
-// Encode returns the canonical encoding: all fields in their order, 8 each.
+// Encode returns the canonical encoding: the generation 4, and all other fields in their
+// order, 8 each.
 func (s *Status) Encode() []byte {
 	w := codec.NewWriter(StatusSize)
+	w.Uint32(s.Generation)
 	for _, v := range s.fields() {
 		w.Uint64(*v)
 	}
@@ -171,8 +174,8 @@ func (s *Status) Encode() []byte {
 
 // DecodeStatus reads what Encode wrote.
 func DecodeStatus(b []byte) (Status, error) {
-	var s Status
 	r := codec.NewReader(b)
+	s := Status{Generation: r.Uint32()}
 	for _, v := range s.fields() {
 		*v = r.Uint64()
 	}
@@ -259,8 +262,8 @@ func Committee(v chain.View, height uint64) (c committee.Committee, ok bool) {
 	return must(committee.Decode(value)), true
 }
 
-// CommitteeOf returns the committee of the shard in an epoch, the last one if others were
-// drawn in it; ok=false if the state does not have it, not yet or not any more.
+// CommitteeOf returns the committee of the shard in an epoch, the last one if a generation
+// began in it; ok=false if the state does not have it, not yet or not any more.
 func CommitteeOf(v chain.View, epoch uint64) (c committee.Committee, ok bool) {
 	for _, b := range v.Range([]byte{prefixOwn}) {
 		if next := must(committee.Decode(b)); next.Epoch == epoch {

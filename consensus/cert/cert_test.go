@@ -56,7 +56,7 @@ func (b *bench) decode(tb testing.TB) {
 // checkpoint returns what the committee signs.
 func (b *bench) checkpoint() cert.Checkpoint {
 	return cert.Checkpoint{
-		Network: network, Chain: 3, Height: 141, Epoch: b.committee.Epoch,
+		Network: network, Chain: 3, Generation: 2, Height: 141, Epoch: b.committee.Epoch,
 		BlockHash: ledger.HashOf("block"), StateRoot: ledger.HashOf("state"), OutboxRoot: ledger.HashOf("outbox"),
 		UsageRoot: ledger.HashOf("usage"), ResultsRoot: ledger.HashOf("results"), CommitteeHash: b.committee.Hash(),
 	}

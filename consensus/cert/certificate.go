@@ -19,6 +19,9 @@ var (
 	// ErrWrongNetwork and ErrWrongChain mean a certificate of another place.
 	ErrWrongNetwork = errors.New("certificate of another network")
 	ErrWrongChain   = errors.New("certificate of another chain")
+	// ErrWrongGeneration means a certificate of another generation of the chain: of main
+	// one that is not 0, in a run one that is not that of the others.
+	ErrWrongGeneration = errors.New("certificate of another generation")
 	// ErrWrongEpoch means a checkpoint of another epoch than the committee's.
 	ErrWrongEpoch = errors.New("checkpoint of another epoch")
 	// ErrWrongCommittee means a checkpoint that names another committee.
@@ -104,16 +107,14 @@ func (c *Certificate) Signers() []int {
 // com.Keys(), decoded once per epoch. That com is the committee of the epoch is
 // the caller's to know; heights too.
 //
-// It returns ErrWrongNetwork, ErrWrongChain, ErrWrongEpoch, ErrWrongCommittee,
-// ErrWrongKeys, ErrBitmap, ErrStranger, ErrTooLittlePower or ErrBadSignature,
+// It returns ErrWrongNetwork, ErrWrongChain, ErrWrongGeneration, ErrWrongEpoch,
+// ErrWrongCommittee, ErrWrongKeys, ErrBitmap, ErrStranger, ErrTooLittlePower or ErrBadSignature,
 // the first that holds; the signature is looked at last, at the cost of one
 // product of two pairings.
 func (c *Certificate) Verify(network ledger.NetworkID, chain ledger.ChainID, com *committee.Committee, keys []*bls.Key) error {
-	if c.Checkpoint.Network != network {
-		return fmt.Errorf("network %s, want %s: %w", c.Checkpoint.Network, network, ErrWrongNetwork)
-	}
-	if c.Checkpoint.Chain != chain {
-		return fmt.Errorf("chain %d, want %d: %w", c.Checkpoint.Chain, chain, ErrWrongChain)
+	p := &c.Checkpoint
+	if err := checkPlace(p.Network, p.Chain, p.Generation, network, chain); err != nil {
+		return err
 	}
 	if err := c.Checkpoint.checkCommittee(com, keys); err != nil {
 		return err
@@ -127,6 +128,19 @@ func (c *Certificate) Verify(network ledger.NetworkID, chain ledger.ChainID, com
 	}
 	if !bls.VerifySame(signing, c.Checkpoint.Message(), c.Signature) {
 		return fmt.Errorf("height %d, %d signers: %w", c.Checkpoint.Height, len(signing), ErrBadSignature)
+	}
+	return nil
+}
+
+// checkPlace returns an error unless a certificate is of the wanted network and chain.
+func checkPlace(network ledger.NetworkID, chain ledger.ChainID, generation uint32, wantNetwork ledger.NetworkID, want ledger.ChainID) error {
+	switch {
+	case network != wantNetwork:
+		return fmt.Errorf("network %s, want %s: %w", network, wantNetwork, ErrWrongNetwork)
+	case chain != want:
+		return fmt.Errorf("chain %d, want %d: %w", chain, want, ErrWrongChain)
+	case chain == ledger.MainChain && generation != 0:
+		return fmt.Errorf("generation %d of the main chain, which has none but 0: %w", generation, ErrWrongGeneration)
 	}
 	return nil
 }

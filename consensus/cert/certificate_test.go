@@ -57,6 +57,8 @@ func TestVerify(t *testing.T) {
 			s.committee.Epoch++
 			s.certificate.Checkpoint.Epoch, s.certificate.Checkpoint.CommitteeHash = s.committee.Epoch, s.committee.Hash()
 		}, cert.ErrBadSignature},
+		{"another generation", relabel(func(c *cert.Checkpoint) { c.Generation++ }), cert.ErrBadSignature},
+		{"a generation of the main chain", func(s *scene) { s.certificate.Checkpoint.Chain, s.chain = ledger.MainChain, ledger.MainChain }, cert.ErrWrongGeneration},
 		{"another block", relabel(func(c *cert.Checkpoint) { c.BlockHash[0]++ }), cert.ErrBadSignature},
 		{"another state", relabel(func(c *cert.Checkpoint) { c.StateRoot[31]++ }), cert.ErrBadSignature},
 		{"another outbox", relabel(func(c *cert.Checkpoint) { c.OutboxRoot[0]++ }), cert.ErrBadSignature},

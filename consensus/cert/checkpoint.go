@@ -23,7 +23,12 @@
 // A checkpoint names its network, chain, height and epoch, and the committee by
 // its hash, so that no signature counts anywhere else. A verifier still has to
 // say which network and chain it means (Verify asks) and, where it wants a
-// certain height, compare it.
+// certain height or generation, compare it.
+//
+// A shard whose committee was drawn anew at once goes on from its last anchored
+// height as another generation (chain/anchor), so that it makes heights again which
+// it made before and which never were final. The generation is part of what is
+// signed: two versions of a height are no fault if they are of two generations.
 //
 // The keys of a committee must have proved possession when they were
 // registered (consensus/bls); nothing here can check that.
@@ -44,12 +49,15 @@ import (
 const tagCheckpoint = "trib/checkpoint/1\x00"
 
 // CheckpointSize is the length of an encoded Checkpoint in bytes.
-const CheckpointSize = ledger.HashSize + 4 + 8 + 4 + 8 + 6*ledger.HashSize
+const CheckpointSize = ledger.HashSize + 4 + 4 + 8 + 4 + 8 + 6*ledger.HashSize
 
 // Checkpoint is the state of a chain after a block.
 type Checkpoint struct {
 	Network ledger.NetworkID
 	Chain   ledger.ChainID
+	// Generation is that of the chain: 0 on main, and for a shard how often it went on
+	// from an anchored height (anchor.State).
+	Generation uint32
 	// Height is the height of the block.
 	Height uint64
 	// Round is that of the precommits that the signatures went with.
@@ -70,8 +78,8 @@ type Checkpoint struct {
 }
 
 // Encode returns the canonical encoding, CheckpointSize bytes: network 32, chain
-// 4, height 8, round 4, epoch 8, block hash, state root, outbox root, usage root, results
-// root and committee hash 32 each.
+// 4, generation 4, height 8, round 4, epoch 8, block hash, state root, outbox root, usage
+// root, results root and committee hash 32 each.
 func (c *Checkpoint) Encode() []byte {
 	w := codec.NewWriter(CheckpointSize)
 	c.write(w)
@@ -93,6 +101,7 @@ func (c *Checkpoint) Hash() ledger.Hash { return ledger.HashOf("trib/checkpoint/
 func (c *Checkpoint) write(w *codec.Writer) {
 	w.Fixed(c.Network[:])
 	w.Uint32(uint32(c.Chain))
+	w.Uint32(c.Generation)
 	w.Uint64(c.Height)
 	w.Uint32(c.Round)
 	w.Uint64(c.Epoch)
@@ -118,7 +127,7 @@ func DecodeCheckpoint(b []byte) (Checkpoint, error) {
 func readCheckpoint(r *codec.Reader) Checkpoint {
 	var c Checkpoint
 	r.Into(c.Network[:])
-	c.Chain = ledger.ChainID(r.Uint32())
+	c.Chain, c.Generation = ledger.ChainID(r.Uint32()), r.Uint32()
 	c.Height, c.Round, c.Epoch = r.Uint64(), r.Uint32(), r.Uint64()
 	for _, h := range c.hashes() {
 		r.Into(h[:])

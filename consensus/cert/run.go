@@ -19,7 +19,7 @@ const (
 	// headSize is the length of an encoded Head.
 	headSize = 1 + 4 + 5*ledger.HashSize
 	// runFixed is the length of an encoded Run but for its sets and heads.
-	runFixed = ledger.HashSize + 4 + 8 + 1 + 1 + bls.SignatureSize
+	runFixed = ledger.HashSize + 4 + 4 + 8 + 1 + 1 + bls.SignatureSize
 	// setFixed is the length of an encoded SignerSet but for its bitmap.
 	setFixed = 8 + ledger.HashSize + 2
 	// MaxRunSize is the length of the longest encoded Run in bytes.
@@ -73,6 +73,8 @@ type Head struct {
 type Run struct {
 	Network ledger.NetworkID
 	Chain   ledger.ChainID
+	// Generation is that of all heights.
+	Generation uint32
 	// First is the height of Heads[0], at least 1.
 	First uint64
 	// Sets are in the order of their first use; each is used, and no two are equal.
@@ -90,14 +92,14 @@ type Run struct {
 //
 // ErrNotCanonical: none or more than MaxRun, or height 0. ErrGap, ErrRepeat: heights
 // do not follow each other; also those that descend repeat. ErrWrongNetwork,
-// ErrWrongChain: certificates of different chains. ErrBitmap, bls.ErrBadSignature:
+// ErrWrongChain, ErrWrongGeneration: certificates of different chains. ErrBitmap, bls.ErrBadSignature:
 // one is no certificate. bls.ErrIdentity: the signatures cancel out.
 func Join(certificates []Certificate) (Run, error) {
 	if n := len(certificates); n == 0 || n > MaxRun {
 		return Run{}, fmt.Errorf("join %d certificates, want 1 to %d: %w", n, MaxRun, ErrNotCanonical)
 	}
 	first := &certificates[0].Checkpoint
-	r := Run{Network: first.Network, Chain: first.Chain, First: first.Height}
+	r := Run{Network: first.Network, Chain: first.Chain, Generation: first.Generation, First: first.Height}
 	shares := make([]bls.Signature, len(certificates))
 	for i := range certificates {
 		c := &certificates[i]
@@ -110,6 +112,8 @@ func Join(certificates []Certificate) (Run, error) {
 			return Run{}, fmt.Errorf("certificate of height %d: network %s after %s: %w", p.Height, p.Network, r.Network, ErrWrongNetwork)
 		case p.Chain != r.Chain:
 			return Run{}, fmt.Errorf("certificate of height %d: chain %d after %d: %w", p.Height, p.Chain, r.Chain, ErrWrongChain)
+		case p.Generation != r.Generation:
+			return Run{}, fmt.Errorf("certificate of height %d: generation %d after %d: %w", p.Height, p.Generation, r.Generation, ErrWrongGeneration)
 		case p.Height > want:
 			return Run{}, fmt.Errorf("height %d comes where %d is wanted: %w", p.Height, want, ErrGap)
 		case p.Height < want:
@@ -153,7 +157,7 @@ func (r *Run) Checkpoint(i int) Checkpoint {
 	h := &r.Heads[i]
 	s := &r.Sets[h.Set]
 	return Checkpoint{
-		Network: r.Network, Chain: r.Chain, Height: r.First + uint64(i), Round: h.Round, Epoch: s.Epoch,
+		Network: r.Network, Chain: r.Chain, Generation: r.Generation, Height: r.First + uint64(i), Round: h.Round, Epoch: s.Epoch,
 		BlockHash: h.BlockHash, StateRoot: h.StateRoot, OutboxRoot: h.OutboxRoot, UsageRoot: h.UsageRoot, ResultsRoot: h.ResultsRoot,
 		CommitteeHash: s.CommitteeHash,
 	}
@@ -169,7 +173,7 @@ func (r *Run) Signers(i int) []int {
 // Hash returns the hash of the encoding.
 func (r *Run) Hash() ledger.Hash { return ledger.HashOf("trib/checkpoint/run/1", r.Encode()) }
 
-// Encode returns the canonical encoding: network 32, chain 4, first height 8,
+// Encode returns the canonical encoding: network 32, chain 4, generation 4, first height 8,
 // number of sets 1, number of heights 1, for each set epoch 8, committee hash 32 and
 // the bitmap behind its length 2, for each height the index of its set 1, round 4,
 // block hash, state root, outbox root, usage root and results root 32 each, and the
@@ -178,6 +182,7 @@ func (r *Run) Encode() []byte {
 	w := codec.NewWriter(runFixed + len(r.Sets)*(setFixed+16) + len(r.Heads)*headSize)
 	w.Fixed(r.Network[:])
 	w.Uint32(uint32(r.Chain))
+	w.Uint32(r.Generation)
 	w.Uint64(r.First)
 	w.Uint8(uint8(len(r.Sets)))
 	w.Uint8(uint8(len(r.Heads)))
@@ -209,7 +214,7 @@ func DecodeRun(b []byte) (Run, error) {
 	rd := codec.NewReader(b)
 	var r Run
 	rd.Into(r.Network[:])
-	r.Chain, r.First = ledger.ChainID(rd.Uint32()), rd.Uint64()
+	r.Chain, r.Generation, r.First = ledger.ChainID(rd.Uint32()), rd.Uint32(), rd.Uint64()
 	sets, heads := int(rd.Uint8()), int(rd.Uint8())
 	if rd.Err() == nil && (sets > MaxRun || heads > MaxRun) {
 		return Run{}, fmt.Errorf("decode run: %d heights with %d sets of signers, at most %d: %w", heads, sets, MaxRun, ErrNotCanonical)
@@ -287,7 +292,7 @@ type Committees func(epoch uint64) (com *committee.Committee, keys []*bls.Key, o
 // the wanted ones is the caller's to know.
 //
 // It returns ErrNotCanonical, ErrBitmap, ErrWrongNetwork, ErrWrongChain,
-// ErrWrongEpoch (no committee is known for an epoch, or a height is of an earlier
+// ErrWrongGeneration, ErrWrongEpoch (no committee is known for an epoch, or a height is of an earlier
 // epoch than the one before it), ErrWrongCommittee, ErrWrongKeys, ErrStranger,
 // ErrTooLittlePower or ErrBadSignature, the first that holds. The signature is looked
 // at last, at the cost of bls.VerifyMany with one group for each set of signers; it
@@ -316,11 +321,8 @@ func (r *Run) groups(network ledger.NetworkID, chain ledger.ChainID, committees 
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	if r.Network != network {
-		return nil, fmt.Errorf("network %s, want %s: %w", r.Network, network, ErrWrongNetwork)
-	}
-	if r.Chain != chain {
-		return nil, fmt.Errorf("chain %d, want %d: %w", r.Chain, chain, ErrWrongChain)
+	if err := checkPlace(r.Network, r.Chain, r.Generation, network, chain); err != nil {
+		return nil, err
 	}
 	groups := make([]bls.Group, len(r.Sets))
 	var now seats

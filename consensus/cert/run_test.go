@@ -191,6 +191,7 @@ func TestJoinRefuses(t *testing.T) {
 		{"descending", []cert.Certificate{at(2), at(1)}, cert.ErrRepeat},
 		{"another network", []cert.Certificate{at(1), at(2, func(c *cert.Certificate) { c.Checkpoint.Network[0]++ })}, cert.ErrWrongNetwork},
 		{"another chain", []cert.Certificate{at(1), at(2, func(c *cert.Certificate) { c.Checkpoint.Chain++ })}, cert.ErrWrongChain},
+		{"another generation", []cert.Certificate{at(1), at(2, func(c *cert.Certificate) { c.Checkpoint.Generation++ })}, cert.ErrWrongGeneration},
 		{"no bitmap", []cert.Certificate{at(1), at(2, func(c *cert.Certificate) { c.Bitmap = nil })}, cert.ErrBitmap},
 		{"no signature", []cert.Certificate{at(1), at(2, func(c *cert.Certificate) { c.Signature = bls.Signature{} })}, bls.ErrBadSignature},
 		{"signatures that cancel out", []cert.Certificate{at(1), at(2, opposite)}, bls.ErrIdentity},
@@ -280,7 +281,7 @@ func TestDecodeRunRefuses(t *testing.T) {
 		change(b)
 		return b
 	}
-	const sets, heads, bitmapLength = 44, 45, 46 + 40
+	const sets, heads, bitmapLength = 48, 49, 50 + 40
 	for _, row := range []struct {
 		name string
 		in   []byte
@@ -290,13 +291,13 @@ func TestDecodeRunRefuses(t *testing.T) {
 		{"nothing", nil, codec.ErrShort},
 		{"cut short", raw[:len(raw)-1], codec.ErrShort},
 		{"a byte more", append(slices.Clone(raw), 0), codec.ErrTrailing},
-		{"height 0", edit(func(b []byte) { clear(b[36:44]) }), cert.ErrNotCanonical},
+		{"height 0", edit(func(b []byte) { clear(b[40:48]) }), cert.ErrNotCanonical},
 		{"more sets than may be", edit(func(b []byte) { b[sets] = cert.MaxRun + 1 }), cert.ErrNotCanonical},
 		{"more heights than may be", edit(func(b []byte) { b[heads] = cert.MaxRun + 1 }), cert.ErrNotCanonical},
 		{"more heights than there are", edit(func(b []byte) { b[heads]++ }), codec.ErrShort},
 		{"a bitmap too long", edit(func(b []byte) { b[bitmapLength] = 0xff }), codec.ErrLength},
 		{"an empty bitmap", edit(func(b []byte) { b[bitmapLength+2] = 0 }), cert.ErrBitmap},
-		{"a set before its turn", edit(func(b []byte) { b[46+3*43] = 1 }), cert.ErrNotCanonical},
+		{"a set before its turn", edit(func(b []byte) { b[50+3*43] = 1 }), cert.ErrNotCanonical},
 	} {
 		if _, err := cert.DecodeRun(row.in); !errors.Is(err, row.want) {
 			t.Errorf("%s: error %v, want %v", row.name, err, row.want)
