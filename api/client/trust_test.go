@@ -406,7 +406,7 @@ func TestCertificateFiles(t *testing.T) {
 	}
 	named := []error{
 		client.ErrCertificateFile, client.ErrOtherCommittee, client.ErrProof, client.ErrWrongHeight,
-		cert.ErrWrongNetwork, cert.ErrWrongChain, cert.ErrWrongEpoch, cert.ErrWrongCommittee, cert.ErrBitmap, cert.ErrStranger,
+		cert.ErrWrongNetwork, cert.ErrWrongChain, cert.ErrWrongGeneration, cert.ErrWrongEpoch, cert.ErrWrongCommittee, cert.ErrBitmap, cert.ErrStranger,
 		cert.ErrTooLittlePower, cert.ErrBadSignature, bls.ErrBadKey, committee.ErrBadCommittee,
 	}
 	met := map[error]int{}
