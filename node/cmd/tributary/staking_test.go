@@ -433,7 +433,7 @@ func TestRefusalsAreNamed(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, err := range []error{
-		client.ErrCertificateFile, client.ErrOtherCommittee, client.ErrNotElected, client.ErrProof, cert.ErrWrongNetwork, cert.ErrWrongChain,
+		client.ErrCertificateFile, client.ErrOtherCommittee, client.ErrNotElected, client.ErrProof, cert.ErrWrongNetwork, cert.ErrWrongChain, cert.ErrWrongGeneration,
 		cert.ErrWrongEpoch, cert.ErrWrongCommittee, cert.ErrWrongKeys, cert.ErrBitmap, cert.ErrStranger, cert.ErrTooLittlePower,
 		cert.ErrBadSignature, committee.ErrBadCommittee, errors.New("key"),
 	} {

@@ -173,6 +173,7 @@ func refusal(err error) string {
 		{client.ErrWrongHeight, "WRONG_HEIGHT"},
 		{cert.ErrWrongNetwork, "WRONG_NETWORK"},
 		{cert.ErrWrongChain, "WRONG_CHAIN"},
+		{cert.ErrWrongGeneration, "WRONG_GENERATION"},
 		{cert.ErrWrongEpoch, "WRONG_EPOCH"},
 		{cert.ErrWrongCommittee, "WRONG_COMMITTEE"},
 		{cert.ErrWrongKeys, "WRONG_KEYS"},
