@@ -224,7 +224,7 @@ func (w *World) shardGenesis(s *shard.Shard) chain.Changes {
 		EpochBlocks: epochBlocks, Main: w.net.seats[ledger.MainChain].at(0).committee, Committee: w.net.seats[s.ID].at(0).committee,
 		Params: shardblock.Params{
 			Capacity: route.Capacity{Inbox: 1, Outbox: w.net.congested, Bytes: 1 << 40, MissedAnchors: 1 << 40},
-			Lifetime: w.net.lifetime, UnderWay: w.net.underWay,
+			Lifetime: w.net.lifetime, UnderWay: w.net.underWay, UnderWayBytes: link.MaxUnackedBytes, MessageBytes: link.MaxPayload,
 		},
 	}
 	changes, err := g.State()
