@@ -20,13 +20,19 @@ type account struct {
 	key    ledger.PrivateKey
 	self   ledger.Address
 	domain chain.Domain
-	busy   map[uint64]uint64 // by nonce: the last height at which its record may execute
+	busy   map[uint64]pending // by nonce
+}
+
+// pending is a record that may still execute, up to a height, and costs a fee then.
+type pending struct {
+	until uint64
+	fee   ledger.Amount
 }
 
 func newAccount(network ledger.NetworkID, key ledger.PrivateKey, zone byte) *account {
 	return &account{
 		key: key, self: key.Address(zone), domain: chain.Domain{Network: network, Chain: ledger.MainChain},
-		busy: make(map[uint64]uint64),
+		busy: make(map[uint64]pending),
 	}
 }
 
@@ -55,7 +61,7 @@ func (a *account) sign(v chain.View, p *settlement.Params, height uint64, kind c
 		return signed{}, fmt.Errorf("sign a %s: %w", kind, err)
 	}
 	f.MaxFee = settlement.Fee(*p, &tx)
-	if row.Balance < f.MaxFee {
+	if row.Balance < a.owes()+f.MaxFee {
 		return signed{}, errPoor
 	}
 	return signed{raw: chain.SignTx(a.domain, a.key, f), nonce: nonce, fee: f.MaxFee}, nil
@@ -63,7 +69,21 @@ func (a *account) sign(v chain.View, p *settlement.Params, height uint64, kind c
 
 // tidy forgets records that cannot execute any more.
 func (a *account) tidy(row *settlement.Account, height uint64) {
-	maps.DeleteFunc(a.busy, func(nonce, until uint64) bool { return row.NonceUsed(nonce) || until < height+1 })
+	maps.DeleteFunc(a.busy, func(nonce uint64, p pending) bool { return row.NonceUsed(nonce) || p.until < height+1 })
+}
+
+// owes returns the fees of all records that may still execute.
+func (a *account) owes() (sum ledger.Amount) {
+	for _, p := range a.busy {
+		sum += p.fee // of at most chain.NonceWindow records, each below the supply
+	}
+	return sum
+}
+
+// spares reports whether the account, whose row is given, can pay a fee that nobody pays
+// back and still go on with what has to be done.
+func (a *account) spares(row *settlement.Account, fee ledger.Amount) bool {
+	return row.Balance >= a.owes()+fee+SettleReserve
 }
 
 func (a *account) free(row *settlement.Account) (nonce uint64, ok bool) {
@@ -82,4 +102,6 @@ func (a *account) waits(row *settlement.Account, nonce uint64) bool {
 }
 
 // use notes that a record was sent while main's last block was at height.
-func (a *account) use(s *signed, height uint64) { a.busy[s.nonce] = height + lifetime }
+func (a *account) use(s *signed, height uint64) {
+	a.busy[s.nonce] = pending{until: height + lifetime, fee: s.fee}
+}

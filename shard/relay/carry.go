@@ -33,7 +33,7 @@ type Load struct {
 
 // packing is a plan in the making.
 type packing struct {
-	way      func(link.Link) Way
+	way      func(link.Link) (Way, bool)
 	provable func(height uint64) bool
 	limit    int
 
@@ -56,19 +56,17 @@ type progress struct {
 	beyond  bool // a later one was
 }
 
-// plan chooses what to carry of the first count parcels, given where links stand at
-// the destination and which blocks can be proved there, in at most limit imports,
-// and forgets what nobody wants any more. It is a function of the stock and of its
-// arguments.
+// plan chooses what to carry, given where links stand at the destination, as far as that
+// is known, and which blocks can be proved there, in at most limit imports, and forgets
+// what nobody wants any more. It is a function of the stock and of its arguments.
 //
 // Of a way messages go in their order, and each once; of its acknowledgements only
 // the newest goes. Leaves that stand side by side go together. An import of
 // bounces, which comes first in a block, is left for another time if the messages
 // before them go now.
-func (s *stock) plan(count int, way func(link.Link) Way, provable func(height uint64) bool, limit int) Load {
+func (s *stock) plan(way func(link.Link) (Way, bool), provable func(height uint64) bool, limit int) Load {
 	k := packing{way: way, provable: provable, limit: limit, best: map[link.Link]uint64{}, state: map[link.Link]*progress{}}
-	count = min(count, len(s.parcels))
-	for _, p := range s.parcels[:count] {
+	for _, p := range s.parcels {
 		if !provable(p.height) {
 			continue
 		}
@@ -79,8 +77,8 @@ func (s *stock) plan(count int, way func(link.Link) Way, provable func(height ui
 		}
 	}
 	kept := s.parcels[:0]
-	for i, p := range s.parcels {
-		if i >= count || k.pack(&p) {
+	for _, p := range s.parcels {
+		if k.pack(&p) {
 			kept = append(kept, p)
 		} else {
 			s.briefs -= len(p.leaves)
@@ -96,10 +94,14 @@ func (s *stock) plan(count int, way func(link.Link) Way, provable func(height ui
 	return k.load
 }
 
+// at returns where a way is, nil if that is not known.
 func (k *packing) at(w link.Link) *progress {
 	p, ok := k.state[w]
 	if !ok {
-		way := k.way(w)
+		way, known := k.way(w)
+		if !known {
+			return nil
+		}
 		p = &progress{
 			first: way.In.Next, next: way.In.Next,
 			acked: way.Out.Acked, sent: way.Out.Next, unacked: way.Out.Unacked(), bytes: way.Out.Bytes,
@@ -146,6 +148,9 @@ type tentative struct{ messages, bytes uint64 }
 // judge says whether a leaf is wanted, after what was packed and what is in run.
 func (k *packing) judge(b *brief, provable bool, run map[link.Link]tentative) verdict {
 	st := k.at(b.way)
+	if st == nil {
+		return later
+	}
 	if b.ack {
 		switch {
 		case b.num > st.sent:

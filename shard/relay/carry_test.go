@@ -295,3 +295,68 @@ func (w *world) check(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+// TestFullStock: a stock that has no room for more, and of which nothing can go since what
+// comes first is lost, finds that when it is listed again, and then all the rest; and what
+// can never be proved any more gives way.
+func TestFullStock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(3)
+	l := link.Link{Src: w.a.at(0), Dst: w.b.at(0)}
+	const messages = relay.MaxParcels + 100
+	for range messages {
+		w.a.block(t, nil, known{w.b, 0}, func(c *link.Context) {
+			if _, err := c.Send(link.Draft{Link: l, Lifetime: link.MaxLifetime}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	w.a.lost[1] = true
+	w.crash()
+	way := func(l link.Link) relay.Way { return relay.WayAt(w.b.state, l) }
+	wants := func(q link.Link, num uint64, ack bool) bool { return !ack && q == l && num == way(l).In.Next }
+	w.provA = w.a.head()
+	if load := w.carry(t, w.toB, w.a, w.b, w.provA, false, 0); len(load.Cuts) > 0 || !w.toB.Full() {
+		t.Fatalf("full %v, %d imports, want none of a full stock", w.toB.Full(), len(load.Cuts))
+	}
+	if err := w.toB.Seek(w.a.head(), w.a.box, wants); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := w.toB.Parcels(); n != relay.MaxParcels {
+		t.Errorf("%d blocks are remembered, want %d: nothing else is wanted yet", n, relay.MaxParcels)
+	}
+	for w.a.head() < messages+link.RelistBlocks {
+		w.a.block(t, nil, known{w.b, 0}, func(*link.Context) {})
+	}
+	w.a.block(t, nil, known{w.b, 0}, func(c *link.Context) {
+		if err := c.Relist(l); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for w.provA = w.a.head(); len(w.b.got[l]) < messages; {
+		before := len(w.b.got[l])
+		w.carry(t, w.toB, w.a, w.b, w.provA, false, 0)
+		if len(w.b.got[l]) > before {
+			continue
+		}
+		if err := w.toB.Seek(w.a.head(), w.a.box, wants); err != nil {
+			t.Fatal(err)
+		}
+		if w.carry(t, w.toB, w.a, w.b, w.provA, false, 0); len(w.b.got[l]) == before {
+			t.Fatalf("it ends after %d of %d messages", before, messages)
+		}
+	}
+	for code := range w.b.codes {
+		if code != chain.CodeOK {
+			t.Errorf("an import was refused with %s", code)
+		}
+	}
+	w.crash()
+	if _, err := w.toB.Read(w.a.head(), w.a.box); err != nil {
+		t.Fatal(err)
+	}
+	w.toB.Forget(func(height uint64) bool { return height < 500 })
+	if n, leaves := w.toB.Parcels(); n == 0 || n != leaves || n > relay.MaxParcels-400 {
+		t.Errorf("%d blocks and %d leaves are remembered of those that can be proved", n, leaves)
+	}
+}

@@ -21,11 +21,22 @@ func (l *mainLane) deliver(s *scale, reports []report) error {
 			continue
 		}
 		b := l.shards[one.id]
+		if len(b.stock.parcels) == 0 {
+			b.reset()
+			continue
+		}
+		b.stock.forget(func(h uint64) bool { return forgotten(h, row.Tree.Size) })
+		ways := make(map[link.Link]Way)
+		for _, w := range b.stock.ways(MaxWays) {
+			ways[w] = WayAt(s.v, w)
+		}
 		provable := func(h uint64) bool { return l.provable(b, one.chain, &row, h) }
-		_, count := b.stock.ways(MaxWays)
-		load := b.stock.plan(count, func(w link.Link) Way { return WayAt(s.v, w) }, provable, mainCuts)
+		load := b.stock.plan(func(w link.Link) (Way, bool) { way, ok := ways[w]; return way, ok }, provable, mainCuts)
 		if len(load.Cuts) == 0 {
 			b.reset()
+			if err := l.seek(s, b, one, ways); err != nil {
+				l.notes.failed(l.r, "an outbox cannot be read", one.id, err)
+			}
 			continue
 		}
 		what := nameOf(one.id, &load.Cuts[0])
@@ -55,8 +66,20 @@ func (l *mainLane) provable(b *branch, c Chain, row *anchor.State, height uint64
 	if height+anchor.Window > size {
 		return true
 	}
-	_, ok := b.history.prove(c, row, height)
-	return ok
+	return b.history.reach(c, row)
+}
+
+// seek looks for what main waits for in blocks for which a full stock has no room.
+func (l *mainLane) seek(s *scale, b *branch, one *report, ways map[link.Link]Way) error {
+	if !b.stock.full() {
+		return nil
+	}
+	before := len(b.stock.parcels)
+	err := b.stock.seek(one.head, one.chain.Outbox, func(w link.Link, num uint64, ack bool) bool { return wants(ways, w, num, ack) })
+	if len(b.stock.parcels) > before {
+		s.again = 0
+	}
+	return err
 }
 
 // delivery returns the payload of a record that brings a cut.
@@ -92,8 +115,7 @@ func (l *mainLane) ask(s *scale, _ []report) error {
 			delete(l.asked, a)
 			continue
 		}
-		turn := Turn(rankIn(s.orders[l.beyond(s, a)], l.r.cfg.Self()), 1, len(s.orders))
-		if !l.ready(s, t, 1, turn) {
+		if !l.ready(s, t, 1, l.turn(s, l.beyond(s, a))) {
 			continue
 		}
 		if err := l.draft(s, a.kind, a.link.Encode(), 1, map[*task]uint64{t: 1}); err != nil {
@@ -129,7 +151,7 @@ func due(v chain.View, height uint64, a ask) bool {
 }
 
 // rescue asks for what stands still from a shard to main.
-func (l *mainLane) rescue(s *scale, reports []report) error {
+func (l *mainLane) rescue(s *scale, reports []report) {
 	for i := range reports {
 		one := &reports[i]
 		row, ok := s.rows[one.id]
@@ -147,5 +169,4 @@ func (l *mainLane) rescue(s *scale, reports []report) error {
 			s.relists = append(s.relists, relisting{one, w})
 		}
 	}
-	return nil
 }

@@ -58,16 +58,8 @@ func (l *shardLane) tellEpoch(ctx context.Context, s *scene) time.Duration {
 	if !ok {
 		return again
 	}
-	news, err := l.r.lead(&s.survey, heads...)
-	if err != nil {
-		l.notes.failed(l.r, "a shard cannot be led to an epoch of main", l.id, err)
-		return l.epoch.done(l.r, e+1, s.survey.Height)
-	}
-	for _, one := range letters(news, letter) {
-		if !l.send(ctx, s, one) {
-			break
-		}
-	}
+	letter.News.Heads = s.survey.heads(heads...)
+	l.sendBehind(ctx, s, heads, letter)
 	return l.epoch.done(l.r, e+1, s.survey.Height)
 }
 
@@ -126,14 +118,8 @@ func (l *shardLane) heartbeat(ctx context.Context, s *scene) time.Duration {
 			break
 		}
 	}
-	news, err := l.r.lead(&s.survey, heads...)
-	if err != nil {
-		l.notes.failed(l.r, "a shard cannot be led to a block of main", l.id, err)
-	}
-	for _, one := range letters(news) {
-		if !l.send(ctx, s, one) {
-			break
-		}
+	if news := s.survey.heads(heads...); len(news) > 0 {
+		l.sendBehind(ctx, s, heads, &shardblock.Relay{Kind: shardblock.KindHead, News: shardblock.News{Heads: news}})
 	}
 	return l.beat.done(l.r, s.span.From+1, s.survey.Height)
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
@@ -22,9 +23,17 @@ func (s *stock) Read(head uint64, outbox func(uint64) (*link.Outbox, bool, error
 
 // Plan is plan for all parcels.
 func (s *stock) Plan(way func(link.Link) Way, provable func(uint64) bool, limit int) Load {
-	_, count := s.ways(1 << 20)
-	return s.plan(count, way, provable, limit)
+	return s.plan(func(w link.Link) (Way, bool) { return way(w), true }, provable, limit)
 }
+
+// Seek is seek.
+func (s *stock) Seek(head uint64, outbox func(uint64) (*link.Outbox, bool, error), wants func(way link.Link, num uint64, ack bool) bool) error {
+	return s.seek(head, outbox, wants)
+}
+
+// Full is full, Forget is forget.
+func (s *stock) Full() bool                           { return s.full() }
+func (s *stock) Forget(gone func(height uint64) bool) { s.forget(gone) }
 
 // Parcels returns how many blocks and leaves are remembered.
 func (s *stock) Parcels() (parcels, leaves int) { return len(s.parcels), s.briefs }
@@ -87,4 +96,17 @@ func (a *account) Sign(v chain.View, p *settlement.Params, height uint64, kind c
 func Help(src chain.View, height uint64, dst chain.View, at uint64, first, last link.Place, has bool) (relist, reack []link.Link) {
 	out := helped(stillAt(src, height, []uint8{0}, first, last), dst, at, func(link.Link, uint64) bool { return has })
 	return out.relist, out.reack
+}
+
+// Spares is spares of an account with a balance.
+func (a *account) Spares(balance, fee ledger.Amount) bool {
+	return a.spares(&settlement.Account{Balance: balance}, fee)
+}
+
+// History is history.
+type History = history
+
+// Prove is prove.
+func (h *history) Prove(c Chain, s *anchor.State, height uint64) (anchor.Proof, bool) {
+	return h.prove(c, s, height)
 }

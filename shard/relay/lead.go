@@ -11,32 +11,20 @@ import (
 )
 
 // errForgotten means a block of main that a shard cannot verify any more, as it has
-// forgotten the committee of that epoch, or the block is lower than all it remembers.
+// forgotten the committee of that epoch.
 var errForgotten = errors.New("the shard has forgotten that epoch of main")
 
-// lead returns what a shard has to be brought before, or with, something that is
-// proved against blocks of main: hand-overs and heads, as the news of relays that each
-// fit, none if the shard knows the blocks. s is changed to what the shard then has.
-func (r *Relay) lead(s *Survey, blocks ...*cert.Certificate) (list []shardblock.News, err error) {
-	news := shardblock.News{}
-	flush := func() {
-		if len(news.Handovers)+len(news.Heads) > 0 {
-			list = append(list, news)
-			news = shardblock.News{}
-		}
-	}
+// lead returns the hand-overs that a shard has to be brought before anything that is
+// proved against blocks of main, none if it knows their committees. They are relays of
+// their own, because one with a hand-over that somebody else brought first is refused as
+// a whole. The blocks themselves go with what is proved against them: see heads. s is
+// changed to what the shard then has.
+func (r *Relay) lead(s *Survey, blocks ...*cert.Certificate) (list []*shardblock.Relay, err error) {
 	for _, c := range blocks {
-		at := c.Checkpoint
-		if s.knows(at.Height) {
-			continue
-		}
-		if at.Epoch < s.First || len(s.Heads) >= shardblock.MaxHeads && at.Height < s.Heads[0] {
+		if c.Checkpoint.Epoch < s.First {
 			return nil, errForgotten
 		}
-		for e := s.Last + 1; e <= at.Epoch; e++ {
-			if len(news.Handovers) == shardblock.MaxHandovers {
-				flush()
-			}
+		for e := s.Last + 1; e <= c.Checkpoint.Epoch; e++ {
 			signed, statement, err := r.cfg.Main.Handover(e)
 			if err != nil {
 				return nil, fmt.Errorf("lead a shard to epoch %d of main: %w", e, err)
@@ -45,30 +33,30 @@ func (r *Relay) lead(s *Survey, blocks ...*cert.Certificate) (list []shardblock.
 			if err != nil {
 				return nil, fmt.Errorf("lead a shard to epoch %d of main: %w", e, err)
 			}
+			if n := len(list); n == 0 || len(list[n-1].News.Handovers) == shardblock.MaxHandovers {
+				list = append(list, &shardblock.Relay{Kind: shardblock.KindHead})
+			}
+			news := &list[len(list)-1].News
 			news.Handovers = append(news.Handovers, shardblock.Handover{Certificate: signed, Record: row})
 		}
-		if len(news.Heads) == shardblock.MaxNewHeads {
-			flush()
-		}
-		news.Heads = append(news.Heads, *c)
-		s.learn(at.Height, at.Epoch)
+		s.Last = max(s.Last, c.Checkpoint.Epoch)
 	}
-	flush()
 	return list, nil
 }
 
-// letters puts news before relays, within the relay if there is only one of both: of
-// several, a block may have a later one first.
-func letters(news []shardblock.News, list ...*shardblock.Relay) []*shardblock.Relay {
-	if len(news) == 1 && len(list) == 1 {
-		list[0].News = news[0]
-		return list
+// heads returns those of blocks of main that a shard does not know, each once: what a
+// relay that is proved against them has to have with it.
+func (s *Survey) heads(blocks ...*cert.Certificate) (list []cert.Certificate) {
+	for _, c := range blocks {
+		have := s.knows(c.Checkpoint.Height)
+		for i := range list {
+			have = have || list[i].Checkpoint.Height == c.Checkpoint.Height
+		}
+		if !have {
+			list = append(list, *c)
+		}
 	}
-	out := make([]*shardblock.Relay, 0, len(news)+len(list))
-	for _, n := range news {
-		out = append(out, &shardblock.Relay{Kind: shardblock.KindHead, News: n})
-	}
-	return append(out, list...)
+	return list
 }
 
 // source is how the blocks of a chain are proved to a shard.
@@ -79,24 +67,30 @@ type source struct {
 	head    cert.Certificate
 	row     shardblock.Row
 	anchors anchor.State
-	older   func(height, size uint64) (anchor.Proof, bool)
+	chain   Chain
+	history *history
 }
 
-// provable reports whether a block can be proved to a shard with s.
+// provable reports whether a block can be proved to a shard with s. It makes no proofs.
 func (p *source) provable(s *Survey, height uint64) bool {
 	if p.main != nil {
 		c, ok := p.main(height)
-		return ok && c.Checkpoint.Epoch >= s.First && (len(s.Heads) < shardblock.MaxHeads || height >= s.Heads[0])
+		return ok && c.Checkpoint.Epoch >= s.First
 	}
 	size := p.anchors.Tree.Size
 	if height > size || p.head.Checkpoint.Epoch < s.First {
 		return false
 	}
-	if height+anchor.Window > size {
-		return true
+	return height+anchor.Window > size || p.history.reach(p.chain, &p.anchors)
+}
+
+// gone reports whether a block can never be proved any more to a shard with s.
+func (p *source) gone(s *Survey, height uint64) bool {
+	if p.main != nil {
+		c, ok := p.main(height)
+		return ok && c.Checkpoint.Epoch < s.First
 	}
-	_, ok := p.older(height, size)
-	return ok
+	return forgotten(height, p.anchors.Tree.Size)
 }
 
 // certificate returns that of the block of main against which a block is proved.
@@ -115,7 +109,7 @@ func (p *source) letter(height uint64) (in shardblock.Import) {
 	}
 	in.Anchors = &p.row
 	if size := p.anchors.Tree.Size; height+anchor.Window <= size {
-		if proof, ok := p.older(height, size); ok {
+		if proof, ok := p.history.prove(p.chain, &p.anchors, height); ok {
 			in.Older = &proof
 		}
 	}
@@ -123,7 +117,7 @@ func (p *source) letter(height uint64) (in shardblock.Import) {
 }
 
 // anchored returns the source that a statement about a shard's anchors makes.
-func anchored(c *cert.Certificate, st *stateproof.Statement, older func(height, size uint64) (anchor.Proof, bool)) (*source, error) {
+func anchored(c *cert.Certificate, st *stateproof.Statement, of Chain, h *history) (*source, error) {
 	row, err := shardblock.RowOf(st)
 	if err != nil {
 		return nil, err
@@ -132,5 +126,5 @@ func anchored(c *cert.Certificate, st *stateproof.Statement, older func(height, 
 	if err != nil {
 		return nil, err
 	}
-	return &source{head: *c, row: row, anchors: s, older: older}, nil
+	return &source{head: *c, row: row, anchors: s, chain: of, history: h}, nil
 }

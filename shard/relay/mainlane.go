@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -30,6 +31,18 @@ type mainLane struct {
 	shards  map[shard.ID]*branch
 	busy    hold // main takes nothing at the moment
 	asked   map[ask]*task
+	height  uint64 // of main in the last round
+
+	known   seats // for one height of main
+	knownOf stamp
+}
+
+// seats is what main's state says of the shards of this node.
+type seats struct {
+	facts
+
+	orders map[shard.ID][][committee.AddressSize]byte
+	rows   map[shard.ID]anchor.State
 }
 
 // branch is what a shard has for main.
@@ -40,10 +53,12 @@ type branch struct {
 	settles map[ledger.Address]*task // by payee
 	after   ledger.Address           // where the next look at settlements begins
 
-	// found are all settlements of the shard at height looked, so that they are looked
-	// for once a block; looked is 0 if not all are known.
-	found  []service.Settlement
-	looked uint64
+	// found are settlements of the shard at height looked, whole says that they are all,
+	// and paged is the height of main at which they were looked for: the next ones are
+	// looked for after another block.
+	found         []service.Settlement
+	whole         bool
+	looked, paged uint64
 }
 
 func newMainLane(r *Relay) *mainLane {
@@ -78,45 +93,81 @@ type draft struct {
 
 // scale is main in a round: its state and what is made of it.
 type scale struct {
-	facts
+	seats
 
 	v       chain.View
 	row     settlement.Account // the relayer's
-	orders  map[shard.ID][][committee.AddressSize]byte
-	rows    map[shard.ID]anchor.State
 	drafts  []draft
 	relists []relisting
 	again   time.Duration
 }
 
 func (l *mainLane) round(ctx context.Context) time.Duration {
-	reports := l.survey()
-	s := scale{again: never, orders: make(map[shard.ID][][committee.AddressSize]byte), rows: make(map[shard.ID]anchor.State)}
+	reports, version := l.survey()
+	s := scale{again: never}
 	err := l.r.cfg.Main.Read(func(v chain.View, height uint64) error {
-		var ok bool
-		var err error
-		if s.facts, ok, err = readFacts(v, height); !ok || err != nil {
+		s.v, l.height = v, height
+		ok, err := l.seats(&s, reports, stamp{main: height, hosted: version})
+		if !ok || err != nil {
 			return err
 		}
-		s.v = v
-		if ok, wait := l.busy.free(height, false, l.r.cfg.Now()); !ok {
+		l.rescue(&s, reports)
+		if free, wait := l.busy.free(height, false, l.r.cfg.Now()); !free {
 			s.again = wait
 			return nil
 		}
 		return l.plan(&s, reports)
 	})
 	s.v = nil
-	if err != nil {
-		l.notes.failed(l.r, "main takes nothing of this node", ledger.MainChain, err)
-		if errors.Is(err, errPoor) || errors.Is(err, errNoAccount) || errors.Is(err, errNoNonce) {
-			return l.hold(s.height)
-		}
-		return never
-	}
 	for _, one := range s.relists {
 		l.r.relist(ctx, one.of.chain, one.of.id, one.link)
 	}
+	if err != nil {
+		l.notes.failed(l.r, "main takes nothing of this node", ledger.MainChain, err)
+		if !broke(err) {
+			return never
+		}
+		if len(s.drafts) == 0 {
+			return l.hold(s.height)
+		}
+	}
 	return sooner(s.again, l.send(ctx, &s))
+}
+
+// broke reports whether an error says that the account cannot send something, which is
+// no reason not to send something else.
+func broke(err error) bool {
+	return errors.Is(err, errPoor) || errors.Is(err, errNoAccount) || errors.Is(err, errNoNonce)
+}
+
+// seats reads what main says of the shards of this node, which holds as long as it makes
+// no block and this node runs the same shards. ok is false while main has no shards.
+func (l *mainLane) seats(s *scale, reports []report, at stamp) (ok bool, err error) {
+	if l.knownOf == at && len(reports) == len(l.known.rows) {
+		s.seats = l.known
+		return true, nil
+	}
+	l.knownOf = stamp{}
+	s.seats = seats{orders: make(map[shard.ID][][committee.AddressSize]byte), rows: make(map[shard.ID]anchor.State)}
+	if s.facts, ok, err = readFacts(s.v, at.main); !ok || err != nil {
+		return false, err
+	}
+	for i := range reports {
+		one := &reports[i]
+		row, known := anchor.Read(s.v, one.id)
+		if !known {
+			continue
+		}
+		com := s.committeeOf(s.v, one.id)
+		if com == nil {
+			com = &committee.Committee{Epoch: s.epoch}
+		}
+		from, _ := spanOf(&row)
+		s.rows[one.id] = row
+		s.orders[one.id] = s.carriers(link.Link{Src: from}, com, nil)
+	}
+	l.known, l.knownOf = s.seats, at
+	return true, nil
 }
 
 // hold waits a while before anything is sent.
@@ -127,8 +178,8 @@ func (l *mainLane) hold(height uint64) time.Duration {
 }
 
 // survey looks at the shards of this node.
-func (l *mainLane) survey() (list []report) {
-	hosted := l.r.shards()
+func (l *mainLane) survey() (list []report, version uint64) {
+	hosted, version := l.r.shards()
 	maps.DeleteFunc(l.shards, func(id shard.ID, _ *branch) bool { return hosted[id] == nil })
 	for _, id := range slices.Sorted(maps.Keys(hosted)) {
 		b := l.shards[id]
@@ -139,10 +190,10 @@ func (l *mainLane) survey() (list []report) {
 		one := report{id: id, chain: hosted[id]}
 		err := one.chain.Read(func(v chain.View, height uint64) error {
 			one.head = height
-			one.settlements = b.found
-			if height != b.looked {
-				one.settlements = service.Outstanding(v, b.after, MaxEntries)
+			if height != b.looked || !b.whole && l.height != b.paged {
+				b.next(service.Outstanding(v, b.after, MaxEntries), height, l.height)
 			}
+			one.settlements = b.found
 			if height > b.rescued && (b.rescued == 0 || height >= b.rescued+rescueBlocks) {
 				b.rescued = height
 				one.still = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
@@ -152,7 +203,6 @@ func (l *mainLane) survey() (list []report) {
 		if err != nil {
 			continue
 		}
-		b.next(one.settlements, one.head)
 		if b.stock == nil {
 			b.stock = newStock(link.Place{}, link.Place{}, one.head)
 		}
@@ -164,12 +214,12 @@ func (l *mainLane) survey() (list []report) {
 		}
 		list = append(list, one)
 	}
-	return list
+	return list, version
 }
 
-// next says where the look at settlements of a shard at height head goes on, and forgets
-// those that are paid.
-func (b *branch) next(list []service.Settlement, head uint64) {
+// next takes settlements of a shard at height head, main being at another height, says
+// where the look at them goes on, and forgets those that are paid.
+func (b *branch) next(list []service.Settlement, head, main uint64) {
 	entries := 0
 	for i := range list {
 		entries += len(list[i].Batch.Entries)
@@ -179,42 +229,27 @@ func (b *branch) next(list []service.Settlement, head uint64) {
 	if entries >= MaxEntries {
 		b.after = list[len(list)-1].Batch.Payee
 	}
-	b.found, b.looked = nil, 0
+	b.found, b.looked, b.whole, b.paged = list, head, whole, main
 	if whole {
-		b.found, b.looked = list, head
 		maps.DeleteFunc(b.settles, func(a ledger.Address, _ *task) bool {
 			return !slices.ContainsFunc(list, func(s service.Settlement) bool { return s.Batch.Payee == a })
 		})
 	}
 }
 
-// plan decides what is sent, while main can be read.
-func (l *mainLane) plan(s *scale, reports []report) error {
+// plan decides what is sent. An account that cannot pay for one thing may be able to pay
+// for another.
+func (l *mainLane) plan(s *scale, reports []report) (err error) {
 	s.row, _, _ = settlement.AccountByAddress(s.v, l.account.self) // that there is none matters if something is to be sent
 	l.account.tidy(&s.row, s.height)
-	for i := range reports {
-		one := &reports[i]
-		row, ok := anchor.Read(s.v, one.id)
-		if !ok {
-			continue
+	for _, step := range []func(*scale, []report) error{l.anchor, l.deliver, l.ask, l.settle} {
+		failed := step(s, reports)
+		if failed != nil && !broke(failed) {
+			return failed
 		}
-		com := s.committeeOf(s.v, one.id)
-		if com == nil {
-			com = &committee.Committee{Epoch: s.epoch}
-		}
-		from, _ := spanOf(&row)
-		s.rows[one.id] = row
-		s.orders[one.id] = s.carriers(link.Link{Src: from}, com, nil)
+		err = cmp.Or(err, failed)
 	}
-	for _, step := range []func(*scale, []report) error{l.rescue, l.anchor, l.deliver, l.ask, l.settle} {
-		if err := step(s, reports); err != nil {
-			if len(s.drafts) > 0 {
-				return nil // what there is goes, the rest another time
-			}
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // turn returns for how many blocks this node waits before it sends main something of a
@@ -356,6 +391,11 @@ func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn 
 	record, err := l.account.sign(s.v, &s.params, s.height, chain.KindSettle, c.Batch.Encode())
 	if err != nil {
 		return false, err
+	}
+	if !l.account.spares(&s.row, record.fee) {
+		l.notes.failed(l.r, "settlements are left to others", ledger.MainChain, errReserve)
+		s.again = sooner(s.again, t.done(l.r, c.Paid, s.height))
+		return false, nil
 	}
 	if !Worthwhile(c.Worth, record.fee) {
 		l.r.counters.Worthless.Add(1)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -148,7 +150,7 @@ func TestAccount(t *testing.T) {
 	seed := sha256.Sum256([]byte("relayer"))
 	key := ledger.NewPrivateKey(seed)
 	p := settlement.LocalParams()
-	g := settlement.Genesis{Name: "test", Time: 1, Params: p, Accounts: []settlement.GenesisAccount{{Address: key.Address(2), Balance: 3 * p.TxFee}}}
+	g := settlement.Genesis{Name: "test", Time: 1, Params: p, Accounts: []settlement.GenesisAccount{{Address: key.Address(2), Balance: 100 * chain.NonceWindow * p.TxFee}}}
 	changes, err := g.State()
 	if err != nil {
 		t.Fatal(err)
@@ -179,10 +181,118 @@ func TestAccount(t *testing.T) {
 	if _, _, err := other.Sign(v, &p, 10, chain.KindReack, payload); !errors.Is(err, relay.ErrNoAccount) {
 		t.Errorf("without an account: %v", err)
 	}
-	p.TxFee *= 4
+	p.TxFee *= 101 * chain.NonceWindow
 	if _, _, err := a.Sign(v, &p, 20_000, chain.KindReack, payload); !errors.Is(err, relay.ErrPoor) {
 		t.Errorf("with too little: %v", err)
 	}
+}
+
+// TestReserve: what is under way counts as paid, for every record and before a settlement,
+// which leaves the reserve in the account.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	key := ledger.NewPrivateKey([ledger.SeedSize]byte{7})
+	p := settlement.LocalParams()
+	payload := link.Link{Src: link.Place{Service: 1}}.Encode()
+	state := func(balance ledger.Amount) rows {
+		g := settlement.Genesis{Name: "test", Time: 1, Params: p, Accounts: []settlement.GenesisAccount{{Address: key.Address(2), Balance: balance}}}
+		changes, err := g.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := rows{}
+		v.apply(changes)
+		return v
+	}
+	a := relay.NewAccount(ledger.NetworkID{1}, key, 2)
+	raw, _, err := a.Sign(state(ledger.DropsPerCoin), &p, 10, chain.KindReack, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := chain.DecodeTx(chain.Domain{Network: ledger.NetworkID{1}, Chain: ledger.MainChain}, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fee := tx.MaxFee
+	if _, _, err := a.Sign(state(2*fee-1), &p, 10, chain.KindReack, payload); !errors.Is(err, relay.ErrPoor) {
+		t.Errorf("two records for less than their fees: %v", err)
+	}
+	for name, c := range map[string]struct {
+		balance ledger.Amount
+		spares  bool
+	}{
+		"nothing": {0, false}, "the fees": {2 * fee, false},
+		"one drop too little": {2*fee + relay.SettleReserve - 1, false}, "the reserve": {2*fee + relay.SettleReserve, true},
+	} {
+		if got := a.Spares(c.balance, fee); got != c.spares {
+			t.Errorf("%s: spares %v", name, got)
+		}
+	}
+}
+
+// TestHistory: the proofs are those of chain/anchor, at every size, and none is made of a
+// height of which another version is anchored.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	const top = 200
+	var list []cert.Checkpoint
+	for h := range uint64(top) {
+		list = append(list, cert.Checkpoint{Chain: 3, Height: h + 1, OutboxRoot: ledger.Hash{byte(h), 1}})
+	}
+	c := checkpoints{list: list}
+	h := new(relay.History)
+	for size := uint64(1); size <= top; size += 9 {
+		var s anchor.State
+		for i := range size {
+			s.Tree.Push(list[i].Encode())
+		}
+		for height := uint64(1); height <= size; height += 7 {
+			want, err := anchor.Prove(list[:size], height)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok := h.Prove(&c, &s, height)
+			if diff := cmp.Diff(want, got); !ok || diff != "" {
+				t.Fatalf("height %d of %d: %v %s", height, size, ok, diff)
+			}
+		}
+		if _, ok := h.Prove(&c, &s, size+1); ok {
+			t.Errorf("height %d of %d is proved", size+1, size)
+		}
+	}
+	if c.read > top {
+		t.Errorf("%d certificates were read of %d heights", c.read, top)
+	}
+	var other anchor.State
+	for i := range top {
+		one := list[i]
+		one.Round = uint32(i / 150)
+		other.Tree.Push(one.Encode())
+	}
+	for range 3 {
+		if _, ok := h.Prove(&c, &other, 3); ok {
+			t.Error("a height is proved of which another version is anchored")
+		}
+	}
+	if _, ok := h.Prove(&checkpoints{list: list[:5]}, &anchor.State{Tree: other.Tree}, 3); ok {
+		t.Error("a height is proved with certificates that are not here")
+	}
+}
+
+// checkpoints is a chain of which only certificates are there.
+type checkpoints struct {
+	bare
+
+	list []cert.Checkpoint
+	read int
+}
+
+func (c *checkpoints) Certificate(height uint64) (cert.Certificate, error) {
+	if height > uint64(len(c.list)) {
+		return cert.Certificate{}, errNothing
+	}
+	c.read++
+	return cert.Certificate{Checkpoint: c.list[height-1]}, nil
 }
 
 // TestHelp: a link that stands still is listed again where nobody has the leaves,

@@ -27,7 +27,8 @@ import (
 type Chain interface {
 	// Read calls f with the state after the last committed block and its height. v is
 	// of that one block, and is not used after f returns, whose error Read returns. An
-	// error of its own means that nothing can be read at the moment.
+	// error of its own means that nothing can be read at the moment. No commit waits for
+	// f, which may read other chains and ask them for certificates.
 	Read(f func(v chain.View, height uint64) error) error
 	// Certificate returns the certificate of a committed block, and an error if this
 	// node has none: not yet, or not any more.
@@ -112,6 +113,7 @@ const DefaultBlock = 3 * time.Second
 var (
 	errNoAccount = errors.New("the relayer's account does not exist: send it some coins")
 	errPoor      = errors.New("the relayer's account cannot pay the fee: send it some coins")
+	errReserve   = errors.New("the relayer's account has too little for fees that are not paid back: send it some coins")
 	errNoNonce   = errors.New("all nonces of the relayer's account are in use")
 )
 
@@ -124,6 +126,7 @@ type Relay struct {
 
 	mu     sync.Mutex
 	hosted map[shard.ID]Shard
+	change uint64                     // how often hosted has changed
 	lanes  map[shard.ID]chan struct{} // to wake them
 	asks   map[ask]struct{}
 	look   chan struct{} // wakes Run
@@ -160,6 +163,7 @@ func New(cfg Config) (*Relay, error) {
 func (r *Relay) Host(id shard.ID, s Shard) {
 	r.mu.Lock()
 	r.hosted[id] = s
+	r.change++
 	r.mu.Unlock()
 	r.Wake()
 }
@@ -168,6 +172,7 @@ func (r *Relay) Host(id shard.ID, s Shard) {
 func (r *Relay) Drop(id shard.ID) {
 	r.mu.Lock()
 	delete(r.hosted, id)
+	r.change++
 	r.mu.Unlock()
 	r.Wake()
 }
@@ -201,10 +206,11 @@ func (r *Relay) watch(key []byte) {
 // Counters returns what was done since New.
 func (r *Relay) Counters() Snapshot { return r.counters.snapshot() }
 
-func (r *Relay) shards() map[shard.ID]Shard {
+// shards returns what this node runs, and how often that has changed.
+func (r *Relay) shards() (hosted map[shard.ID]Shard, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.hosted)
+	return maps.Clone(r.hosted), r.change
 }
 
 // maxLanes is how many chains are brought something at most.
@@ -318,7 +324,7 @@ const minRest = 5 * time.Millisecond
 // wanted returns what has to be brought something: main and the shards of this node,
 // and those elsewhere for which this node may have something.
 func (r *Relay) wanted() map[shard.ID]func() lane {
-	hosted := r.shards()
+	hosted, _ := r.shards()
 	out := make(map[shard.ID]func() lane)
 	if len(hosted) == 0 {
 		return out

@@ -110,30 +110,31 @@ func (r *Relay) askMain(a ask) {
 	}
 }
 
+// rescues reports whether it is time to look for links between a source and the lane's
+// shard that stand still.
+func (l *shardLane) rescues(s *scene, p *pair, load *Load) bool {
+	if s.local == nil || p.head == p.rescued {
+		return false // elsewhere whoever runs both does it
+	}
+	return p.head >= p.rescueAt || load != nil && len(load.Missing) > 0
+}
+
 // rescue asks for what stands still between a source and the lane's shard.
-func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *pair, load *Load) {
-	if s.local == nil {
-		return // whoever runs both does it
-	}
-	head, err := headOf(s.sources[id])
-	if err != nil || p.rescued > 0 && head < p.rescued+rescueBlocks && len(load.Missing) == 0 {
+func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *pair, src *source, load *Load) {
+	if !l.rescues(s, p, load) {
 		return
 	}
-	if head == p.rescued {
-		return
-	}
-	p.rescued = head
 	first, last := spanOf(&s.span)
-	src, err := l.prove(s, id, p)
-	if err != nil {
-		return
-	}
 	var list []still
-	err = s.sources[id].Read(func(v chain.View, height uint64) error {
+	err := s.sources[id].Read(func(v chain.View, height uint64) error {
 		list = stillAt(v, height, sourceBuckets(v, id), first, last)
 		return nil
 	})
-	if err != nil || len(list) == 0 {
+	if err != nil {
+		return
+	}
+	p.rescued, p.rescueAt = p.head, p.head+rescueBlocks
+	if len(list) == 0 {
 		return
 	}
 	var found stuck
@@ -146,6 +147,9 @@ func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *
 	if err != nil {
 		l.notes.failed(l.r, "links cannot be looked at", id, err)
 		return
+	}
+	if len(found.reack) > maxAsks || len(found.relist) > maxAsks {
+		p.rescueAt = p.head + 1 // for the others
 	}
 	for _, w := range found.reack[:min(len(found.reack), maxAsks)] {
 		l.send(ctx, s, &shardblock.Relay{Kind: shardblock.KindReack, Link: w})

@@ -17,6 +17,11 @@ const (
 	MaxBatches = 8
 )
 
+// SettleReserve is what the relayer's account keeps when it settles. Main pays the fees of
+// anchors that are due back, and not those of settlements, which could use the account up:
+// then nothing would be anchored by it.
+const SettleReserve = ledger.DropsPerCoin
+
 // Claim is a settlement that main would pay for.
 type Claim struct {
 	// Batch are the entries that are worth more than main has paid on their lanes: none

@@ -25,6 +25,18 @@ type shardLane struct {
 	epoch task
 	beat  task
 	notes notes
+
+	known   scene // of the last look at main: it holds for one height of main
+	knownOf stamp
+	idle    stamp     // what there was when a round found nothing to do; zero if it did
+	until   time.Time // of idle: when there is something to do even so; zero for never
+}
+
+// stamp says what a lane has looked at.
+type stamp struct {
+	main   uint64 // height of main
+	hosted uint64 // how often what this node runs has changed
+	shard  uint64 // height of the lane's shard, if it runs here
 }
 
 // pair is what a chain has for the lane's shard.
@@ -34,44 +46,10 @@ type pair struct {
 	asking  task // of a shard elsewhere: to find out what it wants
 	stock   *stock
 	history history
+	head    uint64 // height of the source in this round
 	rescued uint64 // height of the source when links were last looked at for what is missing
-}
-
-// task is something that is this node's turn at some time, and is not sent twice.
-type task struct {
-	patience
-	hold
-
-	last   uint64   // names what was sent last
-	nonces []uint64 // of the records in which it went to main
-}
-
-// ready reports whether it is this node's turn to send what has a name and waits, and
-// otherwise when to look again. height is of main, at of the chain that it is sent to.
-func (t *task) ready(r *Relay, what, turn, height, at uint64) (ok bool, again time.Duration) {
-	now := r.cfg.Now()
-	if t.what != 0 && t.what == t.last {
-		t.what = what // what this node sent has gone on, so it stays in charge until nothing waits
-	}
-	if t.waited(what, height, now, r.cfg.Block) < turn {
-		return false, t.left(turn, now, r.cfg.Block)
-	}
-	ok, again = t.free(at, t.last != what, now)
-	if !ok {
-		return false, again
-	}
-	if t.last == what {
-		r.counters.Late.Add(1)
-	}
-	return true, never
-}
-
-// done notes that what has a name was sent, and returns when to look whether it came.
-func (t *task) done(r *Relay, what, at uint64) time.Duration {
-	t.last = what
-	now := r.cfg.Now()
-	t.sent(at, now, r.cfg.Jitter())
-	return t.until.Sub(now)
+	// rescueAt is its height from which on that is done again.
+	rescueAt uint64
 }
 
 // scene is what a round of a shard's lane works with.
@@ -91,11 +69,17 @@ type scene struct {
 }
 
 func (l *shardLane) round(ctx context.Context) time.Duration {
-	s, ok := l.look()
+	s, at, ok := l.look()
 	if !ok || s.local == nil && (l.r.cfg.Remote == nil || s.span.Finished()) {
 		return never // it ran here until now, or nobody runs it any more
 	}
-	links, counts := l.read(&s)
+	links, fresh := l.read(&s)
+	if s.local != nil && len(links) == 0 && !fresh {
+		if left, rests := l.rests(at); rests {
+			return left
+		}
+	}
+	l.idle = stamp{}
 	again := never
 	if s.local == nil {
 		if ok, again = l.worth(&s); !ok {
@@ -114,38 +98,74 @@ func (l *shardLane) round(ctx context.Context) time.Duration {
 		ways[w] = s.survey.Ways[i]
 	}
 	for _, src := range slices.Sorted(maps.Keys(l.pairs)) {
-		again = sooner(again, l.carry(ctx, &s, src, counts[src], ways))
+		again = sooner(again, l.carry(ctx, &s, src, ways))
+	}
+	if len(links) == 0 && !s.behind && !s.quiet {
+		l.rest(at, again)
 	}
 	return again
 }
 
-// look reads main, and says from where something may come.
-func (l *shardLane) look() (s scene, ok bool) {
-	hosted := l.r.shards()
-	s.local = hosted[l.id]
-	s.sources = make(map[ledger.ChainID]Chain)
-	for id, c := range hosted {
-		if id != l.id {
-			s.sources[id] = c
-		}
+// rests reports whether a lane without anything to carry has looked at the same state
+// before, and after how long there is something to do.
+func (l *shardLane) rests(at stamp) (left time.Duration, ok bool) {
+	if l.idle == (stamp{}) || l.idle != at {
+		return 0, false
 	}
-	if s.local != nil {
-		s.sources[ledger.MainChain] = l.r.cfg.Main
+	if l.until.IsZero() {
+		return never, true
 	}
+	left = l.until.Sub(l.r.cfg.Now())
+	return left, left > 0
+}
+
+// rest notes that there was nothing to carry, and when to look again even so.
+func (l *shardLane) rest(at stamp, again time.Duration) {
+	l.idle, l.until = at, time.Time{}
+	if again >= 0 {
+		l.until = l.r.cfg.Now().Add(again)
+	}
+}
+
+// look reads main, and says from where something may come. What main says holds as long
+// as it makes no block and this node runs the same shards.
+func (l *shardLane) look() (s scene, at stamp, ok bool) {
+	hosted, version := l.r.shards()
+	at.hosted = version
 	err := l.r.cfg.Main.Read(func(v chain.View, height uint64) (err error) {
+		at.main = height
+		if l.knownOf == at {
+			s, ok = l.known, true
+			return nil
+		}
+		l.knownOf = stamp{}
+		s.local = hosted[l.id]
+		s.sources = make(map[ledger.ChainID]Chain)
+		for id, c := range hosted {
+			if id != l.id || s.local != nil {
+				s.sources[id] = c
+			}
+		}
+		if s.local != nil {
+			s.sources[ledger.MainChain] = l.r.cfg.Main
+		}
 		if s.facts, ok, err = readFacts(v, height); !ok || err != nil {
 			return err
 		}
 		if s.span, ok = anchor.Read(v, l.id); ok {
 			s.places(v, l.id)
+			l.known, l.knownOf = s, at
 		}
 		return nil
 	})
+	if err == nil && ok && s.local != nil {
+		at.shard, err = headOf(s.local)
+	}
 	if err != nil {
 		l.notes.failed(l.r, "main cannot be read", l.id, err)
-		return s, false
+		return s, at, false
 	}
-	return s, ok
+	return s, at, ok
 }
 
 // places says who carries from which source, by main's state. Sources that main does not
@@ -181,11 +201,10 @@ func (s *scene) places(v chain.View, self shard.ID) {
 }
 
 // read looks at the outboxes of all sources, and returns the links whose ways decide
-// what is carried, and of how many blocks of each source.
-func (l *shardLane) read(s *scene) (links []link.Link, counts map[ledger.ChainID]int) {
+// what is carried. fresh says that a source was not known before.
+func (l *shardLane) read(s *scene) (links []link.Link, fresh bool) {
 	maps.DeleteFunc(l.pairs, func(id ledger.ChainID, _ *pair) bool { return s.sources[id] == nil })
 	first, last := spanOf(&s.span)
-	counts = make(map[ledger.ChainID]int)
 	seen := make(map[link.Link]bool)
 	for _, id := range slices.Sorted(maps.Keys(s.sources)) {
 		src := s.sources[id]
@@ -196,24 +215,23 @@ func (l *shardLane) read(s *scene) (links []link.Link, counts map[ledger.ChainID
 		p := l.pairs[id]
 		if p == nil {
 			p = &pair{stock: newStock(first, last, head)}
-			l.pairs[id] = p
+			l.pairs[id], fresh = p, true
 		}
+		p.head = head
 		for more := true; more && err == nil; {
 			more, err = p.stock.read(head, src.Outbox)
 		}
 		if err != nil {
 			l.notes.failed(l.r, "an outbox cannot be read", id, err)
 		}
-		list, count := p.stock.ways(MaxWays)
-		counts[id] = count
-		for _, w := range list {
+		for _, w := range p.stock.ways(MaxWays) {
 			if !seen[w] {
 				seen[w] = true
 				links = append(links, w)
 			}
 		}
 	}
-	return links, counts
+	return links, fresh
 }
 
 // headOf returns the height of a chain's last block.
@@ -231,6 +249,10 @@ func headOf(c Chain) (head uint64, err error) {
 func (l *shardLane) worth(s *scene) (ok bool, again time.Duration) {
 	again = never
 	for id, p := range l.pairs {
+		if len(p.stock.parcels) == 0 {
+			p.asking.reset()
+			continue
+		}
 		_ = s.sources[id].Read(func(v chain.View, _ uint64) error {
 			p.stock.prune(v)
 			return nil
@@ -279,18 +301,23 @@ func (l *shardLane) ask(ctx context.Context, s *scene, links []link.Link) (err e
 }
 
 // carry brings what one source has.
-func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, count int, ways map[link.Link]Way) time.Duration {
+func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, ways map[link.Link]Way) time.Duration {
 	p := l.pairs[id]
-	src, err := l.prove(s, id, p)
-	if err != nil || s.survey.Ended {
-		return never
-	}
-	provable := func(h uint64) bool { return src.provable(&s.survey, h) }
-	load := p.stock.plan(count, func(w link.Link) Way { return ways[w] }, provable, MaxCuts)
-	l.rescue(ctx, s, id, p, &load)
-	if len(load.Cuts) == 0 {
+	if s.survey.Ended || len(p.stock.parcels) == 0 && !l.rescues(s, p, nil) {
 		p.reset()
 		return never
+	}
+	src, err := l.prove(s, id, p)
+	if err != nil {
+		return never
+	}
+	p.stock.forget(func(h uint64) bool { return src.gone(&s.survey, h) })
+	provable := func(h uint64) bool { return src.provable(&s.survey, h) }
+	load := p.stock.plan(func(w link.Link) (Way, bool) { way, ok := ways[w]; return way, ok }, provable, MaxCuts)
+	l.rescue(ctx, s, id, p, src, &load)
+	if len(load.Cuts) == 0 {
+		p.reset()
+		return l.seek(s, id, p, ways)
 	}
 	what := nameOf(id, &load.Cuts[0])
 	turn := l.turn(s, id)
@@ -303,6 +330,36 @@ func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, coun
 	}
 	l.bring(ctx, s, id, src, load.Cuts)
 	return p.done(l.r, what, s.survey.Height)
+}
+
+// seek looks for what is wanted in blocks for which a stock has no room, all of which
+// waits for something.
+func (l *shardLane) seek(s *scene, id ledger.ChainID, p *pair, ways map[link.Link]Way) time.Duration {
+	if !p.stock.full() {
+		return never
+	}
+	before := len(p.stock.parcels)
+	err := p.stock.seek(p.head, s.sources[id].Outbox, func(w link.Link, num uint64, ack bool) bool { return wants(ways, w, num, ack) })
+	if err != nil {
+		l.notes.failed(l.r, "an outbox cannot be read", id, err)
+	}
+	if len(p.stock.parcels) > before {
+		return 0
+	}
+	return never
+}
+
+// wants reports whether a leaf is what a way waits for.
+func wants(ways map[link.Link]Way, w link.Link, num uint64, ack bool) bool {
+	way, ok := ways[w]
+	switch {
+	case !ok:
+		return false
+	case ack:
+		return num > way.Out.Acked && num <= way.Out.Next
+	default:
+		return num == way.In.Next
+	}
 }
 
 // prove says how blocks of a source are proved.
@@ -331,9 +388,7 @@ func (l *shardLane) prove(s *scene, id ledger.ChainID, p *pair) (*source, error)
 	if signed.Checkpoint.Epoch < s.survey.First {
 		l.r.watch(key)
 	}
-	var src *source
-	src, err = anchored(&signed, st, func(h, _ uint64) (anchor.Proof, bool) { return p.history.prove(c, &src.anchors, h) })
-	return src, err
+	return anchored(&signed, st, c, &p.history)
 }
 
 func valueOf(c *cert.Certificate) (cert.Certificate, bool) {
@@ -348,7 +403,8 @@ func nameOf(id ledger.ChainID, c *Cut) uint64 {
 	return (c.Height<<16 ^ uint64(c.Begin) ^ uint64(id)<<48) + 1
 }
 
-// bring sends imports behind what they are proved with.
+// bring sends imports, each with the block of main against which it is proved, behind the
+// hand-overs that lead to these.
 func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, src *source, cuts []Cut) {
 	var heads []*cert.Certificate
 	var list []*shardblock.Relay
@@ -364,18 +420,25 @@ func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, src 
 		}
 		c := src.certificate(cut.Height)
 		heads = append(heads, &c)
-		list = append(list, &shardblock.Relay{Kind: shardblock.KindImport, Import: &in})
+		list = append(list, &shardblock.Relay{Kind: shardblock.KindImport, News: shardblock.News{Heads: s.survey.heads(&c)}, Import: &in})
 	}
-	news, err := l.r.lead(&s.survey, heads...)
+	l.sendBehind(ctx, s, heads, list...)
+}
+
+// sendBehind sends relays behind the hand-overs that lead to blocks of main, and reports
+// whether all were handed in.
+func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) bool {
+	handovers, err := l.r.lead(&s.survey, heads...)
 	if err != nil {
 		l.notes.failed(l.r, "a shard cannot be led to a block of main", l.id, err)
-		return
+		return false
 	}
-	for _, letter := range letters(news, list...) {
+	for _, letter := range slices.Concat(handovers, list) {
 		if !l.send(ctx, s, letter) {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // send hands a relay in, and reports whether what comes after it may go too.
@@ -398,7 +461,7 @@ func (l *shardLane) send(ctx context.Context, s *scene, letter *shardblock.Relay
 	}
 	l.r.counters.Refused.Add(1)
 	if code == chain.CodeNothingNew || code == chain.CodeLinkRepeat {
-		return true // somebody was first
+		return true // somebody was first; what comes behind it may be new
 	}
 	l.r.log.LogAttrs(ctx, slog.LevelDebug, "a shard refuses a relay",
 		slog.Uint64("shard", uint64(l.id)), slog.String("kind", letter.Kind.String()), slog.String("code", code.String()), slog.Any("error", err))
@@ -419,25 +482,4 @@ func (l *shardLane) count(letter *shardblock.Relay, size int) {
 	case shardblock.KindRelist, shardblock.KindReack:
 		c.Relists.Add(1)
 	}
-}
-
-// notes keep a lane from saying the same again and again.
-type notes struct{ said map[string]time.Time }
-
-// quiet is for how long the same is not said again.
-const quiet = time.Minute
-
-// failed counts a failure, and logs it unless that was done a short time ago.
-func (n *notes) failed(r *Relay, what string, id ledger.ChainID, err error) {
-	r.counters.Failed.Add(1)
-	now := r.cfg.Now()
-	if n.said == nil {
-		n.said = make(map[string]time.Time)
-	}
-	if at, ok := n.said[what]; ok && now.Sub(at) < quiet {
-		return
-	}
-	n.said[what] = now
-	r.log.LogAttrs(context.Background(), slog.LevelInfo, "relaying failed",
-		slog.String("what", what), slog.Uint64("chain", uint64(id)), slog.Any("error", err))
 }

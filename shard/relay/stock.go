@@ -1,6 +1,9 @@
 package relay
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/shard/link"
 )
@@ -16,6 +19,9 @@ const (
 	MaxBack = 2_048
 	// readStep is how many outboxes are read at once.
 	readStep = 512
+	// maxSought is how many blocks beyond those are looked at for what is wanted first, if
+	// nothing that is remembered can be carried.
+	maxSought = 64
 )
 
 // Way is where the link from a place to another stands at its destination, and the
@@ -64,6 +70,7 @@ type stock struct {
 	parcels     []parcel   // ascending by height
 	briefs      int        // leaves in all of them
 	next        uint64     // height of the outbox that is read next
+	ahead       uint64     // up to here blocks from next on were looked at by seek
 }
 
 // newStock returns the stock of what a chain, whose last block is head, has for the
@@ -78,58 +85,106 @@ func newStock(first, last link.Place, head uint64) *stock {
 // that height, to be tried again.
 func (s *stock) read(head uint64, outbox func(height uint64) (box *link.Outbox, ok bool, err error)) (more bool, err error) {
 	for range readStep {
-		if s.next > head || len(s.parcels) >= MaxParcels || s.briefs >= MaxBriefs {
+		if s.next > head || s.full() {
 			return false, nil
 		}
 		box, ok, err := outbox(s.next)
 		if err != nil {
 			return false, err
 		}
-		if ok {
-			s.add(s.next, box)
+		if p, has := s.parcelOf(s.next, box, ok); has {
+			s.add(p)
 		}
 		s.next++
 	}
 	return s.next <= head, nil
 }
 
-func (s *stock) add(height uint64, box *link.Outbox) {
+// full reports whether nothing more is read until something is carried or forgotten.
+func (s *stock) full() bool { return len(s.parcels) >= MaxParcels || s.briefs >= MaxBriefs }
+
+// seek looks at blocks that a full stock has no room to read, up to height head and some
+// at a time, and adds those of which wants a leaf: what is listed again for want of an
+// earlier block is in a later one. It adds maxSought at most beyond what makes it full.
+func (s *stock) seek(head uint64, outbox func(height uint64) (box *link.Outbox, ok bool, err error), wants func(way link.Link, num uint64, ack bool) bool) error {
+	s.ahead = max(s.ahead, s.next)
+	for range readStep {
+		if s.ahead > head || len(s.parcels) >= MaxParcels+maxSought || s.briefs >= 2*MaxBriefs {
+			return nil
+		}
+		box, ok, err := outbox(s.ahead)
+		if err != nil {
+			return err
+		}
+		if p, has := s.parcelOf(s.ahead, box, ok); has {
+			for i := range p.leaves {
+				if b := &p.leaves[i]; wants(b.way, b.num, b.ack) {
+					s.add(p)
+					break
+				}
+			}
+		}
+		s.ahead++
+	}
+	return nil
+}
+
+// parcelOf returns what an outbox has for the destination, and has=false if that is
+// nothing.
+func (s *stock) parcelOf(height uint64, box *link.Outbox, ok bool) (p parcel, has bool) {
+	if !ok {
+		return p, false
+	}
 	begin, end := box.Span(s.first, s.last)
 	if begin == end {
-		return
+		return p, false
 	}
-	p := parcel{height: height, begin: begin, leaves: make([]brief, end-begin)}
+	p = parcel{height: height, begin: begin, leaves: make([]brief, end-begin)}
 	for i, l := range box.Leaves()[begin:end] {
 		p.leaves[i] = briefOf(l)
 	}
-	s.parcels = append(s.parcels, p)
+	return p, true
+}
+
+// add takes a parcel in, unless that of its block is there.
+func (s *stock) add(p parcel) {
+	i, found := slices.BinarySearchFunc(s.parcels, p.height, func(q parcel, height uint64) int { return cmp.Compare(q.height, height) })
+	if found {
+		return
+	}
+	s.parcels = slices.Insert(s.parcels, i, p)
 	s.briefs += len(p.leaves)
 }
 
-// ways returns the links that the first parcels are about, each once, at most limit:
-// those whose state at the destination a plan asks for. Parcels beyond those are
-// left for another time, and count is how many are not.
-func (s *stock) ways(limit int) (list []link.Link, count int) {
+// forget drops blocks that can never be proved any more: what is wanted of them has to be
+// listed again.
+func (s *stock) forget(gone func(height uint64) bool) {
+	s.parcels = slices.DeleteFunc(s.parcels, func(p parcel) bool {
+		if !gone(p.height) {
+			return false
+		}
+		s.briefs -= len(p.leaves)
+		return true
+	})
+}
+
+// ways returns the links that the parcels are about, each once, those of the first parcels
+// first and at most limit: those whose state at the destination a plan asks for. What is of
+// others is left for another time.
+func (s *stock) ways(limit int) (list []link.Link) {
 	seen := make(map[link.Link]bool)
 	for _, p := range s.parcels {
-		fresh := 0
-		for i := range p.leaves {
-			if !seen[p.leaves[i].way] {
-				fresh++
-			}
-		}
-		if len(list)+fresh > limit && count > 0 {
-			break
-		}
 		for i := range p.leaves {
 			if w := p.leaves[i].way; !seen[w] {
+				if len(list) == limit {
+					return list
+				}
 				seen[w] = true
 				list = append(list, w)
 			}
 		}
-		count++
 	}
-	return list, count
+	return list
 }
 
 // prune forgets messages that their source, of whose state v is a view, knows to have

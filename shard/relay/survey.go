@@ -43,13 +43,3 @@ func (s *Survey) knows(height uint64) bool {
 	_, ok := slices.BinarySearch(s.Heads, height)
 	return ok
 }
-
-// learn notes that the shard is brought a block of main of an epoch, before what
-// follows. It forgets the lowest ones, if that makes too many.
-func (s *Survey) learn(height, epoch uint64) {
-	if i, ok := slices.BinarySearch(s.Heads, height); !ok {
-		s.Heads = slices.Insert(s.Heads, i, height)
-	}
-	s.Heads = s.Heads[max(0, len(s.Heads)-shardblock.MaxHeads):]
-	s.Last = max(s.Last, epoch)
-}

@@ -14,7 +14,9 @@ func (c *cli) relayerCommand() *cobra.Command {
 		Short: "Show the account that pays for what a node carries between chains",
 		Long: `Show the account that pays on the main chain for what a node carries there: anchors
 of shards, settlements, messages. What was needed is paid back, so a few coins are
-enough. Send them to its address. On a test network it has some from the start.
+enough; settlements are not paid back, and are left to others when the account has
+less than a coin beyond their fee. Send the coins to its address. On a test network
+it has some from the start.
 
 The key lies in the clear in config/relayer_key.json, as the node uses it by itself.
 Keep no more money there than it takes.`,
