@@ -310,7 +310,7 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 		}
 		what := row.Tree.Size + 1
 		turn := l.turn(s, one.id)
-		if !f.Due && !(l.r.cfg.Eager && f.Messages) {
+		if paid := l.r.cfg.Eager && f.Messages; !f.Due && !paid {
 			turn += 2 * uint64(s.anchors.DueBlocks) // main may stand still until somebody pays for it
 		}
 		if l.ready(s, t, what, turn) {

@@ -425,20 +425,19 @@ func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, src 
 	l.sendBehind(ctx, s, heads, list...)
 }
 
-// sendBehind sends relays behind the hand-overs that lead to blocks of main, and reports
-// whether all were handed in.
-func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) bool {
+// sendBehind sends relays behind the hand-overs that lead to blocks of main, until one is
+// not taken.
+func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) {
 	handovers, err := l.r.lead(&s.survey, heads...)
 	if err != nil {
 		l.notes.failed(l.r, "a shard cannot be led to a block of main", l.id, err)
-		return false
+		return
 	}
 	for _, letter := range slices.Concat(handovers, list) {
 		if !l.send(ctx, s, letter) {
-			return false
+			return
 		}
 	}
-	return true
 }
 
 // send hands a relay in, and reports whether what comes after it may go too.
