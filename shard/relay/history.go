@@ -39,7 +39,7 @@ func (h *history) reach(c Chain, s *anchor.State) bool {
 	if h.known.Root() == s.Root() {
 		return true
 	}
-	*h = history{wrong: size} // a height has another version here, for now at least
+	*h = history{wrong: size} // a height has another version here
 	return false
 }
 
