@@ -63,6 +63,7 @@ type Node struct {
 	peers     *api.Peers
 	doors     *doors
 	secret    *bls.SecretKey
+	heads     *exec.Heads // that all chains share
 	nodeKey   *comet.NodeKey
 	signer    *comet.Signer
 	relayer   Relayer
@@ -106,6 +107,7 @@ func (n *Node) open(ctx context.Context, o Options) error {
 	if n.genesis, err = LoadGenesis(n.home); err != nil {
 		return err
 	}
+	n.heads = exec.NewHeads(n.genesis.NetworkID())
 	if n.genesis.Name != n.cfg.Node.Network {
 		return fmt.Errorf("node.network is %q, but %s is of network %q", n.cfg.Node.Network, n.home.Genesis(), n.genesis.Name)
 	}
@@ -222,6 +224,7 @@ func (n *Node) execConfig(h *hosted) exec.Config {
 		Synced:       h.synced,
 		BLS:          n.secret,
 		Extensions:   h.extensions,
+		Heads:        n.heads,
 		KeepBlocks:   kept(n.cfg.Pruning.KeepBlocks),
 		KeepReceipts: kept(n.cfg.Pruning.KeepReceipts),
 		BundleDelay:  n.cfg.Mempool.BundleDelay.Duration,

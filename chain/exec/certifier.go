@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
 )
 
 const (
@@ -320,6 +321,9 @@ func (e *Executor) certifyBallots(blocks []*uncertified, ballots []cert.Ballot) 
 		return err
 	}
 	for i, certificate := range made {
+		if e.cfg.Heads != nil && certificate.Checkpoint.Chain == ledger.MainChain {
+			e.cfg.Heads.add(headName(certificate, certificate.Checkpoint.CommitteeHash))
+		}
 		if err := e.certified(certificate); err != nil {
 			of[i].done, of[i].err = false, err
 		}

@@ -74,6 +74,11 @@ type Config struct {
 	Extensions   func(height uint64) (blockHash []byte, extensions []VoteExtension, err error)
 	CertifyDelay time.Duration
 
+	// Heads are the certificates of main that are known to hold, which all chains of a
+	// node share: main adds those that it makes, and shards do not verify again what any
+	// of them has. nil gives a shard its own.
+	Heads *Heads
+
 	// Workers is how many signature batches are verified at a time; the
 	// default is GOMAXPROCS.
 	Workers int

@@ -34,7 +34,7 @@ func OpenShard(cfg Config, l *layer.Settlement, genesis shardblock.Genesis, log 
 	if err := genesis.Validate(); err != nil {
 		return nil, fmt.Errorf("open shard: genesis: %w", err)
 	}
-	rules := newShardRules(genesis, parents)
+	rules := newShardRules(genesis, parents, cfg.Heads)
 	s := &Shard{Executor: newExecutor(cfg.withDefaults(), l, rules, log), shard: rules}
 	rules.exec = s.Executor
 	if err := s.load(); err != nil {

@@ -16,16 +16,17 @@ type shardRules struct {
 	genesis shardblock.Genesis
 	parents []chain.View // states that the genesis takes over from
 	domain  chain.Domain // of records
-	seen    *verifiedHeads
+	seen    *Heads
 	exec    *Executor // for what lies in its index
 }
 
 var _ Rules = (*shardRules)(nil)
 
-func newShardRules(genesis shardblock.Genesis, parents []chain.View) *shardRules {
-	return &shardRules{
-		genesis: genesis, parents: parents, domain: genesis.Service.Domain(), seen: newVerifiedHeads(genesis.Service.Network),
+func newShardRules(genesis shardblock.Genesis, parents []chain.View, heads *Heads) *shardRules {
+	if heads == nil {
+		heads = NewHeads(genesis.Service.Network)
 	}
+	return &shardRules{genesis: genesis, parents: parents, domain: genesis.Service.Domain(), seen: heads}
 }
 
 // Traits is that of Origin.

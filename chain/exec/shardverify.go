@@ -17,10 +17,11 @@ const (
 	keptMainKeys = 4
 )
 
-// verifiedHeads verifies certificates of main and remembers those that hold: a relay is
-// tried when it comes, planned, and applied, and each time all of its certificates are
-// verified. It is safe for concurrent use.
-type verifiedHeads struct {
+// Heads are certificates of main that hold: those that this node made, and those that its
+// shards verified. A relay is tried when it comes, planned, and applied, on each shard that
+// it or another with the same certificate comes to, and each time all of its certificates
+// are verified. It is safe for concurrent use.
+type Heads struct {
 	network ledger.NetworkID
 
 	mu       sync.Mutex
@@ -28,14 +29,30 @@ type verifiedHeads struct {
 	keys     map[ledger.Hash][]*bls.Key // by hash of the committee
 }
 
-func newVerifiedHeads(network ledger.NetworkID) *verifiedHeads {
-	return &verifiedHeads{network: network, now: map[ledger.Hash]bool{}, keys: map[ledger.Hash][]*bls.Key{}}
+// NewHeads returns Heads of a network that knows none.
+func NewHeads(network ledger.NetworkID) *Heads {
+	return &Heads{network: network, now: map[ledger.Hash]bool{}, keys: map[ledger.Hash][]*bls.Key{}}
+}
+
+// headName names a certificate that is verified against a committee.
+func headName(c *cert.Certificate, of ledger.Hash) ledger.Hash {
+	return ledger.HashOf("exec/head", c.Encode(), of[:])
+}
+
+// add remembers a certificate that holds.
+func (h *Heads) add(name ledger.Hash) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now[name] = true
+	if len(h.now) > keptHeads {
+		h.now, h.old = map[ledger.Hash]bool{}, h.now
+	}
 }
 
 // verify is a shardblock.CertificateVerifier.
-func (h *verifiedHeads) verify(c *cert.Certificate, com *committee.Committee) error {
+func (h *Heads) verify(c *cert.Certificate, com *committee.Committee) error {
 	of := com.Hash()
-	name := ledger.HashOf("exec/head", c.Encode(), of[:])
+	name := headName(c, of)
 	keys, known, err := h.look(name, of, com)
 	if known || err != nil {
 		return err
@@ -43,18 +60,13 @@ func (h *verifiedHeads) verify(c *cert.Certificate, com *committee.Committee) er
 	if err := c.Verify(h.network, ledger.MainChain, com, keys); err != nil {
 		return err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.now[name] = true
-	if len(h.now) > keptHeads {
-		h.now, h.old = map[ledger.Hash]bool{}, h.now
-	}
+	h.add(name)
 	return nil
 }
 
 // look reports whether a certificate is known to hold, or else returns the keys of its
 // committee.
-func (h *verifiedHeads) look(name, of ledger.Hash, com *committee.Committee) (keys []*bls.Key, known bool, err error) {
+func (h *Heads) look(name, of ledger.Hash, com *committee.Committee) (keys []*bls.Key, known bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.now[name] || h.old[name] {

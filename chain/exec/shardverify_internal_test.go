@@ -1,0 +1,48 @@
+package exec
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
+)
+
+// A certificate that a chain of this node knows to hold is not verified again, and only
+// that: not with another signature, and not against another committee.
+func TestHeads(t *testing.T) {
+	t.Parallel()
+	secret, err := bls.NewSecretKey(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	com := committee.Committee{Epoch: 3, Members: []committee.Member{{Validator: 1, Power: 1, BLSKey: secret.Public()}}}
+	other := committee.Committee{Epoch: 3, Members: []committee.Member{{Validator: 2, Power: 1, BLSKey: secret.Public()}}}
+	network := ledger.NetworkID{7}
+	at := cert.Checkpoint{Network: network, Chain: ledger.MainChain, Height: 9, Epoch: 3, CommitteeHash: com.Hash()}
+	good := cert.Certificate{Checkpoint: at, Bitmap: []byte{1}, Signature: secret.Sign(at.Message())}
+	wrong := good
+	wrong.Signature[5] ^= 1
+
+	h := NewHeads(network)
+	if err := h.verify(&wrong, &com); !errors.Is(err, cert.ErrBadSignature) {
+		t.Errorf("a wrong signature: %v", err)
+	}
+	h.add(headName(&wrong, com.Hash())) // as if it held: it shows what is looked at
+	if err := h.verify(&wrong, &com); err != nil {
+		t.Errorf("what is known is verified again: %v", err)
+	}
+	if err := h.verify(&wrong, &other); err == nil {
+		t.Error("what is known holds against another committee, too")
+	}
+	if err := h.verify(&good, &com); err != nil {
+		t.Error(err)
+	}
+	h.add(headName(&wrong, other.Hash()))
+	wrong.Checkpoint.Height++
+	if err := h.verify(&wrong, &com); err == nil {
+		t.Error("what is known holds for another block, too")
+	}
+}
