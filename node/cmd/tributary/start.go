@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -51,7 +50,7 @@ A chain that halts does not end the process: 'tributary status' and
 			}
 			log := slog.New(telemetry.NewHandler(out, format, levels))
 			if c.getenv("GOGC") == "" { // which goes before the settings
-				debug.SetGCPercent(settings.Store.GCPercent)
+				defer collectAt(settings.Store.GCPercent)()
 			}
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
