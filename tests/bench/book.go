@@ -52,13 +52,7 @@ func (b *bench) usageBookings(ctx context.Context) (err error) {
 	if err := b.bookAway(ctx, w, b.window); err != nil {
 		return err
 	}
-	if err := b.bookLatency(ctx, w, window); err != nil {
-		return err
-	}
-	if n := w.refused.Load(); n > 0 {
-		b.report.add("bookings that a congested shard put off", float64(n), "")
-	}
-	return nil
+	return b.bookLatency(ctx, w, window)
 }
 
 // bookRates measures bookings of one shard and of all of content at once, all payees
@@ -75,6 +69,7 @@ func (b *bench) bookRates(ctx context.Context, w *bookWorld, window time.Duratio
 	b.report.addRatio(oneShardFigure, one.perSecond(), "bookings/s", verifyFigure)
 	b.report.addRatio("signatures of bookings verified by 4 validators", validators*one.perSecond(), "signatures/s", verifyFigure)
 	b.report.add(bookCPUFigure, one.cpu(), "us")
+	b.report.add("  of the machine's processors, all validators", 100*one.busy(), "%")
 	b.report.step("closed loop on all shards of content for %v", window/2)
 	var everybody []*book
 	for _, books := range w.books {

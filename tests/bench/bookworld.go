@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/service"
@@ -27,7 +27,6 @@ import (
 	"github.com/tributary-network/tributary/node/testnet"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	channelv1 "github.com/tributary-network/tributary/proto/tributary/channel/v1"
-	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 )
 
@@ -37,23 +36,22 @@ const (
 	bookEpoch    = 1_000_000
 	bookPrice    = bookUnits // drops of a voucher: as many units as it covers count as work
 	bookPatience = 2 * time.Minute
+	bookAttempts = 1_000
 	bookKeys     = 1 << 20 // number of the first key
 )
 
 // bookWorld is a network with services, and channels of content whose vouchers are
 // booked.
 type bookWorld struct {
-	net      *testnet.Network
-	domain   chain.Domain // of vouchers
-	services chain.Domain // of bookings
-	clients  []*client.Client
-	conns    []*grpc.ClientConn
-	shards   []shard.ID
+	net     *testnet.Network
+	domain  chain.Domain // of vouchers
+	clients []*client.Client
+	conns   []*grpc.ClientConn
+	shards  []shard.ID
 
 	// books[s] are the payees with payers in shard s: first bookSellers with their
 	// home there too, then, of the first shard only, as many with it in the second.
-	books   [bookShards][]*book
-	refused atomic.Int64 // bookings that had to wait because their shard was congested
+	books [bookShards][]*book
 }
 
 // book is one payee with one payer. Its owner is the goroutine that books.
@@ -62,8 +60,8 @@ type book struct {
 	from, to     ledger.Address // payer and payee
 	shard        int            // of the payer
 	channels     []openChannel
-	round        int // vouchers signed for each channel so far
-	ready        [][]byte
+	round        int              // vouchers signed for each channel so far
+	ready        []*service.Usage // vouchers signed ahead
 	node         int
 	earned       ledger.Amount
 	height       uint64 // of the block with its last booking
@@ -130,20 +128,20 @@ func (b *bench) newBookWorld(ctx context.Context, channels int) (*bookWorld, err
 
 // connect dials every node and waits until all run the shards.
 func (w *bookWorld) connect(ctx context.Context) error {
+	patient := client.RetryPolicy{Attempts: bookAttempts} // a congested shard says when to come again
 	for _, n := range w.net.Nodes {
 		conn, err := grpc.NewClient(n.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			return fmt.Errorf("dial %s: %w", n.GRPC, err)
 		}
 		w.conns = append(w.conns, conn)
-		c, err := client.Dial(ctx, n.GRPC, client.WithInsecure())
+		c, err := client.Dial(ctx, n.GRPC, client.WithInsecure(), client.WithRetry(patient), client.WithCallTimeout(bookPatience))
 		if err != nil {
 			return fmt.Errorf("dial %s: %w", n.GRPC, err)
 		}
 		w.clients = append(w.clients, c)
 	}
 	w.domain = w.clients[0].Domain()
-	w.services = service.Domain(w.domain.Network, testnet.Content)
 	for i := range w.clients {
 		if err := w.hosted(ctx, i); err != nil {
 			return err
@@ -245,9 +243,9 @@ func (w *bookWorld) open(ctx context.Context, k *book, count int) error {
 }
 
 // sign returns the next voucher of every channel of k, in one booking.
-func (w *bookWorld) sign(k *book) []byte {
+func (w *bookWorld) sign(k *book) *service.Usage {
 	k.round++
-	u := service.Usage{Service: testnet.Content, Zone: k.from.Zone(), Batch: channel.Batch{Payee: k.to, Mode: channel.BestEffort}}
+	u := &service.Usage{Service: testnet.Content, Zone: k.from.Zone(), Batch: channel.Batch{Payee: k.to, Mode: channel.BestEffort}}
 	for _, c := range k.channels {
 		e := channel.Entry{
 			Index: c.index, Claim: channel.ClaimVoucher, Cumulative: ledger.Amount(k.round * bookPrice),
@@ -256,10 +254,10 @@ func (w *bookWorld) sign(k *book) []byte {
 		e.Signature = c.key.Sign(e.Signed(w.domain, c.id))
 		u.Batch.Entries, u.Buckets = append(u.Batch.Entries, e), append(u.Buckets, k.from.Bucket())
 	}
-	return chain.SignTx(w.services, k.payee, chain.TxFields{Kind: chain.KindBookUsage, Zone: k.to.Zone(), Nonce: uint64(k.round), Payload: u.Encode()})
+	return u
 }
 
-// prepare signs rounds of bookings of each of books ahead of time.
+// prepare has the payers of books sign vouchers for rounds of bookings ahead of time.
 func (w *bookWorld) prepare(books []*book, rounds int) {
 	var group sync.WaitGroup
 	for _, k := range books {
@@ -272,37 +270,27 @@ func (w *bookWorld) prepare(books []*book, rounds int) {
 	group.Wait()
 }
 
-// book submits the next booking of k and returns when it is in a durable block of its
-// shard. Every voucher must have been booked.
+// book submits the next booking of k as a payee does, by the client, and returns when it
+// is in a durable block of its shard. Every voucher must have been booked.
 func (w *bookWorld) book(ctx context.Context, k *book) error {
 	if len(k.ready) == 0 {
 		k.ready = append(k.ready, w.sign(k))
 	}
-	raw := k.ready[0]
+	next := k.ready[0]
 	k.ready = k.ready[1:]
 	ctx, cancel := context.WithTimeout(ctx, submitLimit)
 	defer cancel()
-	for {
-		res, err := servicev1.NewServiceChainServiceClient(w.conns[k.node]).BookUsage(ctx, &servicev1.BookUsageRequest{
-			Transaction: &servicev1.BookUsageRequest_SignedTx{SignedTx: raw}, WaitFor: chainv1.Stage_STAGE_INCLUDED,
-		})
-		switch bk := res.GetBooking(); {
-		case status.Code(err) == codes.ResourceExhausted:
-			w.refused.Add(1)
-			if err := pause(ctx, 50*time.Millisecond); err != nil {
-				return fmt.Errorf("book: %w", err)
-			}
-		case err != nil:
-			return fmt.Errorf("book: %w", err)
-		case bk.GetTransaction().GetCode() != chainv1.Code_CODE_OK || int(bk.GetApplied()) != len(k.channels):
-			tx := bk.GetTransaction()
-			return fmt.Errorf("book: stage %v, code %v, %d of %d vouchers booked", tx.GetStage(), tx.GetCode(), bk.GetApplied(), len(k.channels))
-		default:
-			k.earned += ledger.Amount(len(k.channels) * bookPrice)
-			k.height = bk.GetTransaction().GetHeight()
-			return nil
-		}
+	payee := w.clients[k.node].Account(pay.NewIdentity(k.payee, k.to.Zone()))
+	b, err := payee.SubmitUsage(ctx, next, client.StageIncluded)
+	switch {
+	case err != nil:
+		return fmt.Errorf("book: %w", err)
+	case b.Code != chain.CodeOK || b.Applied != len(k.channels):
+		return fmt.Errorf("book: code %v, %d of %d vouchers booked", b.Code, b.Applied, len(k.channels))
 	}
+	k.earned += ledger.Amount(len(k.channels) * bookPrice)
+	k.height = b.Height
+	return nil
 }
 
 // arrived reports whether all that k has booked is in its payee's earnings.

@@ -236,6 +236,11 @@ func (s span) cpu() float64 {
 	return float64((s.to.cpu - s.from.cpu).Microseconds()) / float64(s.entries) / validators
 }
 
+// busy returns the part of all processors' time that the validators took.
+func (s span) busy() float64 {
+	return (s.to.cpu - s.from.cpu).Seconds() / s.to.at.Sub(s.from.at).Seconds() / float64(runtime.NumCPU())
+}
+
 // sustained runs the closed loop for warm-up and window and reports on the window.
 func (w *world) sustained(ctx context.Context, net *testnet.Network, warm, window time.Duration, lane uint8, expect int) (span, error) {
 	var final atomic.Int64
