@@ -20,7 +20,8 @@ import (
 //	'g' | payee | row          a channel
 //	'x' | row                  what remains of a closed channel
 //
-// What it keeps of staking is in stakingindex.go.
+// What it keeps of staking is in stakingindex.go, of services and shards in
+// shardevents.go.
 const (
 	idxID     = 'i'
 	idxPayer  = 'f'
@@ -44,7 +45,7 @@ func (m *mainRules) Entries(b *Committed, _ []*chain.Tx) chain.Changes {
 	x := &mainIndexer{height: b.Height}
 	x.channels(r.Events)
 	x.pairs = append(x.pairs, m.indexStaking(r)...)
-	return x.pairs
+	return append(x.pairs, indexShards(r)...)
 }
 
 // channels indexes channels opened and closed.
@@ -142,7 +143,8 @@ func (m *mainRules) Forget(b *Committed, removed map[string]bool) (chain.Changes
 		}
 	}
 	x.remove(keyOf(idxStaking, nil, b.Height))
-	return x.pairs, nil
+	shards, err := m.forgetShards(b.Height)
+	return append(x.pairs, shards...), err
 }
 
 // channel removes a channel that was closed in a block that goes. Nothing that is

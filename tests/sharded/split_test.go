@@ -209,6 +209,7 @@ func TestSplit(t *testing.T) {
 		traffic()
 	}
 	w.allPaid(pipes)
+	w.tells(ids[0], heirs)
 }
 
 // untilEnded lets traffic go on until shards have made their last block.
