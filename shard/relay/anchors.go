@@ -17,8 +17,9 @@ type Front struct {
 	// anchored on: none if nothing can be anchored, anchor.MaxHeights at most.
 	Certificates []cert.Certificate
 	// Due says that main gives the fee back, Messages that one of the heights has
-	// something for other chains, which waits for the anchor.
+	// something for other chains, which waits for the anchor: Newest is the last such.
 	Due, Messages bool
+	Newest        uint64
 }
 
 // FrontOf returns what main, whose next block is at height, could anchor of a shard
@@ -31,16 +32,18 @@ func FrontOf(id shard.ID, s *anchor.State, rules *anchor.Params, height, head ui
 	first := s.Tree.Size + 1
 	for h := first; h <= head && len(f.Certificates) < anchor.MaxHeights; h++ {
 		c, ok := certificate(h)
-		if !ok || c.Checkpoint.Epoch < s.RedrawEpoch {
+		if !ok || c.Checkpoint.Generation != s.Generation || c.Checkpoint.Epoch < s.RedrawEpoch {
 			break
 		}
 		f.Certificates = append(f.Certificates, c)
-		f.Messages = f.Messages || c.Checkpoint.OutboxRoot != ledger.Hash{}
+		if c.Checkpoint.OutboxRoot != (ledger.Hash{}) {
+			f.Messages, f.Newest = true, h
+		}
 		if s.Until > 0 && c.Checkpoint.Epoch >= s.Until {
 			break // the last height; consensus may have made an empty block on top of it
 		}
 	}
-	f.Due = len(f.Certificates) > 0 && rules.Due(height, s.From)
+	f.Due = len(f.Certificates) > 0 && rules.DueWith(height, s.From, f.Messages)
 	return f
 }
 

@@ -37,6 +37,10 @@ type mainLane struct {
 	knownOf stamp
 }
 
+// flight is an anchor on its way into a block of main: the nonce of its record, and the
+// last height of the shard in it.
+type flight struct{ nonce, last uint64 }
+
 // seats is what main's state says of the shards of this node.
 type seats struct {
 	facts
@@ -50,6 +54,7 @@ type branch struct {
 	pair
 
 	anchors task
+	flights []flight                 // anchors that may still be executed, and then take something
 	settles map[ledger.Address]*task // by payee
 	after   ledger.Address           // where the next look at settlements begins
 
@@ -179,7 +184,7 @@ func (l *mainLane) hold(height uint64) time.Duration {
 
 // survey looks at the shards of this node.
 func (l *mainLane) survey() (list []report, version uint64) {
-	hosted, version := l.r.shards()
+	hosted, since, version := l.r.shards()
 	maps.DeleteFunc(l.shards, func(id shard.ID, _ *branch) bool { return hosted[id] == nil })
 	for _, id := range slices.Sorted(maps.Keys(hosted)) {
 		b := l.shards[id]
@@ -206,6 +211,8 @@ func (l *mainLane) survey() (list []report, version uint64) {
 		if b.stock == nil {
 			b.stock = newStock(link.Place{}, link.Place{}, one.head)
 		}
+		row := l.known.rows[id]
+		b.follow(course{since[id], row.Generation, row.Resumed})
 		for more := true; more && err == nil; {
 			more, err = b.stock.read(one.head, one.chain.Outbox)
 		}
@@ -293,7 +300,12 @@ func (l *mainLane) add(s *scale, d draft) {
 	s.drafts = append(s.drafts, d)
 }
 
-// anchor posts certificates of the shards whose turn it is.
+// maxPosts is how many anchors of a shard wait for blocks of main at most.
+const maxPosts = 1
+
+// anchor posts certificates of the shards whose turn it is. While one waits for a block of
+// main another is sent as soon as there are newer messages, with the heights of the first
+// too: whichever main executes, all of them are anchored by the same block.
 func (l *mainLane) anchor(s *scale, reports []report) error {
 	var fronts []Front
 	for i := range reports {
@@ -302,18 +314,19 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 		if !ok {
 			continue
 		}
-		t := &l.shards[one.id].anchors
+		b := l.shards[one.id]
+		t := &b.anchors
 		f := FrontOf(one.id, &row, &s.anchors, s.height+1, one.head, certificates(one.chain))
 		if len(f.Certificates) == 0 {
 			t.reset()
 			continue
 		}
-		what := row.Tree.Size + 1
 		turn := l.turn(s, one.id)
 		if paid := l.r.cfg.Eager && f.Messages; !f.Due && !paid {
 			turn += 2 * uint64(s.anchors.DueBlocks) // main may stand still until somebody pays for it
 		}
-		if l.ready(s, t, what, turn) {
+		l.land(s, b, row.Tree.Size)
+		if b.follows(&f) || l.ready(s, t, row.Tree.Size+1, turn) {
 			fronts = append(fronts, f)
 		}
 	}
@@ -333,7 +346,33 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 		row := s.rows[id]
 		tasks[&l.shards[id].anchors] = row.Tree.Size + 1
 	}
-	return l.draft(s, chain.KindAnchor, post.Encode(), heights, tasks)
+	if err := l.draft(s, chain.KindAnchor, post.Encode(), heights, tasks); err != nil {
+		return err
+	}
+	for id, height := range last {
+		b := l.shards[id]
+		b.flights = append(b.flights, flight{s.drafts[len(s.drafts)-1].nonce, height})
+	}
+	return nil
+}
+
+// land forgets the anchors of a shard that were executed, or that have nothing more than
+// what is anchored up to a height: main may drop those without a trace.
+func (l *mainLane) land(s *scale, b *branch, anchored uint64) {
+	b.flights = slices.DeleteFunc(b.flights, func(f flight) bool {
+		return f.last <= anchored || !l.account.waits(&s.row, f.nonce)
+	})
+	b.anchors.nonces = b.anchors.nonces[:0]
+	for _, f := range b.flights {
+		b.anchors.nonces = append(b.anchors.nonces, f.nonce)
+	}
+}
+
+// follows reports whether another anchor may be sent although some that this node sent
+// wait: there are newer messages than those have.
+func (b *branch) follows(f *Front) bool {
+	n := len(b.flights)
+	return n > 0 && n < maxPosts && !slices.ContainsFunc(b.flights, func(one flight) bool { return one.last >= f.Newest })
 }
 
 // certificates returns the look-up of a chain's certificates.

@@ -52,10 +52,14 @@ func TestFront(t *testing.T) {
 		head, certified             uint64
 		heights                     int
 		due, messages               bool
+		generation                  uint32
 	}{
 		"nothing new":              {anchored: 7, head: 7, certified: 7, from: due},
 		"one, and due":             {anchored: 7, head: 8, certified: 8, from: due, heights: 1, due: true},
 		"one with messages, early": {anchored: 9, head: 10, certified: 10, from: early, heights: 1, messages: true},
+		"one with messages":        {anchored: 9, head: 10, certified: 10, from: early - 1, heights: 1, due: true, messages: true},
+		"one without, early":       {anchored: 7, head: 8, certified: 8, from: early - 1, heights: 1},
+		"of a lost generation":     {anchored: 7, generation: 1, head: 9, certified: 9, from: due},
 		"no certificate":           {anchored: 7, head: 9, certified: 7, from: due},
 		"certificates of some":     {anchored: 5, head: 40, certified: 8, from: due, heights: 3, due: true},
 		"more than fit":            {head: 200, certified: 200, from: due, heights: anchor.MaxHeights, due: true, messages: true},
@@ -64,7 +68,7 @@ func TestFront(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			row := anchor.State{End: c.end, RedrawEpoch: c.redraw, From: c.from}
+			row := anchor.State{End: c.end, RedrawEpoch: c.redraw, From: c.from, Generation: c.generation}
 			row.Tree.Size = c.anchored
 			f := relay.FrontOf(3, &row, &rules, 100, c.head, certifier(s, 3, c.certified))
 			if len(f.Certificates) != c.heights || f.Due != c.due || f.Messages != c.messages {

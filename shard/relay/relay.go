@@ -126,6 +126,7 @@ type Relay struct {
 
 	mu     sync.Mutex
 	hosted map[shard.ID]Shard
+	since  map[shard.ID]uint64        // the value of change when hosted got it
 	change uint64                     // how often hosted has changed
 	lanes  map[shard.ID]chan struct{} // to wake them
 	asks   map[ask]struct{}
@@ -154,7 +155,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, fmt.Errorf("relay: Config.Block is %s: it is more than nothing", cfg.Block)
 	}
 	return &Relay{
-		cfg: cfg, log: cfg.Log, hosted: make(map[shard.ID]Shard), lanes: make(map[shard.ID]chan struct{}),
+		cfg: cfg, log: cfg.Log, hosted: make(map[shard.ID]Shard), since: make(map[shard.ID]uint64), lanes: make(map[shard.ID]chan struct{}),
 		asks: make(map[ask]struct{}), look: make(chan struct{}, 1),
 	}, nil
 }
@@ -162,8 +163,8 @@ func New(cfg Config) (*Relay, error) {
 // Host says that this node runs a shard from now on. A second call replaces it.
 func (r *Relay) Host(id shard.ID, s Shard) {
 	r.mu.Lock()
-	r.hosted[id] = s
 	r.change++
+	r.hosted[id], r.since[id] = s, r.change
 	r.mu.Unlock()
 	r.Wake()
 }
@@ -172,6 +173,7 @@ func (r *Relay) Host(id shard.ID, s Shard) {
 func (r *Relay) Drop(id shard.ID) {
 	r.mu.Lock()
 	delete(r.hosted, id)
+	delete(r.since, id)
 	r.change++
 	r.mu.Unlock()
 	r.Wake()
@@ -206,11 +208,12 @@ func (r *Relay) watch(key []byte) {
 // Counters returns what was done since New.
 func (r *Relay) Counters() Snapshot { return r.counters.snapshot() }
 
-// shards returns what this node runs, and how often that has changed.
-func (r *Relay) shards() (hosted map[shard.ID]Shard, version uint64) {
+// shards returns what this node runs, by what name it runs each of them, which is another
+// one whenever it is opened, and how often that has changed.
+func (r *Relay) shards() (hosted map[shard.ID]Shard, since map[shard.ID]uint64, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.hosted), r.change
+	return maps.Clone(r.hosted), maps.Clone(r.since), r.change
 }
 
 // maxLanes is how many chains are brought something at most.
@@ -324,7 +327,7 @@ const minRest = 5 * time.Millisecond
 // wanted returns what has to be brought something: main and the shards of this node,
 // and those elsewhere for which this node may have something.
 func (r *Relay) wanted() map[shard.ID]func() lane {
-	hosted, _ := r.shards()
+	hosted, _, _ := r.shards()
 	out := make(map[shard.ID]func() lane)
 	if len(hosted) == 0 {
 		return out

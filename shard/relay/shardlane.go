@@ -32,6 +32,26 @@ type shardLane struct {
 	until   time.Time // of idle: when there is something to do even so; zero for never
 }
 
+// course is how a chain goes on: a shard whose committee was drawn anew makes other blocks
+// after the last one that is anchored, as another generation.
+type course struct {
+	hosted     uint64 // names what this node runs of it, 0 for main
+	generation uint32
+	resumed    uint64
+}
+
+// follow reads a source again from where it goes on in another way than before.
+func (p *pair) follow(c course) {
+	if p.course == c {
+		return
+	}
+	if p.course.hosted != 0 {
+		p.stock.rewind(c.resumed)
+		p.history = history{}
+	}
+	p.course = c
+}
+
 // stamp says what a lane has looked at.
 type stamp struct {
 	main   uint64 // height of main
@@ -46,6 +66,7 @@ type pair struct {
 	asking  task // of a shard elsewhere: to find out what it wants
 	stock   *stock
 	history history
+	course  course // of the source, as the stock has it
 	head    uint64 // height of the source in this round
 	rescued uint64 // height of the source when links were last looked at for what is missing
 	// rescueAt is its height from which on that is done again.
@@ -64,6 +85,8 @@ type scene struct {
 	orders  map[ledger.ChainID][][committee.AddressSize]byte
 	serving []byte // the committee of that epoch, for its record
 	sources map[ledger.ChainID]Chain
+	courses map[ledger.ChainID]course
+	since   map[shard.ID]uint64
 	local   Shard // nil: the shard is elsewhere
 	survey  Survey
 }
@@ -130,7 +153,7 @@ func (l *shardLane) rest(at stamp, again time.Duration) {
 // look reads main, and says from where something may come. What main says holds as long
 // as it makes no block and this node runs the same shards.
 func (l *shardLane) look() (s scene, at stamp, ok bool) {
-	hosted, version := l.r.shards()
+	hosted, since, version := l.r.shards()
 	at.hosted = version
 	err := l.r.cfg.Main.Read(func(v chain.View, height uint64) (err error) {
 		at.main = height
@@ -139,7 +162,7 @@ func (l *shardLane) look() (s scene, at stamp, ok bool) {
 			return nil
 		}
 		l.knownOf = stamp{}
-		s.local = hosted[l.id]
+		s.local, s.since = hosted[l.id], since
 		s.sources = make(map[ledger.ChainID]Chain)
 		for id, c := range hosted {
 			if id != l.id || s.local != nil {
@@ -183,6 +206,7 @@ func (s *scene) places(v chain.View, self shard.ID) {
 	}
 	s.serving, s.quiet = s.own.Encode(), s.silent(&s.span)
 	s.orders = make(map[ledger.ChainID][][committee.AddressSize]byte)
+	s.courses = make(map[ledger.ChainID]course)
 	first, _ := spanOf(&s.span)
 	for id := range s.sources {
 		if id == ledger.MainChain {
@@ -195,6 +219,7 @@ func (s *scene) places(v chain.View, self shard.ID) {
 			continue
 		}
 		s.quiet = s.quiet || s.silent(&row)
+		s.courses[id] = course{s.since[id], row.Generation, row.Resumed}
 		from, _ := spanOf(&row)
 		s.orders[id] = s.carriers(link.Link{Src: from, Dst: first}, serving(id), s.own)
 	}
@@ -218,6 +243,7 @@ func (l *shardLane) read(s *scene) (links []link.Link, fresh bool) {
 			l.pairs[id], fresh = p, true
 		}
 		p.head = head
+		p.follow(s.courses[id])
 		for more := true; more && err == nil; {
 			more, err = p.stock.read(head, src.Outbox)
 		}

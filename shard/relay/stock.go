@@ -156,6 +156,18 @@ func (s *stock) add(p parcel) {
 	s.briefs += len(p.leaves)
 }
 
+// rewind reads again what comes after a height: the chain goes on from there in another way.
+func (s *stock) rewind(height uint64) {
+	s.parcels = slices.DeleteFunc(s.parcels, func(p parcel) bool {
+		if p.height <= height {
+			return false
+		}
+		s.briefs -= len(p.leaves)
+		return true
+	})
+	s.next, s.ahead = min(s.next, height+1), 0
+}
+
 // forget drops blocks that can never be proved any more: what is wanted of them has to be
 // listed again.
 func (s *stock) forget(gone func(height uint64) bool) {
