@@ -9,6 +9,7 @@ import (
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -75,9 +76,13 @@ func (w *World) refusals(n *node, out *applied) {
 			w.counts.Gaps++
 		case chain.CodeLinkRepeat, chain.CodeNothingNew:
 			w.counts.Repeats++
+		case chain.CodeForeignPlace:
+			w.counts.Misled++
+		case chain.CodeTooLarge:
+			w.counts.Oversized++
 		case chain.CodeBadCertificate:
 			w.counts.BadCertificates++
-		case chain.CodeAnchorGap, chain.CodeAnchorStale, chain.CodeAnchorConflict:
+		case chain.CodeAnchorGap, chain.CodeAnchorStale, chain.CodeAnchorConflict, chain.CodeAnchorEpoch:
 			w.counts.BadAnchors++
 		case chain.CodeUnknownCommittee, chain.CodeNotAnchored, chain.CodeBadProof:
 			w.counts.Unproved++
@@ -148,8 +153,9 @@ func (w *World) receipts(n *node, in *imported) {
 		}
 		w.track.next[r.Link]++
 		w.track.seen[r.Link] = max(w.track.seen[r.Link], in.seen)
-		if late := w.track.seen[r.Link] > m.Expiry; !m.IsBounce() && late != (r.Result == link.Expired) {
-			w.failf("message %d of %s is %s; it expires at %d, and %d is anchored", r.Seq, r.Link, r.Result, m.Expiry, w.track.seen[r.Link])
+		seen, most := w.track.seen[r.Link], max(w.track.seen[r.Link], in.most)
+		if expired := r.Result == link.Expired; !m.IsBounce() && (expired && most <= m.Expiry || !expired && seen > m.Expiry) {
+			w.failf("message %d of %s is %s; it expires at %d, and %d is anchored", r.Seq, r.Link, r.Result, m.Expiry, seen)
 		}
 		w.fate(n, m, r.Result)
 	}
@@ -158,6 +164,12 @@ func (w *World) receipts(n *node, in *imported) {
 // fate notes what became of a message.
 func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	source := w.ownerOf(m.Link.Src)
+	if source == n {
+		w.counts.Inward++
+	}
+	if n.isMain() && m.Kind == shard.KindReport && result == link.Executed {
+		w.counts.Reports++
+	}
 	end := link.EventExecute
 	switch result {
 	case link.Executed:
@@ -165,7 +177,7 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	case link.Bounced:
 		w.counts.Bounced++
 		end = link.EventBounce
-		if w.honest(source) {
+		if w.honest(source) && !n.isMain() { // a report may come too late
 			w.failf("chain %d refuses message %d of %s, which is honest", n.id, m.Seq, m.Link)
 		}
 	case link.Expired:
@@ -220,12 +232,12 @@ func (w *World) auditLinks(n *node) {
 // anchored of an honest shard is what the shard decided.
 func (w *World) checkMain(n *node, height uint64, out *applied) {
 	totals := settlement.ReadTotals(n.view)
-	if totals.Sum() != w.supply {
-		w.failf("main has %d drops at height %d, want %d", uint64(totals.Sum()), height, uint64(w.supply))
+	if want := w.supply + totals.Minted; totals.Sum() != want {
+		w.failf("main has %d drops at height %d, want %d", uint64(totals.Sum()), height, uint64(want))
 	}
 	for _, c := range out.anchored {
 		w.counts.Anchored++
-		s := w.chains[int(c.Chain-ledger.MainChain)]
+		s := w.byChain[c.Chain]
 		if w.honest(s) && (c.Height > s.height() || s.blocks[c.Height-1].cert.Checkpoint != c) {
 			w.failf("height %d of shard %d is anchored, which it did not decide", c.Height, c.Chain)
 		}
@@ -341,7 +353,7 @@ func (w *World) checkShard(n *node, height uint64, out *applied) {
 	}
 	if w.liar == nil {
 		all := make([]service.Totals, 0, len(w.chains))
-		for _, s := range w.shards() {
+		for _, s := range w.live {
 			all = append(all, service.ReadTotals(s.view))
 		}
 		if got := service.InFlight(all...); got != w.track.flight {

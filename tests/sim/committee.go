@@ -1,10 +1,13 @@
 package sim
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
@@ -14,64 +17,68 @@ import (
 // errFalse means a certificate whose signature is not that of its signers.
 var errFalse = errors.New("signature is not the sum of the signers'")
 
-// seats are the members of a chain, with who of them is malicious and who is up. In every
-// epoch the same members stand in another order, so each epoch has a committee of its own.
-type seats struct {
-	members   []committee.Member // Validator is the index
-	keys      []*bls.Key
-	chain     ledger.ChainID
-	network   ledger.NetworkID
-	malicious []bool
-	down      []bool
-	epochs    map[uint64]*session
-}
-
-// session is the committee of an epoch.
+// session is a committee of a chain, with who of it is malicious.
 type session struct {
 	committee committee.Committee
-	keys      []*bls.Key // of the members, in their order
 	hash      ledger.Hash
-	assigned  []byte // the row of who serves a shard, and that of who is elected on main
-	elected   []byte
+	malicious []bool // by member
 }
 
-func newSeats(network ledger.NetworkID, id ledger.ChainID, powers []uint64, keys *Keys) *seats {
-	s := &seats{
-		chain: id, network: network, malicious: make([]bool, len(powers)), down: make([]bool, len(powers)),
-		keys: keys.bls[:len(powers)], epochs: map[uint64]*session{},
+// sitting names a committee of a chain.
+type sitting struct {
+	id   ledger.ChainID
+	hash ledger.Hash
+}
+
+// session returns what the members of a chain's committee are like. Malicious ones have
+// less than two thirds of the power, but in a shard that is corrupt.
+func (w *World) session(n *node, c committee.Committee) *session {
+	at := sitting{n.id, c.Hash()}
+	if s := w.net.sessions[at]; s != nil {
+		return s
 	}
-	for i, p := range powers {
-		name := ledger.HashOf("sim/member", binary.BigEndian.AppendUint64(nil, uint64(id)<<16|uint64(i)))
-		s.members = append(s.members, committee.Member{
-			Validator: uint64(i), ConsensusKey: name, BLSKey: keys.bls[i].Public(), Power: p,
-		})
+	s := &session{committee: c, hash: at.hash, malicious: make([]bool, len(c.Members))}
+	for i := range s.malicious {
+		switch {
+		case n.isMain():
+		case n == w.liar:
+			s.malicious[i] = !s.corrupt()
+		default:
+			if s.malicious[i] = w.chance(30); s.corrupt() {
+				s.malicious[i] = false
+			}
+		}
 	}
+	w.net.sessions[at] = s
 	return s
 }
 
-// at returns the committee of an epoch.
-func (s *seats) at(epoch uint64) *session {
-	if c := s.epochs[epoch]; c != nil {
-		return c
+// sitting returns the committee that decides a chain's block at a height, which is the
+// next one.
+func (w *World) sitting(n *node, height uint64) *session {
+	if n.isMain() {
+		e := w.net.params.Staking.Epoch(height)
+		if n.sits == nil || n.sits.committee.Epoch != e {
+			c, ok := staking.ReadCommittee(n.view, e)
+			if !ok {
+				w.failf("main has no committee of epoch %d", e)
+			}
+			n.sits = w.session(n, c)
+		}
+		return n.sits
 	}
-	c := &session{committee: committee.Committee{Epoch: epoch}}
-	for i := range s.members {
-		at := (uint64(i) + epoch) % uint64(len(s.members))
-		c.committee.Members, c.keys = append(c.committee.Members, s.members[at]), append(c.keys, s.keys[at])
+	c, ok := shardblock.Committee(n.view, height)
+	if !ok {
+		w.failf("shard %d has forgotten who votes block %d", n.id, height)
 	}
-	c.hash = c.committee.Hash()
-	s.epochs[epoch] = c
-	return c
+	return w.session(n, c)
 }
 
-// quorum is the power that decides.
-func (s *seats) quorum() uint64 { return s.at(0).committee.Quorum() }
-
 // power returns the power of the members that are in.
-func (s *seats) power(in func(i int) bool) (sum uint64) {
-	for i := range s.members {
+func (s *session) power(in func(i int) bool) (sum uint64) {
+	for i := range s.committee.Members {
 		if in(i) {
-			sum += s.members[i].Power
+			sum += s.committee.Members[i].Power
 		}
 	}
 	return sum
@@ -79,47 +86,53 @@ func (s *seats) power(in func(i int) bool) (sum uint64) {
 
 // decides reports whether members that are up have a quorum; the malicious ones
 // among them take part if they are willing.
-func (s *seats) decides(willing bool) bool {
-	return s.power(func(i int) bool { return !s.down[i] && (willing || !s.malicious[i]) }) >= s.quorum()
+func (s *session) decides(n *node, willing bool) bool {
+	return s.power(func(i int) bool { return s.signs(n, i, willing) }) >= s.committee.Quorum()
+}
+
+// signs reports whether a member takes part in a block of its chain.
+func (s *session) signs(n *node, i int, willing bool) bool {
+	return !n.down[s.committee.Members[i].Validator] && (willing || !s.malicious[i])
 }
 
 // corrupt reports whether the malicious members certify what they like.
-func (s *seats) corrupt() bool {
-	return s.power(func(i int) bool { return s.malicious[i] }) >= s.quorum()
+func (s *session) corrupt() bool {
+	return s.power(func(i int) bool { return s.malicious[i] }) >= s.committee.Quorum()
 }
 
 // vote is the share of a member of a signature over a checkpoint: the model of a BLS
-// signature, whose sums are by exclusive or.
-func vote(m *committee.Member, message []byte) bls.Signature {
+// signature, whose sums are by exclusive or. It begins with a byte that no point does.
+func vote(m *committee.Member, message ledger.Hash) bls.Signature {
 	var v bls.Signature
-	h := ledger.HashOf("sim/vote", m.ConsensusKey[:], message)
-	copy(v[:], h[:])
+	h := ledger.HashOf("sim/vote", m.ConsensusKey[:], message[:])
+	copy(v[1:], h[:])
 	return v
 }
 
-// certify returns the certificate of a checkpoint of an epoch by the members that are in,
-// whatever their power.
-func (s *seats) certify(c cert.Checkpoint, in func(i int) bool) cert.Certificate {
-	com := s.at(c.Epoch)
-	c.Network, c.Chain, c.CommitteeHash = s.network, s.chain, com.hash
+// messageOf returns what members sign.
+func messageOf(c *cert.Checkpoint) ledger.Hash { return ledger.HashOf("sim/message", c.Message()) }
+
+// certify returns the certificate of a checkpoint by the members that are in, whatever
+// their power.
+func (w *World) certify(n *node, s *session, c cert.Checkpoint, in func(i int) bool) cert.Certificate {
+	c.Network, c.Chain, c.Epoch, c.CommitteeHash = w.net.id, n.id, s.committee.Epoch, s.hash
 	out := cert.Certificate{Checkpoint: c}
-	message := out.Checkpoint.Message()
-	for i := range com.committee.Members {
-		m := &com.committee.Members[i]
-		if !in(int(m.Validator)) {
+	message := messageOf(&out.Checkpoint)
+	for i := range s.committee.Members {
+		if !in(i) {
 			continue
 		}
 		for len(out.Bitmap) <= i/8 {
 			out.Bitmap = append(out.Bitmap, 0)
 		}
 		out.Bitmap[i/8] |= 1 << (i % 8)
-		add(&out.Signature, vote(m, message))
+		add(&out.Signature, vote(&s.committee.Members[i], message))
 	}
 	return out
 }
 
-// verify is cert.Certificate.Verify with the model of the signature: the same
-// refusals in the same order.
+// verify is cert.Certificate.Verify of a block of main with the model of the signature:
+// the same refusals in the same order.
 func (n *network) verify(c *cert.Certificate, com *committee.Committee) error {
 	switch p := &c.Checkpoint; {
 	case p.Network != n.id:
@@ -135,7 +148,7 @@ func (n *network) verify(c *cert.Certificate, com *committee.Committee) error {
 	}
 	var power uint64
 	var sum bls.Signature
-	message := c.Checkpoint.Message()
+	message := messageOf(&c.Checkpoint)
 	for _, i := range c.Signers() {
 		if i >= len(com.Members) {
 			return cert.ErrStranger
@@ -150,4 +163,62 @@ func (n *network) verify(c *cert.Certificate, com *committee.Committee) error {
 		return errFalse
 	}
 	return nil
+}
+
+// proved returns the hashes of the runs of anchors in transactions whose signatures hold
+// by the model. chain/anchor takes them as verified, as it does after admission; the others
+// it verifies itself, and none of them holds.
+func (n *network) proved(txs []settlementTx) func(ledger.Hash) bool {
+	if n.fault == FaultCertificates {
+		return func(ledger.Hash) bool { return true }
+	}
+	holds := map[ledger.Hash]bool{}
+	for i := range txs {
+		if tx := &txs[i].Tx; txs[i].Refused == nil && tx.Kind == chain.KindAnchor {
+			if a, err := anchor.DecodeAnchors(tx.Payload); err == nil {
+				for j := range a.Runs {
+					if n.signed(&a.Runs[j]) {
+						holds[a.Runs[j].Hash()] = true
+					}
+				}
+			}
+		}
+	}
+	return func(run ledger.Hash) bool { return holds[run] }
+}
+
+// signed reports whether the signature of a run is the sum of its signers'.
+func (n *network) signed(r *cert.Run) bool {
+	var sum bls.Signature
+	for i := range r.Heads {
+		c := r.Checkpoint(i)
+		s := n.sessions[sitting{c.Chain, c.CommitteeHash}]
+		if s == nil {
+			return false
+		}
+		message := messageOf(&c)
+		for _, member := range r.Signers(i) {
+			if member >= len(s.committee.Members) {
+				return false
+			}
+			add(&sum, vote(&s.committee.Members[member], message))
+		}
+	}
+	return sum == r.Signature
+}
+
+// add adds a signature of the model.
+func add(sum *bls.Signature, s bls.Signature) {
+	for i := range s {
+		sum[i] ^= s[i]
+	}
+}
+
+// decode returns the decoded keys of a committee: settlement.Keys.
+func (n *network) decode(c *committee.Committee) ([]*bls.Key, error) {
+	keys := make([]*bls.Key, len(c.Members))
+	for i := range c.Members {
+		keys[i] = n.keys.bls[c.Members[i].BLSKey]
+	}
+	return keys, nil
 }

@@ -20,6 +20,7 @@ const (
 	FaultTwice        Fault = 4 // a node forgets that it took a message
 	FaultMint         Fault = 5 // an account on main gets a drop from nowhere
 	FaultRewrite      Fault = 6 // a block on disk is not the one that was decided
+	FaultHeir         Fault = 7 // an heir does not have all that its parents had
 )
 
 // corruptRow damages what a node has on disk, if there is what the fault damages.
@@ -41,7 +42,7 @@ func (w *World) corruptRow(n *node) {
 			}
 		}
 	case w.fault == FaultTwice:
-		for _, from := range w.chains {
+		for _, from := range w.running() {
 			for _, l := range w.links(from) {
 				in := link.InboundAt(n.view, l)
 				if w.ownerOf(l.Dst) == n && in.Next > 0 {

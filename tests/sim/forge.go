@@ -18,37 +18,38 @@ import (
 // or a second version of the last block.
 func (w *World) forge() {
 	n := w.liar
-	malicious := func(i int) bool { return n.seats.malicious[i] }
+	if n.over() {
+		return
+	}
+	sits := w.sitting(n, n.height()+1)
+	malicious := func(i int) bool { return sits.malicious[i] }
 	box, err := link.NewOutbox(w.lies(n))
 	if err != nil {
 		w.failf("forge: %v", err)
 	}
 	c := cert.Checkpoint{
 		Height: n.height() + 1, BlockHash: ledger.HashOf("sim/forged", n.digest[:]), StateRoot: ledger.Hash{0xbb},
-		OutboxRoot: box.Root(), Epoch: epochAt(n),
+		OutboxRoot: box.Root(),
 	}
 	w.counts.ForgedCheckpoints++
 	if n.height() > 0 && w.chance(30) {
 		c.Height = n.height()
-		n.twins = append(n.twins, n.seats.certify(c, malicious))
+		n.twins = append(n.twins, w.certify(n, sits, c, malicious))
 		return
 	}
-	n.blocks = append(n.blocks, stored{digest: n.digest, cert: n.seats.certify(c, malicious), forged: true})
+	n.blocks = append(n.blocks, stored{digest: n.digest, cert: w.certify(n, sits, c, malicious), forged: true})
 	w.counts.Blocks++
 	n.keep(w, c.Height, box)
 }
 
-// epochAt returns the epoch of a shard's next block.
-func epochAt(n *node) uint64 {
-	c, _ := shardblock.Committee(n.view, n.height()+1)
-	return c.Epoch
-}
+// ending reports whether the next block of a shard is its last one.
+func (n *node) ending() bool { return !n.over() && shardblock.ReadStatus(n.view).Ended == n.height()+1 }
 
 // lies returns, as changes of a state, what a corrupt committee would like others to
 // believe.
 func (w *World) lies(n *node) chain.Changes {
 	own := n.rules.(*shardRules).is //nolint:errcheck // liars are shards
-	mine := link.Place{Service: serviceID, Zone: own.Zone, Bucket: uint8(own.Buckets.First)}
+	mine := link.Place{Service: serviceID, Zone: own.Zone, Bucket: own.First}
 	var changes chain.Changes
 	for range 1 + w.pick(3) {
 		victim := w.address(payeeKey(w.pick(payees)))

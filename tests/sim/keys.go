@@ -2,34 +2,53 @@ package sim
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/ledger"
 )
 
-// Keys are the accounts of all simulations: real public keys, which are slow to
-// make, with signatures that are a model. They are immutable and safe for
-// concurrent use.
+// Keys are the accounts and validators of all simulations: real public keys, which are
+// slow to make, with signatures that are a model. They are safe for concurrent use.
 type Keys struct {
 	public []ledger.PublicKey
-	bls    []*bls.Key // of members, one for each seat of a committee
+	// Of validators, one for each: the operator's key and that of consensus, and the BLS key.
+	operators, consensus []ledger.PublicKey
+	secrets              []*bls.SecretKey
+	bls                  map[bls.PublicKey]*bls.Key
+
+	mu       sync.Mutex
+	founding map[shape]*founding // what main begins with; slow to make, too
 }
 
-// maxSeats is how many members a committee has at most.
-const maxSeats = 7
+// founding is the state that main begins with.
+type founding struct {
+	network ledger.NetworkID
+	params  settlement.Params
+	changes chain.Changes
+}
 
-// keyCount is how many accounts there are.
-const keyCount = 16
+const (
+	// keyCount is how many accounts there are.
+	keyCount = 16
+	// validators is how many validators there are.
+	validators = 7
+)
 
 // NewKeys makes the keys, always the same.
 func NewKeys() *Keys {
-	k := &Keys{}
-	for i := range uint64(keyCount) {
-		seed := ledger.HashOf("sim/key", binary.BigEndian.AppendUint64(nil, i))
-		k.public = append(k.public, ledger.NewPrivateKey(seed).Public())
+	k := &Keys{bls: map[bls.PublicKey]*bls.Key{}, founding: map[shape]*founding{}}
+	public := func(name string, i uint64) ledger.PublicKey {
+		return ledger.NewPrivateKey(ledger.HashOf(name, binary.BigEndian.AppendUint64(nil, i))).Public()
 	}
-	for i := range uint64(maxSeats) {
+	for i := range uint64(keyCount) {
+		k.public = append(k.public, public("sim/key", i))
+	}
+	for i := range uint64(validators) {
+		k.operators = append(k.operators, public("sim/operator", i))
+		k.consensus = append(k.consensus, public("sim/consensus", i))
 		seed := ledger.HashOf("sim/bls", binary.BigEndian.AppendUint64(nil, i))
 		secret, err := bls.NewSecretKey(seed[:])
 		if err != nil {
@@ -39,7 +58,8 @@ func NewKeys() *Keys {
 		if err != nil {
 			panic(err) // it was just made
 		}
-		k.bls = append(k.bls, key)
+		k.secrets = append(k.secrets, secret)
+		k.bls[secret.Public()] = key
 	}
 	return k
 }

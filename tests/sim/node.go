@@ -4,7 +4,9 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
@@ -22,7 +24,7 @@ type itemKind uint8
 
 const (
 	itemTx     itemKind = 1
-	itemImport itemKind = 2 // to main a delivery or a request to list again, to a shard a relay
+	itemImport itemKind = 2 // to main an import or a request to list again, to a shard a relay
 	itemAnchor itemKind = 3
 )
 
@@ -49,13 +51,25 @@ type parcel struct {
 // node is a chain: what all honest nodes of it have. view and blocks are on disk; what
 // a crash loses is in memory.
 type node struct {
-	at     int // its number in the world, and in the network
-	id     ledger.ChainID
-	rules  rules
-	seats  *seats
-	view   *state
-	digest ledger.Hash
-	blocks []stored // by height-1
+	at      int // its number in the world
+	id      ledger.ChainID
+	rules   rules
+	genesis chain.Changes
+	view    *state
+	digest  ledger.Hash
+	blocks  []stored // by height-1
+	down    [validators]bool
+	sits    *session // on main: the committee of the epoch
+
+	parents []*node     // of a shard that came of a split or a merge
+	founded ledger.Hash // of a shard: its shardblock.Genesis
+	tainted bool        // malicious members have or had power over it or a parent
+	dead    bool        // nobody has the states that it would begin with
+	// replaced says that its heirs have begun.
+	replaced bool
+	again    *shardblock.Genesis
+	// replayed is the state that its blocks lead to once more.
+	replayed *state
 
 	halted bool
 	pool   []item // memory
@@ -65,10 +79,9 @@ type node struct {
 	parcels     map[*node][]parcel
 	settlements []service.Settlement // memory: made and not yet carried to main
 	twins       []cert.Certificate   // a corrupt committee's second opinions
-	// anchoredAt says, on main, which block anchored the last heights of a shard, anchored
-	// all of them from 1 on.
-	anchoredAt map[ledger.ChainID]uint64
+	// Of main: what is anchored of each shard, and by which block, from height 1 on.
 	anchored   map[ledger.ChainID][]cert.Checkpoint
+	anchoredAt map[ledger.ChainID][]uint64
 	epoch      uint64 // of a shard: the last that it began
 }
 
@@ -83,31 +96,50 @@ func (n *node) put(it item) {
 	}
 }
 
-// next makes the next block of what is in the pool.
+// next makes the next block of what is in the pool. Main has what carries first, then
+// anchors, then users' transactions, as settlement.Class says.
 func (n *node) next() block {
 	b := block{height: n.height() + 1, parent: n.digest}
-	for _, it := range n.pool {
-		switch it.kind {
-		case itemTx:
-			b.txs = append(b.txs, it.raw)
-		case itemImport:
-			b.imports = append(b.imports, it.raw)
-		case itemAnchor:
-			b.anchors = append(b.anchors, it.raw)
+	for _, kind := range []itemKind{itemImport, itemAnchor, itemTx} {
+		for _, it := range n.pool {
+			switch {
+			case it.kind != kind:
+			case kind == itemImport && !n.isMain():
+				b.imports = append(b.imports, it.raw)
+			default:
+				b.txs = append(b.txs, it.raw)
+			}
 		}
 	}
 	return b
+}
+
+// over reports whether a shard has made its last block.
+func (n *node) over() bool {
+	if n.isMain() || n.dead || n.replaced {
+		return !n.isMain()
+	}
+	ended := shardblock.ReadStatus(n.view).Ended
+	return ended != 0 && n.height() >= ended
 }
 
 // produce makes, decides and commits the next block. Without force a shard makes none
 // if it has nothing to do.
 func (w *World) produce(n *node, force bool) {
 	willing := !w.chaos || w.chance(80)
-	if n.halted || !n.seats.decides(willing) {
+	over := n.over()
+	beyond := over && w.chaos && w.chance(5) // an empty block may come after the last one
+	if n.dead || n.replaced || over && !beyond {
+		w.counts.Ended += len(n.pool)
+		n.pool = nil
+		return
+	}
+	sits := w.sitting(n, n.height()+1)
+	if n.halted || !sits.decides(n, willing) {
 		w.counts.Stalls++
 		return
 	}
-	idle := !n.isMain() && !force && !shardblock.NeedsTick(n.view, n.height()+1)
+	idle := !n.isMain() && !force && !over && !shardblock.NeedsTick(n.view, n.height()+1)
 	if idle && len(n.pool) == 0 {
 		return
 	}
@@ -130,20 +162,25 @@ func (w *World) produce(n *node, force bool) {
 	if w.chaos && len(out.kept.imports) > 0 && w.chance(4) {
 		w.invalid(n, out.kept)
 	}
-	tree := treeOf(digest, out.rows)
-	signs := func(i int) bool { return !n.seats.down[i] && (willing || !n.seats.malicious[i]) }
-	c := n.seats.certify(cert.Checkpoint{
-		Height: b.height, Epoch: out.epoch, BlockHash: ledger.HashOf("sim/block", raw), StateRoot: tree.Root(),
-		OutboxRoot: out.box.Root(), UsageRoot: out.usage, ResultsRoot: out.results,
-	}, signs)
+	if out.epoch != sits.committee.Epoch {
+		w.failf("chain %d: height %d is of epoch %d, who votes is of %d", n.id, b.height, out.epoch, sits.committee.Epoch)
+	}
 	n.view.apply(out.changes)
 	n.digest = digest
+	tree := w.treeOf(n, n.view, digest, b.height)
+	c := w.certify(n, sits, cert.Checkpoint{
+		Height: b.height, BlockHash: ledger.HashOf("sim/block", raw), StateRoot: tree.Root(),
+		OutboxRoot: out.box.Root(), UsageRoot: out.usage, ResultsRoot: out.results,
+	}, func(i int) bool { return sits.signs(n, i, willing) })
 	n.blocks = append(n.blocks, stored{raw: raw, digest: digest, cert: c, tree: tree})
 	w.counts.Blocks++
 	w.index(n, b.height, out)
 	w.committed(n, b.height, out)
 	if w.chaos && w.chance(3) {
 		w.crash(n)
+	}
+	if n.isMain() {
+		w.changed(out)
 	}
 }
 
@@ -192,21 +229,30 @@ func (w *World) index(n *node, height uint64, out *applied) {
 	n.settlements = append(n.settlements, out.service.Settlements...)
 	for _, c := range out.anchored {
 		n.anchored[c.Chain] = append(n.anchored[c.Chain], c)
-		n.anchoredAt[c.Chain] = height
+		n.anchoredAt[c.Chain] = append(n.anchoredAt[c.Chain], height)
+	}
+	if n.isMain() {
+		for i := range w.nonces {
+			clear(w.nonces[i])
+		}
 	}
 }
 
 // keep keeps an outbox and notes for whom it is.
 func (n *node) keep(w *World, height uint64, box *link.Outbox) {
-	leaves := box.Leaves()
-	if len(leaves) == 0 {
-		return
+	if leaves := box.Leaves(); len(leaves) > 0 {
+		n.boxes[height] = box
+		n.address(w, height, box, 0, len(leaves))
 	}
-	n.boxes[height] = box
-	for begin := 0; begin < len(leaves); {
+}
+
+// address notes for whom leaves of an outbox are.
+func (n *node) address(w *World, height uint64, box *link.Outbox, begin, last int) {
+	leaves := box.Leaves()
+	for begin < last {
 		to := w.ownerOf(leaves[begin].To())
 		end := begin + 1
-		for end < len(leaves) && w.ownerOf(leaves[end].To()) == to {
+		for end < last && w.ownerOf(leaves[end].To()) == to {
 			end++
 		}
 		n.parcels[to] = append(n.parcels[to], parcel{height, begin, end})
@@ -217,7 +263,8 @@ func (n *node) keep(w *World, height uint64, box *link.Outbox) {
 // replay applies the bytes of all blocks from the genesis again and compares the
 // roots with those that were certified.
 func (w *World) replay(n *node) {
-	view, digest := newState(w.genesis[n.at]), ledger.Hash{}
+	w.checkHeir(n)
+	view, digest := newState(n.genesis), ledger.Hash{}
 	for i := range n.blocks {
 		s := &n.blocks[i]
 		if s.forged {
@@ -236,9 +283,26 @@ func (w *World) replay(n *node) {
 		}
 		view.apply(out.changes)
 		digest = digestAfter(digest, out.changes)
-		if treeOf(digest, out.rows).Root() != s.cert.Checkpoint.StateRoot || out.box.Root() != s.cert.Checkpoint.OutboxRoot {
+		if w.treeOf(n, view, digest, b.height).Root() != s.cert.Checkpoint.StateRoot || out.box.Root() != s.cert.Checkpoint.OutboxRoot {
 			w.failf("replay chain %d: height %d has another root", n.id, b.height)
 		}
+		w.replayFoundings(view, out)
 	}
+	n.replayed = view
 	w.counts.Replayed += len(n.blocks)
+}
+
+// replayFoundings makes the genesis of shards by the states of main once more.
+func (w *World) replayFoundings(v chain.View, out *applied) {
+	for _, e := range out.main.Shards {
+		if e.Kind != settlement.ShardFounded {
+			continue
+		}
+		n := w.byChain[e.Shard]
+		g, err := w.net.genesisOf(v, e.Shard)
+		if err != nil || g.Hash() != n.founded {
+			w.failf("replay the founding of shard %d: %v", e.Shard, err)
+		}
+		n.again = &g
+	}
 }

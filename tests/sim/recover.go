@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -10,7 +12,7 @@ import (
 )
 
 // rounds is in how many rounds a network that is well has to end everything.
-const rounds = 120
+const rounds = 200
 
 // patience is after how many rounds without progress a link is listed again: more than
 // an anchor, a message and its acknowledgement take, since the blocks that a chain makes
@@ -18,28 +20,36 @@ const rounds = 120
 const patience = 8
 
 // recover lets the network be well: nothing is lost or cut off, everybody is up, relays
-// carry what is wanted, payees book the newest vouchers, and all of it is settled.
+// carry what is wanted, splits and merges that are announced come to their end, payees book
+// the newest vouchers, and all of it is settled.
 func (w *World) recover() {
 	w.chaos = false
 	for _, n := range w.chains {
 		n.halted = false
-		clear(n.seats.down)
+		clear(n.down[:])
 	}
 	clear(w.cut)
 	still := map[link.Link]stuck{}
 	until := uint64(0) // epoch that has to begin, so that everything is settled
-	for round := range rounds {
+	booked := 0        // the round in which everything was booked
+	for round := 1; round <= rounds; round++ {
 		w.now += 1_000
-		switch round {
-		case 2:
+		switch {
+		case !w.reshaped() || round%40 == 0: // or that epoch is long over
+			until = 0
+		case booked == 0 && round > 2:
+			booked = round
 			w.bookEverything()
-		case 4:
-			for _, n := range w.shards() {
-				until = max(until, service.ReadEpoch(n.view).Number+1)
+		case booked != 0 && round >= booked+2 && until == 0:
+			until = 1
+			for _, n := range w.live {
+				if !n.dead {
+					until = max(until, service.ReadEpoch(n.view).Number+1)
+				}
 			}
 		}
 		w.round(until)
-		if until != 0 && w.settled(until) && w.quiet() {
+		if until != 0 && w.settled(until) && w.quiet() && w.reshaped() {
 			return
 		}
 		w.listAgain(still)
@@ -51,9 +61,11 @@ func (w *World) recover() {
 // the epoch until they are told of no other, so that they come to rest; 0 is none.
 func (w *World) round(until uint64) {
 	w.produce(w.main(), true)
-	for i, n := range w.shards() {
-		for anchoredHeight(w.main().view, n.id)+maxAnchors < n.height() {
-			w.anchorTo(0, n)
+	for i, n := range slices.Clone(w.live) {
+		for range n.height() / maxAnchors {
+			if anchoredHeight(w.main().view, n.id)+maxAnchors >= n.height() || !w.anchorTo(0, n) {
+				break
+			}
 			w.produce(w.main(), true)
 		}
 		w.anchorTo(0, n)
@@ -61,19 +73,19 @@ func (w *World) round(until uint64) {
 			w.produce(w.main(), true)
 		}
 	}
-	for _, n := range w.shards() {
+	for _, n := range w.live {
 		w.handOver(0, n)
 	}
 	for _, from := range w.chains {
-		for _, to := range w.chains {
-			if from != to {
+		for _, to := range w.running() {
+			if from != to || !from.isMain() {
 				w.carryWanted(0, from, to, 64)
 			}
 		}
 	}
-	for i, n := range w.shards() {
+	for i, n := range w.live {
 		w.produce(n, false) // what older blocks of main sent, before newer ones make it forget them
-		if until == 0 || service.ReadEpoch(n.view).Number < until {
+		if !n.dead && (until == 0 || service.ReadEpoch(n.view).Number < until) {
 			w.tellEpoch(0, n)
 			w.produce(n, false)
 		}
@@ -84,7 +96,7 @@ func (w *World) round(until uint64) {
 // settleAll carries to main what a shard has settled and main has not paid.
 func (w *World) settleAll(relay int, n *node) {
 	n.settlements = nil
-	if w.paid(n) {
+	if n.dead || w.paid(n) {
 		return
 	}
 	for _, s := range service.Outstanding(n.view, ledger.Address{}, 64) {
@@ -143,7 +155,7 @@ func (w *World) links(n *node) (list []link.Link) {
 // settled reports whether every honest shard has begun an epoch and settled what moved
 // before it, and main has paid all of that.
 func (w *World) settled(epoch uint64) bool {
-	for _, n := range w.shards() {
+	for _, n := range w.live {
 		if w.honest(n) && (service.ReadEpoch(n.view).Number < epoch || service.Settling(n.view) || !w.paid(n)) {
 			return false
 		}
@@ -153,7 +165,7 @@ func (w *World) settled(epoch uint64) bool {
 
 // quiet reports whether nothing is under way between honest chains.
 func (w *World) quiet() bool {
-	for _, n := range w.chains {
+	for _, n := range w.running() {
 		for _, l := range w.links(n) {
 			o := link.OutboundAt(n.view, l)
 			if messages, _ := o.UnderWay(); messages > 0 {
@@ -170,8 +182,16 @@ func (w *World) quiet() bool {
 // listAgain lets chains list again what has not moved for some rounds, since nobody can
 // prove it any more, once they have made the blocks that it takes.
 func (w *World) listAgain(still map[link.Link]stuck) {
-	ask := make([][]again, len(w.chains))
-	for _, n := range w.chains {
+	ask := make([][]request, len(w.chains))
+	wait := make([]uint64, len(w.chains)) // until which height
+	want := func(n *node, r request, since uint64) {
+		ask[n.at] = append(ask[n.at], r)
+		if since <= n.height()+1 { // or it is a height of a parent, which says nothing here
+			wait[n.at] = max(wait[n.at], since+link.RelistBlocks)
+		}
+		delete(still, r.l)
+	}
+	for _, n := range w.running() {
 		for _, l := range w.links(n) {
 			o, dst := link.OutboundAt(n.view, l), w.ownerOf(l.Dst)
 			now := stuck{next: o.Next, acked: o.Acked, returned: o.Returned}
@@ -179,39 +199,58 @@ func (w *World) listAgain(still map[link.Link]stuck) {
 				now.rounds = was.rounds + 1
 			}
 			still[l] = now
-			switch {
+			switch in := link.InboundAt(dst.view, l); {
 			case now.rounds < patience:
-			case link.InboundAt(dst.view, l).Next > o.Acked: // it arrived: the acknowledgement is lost
-				ask[dst.at] = append(ask[dst.at], again{l: l, acks: true})
-				delete(still, l)
+			case in.Next > o.Acked: // it arrived: the acknowledgement is lost
+				want(dst, request{l, chain.KindReack}, in.Listed)
 			default:
-				ask[n.at] = append(ask[n.at], again{l: l})
-				delete(still, l)
+				want(n, request{l, chain.KindRelist}, o.Progress)
 			}
 		}
 	}
 	for i, n := range w.chains {
-		if len(ask[i]) == 0 {
-			continue
-		}
 		for range link.RelistBlocks {
-			w.produce(n, true)
+			if len(ask[i]) > 0 && n.height()+1 < wait[i] {
+				w.produce(n, true)
+			}
 		}
-		for _, a := range ask[i] {
-			n.put(item{itemImport, a.item(n)})
+		for _, r := range ask[i] {
+			w.ask(n, r)
 		}
 	}
 }
 
+// request is for a link to be listed, or acknowledged, once more.
+type request struct {
+	l    link.Link
+	kind chain.Kind
+}
+
+// ask sends a request to a chain.
+func (w *World) ask(n *node, r request) {
+	if n.isMain() {
+		w.mainTx(relayKey(0), r.kind, r.l.Encode())
+		return
+	}
+	one := shardblock.Relay{Kind: shardblock.KindRelist, Link: r.l}
+	if r.kind == chain.KindReack {
+		one.Kind = shardblock.KindReack
+	}
+	n.put(item{itemImport, one.Encode()})
+}
+
 // unrest says what keeps the network from coming to rest.
 func (w *World) unrest() string {
-	for _, n := range w.chains {
+	for _, n := range w.running() {
 		for _, l := range w.links(n) {
 			o := link.OutboundAt(n.view, l)
 			if messages, _ := o.UnderWay(); messages > 0 {
 				return "link " + l.String() + " has messages under way"
 			}
 		}
+	}
+	if !w.reshaped() {
+		return "main's shards are not those that run"
 	}
 	return "settlements are not paid"
 }
@@ -226,7 +265,10 @@ func (w *World) finish() {
 	if _, err := settlement.Audit(w.main().view); err != nil {
 		w.failf("main: %v", err)
 	}
-	for _, n := range w.shards() {
+	for _, n := range w.live {
+		if n.dead {
+			continue
+		}
 		if _, err := shardblock.Audit(n.view); err != nil {
 			w.failf("shard %d: %v", n.id, err)
 		}
@@ -238,8 +280,11 @@ func (w *World) finish() {
 	if w.liar == nil {
 		w.finishEarnings()
 	}
+	again := w.fault != FaultNone || w.chance(40) // it takes a third of the time
 	for _, n := range w.chains {
-		w.replay(n)
+		if !n.dead && again {
+			w.replay(n)
+		}
 	}
 }
 

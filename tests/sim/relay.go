@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -11,6 +12,7 @@ import (
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -20,43 +22,53 @@ const maxAnchors = 8
 // relay lets a relay carry something, which it finds by asking the nodes of chains on
 // its side of a partition.
 func (w *World) relay(i int) {
-	self := len(w.chains) + i
-	reach := func(n *node) bool { return w.cut[self] == w.cut[n.at] }
-	n := w.shards()[w.pick(len(w.shards()))]
-	if !reach(w.main()) || !reach(n) {
+	reach := func(n *node) bool { return w.cut[i] == w.cut[n.port()] }
+	n := w.live[w.pick(len(w.live))]
+	if !reach(w.main()) || !reach(n) || n.dead {
 		return
 	}
 	switch k := w.pick(100); {
 	case k < 40:
-		w.anchorTo(self, n)
+		w.anchorTo(i, n)
 	case k < 52:
 		w.settle(i, n)
 	case k < 60:
-		w.tellEpoch(self, n)
+		w.tellEpoch(i, n)
 	case k < 64:
-		w.lieAnchor(self, n)
+		w.lieAnchor(i, n)
 	default:
 		from := w.chains[w.pick(len(w.chains))]
-		to := w.chains[w.pick(len(w.chains))]
-		if from != to && reach(from) && reach(to) {
-			w.carry(self, from, to)
+		to := w.running()[w.pick(len(w.live)+1)]
+		if (from != to || !from.isMain()) && !to.dead && reach(from) && reach(to) {
+			w.carry(i, from, to)
 		}
 	}
 }
 
-// anchorTo posts checkpoints of a shard: from the next one on, mostly.
-func (w *World) anchorTo(self int, n *node) {
-	first := anchoredHeight(w.main().view, n.id) + 1
-	if w.chaos && w.chance(6) {
+// anchoredHeight returns the last height of a shard that main has anchored.
+func anchoredHeight(v chain.View, id shard.ID) uint64 {
+	s, _ := anchor.Read(v, id)
+	return s.Height()
+}
+
+// anchorTo posts checkpoints of a shard, mostly from the next one on and to the first of
+// the epoch in which the shard is replaced. It reports whether there are any.
+func (w *World) anchorTo(i int, n *node) bool {
+	row, _ := anchor.Read(w.main().view, n.id)
+	first, careless := row.Height()+1, w.chaos && w.chance(6)
+	if careless {
 		first += uint64(w.pick(3))
 		first -= min(first-1, uint64(w.pick(3)))
 	}
 	var list []cert.Certificate
 	for h := first; h <= n.height() && len(list) < maxAnchors; h++ {
 		list = append(list, n.blocks[h-1].cert)
+		if last := &list[len(list)-1].Checkpoint; row.Until > 0 && last.Epoch >= row.Until && !careless {
+			break
+		}
 	}
 	if len(list) == 0 {
-		return
+		return false
 	}
 	if w.chaos && w.chance(30) { // a corrupt committee's second opinion of the same height
 		for _, twin := range n.twins {
@@ -65,25 +77,55 @@ func (w *World) anchorTo(self int, n *node) {
 			}
 		}
 	}
-	w.send(self, w.main(), anchorOf(join(list)))
+	w.anchor(i, join(list))
+	return true
+}
+
+// anchor sends a run of heights to main.
+func (w *World) anchor(i int, r cert.Run) {
+	a := anchor.Anchors{Runs: []cert.Run{r}}
+	w.toMain(i, relayKey(i), chain.KindAnchor, a.Encode())
+}
+
+// join returns the run of certificates of heights that follow each other, as cert.Join
+// does with signatures that are real.
+func join(list []cert.Certificate) cert.Run {
+	first := &list[0].Checkpoint
+	r := cert.Run{Network: first.Network, Chain: first.Chain, First: first.Height}
+	for i := range list {
+		c, p := &list[i], &list[i].Checkpoint
+		at := slices.IndexFunc(r.Sets, func(s cert.SignerSet) bool {
+			return s.CommitteeHash == p.CommitteeHash && bytes.Equal(s.Bitmap, c.Bitmap)
+		})
+		if at < 0 {
+			at = len(r.Sets)
+			r.Sets = append(r.Sets, cert.SignerSet{Epoch: p.Epoch, CommitteeHash: p.CommitteeHash, Bitmap: c.Bitmap})
+		}
+		r.Heads = append(r.Heads, cert.Head{
+			Set: uint8(at), Round: p.Round, BlockHash: p.BlockHash, StateRoot: p.StateRoot,
+			OutboxRoot: p.OutboxRoot, UsageRoot: p.UsageRoot, ResultsRoot: p.ResultsRoot,
+		})
+		add(&r.Signature, c.Signature)
+	}
+	return r
 }
 
 // lieAnchor posts a checkpoint that the malicious members of a shard signed, or claim
 // that others did. While they are less than two thirds, main must refuse.
-func (w *World) lieAnchor(self int, n *node) {
-	if n == w.liar {
+func (w *World) lieAnchor(i int, n *node) {
+	if n == w.liar || n.over() {
 		return
 	}
-	c := cert.Checkpoint{Height: anchoredHeight(w.main().view, n.id) + 1, Epoch: epochAt(n), StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
-	malicious := func(i int) bool { return n.seats.malicious[i] }
-	lie := n.seats.certify(c, malicious)
+	sits := w.sitting(n, n.height()+1)
+	c := cert.Checkpoint{Height: anchoredHeight(w.main().view, n.id) + 1, StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
+	lie := w.certify(n, sits, c, func(i int) bool { return sits.malicious[i] })
 	if w.chance(50) { // claim that everybody signed
 		signature := lie.Signature
-		lie = n.seats.certify(c, func(int) bool { return true })
+		lie = w.certify(n, sits, c, func(int) bool { return true })
 		lie.Signature = signature
 	}
 	if len(lie.Bitmap) > 0 {
-		w.send(self, w.main(), anchorOf(join([]cert.Certificate{lie})))
+		w.anchor(i, join([]cert.Certificate{lie}))
 	}
 }
 
@@ -104,42 +146,53 @@ func (w *World) settle(i int, n *node) {
 }
 
 // tellEpoch carries the record of main's epoch to a shard.
-func (w *World) tellEpoch(self int, n *node) {
+func (w *World) tellEpoch(i int, n *node) {
 	m := w.main()
 	if m.height() == 0 {
 		return
 	}
-	epoch := epochOf(m.height())
+	epoch := w.epochOf(m.height())
 	if _, begun := registry.ReadEpoch(m.view, epoch+1); begun {
 		epoch++
 	}
-	if shardblock.ReadStatus(n.view).Epoch >= epoch {
+	if row, _ := anchor.Read(m.view, n.id); row.Until > 0 { // this and no later one has a committee of it
+		epoch = min(epoch, row.Until)
+	}
+	a, ok := registry.ReadAssignment(m.view, epoch, n.id)
+	if !ok || shardblock.ReadStatus(n.view).Epoch >= epoch {
 		return
 	}
 	r := shardblock.Relay{Kind: shardblock.KindHead}
 	var all bool
 	if r.News, all = w.news(n, m.height()); all {
 		r.Kind = shardblock.KindEpoch
-		com := w.net.seats[n.id].at(epoch).committee
 		r.Epoch = &shardblock.Epoch{
 			Epoch: epoch, Record: w.prove(m.height(), registry.EpochKey(epoch)),
-			Assignment: w.prove(m.height(), registry.AssignmentKey(epoch, n.id)), Committee: com.Encode(),
+			Assignment: w.prove(m.height(), registry.AssignmentKey(epoch, n.id)), Committee: a.Committee.Encode(),
 		}
 	}
-	w.send(self, n, item{itemImport, r.Encode()})
+	w.send(i, n, item{itemImport, r.Encode()})
 }
 
-// handOver carries hand-overs of main to a shard that knows so old a committee only that
-// nothing else could bring all of them.
-func (w *World) handOver(self int, n *node) {
-	if news, all := w.news(n, w.main().height()); !all {
+// handOver carries hand-overs of main to a shard, so that several imports can rely on them
+// and those that no other relay would bring, since they are too many, come too.
+func (w *World) handOver(i int, n *node) {
+	if n.dead {
+		return
+	}
+	if news, _ := w.news(n, w.main().height()); len(news.Handovers) > 0 {
 		r := shardblock.Relay{Kind: shardblock.KindHead, News: news}
-		w.send(self, n, item{itemImport, r.Encode()})
+		w.send(i, n, item{itemImport, r.Encode()})
+		w.produce(n, false)
 	}
 }
 
 // carry takes a parcel from one chain to another: the oldest that is wanted, or any.
 func (w *World) carry(self int, from, to *node) {
+	if w.cfg.withholds && self == 0 && to == w.live[0] {
+		w.counts.Withheld++
+		return
+	}
 	if w.chance(60) {
 		w.carryWanted(self, from, to, 2)
 		return
@@ -171,29 +224,13 @@ func (w *World) bring(self int, from, to *node, p parcel, spoiled bool) bool {
 		w.twist(&in)
 		w.counts.Lies++
 	}
-	var old *anchor.Proof
-	at := p.height // of main
-	if !from.isMain() {
-		list := w.main().anchored[from.id]
-		if p.height > uint64(len(list)) {
-			return false
-		}
-		if p.height+anchor.Window <= uint64(len(list)) {
-			proof, err := anchor.Prove(list, p.height)
-			if err != nil {
-				w.failf("prove an old anchor: %v", err)
-			}
-			old = &proof
-			w.counts.Older++
-		}
-		at = w.main().anchoredAt[from.id]
+	old, at, ok := w.anchoredBy(from, p.height)
+	if !ok {
+		return false
 	}
 	if to.isMain() {
-		d := delivery{imported: in.Encode()}
-		if old != nil {
-			d.older = old.Encode()
-		}
-		w.send(self, to, item{itemImport, d.encode()})
+		d := settlement.Delivery{Proof: old, Import: in}
+		w.toMain(self, relayKey(self), chain.KindImport, d.Encode())
 		return true
 	}
 	r := shardblock.Relay{Kind: shardblock.KindImport, Import: &shardblock.Import{Older: old, Link: in}}
@@ -205,11 +242,62 @@ func (w *World) bring(self int, from, to *node, p parcel, spoiled bool) bool {
 		row := w.prove(at, anchor.Key(from.id))
 		r.Import.Anchors = &row
 	}
+	w.send(self, to, item{itemImport, w.wrap(self, to, &r, spoiled)})
+	return true
+}
+
+// anchoredBy returns by which block of main a height is proved, with the proof if it is
+// not one of the last ones that are anchored; ok is false while it is not anchored.
+func (w *World) anchoredBy(from *node, height uint64) (old *anchor.Proof, at uint64, ok bool) {
+	if from.isMain() {
+		return nil, height, true
+	}
+	list, by := w.main().anchored[from.id], w.main().anchoredAt[from.id]
+	if height > uint64(len(list)) {
+		return nil, 0, false
+	}
+	if at = by[len(by)-1]; height+anchor.Window <= uint64(len(list)) {
+		proof, err := anchor.Prove(list, height)
+		if err != nil {
+			w.failf("prove an old anchor: %v", err)
+		}
+		w.counts.Older++
+		return &proof, at, true
+	}
+	if w.chaos && w.chance(10) { // by the block that anchored it, which is not the newest
+		w.counts.Stale++
+		at = by[height-1]
+	}
+	return nil, at, true
+}
+
+// wrap returns the bytes of a relay, which are sometimes more than it needs, or not what
+// they should be.
+func (w *World) wrap(i int, to *node, r *shardblock.Relay, spoiled bool) []byte {
+	if !w.chaos {
+		return r.Encode()
+	}
 	if spoiled && w.chance(20) { // a block of main that nobody certified
 		r.News.Heads[0].Checkpoint.StateRoot[0]++
 	}
-	w.send(self, to, item{itemImport, r.Encode()})
-	return true
+	if w.chance(4) { // blocks of main that nobody needs
+		for len(r.News.Heads) < shardblock.MaxNewHeads+w.pick(2) {
+			r.News.Heads = append(r.News.Heads, w.main().blocks[w.pick(len(w.main().blocks))].cert)
+		}
+		w.counts.Padded++
+	}
+	raw := r.Encode()
+	if w.pick(300) == 0 {
+		return append(raw, make([]byte, chain.MaxTxSize)...)
+	}
+	if w.chance(3) {
+		w.counts.Trailing++
+		return append(raw, byte(w.pick(256)))
+	}
+	if other := w.live[w.pick(len(w.live))]; other != to && w.chance(4) { // there as well
+		w.send(i, other, item{itemImport, raw})
+	}
+	return raw
 }
 
 // carryWanted brings, in their order, the leaves from one chain that the other lacks, in
@@ -258,7 +346,7 @@ func provable(from, to *node, height uint64) bool {
 		return true
 	}
 	first, _ := shardblock.MainEpochs(to.view)
-	return epochOf(height) >= first
+	return (height-1)/epochBlocks >= first
 }
 
 // wanted reports whether a chain wants a leaf now, given what it is brought before

@@ -7,7 +7,6 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/shardblock"
-	"github.com/tributary-network/tributary/shard"
 )
 
 // blockRoom is how many bytes of relays and transactions a block of a shard takes.
@@ -17,7 +16,7 @@ const blockRoom = 64 << 10
 // signatures.
 type shardRules struct {
 	net *network
-	is  shard.Shard
+	is  service.Shard
 }
 
 func (s *shardRules) verifiers() shardblock.Verifiers {
@@ -49,12 +48,8 @@ func (s *shardRules) apply(v chain.View, b *block, strict bool) (*applied, error
 	out.service, out.usage, out.results = res.Service, res.Service.UsageRoot, res.Service.ResultsRoot
 	for i := range res.Imports {
 		in := &res.Imports[i]
-		done := imported{in: *in.Import, receipts: in.Receipts, seen: in.Clock}
-		for _, l := range in.Import.Leaves {
-			if l.Message != nil {
-				done.messages = append(done.messages, *l.Message)
-			}
-		}
+		done := imported{in: *in.Import, receipts: in.Receipts, seen: in.Clock, most: in.Clock}
+		done.list()
 		out.imports = append(out.imports, done)
 	}
 	return out, nil

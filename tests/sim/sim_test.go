@@ -122,10 +122,11 @@ func TestFaults(t *testing.T) {
 	}{
 		{"signatures", sim.FaultSignatures, []string{"were signed", "signed by the payer: false", "signed away"}},
 		{"certificates", sim.FaultCertificates, []string{"which it did not decide"}},
-		{"forget", sim.FaultForget, []string{"is listed again and is another one", "did not send", "carry", "carried"}},
+		{"forget", sim.FaultForget, []string{"is listed again and is another one", "did not send", "carry", "carried", "has messages of"}},
 		{"twice", sim.FaultTwice, []string{"is next"}},
 		{"mint", sim.FaultMint, []string{"value is not conserved"}},
 		{"rewrite", sim.FaultRewrite, []string{"replay"}},
+		{"heir", sim.FaultHeir, []string{"does not have message", "has messages of", "is next", "did not send", "come to rest"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

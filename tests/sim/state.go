@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"iter"
 	"slices"
 	"strings"
@@ -12,50 +13,69 @@ import (
 
 // state is what a chain has committed: a chain.View in memory.
 type state struct {
-	rows map[string][]byte
-	keys []string // of rows, ascending
+	rows   map[string]*row
+	sorted []*row // by key
+}
+
+type row struct {
+	name       string // the key
+	key, value []byte
 }
 
 func newState(c chain.Changes) *state {
-	s := &state{rows: make(map[string][]byte, len(c))}
+	s := &state{rows: make(map[string]*row, len(c))}
 	s.apply(c)
 	return s
 }
 
 // Get is that of chain.View.
-func (s *state) Get(key []byte) []byte { return s.rows[string(key)] }
+func (s *state) Get(key []byte) []byte {
+	if r := s.rows[string(key)]; r != nil {
+		return r.value
+	}
+	return nil
+}
 
 // Range is that of chain.View.
 func (s *state) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
-		from, _ := slices.BinarySearch(s.keys, string(prefix))
-		for _, k := range s.keys[from:] {
-			if !strings.HasPrefix(k, string(prefix)) || !yield([]byte(k), s.rows[k]) {
+		for _, r := range s.sorted[s.find(string(prefix)):] {
+			if !bytes.HasPrefix(r.key, prefix) || !yield(r.key, r.value) {
 				return
 			}
 		}
 	}
 }
 
+// find returns where a key is among the sorted ones, or would be.
+func (s *state) find(name string) int {
+	at, _ := slices.BinarySearchFunc(s.sorted, name, func(r *row, name string) int { return strings.Compare(r.name, name) })
+	return at
+}
+
 func (s *state) apply(changes chain.Changes) {
 	for _, c := range changes {
-		key := string(c.Key)
-		at, found := slices.BinarySearch(s.keys, key)
-		switch {
-		case c.Value == nil && found:
-			s.keys = slices.Delete(s.keys, at, at+1)
-			delete(s.rows, key)
-		case c.Value != nil && !found:
-			s.keys = slices.Insert(s.keys, at, key)
-			s.rows[key] = c.Value
-		case c.Value != nil:
-			s.rows[key] = c.Value
+		switch r := s.rows[string(c.Key)]; {
+		case r == nil && c.Value != nil:
+			r = &row{name: string(c.Key), key: c.Key, value: c.Value}
+			s.rows[r.name] = r
+			s.sorted = slices.Insert(s.sorted, s.find(r.name), r)
+		case r != nil && c.Value != nil: // views yield rows that must not change under them
+			next := &row{r.name, r.key, c.Value}
+			s.rows[r.name], s.sorted[s.find(r.name)] = next, next
+		case r != nil:
+			at := s.find(r.name)
+			s.sorted = slices.Delete(s.sorted, at, at+1)
+			delete(s.rows, r.name)
 		}
 	}
 }
 
-// digestAfter returns the digest of a history that goes on with changes.
+// digestAfter returns the digest of a history that goes on with changes, if there are any.
 func digestAfter(before ledger.Hash, changes chain.Changes) ledger.Hash {
+	if len(changes) == 0 {
+		return before
+	}
 	size := 0
 	for i := range changes {
 		size += 9 + len(changes[i].Key) + len(changes[i].Value)

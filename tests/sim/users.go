@@ -20,20 +20,13 @@ const (
 	maxOpen   = 10 // channels at once
 )
 
-// Keys of the world: payers, payees, relays.
+// Keys of the world: payers, payees, relays, the owner of the service.
 func payeeKey(i int) int { return payers + i }
 func relayKey(i int) int { return payers + payees + i }
+func ownerKey() int      { return payers + payees + relays }
 
 // address returns the address of a key.
 func (w *World) address(key int) ledger.Address { return w.addresses[key] }
-
-// settleDown gives all keys addresses; payers and payees are of all zones.
-func (w *World) settleDown() {
-	zones := len(w.net.places.Zones(serviceID))
-	for i, k := range w.keys.public {
-		w.addresses[i] = ledger.NewAddress(byte(i%zones), k)
-	}
-}
 
 // account is a channel as its payer and payee have it.
 type account struct {
@@ -123,21 +116,32 @@ func (w *World) openChannel() {
 // mainTx sends a transaction to main, with a nonce that is free as far as main has
 // committed.
 func (w *World) mainTx(key int, kind chain.Kind, payload []byte) {
-	a, _, ok := settlement.AccountByAddress(w.main().view, w.address(key))
-	nonce := uint64(0)
-	for range 8 {
-		nonce = a.Nonce + w.rng.Uint64N(24)
-		if a.CheckNonce(nonce) == nil {
-			break
-		}
+	w.toMain(w.main().port(), key, kind, payload)
+}
+
+// toMain is mainTx from somewhere in the network.
+func (w *World) toMain(from, key int, kind chain.Kind, payload []byte) {
+	a, _, _ := settlement.AccountByAddress(w.main().view, w.address(key))
+	nonce := a.Nonce
+	if w.chaos { // more may be under way
+		nonce += w.rng.Uint64N(24)
 	}
-	if !ok && kind != chain.KindSettle {
-		return
+	for nonce < a.Nonce+chain.NonceWindow && (w.nonces[key][nonce] || a.CheckNonce(nonce) != nil) {
+		nonce++
 	}
+	w.nonces[key][nonce] = true
 	raw := signTx(w.net.mainDomain(), w.keys.public[key], chain.TxFields{
-		Kind: kind, Zone: w.address(key).Zone(), Nonce: nonce, MaxFee: 10_000, Payload: payload,
+		Kind: kind, Zone: w.address(key).Zone(), Nonce: nonce, MaxFee: 1_000_000, Payload: payload,
 	})
-	w.send(0, w.main(), item{itemTx, raw})
+	it := item{itemTx, raw}
+	switch kind {
+	case chain.KindAnchor:
+		it.kind = itemAnchor
+	case chain.KindImport, chain.KindRelist, chain.KindReack:
+		it.kind = itemImport
+	default:
+	}
+	w.send(from, w.main(), it)
 }
 
 // settleDirectly is a payee that passes its shard by.
@@ -221,9 +225,9 @@ func (w *World) bookUsage(a *account, u *service.Usage) {
 	})
 	to := w.ownerOf(place(service.HomeOf(w.address(a.payer))))
 	if w.chance(4) {
-		to = w.shards()[w.pick(len(w.shards()))]
+		to = w.live[w.pick(len(w.live))]
 	}
-	w.send(0, to, item{itemTx, raw})
+	w.send(w.main().port(), to, item{itemTx, raw})
 }
 
 // bookEverything books the newest vouchers of a channel once the network is well.

@@ -14,8 +14,7 @@ const most = 4 << 20
 type block struct {
 	height  uint64
 	parent  ledger.Hash // digest of the history before it
-	anchors [][]byte    // of main: encoded anchors
-	imports [][]byte    // of main: encoded deliveries; of a shard: encoded relays
+	imports [][]byte    // of a shard: encoded relays
 	txs     [][]byte    // raw transactions
 }
 
@@ -23,7 +22,7 @@ func (b *block) encode() []byte {
 	w := codec.NewWriter(1 << 10)
 	w.Uint64(b.height)
 	w.Fixed(b.parent[:])
-	for _, list := range [][][]byte{b.anchors, b.imports, b.txs} {
+	for _, list := range [][][]byte{b.imports, b.txs} {
 		writeList(w, list)
 	}
 	return w.Bytes()
@@ -33,7 +32,7 @@ func decodeBlock(raw []byte) (block, error) {
 	r := codec.NewReader(raw)
 	b := block{height: r.Uint64()}
 	r.Into(b.parent[:])
-	b.anchors, b.imports, b.txs = readList(r), readList(r), readList(r)
+	b.imports, b.txs = readList(r), readList(r)
 	if err := r.Done(); err != nil {
 		return block{}, fmt.Errorf("decode block: %w", err)
 	}
@@ -56,24 +55,4 @@ func readList(r *codec.Reader) (list [][]byte) {
 		list = append(list, b)
 	}
 	return list
-}
-
-// delivery is a transaction of main with an import. older is an anchor.Proof, if the
-// height is not one of the last ones.
-type delivery struct{ older, imported []byte }
-
-func (d *delivery) encode() []byte {
-	w := codec.NewWriter(8 + len(d.older) + len(d.imported))
-	w.Bytes32(d.older)
-	w.Bytes32(d.imported)
-	return w.Bytes()
-}
-
-func decodeDelivery(raw []byte) (delivery, error) {
-	r := codec.NewReader(raw)
-	d := delivery{older: r.Bytes32(most), imported: r.Bytes32(most)}
-	if err := r.Done(); err != nil {
-		return delivery{}, fmt.Errorf("decode delivery: %w", err)
-	}
-	return d, nil
 }

@@ -7,16 +7,12 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 
-	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
-	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
-	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
-	"github.com/tributary-network/tributary/shard/route"
 )
 
 // DefaultBlocks is how many blocks all chains together make before the network gets
@@ -33,6 +29,15 @@ type Counts struct {
 	Anchored, Older, BadCertificates, BadAnchors                 int
 	Lies, Gaps, Repeats, ForgedCheckpoints, Corrupt              int
 	Epochs, Unproved                                             int
+	// Of splits and merges: those that held, heirs that began, parents that nobody has any
+	// more when they do, what was sent from a shard to itself, bookings that came to a shard
+	// that had ended, heirs without a state since a corrupt committee forged the end of a
+	// parent, and reports of loads.
+	Splits, Merges, Heirs, Forgotten, Inward, Ended, Dead, Reports int
+	// Of relays: to a place that is not there, longer than may be, with more than they
+	// need, with bytes behind them, by blocks of main that are not the newest, and what one
+	// that withholds did not bring.
+	Misled, Oversized, Padded, Trailing, Stale, Withheld int
 }
 
 func (c *Counts) all() []*int {
@@ -45,6 +50,8 @@ func (c *Counts) all() []*int {
 		&c.Anchored, &c.Older, &c.BadCertificates, &c.BadAnchors,
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt,
 		&c.Epochs, &c.Unproved,
+		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
+		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld,
 	}
 }
 
@@ -63,6 +70,9 @@ type scenario struct {
 	hasty      bool // messages between shards live for a few anchors only
 	narrow     bool // links have room for a few messages only
 	crowded    bool // shards refuse users early
+	reshapes   bool // the owner asks for splits and merges
+	busy       bool // shards want to split at first, and heirs to merge
+	withholds  bool // a relay brings one shard nothing
 }
 
 // World is a network of one seed. It is owned by one goroutine.
@@ -70,18 +80,22 @@ type World struct {
 	rng       *rand.Rand
 	keys      *Keys
 	net       network
+	shape     shape
 	cfg       scenario
-	chains    []*node // main, then the shards
-	genesis   []chain.Changes
+	chains    []*node // main, then the shards, in the order in which they began
+	byChain   map[ledger.ChainID]*node
+	live      []*node // the shards that nothing has replaced yet
+	owners    map[link.Place]*node
 	liar      *node
 	now       uint64 // ms
 	queue     events
 	order     uint64
 	chaos     bool
-	cut       []bool // who is on the far side of a partition
+	cut       []bool // who is on the far side of a partition: relays, then chains
 	blocks    int
 	fault     Fault
 	supply    ledger.Amount
+	nonces    [keyCount]map[uint64]bool // that were used since the last block of main
 	addresses [keyCount]ledger.Address
 	accounts  []*account
 	byID      map[ledger.Hash]*account
@@ -113,17 +127,17 @@ func Run(c Config, keys *Keys) (counts Counts, digest ledger.Hash, err error) {
 		c.Blocks = DefaultBlocks
 	}
 	w := &World{rng: rand.New(rand.NewPCG(c.Seed, 20)), keys: keys, byID: map[ledger.Hash]*account{}, blocks: c.Blocks, fault: c.Fault}
+	again := fmt.Sprintf("again with SEED=%d BLOCKS=%d go test -run TestSimulation ./tests/sim", c.Seed, c.Blocks)
 	defer func() {
 		switch f := recover().(type) {
 		case nil:
 		case failure:
-			err = fmt.Errorf("%w: %s (at %d ms, %d blocks; again with SEED=%d go test -run TestSimulation ./tests/sim)",
-				ErrFailed, f.text, w.now, w.counts.Blocks, c.Seed)
+			err = fmt.Errorf("%w: %s (at %d ms, %d blocks; %s)", ErrFailed, f.text, w.now, w.counts.Blocks, again)
 		default:
-			err = fmt.Errorf("%w: panic: %v (again with SEED=%d go test -run TestSimulation ./tests/sim)\n%s", ErrFailed, f, c.Seed, debug.Stack())
+			err = fmt.Errorf("%w: panic: %v (%s)\n%s", ErrFailed, f, again, debug.Stack())
 		}
 	}()
-	w.found()
+	w.begin()
 	w.trouble()
 	w.recover()
 	w.finish()
@@ -137,19 +151,23 @@ func (w *World) chance(percent int) bool { return w.rng.IntN(100) < percent }
 
 func (w *World) pick(n int) int { return w.rng.IntN(n) }
 
-// found makes the places, committees and genesis of a seed.
-func (w *World) found() {
+// begin makes the places and the genesis of a seed.
+func (w *World) begin() {
 	w.cfg = scenario{
 		corrupt: w.chance(20), halts: w.chance(33), loseLeaves: w.chance(12),
 		hasty: w.chance(25), narrow: w.chance(25), crowded: w.chance(20),
+		reshapes: w.chance(45), busy: w.chance(20), withholds: w.chance(25),
+	}
+	w.shape = shapeOf(w.pick(6))
+	f, err := w.keys.begin(w.shape)
+	if err != nil {
+		w.failf("genesis of main: %v", err)
 	}
 	w.net = network{
-		id: ledger.HashOf("sim/network"), seats: map[ledger.ChainID]*seats{}, keys: w.keys, anchor: anchor.LocalParams(),
-		main: mainParams(), params: service.DefaultParams(), underWay: link.MaxUnacked, lifetime: link.DefaultLifetime, congested: 1 << 20,
+		id: f.network, sessions: map[sitting]*session{}, keys: w.keys, params: f.params, fault: w.fault, busy: w.cfg.busy,
+		service: service.DefaultParams(), underWay: link.MaxUnacked, lifetime: link.DefaultLifetime, congested: 1 << 20,
 	}
-	w.net.anchor.MaxLag = 1 << 20 // shards stand still for as long as it takes
-	w.net.params.UnitsPerDrop, w.net.params.SettleEntries, w.net.params.BatchEntries, w.net.params.MinAdvance = 2, 6, 4, 3
-	w.net.fault = w.fault
+	w.net.service.UnitsPerDrop, w.net.service.SettleEntries, w.net.service.BatchEntries, w.net.service.MinAdvance = 2, 6, 4, 3
 	if w.cfg.hasty {
 		w.net.lifetime = uint64(3 + w.pick(4))
 	}
@@ -159,124 +177,59 @@ func (w *World) found() {
 	if w.cfg.crowded {
 		w.net.congested = uint64(8 + w.pick(12))
 	}
-	var shards []shard.Shard
-	id := shard.FirstID
-	for zone, n := range [][]int{{1, 1}, {2, 1}, {2, 2}, {4, 0}}[w.pick(4)] {
-		for _, r := range shard.Divide(max(n, 1))[:n] {
-			shards = append(shards, shard.Shard{ID: id, Service: serviceID, Zone: byte(zone), Buckets: r})
-			id++
-		}
+	for i, key := range w.keys.public {
+		w.addresses[i] = addressOf(w.shape, i, key)
+		w.nonces[i] = map[uint64]bool{}
 	}
-	var err error
-	if w.net.places, err = shard.New(0, id, shards, nil); err != nil {
-		w.failf("map: %v", err)
-	}
-	w.settleDown()
-	w.seat(ledger.MainChain)
-	w.add(ledger.MainChain, &mainRules{net: &w.net}, w.mainGenesis())
-	for s := range w.net.places.All() {
-		w.seat(s.ID)
-		w.add(s.ID, &shardRules{net: &w.net, is: s}, w.shardGenesis(&s))
+	w.byChain, w.owners, w.track = map[ledger.ChainID]*node{}, map[link.Place]*node{}, newTracker()
+	w.cut = make([]bool, relays)
+	m := w.add(&node{id: ledger.MainChain, rules: &mainRules{net: &w.net}, genesis: f.changes})
+	totals := settlement.ReadTotals(m.view)
+	w.supply = totals.Sum()
+	places, _ := registry.ReadMap(m.view)
+	for s := range places.All() {
+		w.found(s.ID)
 	}
 	if w.cfg.corrupt {
-		w.liar = w.chains[1+w.pick(len(w.chains)-1)]
-		for i := 0; !w.liar.seats.corrupt(); i++ {
-			w.liar.seats.malicious[i] = true
-		}
+		w.liar = w.live[w.pick(len(w.live))]
+		w.liar.tainted = true
 		w.counts.Corrupt++
 	}
-	w.cut = make([]bool, len(w.chains)+relays)
-	w.track = newTracker()
 }
 
-// seat gives a chain members, four to seven. Malicious ones have less than two thirds of
-// the power.
-func (w *World) seat(id ledger.ChainID) {
-	powers := make([]uint64, 4+w.pick(maxSeats-3))
-	for i := range powers {
-		powers[i] = uint64(1 + w.pick(5))
-	}
-	s := newSeats(w.net.id, id, powers, w.keys)
-	for i := range powers {
-		s.malicious[i] = id != ledger.MainChain && w.chance(30)
-		if s.corrupt() {
-			s.malicious[i] = false
-		}
-	}
-	w.net.seats[id] = s
+// add adds a chain that has its genesis.
+func (w *World) add(n *node) *node {
+	n.at, n.view = len(w.chains), newState(n.genesis)
+	n.boxes, n.parcels = map[uint64]*link.Outbox{}, map[*node][]parcel{}
+	n.anchored, n.anchoredAt = map[ledger.ChainID][]cert.Checkpoint{}, map[ledger.ChainID][]uint64{}
+	w.chains, w.byChain[n.id], w.cut = append(w.chains, n), n, append(w.cut, false)
+	return n
 }
 
-// add adds a chain that has its members.
-func (w *World) add(id ledger.ChainID, r rules, genesis chain.Changes) {
-	w.genesis = append(w.genesis, genesis)
-	w.chains = append(w.chains, &node{
-		at: len(w.chains), id: id, rules: r, seats: w.net.seats[id], view: newState(genesis),
-		boxes: map[uint64]*link.Outbox{}, parcels: map[*node][]parcel{}, anchoredAt: map[ledger.ChainID]uint64{}, anchored: map[ledger.ChainID][]cert.Checkpoint{},
-	})
-}
+// port is the place of a chain in the network, which relays come before.
+func (n *node) port() int { return relays + n.at }
 
-// shardGenesis begins a shard that has nothing yet.
-func (w *World) shardGenesis(s *shard.Shard) chain.Changes {
-	g := shardblock.Genesis{
-		Service: service.Genesis{Network: w.net.id, Params: w.net.params, Shard: service.Shard{
-			Chain: s.ID, Service: serviceID, Zone: s.Zone, First: uint8(s.Buckets.First), Last: uint8(s.Buckets.Last),
-		}},
-		EpochBlocks: epochBlocks, Main: w.net.seats[ledger.MainChain].at(0).committee, Committee: w.net.seats[s.ID].at(0).committee,
-		Params: shardblock.Params{
-			Capacity: route.Capacity{Inbox: 1, Outbox: w.net.congested, Bytes: 1 << 40, MissedAnchors: 1 << 40},
-			Lifetime: w.net.lifetime, UnderWay: w.net.underWay, UnderWayBytes: link.MaxUnackedBytes, MessageBytes: link.MaxPayload,
-		},
-	}
-	changes, err := g.State()
-	if err != nil {
-		w.failf("genesis of shard %d: %v", s.ID, err)
-	}
-	return changes
-}
-
-func mainParams() settlement.Params {
-	p := settlement.DefaultParams()
-	p.Services = []uint32{serviceID}
-	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 3, 5, 20
-	return p
-}
-
-// wealth is what each account has on main at first, in drops.
-const wealth = 10_000_000
-
-func (w *World) mainGenesis() chain.Changes {
-	g := settlement.Genesis{Name: "sim", Time: 1, Params: w.net.main}
-	for i := range payers {
-		g.Accounts = append(g.Accounts, settlement.GenesisAccount{Address: w.address(i), Balance: wealth})
-	}
-	for i := range relays {
-		g.Accounts = append(g.Accounts, settlement.GenesisAccount{Address: w.address(relayKey(i)), Balance: wealth})
-	}
-	w.supply = wealth * (payers + relays)
-	changes, err := g.State()
-	if err != nil {
-		w.failf("genesis of main: %v", err)
-	}
-	o := chain.NewOverlay(newState(changes))
-	anchor.Sync(o, w.net.places, 0)
-	return append(changes, o.Changes()...)
-}
-
-// ownerOf returns the chain of a place.
+// ownerOf returns the chain of a place: of shards, the one that has it until its heirs
+// begin.
 func (w *World) ownerOf(p link.Place) *node {
-	id, ok := w.net.owner(p)
-	if !ok {
+	if isMain(p) {
+		return w.main()
+	}
+	n := w.owners[p]
+	if n == nil {
 		w.failf("nobody owns %s", p)
 	}
-	return w.chains[int(id-ledger.MainChain)]
+	return n
 }
 
 func (w *World) main() *node { return w.chains[0] }
 
-func (w *World) shards() []*node { return w.chains[1:] }
+// running returns main and the shards that nothing has replaced.
+func (w *World) running() []*node { return append([]*node{w.main()}, w.live...) }
 
-// honest reports whether no malicious members have power over a chain.
-func (w *World) honest(n *node) bool { return n != w.liar }
+// honest reports whether no malicious members have, or had, power over a chain or one that
+// it comes of.
+func (w *World) honest(n *node) bool { return !n.tainted }
 
 // event is something that will happen.
 type event struct {
@@ -330,7 +283,7 @@ func (w *World) send(from int, to *node, it item) {
 	case !w.chaos:
 		to.put(it)
 		return
-	case w.cut[from] != w.cut[to.at]:
+	case w.cut[from] != w.cut[to.port()]:
 		w.counts.CutOff++
 		return
 	case w.chance(8):
@@ -348,25 +301,34 @@ func (w *World) send(from int, to *node, it item) {
 func (w *World) trouble() {
 	w.chaos = true
 	for _, n := range w.chains {
-		w.every(1_000, func() {
-			if n == w.liar && w.chance(12) {
-				w.forge()
-			} else {
-				w.produce(n, false)
-			}
-		})
+		w.goes(n)
 	}
 	for i := range relays {
 		w.every(700, func() { w.relay(i) })
 	}
 	w.every(350, w.user)
 	w.every(9_000, w.weather)
+	if w.cfg.reshapes {
+		w.after(w.pick(4_000), w.reshard)
+		w.every(6_000, w.reshard)
+	}
 	const longest = 1 << 20 // ms
 	for w.counts.Blocks < w.blocks && w.now < longest*uint64(w.blocks) {
 		e := heap.Pop(&w.queue).(event) //nolint:errcheck // the heap has events only
 		w.now = e.at
 		e.do()
 	}
+}
+
+// goes lets a chain make blocks.
+func (w *World) goes(n *node) {
+	w.every(1_000, func() {
+		if n == w.liar && (w.chance(12) || n.ending() && w.chance(60)) {
+			w.forge()
+		} else {
+			w.produce(n, false)
+		}
+	})
 }
 
 // weather cuts the network in two, or heals it, lets members come and go, and stops a
@@ -380,11 +342,11 @@ func (w *World) weather() {
 		}
 	}
 	for _, n := range w.chains {
-		for i := range n.seats.down {
-			n.seats.down[i] = w.chance(8)
+		for i := range n.down {
+			n.down[i] = w.chance(8)
 		}
 	}
 	if w.cfg.halts {
-		w.chains[1].halted = w.chance(60)
+		w.live[0].halted = w.chance(60)
 	}
 }

@@ -1,0 +1,80 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/staking"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/zone"
+)
+
+// serviceID is the one service of the simulation.
+const serviceID = 7
+
+// shape is what networks differ in when they begin.
+type shape struct {
+	zones, shards uint8 // shards of each zone
+	seats         uint8 // of each committee
+}
+
+func shapeOf(n int) shape {
+	return []shape{{1, 1, 4}, {1, 2, 4}, {2, 1, 5}, {2, 2, 4}, {1, 4, 7}, {2, 1, 4}}[n%6]
+}
+
+// epochBlocks is how many blocks of main an epoch has: as few as may be.
+const epochBlocks = 10
+
+// wealth is what each account has on main at first, in drops.
+const wealth = 1_000_000_000
+
+// mainParams are the parameters of main. Shards stand still for as long as it takes, but
+// in runs that say otherwise.
+func mainParams() settlement.Params {
+	p := settlement.LocalParams()
+	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 3, 5, 20
+	p.Staking.EpochBlocks = epochBlocks
+	p.Anchors.LateBlocks, p.Anchors.StalledBlocks, p.Anchors.MaxLag = 1<<19, 1<<20, 10_000
+	return p
+}
+
+// begin returns what a network of a shape begins with.
+func (k *Keys) begin(s shape) (*founding, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.founding[s]; f != nil {
+		return f, nil
+	}
+	g := settlement.Genesis{Name: "sim", Time: 1, Params: mainParams()}
+	for i, key := range k.public {
+		g.Accounts = append(g.Accounts, settlement.GenesisAccount{Address: addressOf(s, i, key), Balance: wealth})
+	}
+	for i := range validators {
+		v := staking.GenesisValidator{Operator: ledger.NewAddress(0, k.operators[i])}
+		v.ConsensusKey, v.BLSKey = k.consensus[i], k.secrets[i].Public()
+		v.Proof = staking.Prove(k.secrets[i], ledger.NetworkID{}, v.Operator, v.ConsensusKey)
+		v.Name, v.MaxCommission = fmt.Sprint("validator ", i), 10_000
+		v.MinSelf, v.SelfStake = g.Params.Staking.MinSelfStake, g.Params.Staking.MinStake*ledger.Amount(10+3*i)
+		g.Validators = append(g.Validators, v)
+	}
+	t := zone.ServiceType{
+		ID: serviceID, Name: "content", SpecHash: ledger.HashOf("content"), Unit: zone.Unit{Name: "chunk", Size: 1 << 20},
+		Shards: s.shards, CommitteeSize: uint32(s.seats), Owner: addressOf(s, ownerKey(), k.public[ownerKey()]), Version: 1,
+	}
+	for n := range s.zones {
+		t.Zones = append(t.Zones, zone.Zone{Number: n, Policy: zone.DefaultPolicy("here")})
+	}
+	g.Services = []zone.ServiceType{t}
+	changes, err := g.State()
+	if err != nil {
+		return nil, err
+	}
+	f := &founding{network: g.Hash(), params: g.Params, changes: changes}
+	k.founding[s] = f
+	return f, nil
+}
+
+// addressOf returns the address of the i-th key: payers and payees are of all zones.
+func addressOf(s shape, i int, key ledger.PublicKey) ledger.Address {
+	return ledger.NewAddress(byte(i%int(s.zones)), key)
+}
