@@ -204,8 +204,13 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	}
 }
 
-// auditLinks checks the rows of all links that a chain has sent on.
+// auditLinks checks the rows of all links that a chain has sent on or received on.
 func (w *World) auditLinks(n *node) {
+	for l, next := range w.track.next {
+		if got := link.InboundAt(n.view, l).Next; w.ownerOf(l.Dst) == n && !n.dead && got != next {
+			w.failf("chain %d has %d as the next message of %s, %d is next", n.id, got, l, next)
+		}
+	}
 	last := -1
 	for key := range n.view.Range(link.BucketPrefix(0)[:1]) {
 		if int(key[1]) == last {
