@@ -3,10 +3,11 @@
 //
 // A shard's committee certifies a checkpoint of every block. Whoever has the
 // certificates sends them to the main chain as runs (cert.Run), each with one
-// signature for up to cert.MaxRun heights. A run is taken if it begins at the height
-// after the last one that is anchored, of each height's epoch the committee that the
-// main chain drew signed with more than two thirds of its power, and the epochs do
-// not fall. So nothing is final before a committee certified it and main took it, and
+// signature for up to cert.MaxRun heights. A run is taken if it goes on from the last
+// height that is anchored, of each height's epoch the committee that the main chain
+// drew signed with more than two thirds of its power, and the epochs do not fall. It
+// may begin with heights that are anchored, if it has the same version of the last one:
+// who relays need not wait for what is under way. So nothing is final before a committee certified it and main took it, and
 // to forge a shard's state takes two thirds of a committee, not one. The first
 // version of a height stays for ever. A repeat is refused before any pairing, and so
 // is everything else that the state alone can refuse. Another version of an anchored
@@ -193,13 +194,13 @@ func (p *Params) Fee(a *Anchors) ledger.Amount {
 }
 
 // PaidBack returns the part of a fee that goes back to the signer of anchors with
-// these results: all of it if every run was taken and was due, and otherwise the share
-// that the heights of those runs have in all heights, rounded down.
-func PaidBack(fee ledger.Amount, results []Result) (ledger.Amount, error) {
+// these results: all of it if every run was taken as a whole and was due, and otherwise
+// the share that the heights taken of those runs have in all heights, rounded down.
+func PaidBack(fee ledger.Amount, a *Anchors, results []Result) (ledger.Amount, error) {
 	var earned, all uint64
 	for i := range results {
 		r := &results[i]
-		all += r.Heights()
+		all += uint64(len(a.Runs[i].Heads))
 		if r.Taken() && r.Due {
 			earned += r.Heights()
 		}

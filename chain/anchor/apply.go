@@ -35,7 +35,8 @@ type Context struct {
 
 // Result is what became of a run.
 type Result struct {
-	Shard       shard.ID
+	Shard shard.ID
+	// First and Last are the heights that were taken, or those of the run if it was not.
 	First, Last uint64
 	// Code is CodeOK for a run that was taken. Of the others nothing was changed.
 	Code   chain.Code
@@ -48,7 +49,7 @@ type Result struct {
 // Taken reports whether the run was taken.
 func (r *Result) Taken() bool { return r.Code == chain.CodeOK }
 
-// Heights returns the number of heights of the run.
+// Heights returns the number of heights from First to Last.
 func (r *Result) Heights() uint64 { return r.Last - r.First + 1 }
 
 // Apply anchors what it can of a: each run is taken or refused for itself, so that who
@@ -59,9 +60,10 @@ func (r *Result) Heights() uint64 { return r.Last - r.First + 1 }
 //	CodeWrongNetwork       of another network
 //	CodeUnknownShard       never founded, or an heir of shards that are not finished
 //	CodeAnchorGeneration   of a generation of the shard that ended, or has not begun
-//	CodeAnchorStale        it begins with a height that is anchored: begin with the next
-//	CodeAnchorConflict     the same, and it has another version of the last one; Judge
-//	                       says whether that is certified
+//	CodeAnchorStale        all of it is anchored, or it begins with a height that was
+//	                       before the generation began
+//	CodeAnchorConflict     it has another version of the last anchored height; Judge says
+//	                       whether that is certified
 //	CodeAnchorGap          it begins beyond the next height
 //	CodeShardEnded         it goes beyond the last height of the shard, which is the first
 //	                       one of the epoch in which the shard is replaced, or of a later
@@ -81,7 +83,7 @@ func (c *Context) Apply(a *Anchors) ([]Result, error) {
 		if err := c.verify(run); err != nil {
 			return err
 		}
-		for i := range run.Heads {
+		for i := s.known(run); i < len(run.Heads); i++ {
 			p := run.Checkpoint(i)
 			s.push(&p)
 		}
@@ -153,11 +155,15 @@ func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Re
 	for i := range a.Runs {
 		run := &a.Runs[i]
 		s, err := c.look(run)
-		results[i] = Result{Shard: run.Chain, First: run.First, Last: run.Last(), Due: c.Rules.DueWith(c.Height, s.From, sends(run))}
+		results[i] = Result{Shard: run.Chain, First: run.First, Last: run.Last()}
+		known := uint64(0)
 		if err == nil {
+			known = uint64(s.known(run))
+			results[i].Due = c.Rules.DueWith(c.Height, s.From, sends(run.Heads[known:]))
 			err = do(&s, run)
 		}
 		if err == nil {
+			results[i].First += known
 			taken = true
 			results[i].Finished = s.Finished()
 			continue
@@ -173,9 +179,14 @@ func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Re
 	return results, nil
 }
 
-// sends reports whether a height of the run has messages for others.
-func sends(run *cert.Run) bool {
-	return slices.ContainsFunc(run.Heads, func(h cert.Head) bool { return !h.OutboxRoot.IsZero() })
+// known returns how many of the first heights of a run are anchored.
+func (s *State) known(run *cert.Run) int {
+	return int(min(s.Height()+1-min(run.First, s.Height()+1), uint64(len(run.Heads))))
+}
+
+// sends reports whether a height has messages for others.
+func sends(heads []cert.Head) bool {
+	return slices.ContainsFunc(heads, func(h cert.Head) bool { return !h.OutboxRoot.IsZero() })
 }
 
 func (r *Result) refuse(err error) {
@@ -199,6 +210,11 @@ func (c *Context) look(run *cert.Run) (State, error) {
 	if !ok {
 		return State{}, chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", run.Chain)
 	}
+	for i := range run.Heads {
+		if int(run.Heads[i].Set) >= len(run.Sets) {
+			return State{}, chain.Refuse(chain.CodeMalformed, "run of shard %d: signers %d of %d", run.Chain, run.Heads[i].Set, len(run.Sets))
+		}
+	}
 	if run.Generation != s.Generation {
 		return s, chain.Refuse(chain.CodeAnchorGeneration, "run of generation %d of shard %d, which is in generation %d since it went on from height %d",
 			run.Generation, run.Chain, s.Generation, s.Resumed)
@@ -214,16 +230,18 @@ func (c *Context) look(run *cert.Run) (State, error) {
 
 // place checks that the run goes on where the shard's anchors end.
 func (s *State) place(run *cert.Run) error {
-	next := s.Height() + 1
-	switch last := run.Last(); {
-	case run.First < next && last >= s.Height():
+	next, last := s.Height()+1, run.Last()
+	if run.First < next && last >= s.Height() && run.First > s.Resumed {
 		if p := run.Checkpoint(int(s.Height() - run.First)); !sameBlock(&p, &s.Last) {
 			return chain.Refuse(chain.CodeAnchorConflict, "height %d of shard %d is anchored with block %s, the run has block %s: if both are certified, send them as a conflict",
 				s.Height(), run.Chain, s.Last.BlockHash, p.BlockHash)
 		}
-		return chain.Refuse(chain.CodeAnchorStale, "shard %d is anchored up to height %d, want a run from %d on", run.Chain, s.Height(), next)
-	case run.First < next:
+	}
+	switch {
+	case last < next:
 		return chain.Refuse(chain.CodeAnchorStale, "shard %d is anchored up to height %d, the run ends at %d", run.Chain, s.Height(), last)
+	case run.First <= s.Resumed:
+		return chain.Refuse(chain.CodeAnchorStale, "generation %d of shard %d goes on from height %d, the run begins at %d", s.Generation, run.Chain, s.Resumed, run.First)
 	case run.First > next:
 		return chain.Refuse(chain.CodeAnchorGap, "run of shard %d begins at height %d, want %d: send those before first", run.Chain, run.First, next)
 	case s.End > 0 && last > s.End:
@@ -243,14 +261,11 @@ func sameBlock(a, b *cert.Checkpoint) bool {
 	return x == y
 }
 
-// epochs checks that the epochs of the run are those in which the shard serves and
-// whose committees are answerable, and that they do not fall.
+// epochs checks that the epochs of what is new in the run are those in which the shard
+// serves and whose committees are answerable, and that they do not fall.
 func (c *Context) epochs(s *State, run *cert.Run) error {
 	before := s.floor()
-	for i := range run.Heads {
-		if int(run.Heads[i].Set) >= len(run.Sets) {
-			return chain.Refuse(chain.CodeMalformed, "run of shard %d: signers %d of %d", run.Chain, run.Heads[i].Set, len(run.Sets))
-		}
+	for i := s.known(run); i < len(run.Heads); i++ {
 		e := run.Sets[run.Heads[i].Set].Epoch
 		height := run.First + uint64(i)
 		switch {

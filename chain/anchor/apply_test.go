@@ -72,8 +72,19 @@ func TestRefusals(t *testing.T) {
 		{"the main chain", next(func(r *cert.Run) { r.Chain = ledger.MainChain }), chain.CodeUnknownShard, false},
 		{"the same again", from(1, 10, version{}), chain.CodeAnchorStale, false},
 		{"what was anchored before", from(2, 5, version{}), chain.CodeAnchorStale, false},
-		{"a beginning that is anchored", from(9, 12, version{}), chain.CodeAnchorStale, false},
-		{"the last height, precommitted in another round", from(10, 12, version{round: 1}), chain.CodeAnchorStale, false},
+		{"a beginning that is anchored", from(9, 12, version{}), chain.CodeOK, true},
+		{"a beginning that is anchored, of old epochs", from(1, 12, version{}), chain.CodeOK, true},
+		{"the last height, precommitted in another round", from(10, 12, version{round: 1}), chain.CodeOK, true},
+		{"the last height alone, precommitted in another round", from(10, 10, version{round: 1}), chain.CodeAnchorStale, false},
+		{"a beginning that is anchored and not signed", func(w *world) cert.Run {
+			r := run(t, one, 9, 12, version{})
+			r.Heads[0].StateRoot[0]++
+			return r
+		}, chain.CodeBadCertificate, true},
+		{"heights from before the generation", func(w *world) cert.Run {
+			w.ctx.Restarted(one)
+			return run(t, one, 10, 12, version{generation: 1, epoch: 5})
+		}, chain.CodeAnchorStale, false},
 		{"another version of the last height", from(10, 12, version{block: 1}), chain.CodeAnchorConflict, false},
 		{"another outcome of the last height", from(10, 10, version{state: 1}), chain.CodeAnchorConflict, false},
 		{"a gap", from(12, 14, version{}), chain.CodeAnchorGap, false},
@@ -244,7 +255,7 @@ func TestEachForItself(t *testing.T) {
 	if diff := cmp.Diff(before, w.state(one)); diff != "" || w.state(two).Height() != 12 {
 		t.Errorf("height %d of shard %d; shard %d changed: %s", w.state(two).Height(), two, one, diff)
 	}
-	if back, err := anchor.PaidBack(1_001, results); back != 750 || err != nil {
+	if back, err := anchor.PaidBack(1_001, in, results); back != 750 || err != nil {
 		t.Errorf("paid back %d, error %v, want 750: twelve of sixteen heights", back, err)
 	}
 }
@@ -265,9 +276,18 @@ func TestPaidBack(t *testing.T) {
 		{"too late", []anchor.Result{stale}, 0},
 		{"half too late", []anchor.Result{ok, stale}, 49},
 		{"a third too early", []anchor.Result{ok, early}, 66},
+		{"half of it anchored before", []anchor.Result{{First: 3, Last: 4, Due: true}}, 49},
 		{"nothing", nil, 0},
 	} {
-		if got, err := anchor.PaidBack(99, row.results); got != row.want || err != nil {
+		in := new(anchor.Anchors)
+		for i := range row.results {
+			sent := row.results[i].Heights()
+			if row.results[i].First == 3 { // two that were anchored come before it
+				sent += 2
+			}
+			in.Runs = append(in.Runs, cert.Run{Heads: make([]cert.Head, sent)})
+		}
+		if got, err := anchor.PaidBack(99, in, row.results); got != row.want || err != nil {
 			t.Errorf("%s: %d, error %v, want %d", row.name, got, err, row.want)
 		}
 	}

@@ -30,6 +30,8 @@ func TestJudge(t *testing.T) {
 		{"by two committees", anchor.Conflict{Height: 9, A: only(9, version{}, 0, 1, 2), B: only(9, version{epoch: 1}, 0, 1, 3)}, anchor.Verdict{Signed: []uint64{2, 3}, Guilty: true, Epoch: 2}, 0},
 		{"one version twice", anchor.Conflict{Height: 3, A: only(3, version{}, 0, 1, 2), B: only(3, version{}, 1, 2, 3)}, anchor.Verdict{}, chain.CodeNoConflict},
 		{"one block in two rounds", anchor.Conflict{Height: 3, A: only(3, version{}, 0, 1, 2), B: only(3, version{round: 1}, 0, 1, 2)}, anchor.Verdict{}, chain.CodeNoConflict},
+		{"two generations", anchor.Conflict{Height: 3, A: only(3, version{}, 0, 1, 2), B: only(3, version{block: 1, generation: 1}, 0, 1, 2)}, anchor.Verdict{}, chain.CodeNoConflict},
+		{"a generation before", anchor.Conflict{Height: 3, A: only(3, version{generation: 2}, 0, 1, 2), B: only(3, version{block: 1, generation: 2}, 1, 2, 3)}, anchor.Verdict{Signed: []uint64{1, 2}, Guilty: true, Generation: 2}, 0},
 		{"two heights", anchor.Conflict{Height: 3, A: only(3, version{}, 0, 1, 2), B: only(4, version{block: 1}, 0, 1, 2)}, anchor.Verdict{}, chain.CodeNoConflict},
 		{"two shards", anchor.Conflict{Height: 3, A: only(3, version{}), B: run(t, two, 3, 3, version{})}, anchor.Verdict{}, chain.CodeNoConflict},
 		{"committees that share nobody", anchor.Conflict{Height: 3, A: only(3, version{}, 0, 1, 2), B: only(3, version{epoch: 3, block: 1}, 0, 1, 2)}, anchor.Verdict{}, chain.CodeNoConflict},

@@ -132,7 +132,7 @@ func (b *block) anchor(index int, r *Receipt, a *anchor.Anchors, row uint64) err
 	if err != nil {
 		return err
 	}
-	back, err := anchor.PaidBack(r.Fee, results)
+	back, err := anchor.PaidBack(r.Fee, a, results)
 	if err != nil {
 		return chain.Refuse(chain.CodeAmountOverflow, "%v", err)
 	}
