@@ -227,7 +227,11 @@ func TestAnchorReceipts(t *testing.T) {
 	b.block()
 	b.block()
 	r := b.ok(6, anchorsOf(b.heights(one, 0, 2, 5), b.heights(two, 0, 1, 4)))
-	if len(r.Runs) != 2 || r.Runs[0].Code != chain.CodeAnchorStale || !r.Runs[1].Due || r.Paid != r.Fee/2 {
+	if len(r.Runs) != 2 || !r.Runs[0].Due || r.Runs[0].First != 4 || !r.Runs[1].Due || r.Paid != r.Fee*6/8 {
+		t.Errorf("%+v", r)
+	}
+	r = b.ok(6, anchorsOf(b.heights(one, 0, 2, 5), b.heights(two, 0, 5, 8)))
+	if len(r.Runs) != 2 || r.Runs[0].Code != chain.CodeAnchorStale || r.Runs[1].Due || r.Paid != 0 {
 		t.Errorf("%+v", r)
 	}
 	again, err := settlement.DecodeReceipt(r.Encode())
