@@ -345,3 +345,6 @@ func partHeight(key []byte) (height int64, ok bool) {
 	height, err := strconv.ParseInt(digits, 10, 64)
 	return height, err == nil && height > 0
 }
+
+// blocksDir is where the block files of a chain lie whose directory is dir.
+func blocksDir(dir string) string { return filepath.Join(dir, "blocks") }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,7 +115,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		cfg: c, genesis: genesis, signer: signer, nodeKey: nodeKey,
 		store: store, logger: logger, metrics: metrics,
 		dbGate: newGate(), appGate: newGate(),
-		blocks: newBlockFiles(filepath.Join(c.Dir, "blocks")),
+		blocks: newBlockFiles(blocksDir(c.Dir)),
 		head:   &head{emptyBlocks: c.EmptyBlocks},
 		halt:   newHalt(),
 
@@ -289,6 +288,9 @@ func (c *Chain) assemble(ctx context.Context) error {
 		return err
 	}
 	if err := c.checkApplication(); err != nil {
+		return err
+	}
+	if err := c.beginLater(ctx); err != nil {
 		return err
 	}
 	if c.presence, err = newPresence(c.ID(), c.nodeKey.key.ID(), c.signer, attester{c.adapter}); err != nil {

@@ -44,6 +44,11 @@ type Genesis struct {
 	EvidenceMaxBlocks uint64
 	EvidenceMaxAge    time.Duration
 	AppState          []byte // handed to InitChain
+	// InitialHeight is the height of the first block; 0 means 1. A chain that begins with a
+	// higher one goes on from the application's state at the height before, which every
+	// node has before it starts: its hash is AppHash, and InitChain is not called.
+	InitialHeight uint64
+	AppHash       []byte
 }
 
 // GenesisValidator is a validator of the first block.
@@ -95,7 +100,11 @@ func (g Genesis) doc() (*types.GenesisDoc, error) {
 	if g.EvidenceMaxAge > 0 {
 		params.Evidence.MaxAgeDuration = g.EvidenceMaxAge
 	}
-	params.ABCI.VoteExtensionsEnableHeight = 1
+	initial := int64(max(1, g.InitialHeight)) //nolint:gosec // checked below
+	if g.InitialHeight > math.MaxInt64/2 || (initial > 1) != (len(g.AppHash) > 0) {
+		return nil, fmt.Errorf("genesis: begins with block %d and the application hash %x; a hash is of the height before a first block above 1", g.InitialHeight, g.AppHash)
+	}
+	params.ABCI.VoteExtensionsEnableHeight = initial
 
 	// CometBFT keeps the state as raw JSON; ours is bytes, so it travels as a
 	// JSON string.
@@ -106,8 +115,9 @@ func (g Genesis) doc() (*types.GenesisDoc, error) {
 	doc := &types.GenesisDoc{
 		ChainID:         g.ChainID,
 		GenesisTime:     g.Time.UTC(),
-		InitialHeight:   1,
+		InitialHeight:   initial,
 		ConsensusParams: params,
+		AppHash:         bytes.Clone(g.AppHash),
 		AppState:        state,
 	}
 	var total int64

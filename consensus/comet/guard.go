@@ -21,6 +21,7 @@ func (c *Chain) checkApplication() error {
 		if state, err := c.stateStore().Load(); err == nil {
 			stored = max(stored, state.LastBlockHeight) // no blocks yet after a snapshot
 		}
+		stored = max(stored, c.genesis.InitialHeight-1)
 		if applied > uint64(stored) {
 			return fmt.Errorf("%w: it is at height %d, the blocks end at %d; restore or wipe both together",
 				ErrApplicationAhead, applied, stored)

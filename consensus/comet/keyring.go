@@ -27,21 +27,37 @@ const (
 	// that they become more for as long as the key is in use.
 	MaxSignerChains = 4096
 
-	shardMark = "-s"
+	shardMark      = "-s"
+	generationMark = "-g"
+	generationBase = 36
 )
 
 // ShardChainID is the chain id of a shard on the network whose main chain has the id
-// main.
-func ShardChainID(main string, shard uint32) string {
-	return main + shardMark + strconv.FormatUint(uint64(shard), 10)
+// main, in its first generation.
+func ShardChainID(main string, shard uint32) string { return GenerationChainID(main, shard, 0) }
+
+// GenerationChainID is that of a generation of a shard: a chain that goes on from a height
+// of the one before it. So nothing that is signed for one is of use on another, and a key
+// has a sign state for each.
+func GenerationChainID(main string, shard, generation uint32) string {
+	id := main + shardMark + strconv.FormatUint(uint64(shard), 10)
+	if generation > 0 {
+		id += generationMark + strconv.FormatUint(uint64(generation), generationBase)
+	}
+	return id
 }
 
 // shardOf reports whether chainID is of a shard on the network of main.
 func shardOf(main, chainID string) bool {
 	rest, ok := strings.CutPrefix(chainID, main)
-	number, marked := strings.CutPrefix(rest, shardMark)
+	numbers, marked := strings.CutPrefix(rest, shardMark)
+	number, later, hasGeneration := strings.Cut(numbers, generationMark)
 	shard, err := strconv.ParseUint(number, 10, 32)
-	return ok && marked && err == nil && ShardChainID(main, uint32(shard)) == chainID
+	var generation uint64
+	if hasGeneration && err == nil {
+		generation, err = strconv.ParseUint(later, generationBase, 32)
+	}
+	return ok && marked && err == nil && GenerationChainID(main, uint32(shard), uint32(generation)) == chainID
 }
 
 // keyring is what the signers of one key share. Its mutex is taken before that of

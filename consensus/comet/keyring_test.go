@@ -210,12 +210,16 @@ func TestKeyringRefusesNames(t *testing.T) {
 	for id, want := range map[string]bool{
 		"c-s2": true, "c-s0": true, "c-s4294967295": true, "c-s4294967296": false, "c-s02": false, "c-s+2": false,
 		"c-s": false, "c": false, "d-s2": false, "c-s2-s3": false, "cc-s2": false,
+		"c-s2-g1": true, "c-s2-g1z141z3": true, "c-s2-g1z141z4": false, "c-s2-g0": false, "c-s2-g01": false, "c-s2-g": false, "c-s2-g1-g2": false, "c-g1": false, "c-s2-gA": false,
 	} {
 		if got := comet.ShardOf("c", id); got != want {
 			t.Errorf("%q is a shard of the network of c: %v", id, got)
 		}
 	}
 	if id := comet.ShardChainID("main-1a2b3c4d", 7); id != "main-1a2b3c4d-s7" {
+		t.Error(id)
+	}
+	if id := comet.GenerationChainID("main-1a2b3c4d", 7, 36); id != "main-1a2b3c4d-s7-g10" {
 		t.Error(id)
 	}
 }

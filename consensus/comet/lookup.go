@@ -243,7 +243,7 @@ func (c *Chain) restoreHead() {
 		headerHash, blockTime = meta.Header.AppHash, meta.Header.Time
 	}
 	applied, appHash := c.adapter.app.Head()
-	if int64(applied) > height { // from a snapshot, without blocks yet
+	if int64(applied) > height { // from a snapshot or a later first block, without blocks yet
 		height, headerHash = int64(applied), appHash
 	}
 	c.head.restore(height, blockTime, appHash, headerHash)

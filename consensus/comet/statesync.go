@@ -433,7 +433,7 @@ func (c *Chain) bootstrap(ctx context.Context, states *trustedStates) (did bool,
 	height, appHash := c.adapter.app.Head()
 	blocks := store.NewBlockStore(c.view(blockDB))
 	state, err := c.stateStore().Load()
-	if err != nil || height == 0 || blocks.Height() > 0 {
+	if err != nil || int64(height) < c.genesis.InitialHeight || blocks.Height() > 0 {
 		return false, err
 	}
 	if state.LastBlockHeight == int64(height) {

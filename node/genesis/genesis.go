@@ -53,7 +53,7 @@ const (
 
 	// MaxName bounds a network's name, in bytes: it leaves room in the chain id, also in
 	// that of a shard.
-	MaxName = 29
+	MaxName = 20
 )
 
 // Document is a network's genesis. It is a plain value.

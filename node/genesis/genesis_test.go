@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -360,7 +361,7 @@ func TestNamesLeaveRoomForShards(t *testing.T) {
 	d := document()
 	d.Name = strings.Repeat("x", genesis.MaxName)
 	c := d.Comet()
-	c.ChainID = comet.ShardChainID(d.ChainID(), uint32(shard.MaxID))
+	c.ChainID = comet.GenerationChainID(d.ChainID(), uint32(shard.MaxID), math.MaxUint32)
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
