@@ -287,7 +287,7 @@ func (e *Executor) ballot(u *uncertified) (ballot *cert.Ballot, err error) {
 		return nil, nil
 	}
 	u.votes = len(extensions)
-	el, err := e.electorateKnown(u.checkpoint.Epoch)
+	el, err := e.electorateKnown(&u.checkpoint)
 	if err != nil || el == nil {
 		return nil, err
 	}

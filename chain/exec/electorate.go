@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/bls"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 )
@@ -68,22 +70,22 @@ func (el *electorate) holder(secret *bls.SecretKey) (member int, ok bool) {
 // the next, and those whose certificates may still be made.
 const keptElectorates = 4
 
-// electorates keeps the committees of the last epochs asked for. It is safe for
+// electorates keeps the committees of the last terms asked for. It is safe for
 // concurrent use.
 type electorates struct {
-	mu     sync.Mutex
-	epochs map[uint64]*electorate
+	mu    sync.Mutex
+	terms map[Term]*electorate
 }
 
-// get returns the committee of an epoch, or nil and the keys of those that are kept.
-func (k *electorates) get(epoch uint64) (*electorate, map[bls.PublicKey]*bls.Key) {
+// get returns the committee of a term, or nil and the keys of those that are kept.
+func (k *electorates) get(t Term) (*electorate, map[bls.PublicKey]*bls.Key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if el := k.epochs[epoch]; el != nil || len(k.epochs) == 0 {
+	if el := k.terms[t]; el != nil || len(k.terms) == 0 {
 		return el, nil
 	}
 	known := make(map[bls.PublicKey]*bls.Key)
-	for _, el := range k.epochs {
+	for _, el := range k.terms {
 		for _, key := range el.keys {
 			known[key.Public()] = key
 		}
@@ -91,19 +93,21 @@ func (k *electorates) get(epoch uint64) (*electorate, map[bls.PublicKey]*bls.Key
 	return nil, known
 }
 
-func (k *electorates) put(epoch uint64, el *electorate) {
+func (k *electorates) put(t Term, el *electorate) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.epochs == nil {
-		k.epochs = make(map[uint64]*electorate)
+	if k.terms == nil {
+		k.terms = make(map[Term]*electorate)
 	}
-	k.epochs[epoch] = el
-	for len(k.epochs) > keptElectorates {
-		oldest := epoch
-		for other := range k.epochs {
-			oldest = min(oldest, other)
+	k.terms[t] = el
+	for len(k.terms) > keptElectorates {
+		oldest := t
+		for other := range k.terms {
+			if cmp.Or(cmp.Compare(other.Generation, oldest.Generation), cmp.Compare(other.Epoch, oldest.Epoch)) < 0 {
+				oldest = other
+			}
 		}
-		delete(k.epochs, oldest)
+		delete(k.terms, oldest)
 	}
 }
 
@@ -111,43 +115,43 @@ func (k *electorates) put(epoch uint64, el *electorate) {
 // in v, which must be at least that of the block before. It is nil on a chain
 // without committees. A committee never changes once it is elected.
 func (e *Executor) electorate(v chain.View, height uint64) (*electorate, error) {
-	epoch, ok := e.rules.Epoch(v, height)
+	t, ok := e.rules.Term(v, height)
 	if !ok {
 		return nil, nil //nolint:nilnil // no committee is no error
 	}
-	return e.electorateOfEpoch(v, epoch)
+	return e.electorateOfTerm(v, t, height)
 }
 
-// electorateOfEpoch returns the committee of an epoch by the state in v, nil if that does
-// not have it.
-func (e *Executor) electorateOfEpoch(v chain.View, epoch uint64) (*electorate, error) {
-	el, known := e.electorates.get(epoch)
+// electorateOfTerm returns the committee of a term, in which the block at height is, by the
+// state in v, nil if that does not have it.
+func (e *Executor) electorateOfTerm(v chain.View, t Term, height uint64) (*electorate, error) {
+	el, known := e.electorates.get(t)
 	if el != nil {
 		return el, nil
 	}
-	c, ok := e.rules.Committee(v, epoch)
-	if !ok {
+	c, ok := e.rules.Committee(v, height)
+	if !ok || c.Epoch != t.Epoch {
 		return nil, nil //nolint:nilnil // no committee is no error
 	}
 	el, err := newElectorate(c, known)
 	if err != nil {
 		return nil, err
 	}
-	e.electorates.put(epoch, el)
+	e.electorates.put(t, el)
 	return el, nil
 }
 
-// electorateKnown returns the committee of an epoch by the state at the head, also one
-// that the state has forgotten, if it was handed over to.
-func (e *Executor) electorateKnown(epoch uint64) (el *electorate, err error) {
+// electorateKnown returns the committee that signs a checkpoint by the state at the head,
+// also one that the state has forgotten, if it was handed over to.
+func (e *Executor) electorateKnown(p *cert.Checkpoint) (el *electorate, err error) {
 	err = e.layer.Read(func(v chain.View) error {
-		el, err = e.electorateOfEpoch(v, epoch)
+		el, err = e.electorateOfTerm(v, Term{p.Generation, p.Epoch}, p.Height)
 		return err
 	})
 	if el != nil || err != nil || e.traits.Staking == nil {
 		return el, err
 	}
-	c, err := e.committeeKnown(epoch)
+	c, err := e.committeeKnown(p.Epoch)
 	if errors.Is(err, ErrNoHandover) {
 		return nil, nil //nolint:nilnil // no committee is no error
 	}

@@ -91,7 +91,7 @@ func (e *Executor) NothingAhead() { e.ahead.setOpen(false) }
 
 // KeptKeys returns the decoded keys of an epoch's committee by member, if it is kept.
 func (e *Executor) KeptKeys(epoch uint64) []*bls.Key {
-	el, _ := e.electorates.get(epoch)
+	el, _ := e.electorates.get(Term{Epoch: epoch})
 	if el == nil {
 		return nil
 	}

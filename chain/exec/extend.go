@@ -17,7 +17,7 @@ func (e *Executor) checkpoint(el *electorate, p *prepared) *cert.Checkpoint {
 	}
 	return &cert.Checkpoint{
 		Network: e.traits.Chain.Network, Chain: e.traits.Chain.Chain,
-		Height: p.block.Height, Epoch: el.committee.Epoch,
+		Generation: p.result.Generation, Height: p.block.Height, Epoch: el.committee.Epoch,
 		BlockHash: ledger.Hash(p.block.Hash), StateRoot: p.root,
 		OutboxRoot: p.result.OutboxRoot, UsageRoot: p.result.UsageRoot, ResultsRoot: p.result.ResultsRoot,
 		CommitteeHash: el.hash,

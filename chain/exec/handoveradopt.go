@@ -96,7 +96,7 @@ func (e *Executor) committeeKnown(epoch uint64) (*committee.Committee, error) {
 	var c committee.Committee
 	known := false
 	if err := e.Read(func(v chain.View, _ uint64) error {
-		c, known = e.rules.Committee(v, epoch)
+		c, known = e.rules.Committee(v, e.traits.Staking.FirstBlock(epoch))
 		return nil
 	}); err != nil || known {
 		return &c, err

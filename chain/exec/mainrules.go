@@ -250,18 +250,22 @@ func passing(r *settlement.Receipt) bool {
 	}
 }
 
-// Epoch is that of Execution.
-func (m *mainRules) Epoch(_ chain.View, height uint64) (epoch uint64, ok bool) {
+// Term is that of Execution.
+func (m *mainRules) Term(_ chain.View, height uint64) (t Term, ok bool) {
 	if !m.staked() {
-		return 0, false
+		return Term{}, false
 	}
-	return m.params.Staking.Epoch(height), true
+	return Term{Epoch: m.params.Staking.Epoch(height)}, true
 }
 
 // Committee is that of Execution.
-func (m *mainRules) Committee(v chain.View, epoch uint64) (committee.Committee, bool) {
+func (m *mainRules) Committee(v chain.View, height uint64) (committee.Committee, bool) {
+	if !m.staked() {
+		return committee.Committee{}, false
+	}
+	epoch := m.params.Staking.Epoch(height)
 	c, ok := staking.ReadCommittee(v, epoch)
-	if !ok && epoch == 0 && m.staked() {
+	if !ok && epoch == 0 {
 		return m.genesis.Committee(), true
 	}
 	return c, ok

@@ -18,7 +18,7 @@ func (n *tallyNode) provedRow(key ...byte) (cert.Certificate, *stateproof.Statem
 		n.t.Fatalf("row %q: %v", key, err)
 	}
 	p := &certificate.Checkpoint
-	com, _ := tallies{}.Committee(nil, p.Epoch)
+	com, _ := tallies{}.Committee(nil, p.Height)
 	keys, err := com.Keys()
 	if err != nil {
 		n.t.Fatal(err)

@@ -205,11 +205,19 @@ type Result struct {
 	Outbox *link.Outbox
 	// Updates tell consensus about the next committee; they take effect two blocks later.
 	Updates []staking.Update
+	// Generation is that of the block's checkpoint, 0 on the main chain.
+	Generation uint32
 	// Items are what the block needs of memory beside its receipts and their entries, in
 	// things of some 100 bytes: events, messages.
 	Items int
 	// Body is the result of the rules.
 	Body any
+}
+
+// Term names a committee: of one generation and epoch there is one.
+type Term struct {
+	Generation uint32 // of a shard; 0 on the main chain
+	Epoch      uint64
 }
 
 // Execution is what a block does, and who signs it.
@@ -219,14 +227,14 @@ type Execution interface {
 	// *chain.RuleError means that the block is invalid; any other, that the chain must
 	// halt.
 	Apply(v chain.View, b *RulesBlock, verify func([]ledger.Claim) []int) (chain.Changes, *Result, error)
-	// Epoch returns the epoch whose committee votes on the block at height, and ok=false
-	// if the chain has no committee. v is the state of the block before or, for a height
-	// that is not above it, of any later one: the state remembers the first heights of the
-	// last epochs at least.
-	Epoch(v chain.View, height uint64) (epoch uint64, ok bool)
-	// Committee returns the committee of an epoch: that of the next block, of the one
-	// after it, and of the epochs before as far as the state remembers them.
-	Committee(v chain.View, epoch uint64) (committee.Committee, bool)
+	// Term names the committee that votes on the block at height, and is ok=false if the
+	// chain has none. v is the state of the block before or, for a height that is not above
+	// it, of any later one: the state remembers the first heights of the last epochs at
+	// least.
+	Term(v chain.View, height uint64) (t Term, ok bool)
+	// Committee returns the committee that votes on the block at height: the next one, that
+	// after it, and those before as far as the state remembers their committees.
+	Committee(v chain.View, height uint64) (committee.Committee, bool)
 	// Proved returns the keys, each once, of rows that other chains want to be told of by a
 	// proof after the block at height: see Executor.Certified. v is the state before it, and
 	// changes are what it changed.

@@ -28,13 +28,24 @@ type Shard struct {
 // takes over from, in the order of the genesis; they are looked at by InitChain alone, and
 // a shard that has begun needs none.
 func OpenShard(cfg Config, l *layer.Settlement, genesis shardblock.Genesis, log *slog.Logger, parents ...chain.View) (*Shard, error) {
+	return OpenGenerations(cfg, l, genesis, nil, log, parents...)
+}
+
+// OpenGenerations is OpenShard for a shard whose committee was drawn anew, as often as
+// resumes say, in their order: how each generation went on from the one before it. The
+// first block of the last one is the next after its height, and the layer's state has to be
+// that of this height, or of one that the generation has come to.
+func OpenGenerations(cfg Config, l *layer.Settlement, genesis shardblock.Genesis, resumes []shardblock.Resume, log *slog.Logger, parents ...chain.View) (*Shard, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if err := genesis.Validate(); err != nil {
 		return nil, fmt.Errorf("open shard: genesis: %w", err)
 	}
-	rules := newShardRules(genesis, parents, cfg.Heads)
+	rules, err := newShardRules(genesis, resumes, parents, cfg.Heads)
+	if err != nil {
+		return nil, fmt.Errorf("open shard %d: %w", genesis.Service.Shard.Chain, err)
+	}
 	s := &Shard{Executor: newExecutor(cfg.withDefaults(), l, rules, log), shard: rules}
 	rules.exec = s.Executor
 	if err := s.load(); err != nil {

@@ -14,19 +14,70 @@ import (
 // shardRules are the Rules of a shard: those of chain/shardblock.
 type shardRules struct {
 	genesis shardblock.Genesis
-	parents []chain.View // states that the genesis takes over from
-	domain  chain.Domain // of records
+	resumes []shardblock.Resume // ascending by generation and height
+	parents []chain.View        // states that the genesis takes over from
+	domain  chain.Domain        // of records
 	seen    *Heads
 	exec    *Executor // for what lies in its index
 }
 
 var _ Rules = (*shardRules)(nil)
 
-func newShardRules(genesis shardblock.Genesis, parents []chain.View, heads *Heads) *shardRules {
+func newShardRules(genesis shardblock.Genesis, resumes []shardblock.Resume, parents []chain.View, heads *Heads) (*shardRules, error) {
 	if heads == nil {
 		heads = NewHeads(genesis.Service.Network)
 	}
-	return &shardRules{genesis: genesis, parents: parents, domain: genesis.Service.Domain(), seen: heads}
+	s := &shardRules{genesis: genesis, parents: parents, domain: genesis.Service.Domain(), seen: heads}
+	generation := genesis.Generation
+	for i := range resumes {
+		r := &resumes[i]
+		if err := r.Validate(); err != nil {
+			return nil, err
+		}
+		last := len(s.resumes) - 1
+		if r.Generation <= generation || last >= 0 && r.Height < s.resumes[last].Height {
+			return nil, fmt.Errorf("generation %d goes on from height %d after generation %d: %w", r.Generation, r.Height, generation, shardblock.ErrBadResume)
+		}
+		if generation = r.Generation; last >= 0 && r.Height == s.resumes[last].Height {
+			s.resumes[last] = *r // the one before came to nothing
+			continue
+		}
+		s.resumes = append(s.resumes, *r)
+	}
+	return s, nil
+}
+
+// resume returns how the generation that makes the block at height went on, or nil if it
+// began with the genesis.
+func (s *shardRules) resume(height uint64) (r *shardblock.Resume) {
+	for i := range s.resumes {
+		if s.resumes[i].Height < height {
+			r = &s.resumes[i]
+		}
+	}
+	return r
+}
+
+// generation returns the one that makes the block at height.
+func (s *shardRules) generation(height uint64) uint32 {
+	if r := s.resume(height); r != nil {
+		return r.Generation
+	}
+	return s.genesis.Generation
+}
+
+// over returns the state by which the block at height is judged, of the state in v, which
+// is that of the block before, or a later one.
+func (s *shardRules) over(v chain.View, height uint64) chain.View {
+	r := s.resume(height)
+	if r == nil || shardblock.ReadStatus(v).Generation >= r.Generation {
+		return v
+	}
+	o, err := r.Over(v)
+	if err != nil {
+		panic(err)
+	}
+	return o
 }
 
 // Traits is that of Origin.
@@ -101,7 +152,7 @@ func (s *shardRules) Admit(v chain.View, height uint64, tx *chain.Tx) (Admitted,
 // TakesRecords is that of Admission. The error is a *route.CongestedError, or
 // shardblock.ErrEnded.
 func (s *shardRules) TakesRecords(v chain.View, height uint64) error {
-	return shardblock.AdmitUsers(v, height)
+	return shardblock.AdmitUsers(s.over(v, height), height)
 }
 
 // Spent is that of Admission.
@@ -121,7 +172,7 @@ func (t shardTrial) Try(payload []byte) error {
 
 // Trial is that of Relays.
 func (s *shardRules) Trial(v chain.View, height uint64) Trial {
-	return shardTrial{shardblock.NewTrial(v, height, s.seen.verify)}
+	return shardTrial{shardblock.NewTrial(s.over(v, height), height, s.seen.verify)}
 }
 
 // PlanRelays is that of Relays.
@@ -134,7 +185,7 @@ func (s *shardRules) PlanRelays(v chain.View, height uint64, payloads [][]byte, 
 		}
 		relays, sizes, places = append(relays, r), append(sizes, len(raw)+1+bundleOverhead), append(places, i)
 	}
-	picked := shardblock.Plan(v, height, relays, sizes, int(users), int(room), s.seen.verify)
+	picked := shardblock.Plan(s.over(v, height), height, relays, sizes, int(users), int(room), s.seen.verify)
 	for i := range picked {
 		picked[i] = places[picked[i]]
 	}
@@ -154,6 +205,9 @@ func (s *shardRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Cla
 		}
 		block.Relays = append(block.Relays, r)
 	}
+	if r := s.resume(b.Height); r != nil && r.Height+1 == b.Height {
+		block.Resume = r
+	}
 	for i := range b.Records {
 		block.Txs[i] = service.BlockTx(b.Records[i])
 	}
@@ -164,7 +218,7 @@ func (s *shardRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Cla
 	body := shardResultOf(v, &res)
 	out := &Result{
 		Receipts: make([]Receipt, len(body.Receipts)), ResultsRoot: res.Service.ResultsRoot, UsageRoot: res.Service.UsageRoot,
-		OutboxRoot: res.Outbox.Root(), Outbox: res.Outbox, Updates: res.Updates,
+		OutboxRoot: res.Outbox.Root(), Outbox: res.Outbox, Updates: res.Updates, Generation: res.Generation,
 		Items: len(body.Bookings) + len(body.Imports) + len(body.Codes), Body: body,
 	}
 	for i := range body.Receipts {
@@ -195,15 +249,15 @@ func shardReceiptOf(r *service.Receipt) Receipt {
 	return out
 }
 
-// Epoch is that of Execution.
-func (s *shardRules) Epoch(v chain.View, height uint64) (epoch uint64, ok bool) {
-	c, ok := shardblock.Committee(v, height)
-	return c.Epoch, ok
+// Term is that of Execution.
+func (s *shardRules) Term(v chain.View, height uint64) (t Term, ok bool) {
+	c, ok := s.Committee(v, height)
+	return Term{Generation: s.generation(height), Epoch: c.Epoch}, ok
 }
 
 // Committee is that of Execution.
-func (s *shardRules) Committee(v chain.View, epoch uint64) (committee.Committee, bool) {
-	return shardblock.CommitteeOf(v, epoch)
+func (s *shardRules) Committee(v chain.View, height uint64) (committee.Committee, bool) {
+	return shardblock.Committee(s.over(v, height), height)
 }
 
 // Proved is that of Execution: whatever others want of a shard is in its outbox.
@@ -211,7 +265,7 @@ func (s *shardRules) Proved(chain.View, uint64, chain.Changes) [][]byte { return
 
 // NeedsTick is that of Execution.
 func (s *shardRules) NeedsTick(v chain.View, height, _ uint64) bool {
-	return shardblock.NeedsTick(v, height)
+	return shardblock.NeedsTick(s.over(v, height), height)
 }
 
 // Audit is that of Execution: it counts all usage, and what is under way.

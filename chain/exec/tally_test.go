@@ -178,12 +178,13 @@ func (t tallies) Apply(v chain.View, b *exec.RulesBlock, _ func([]ledger.Claim) 
 	return o.Changes(), res, nil
 }
 
-func (tallies) Epoch(_ chain.View, height uint64) (uint64, bool) {
-	return height / (tallyEpoch + 1), true
+func (tallies) Term(_ chain.View, height uint64) (exec.Term, bool) {
+	return exec.Term{Epoch: height / (tallyEpoch + 1)}, true
 }
 
 // Committee is of one member of two: that of the first epoch, and that of all others.
-func (tallies) Committee(_ chain.View, epoch uint64) (committee.Committee, bool) {
+func (tallies) Committee(_ chain.View, height uint64) (committee.Committee, bool) {
+	epoch := height / (tallyEpoch + 1)
 	i := min(int(epoch), 1)
 	return committee.Committee{Epoch: epoch, Members: []committee.Member{
 		{Validator: uint64(i), ConsensusKey: keyOf(i).Public(), BLSKey: blsOf(0).Public(), Power: 1},

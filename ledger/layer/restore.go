@@ -84,6 +84,18 @@ func (r *Restore) Abort() error {
 	return r.tree.Abort()
 }
 
+// Rewind makes height that of the last block again, where those after it changed nothing:
+// the application hash has been the same since. The index stays as it is.
+func (s *Settlement) Rewind(height uint64) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	return s.tree.Rewind(height)
+}
+
+// Discard removes the state of a layer that is closed, and leaves all else.
+func Discard(store kv.Store) error { return statetree.Discard(kv.Prefixed(store, []byte(statePrefix))) }
+
 // Clear removes all that a layer has in store, the parts of others too. The layer must be
 // closed. The state goes last: a layer that has none has nothing else either, whenever the
 // process ends.

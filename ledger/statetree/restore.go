@@ -88,6 +88,33 @@ func (t *Tree) restore(want Summary) (*Restore, error) {
 
 var errRestoring = errors.New("the state is being restored")
 
+// Rewind takes back the last blocks, which changed nothing, so that height is that of the
+// state again, durably. It does not know whether they did: the caller does, by the
+// application hash. A version tells of most that did, and those are refused.
+func (t *Tree) Rewind(height uint64) error {
+	t.writeMu.Lock()
+	defer t.writeMu.Unlock()
+	head := *t.head.Load()
+	switch {
+	case t.failed != nil:
+		return t.failed
+	case t.prep.stage != idle:
+		return errors.New("rewind: a block is under way")
+	case !head.recorded || height > head.height || uint64(head.version) > height+1:
+		return fmt.Errorf("rewind from height %d to %d: the state has version %d", head.height, height, head.version)
+	}
+	head.height = height
+	b := t.store.NewBatch()
+	defer b.Discard()
+	if err := errors.Join(b.Set([]byte{metaKey}, head.encode(t.opts.Tables)), b.Commit(true)); err != nil {
+		return t.fail(err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.head.Store(&head)
+	return nil
+}
+
 // Discard removes the state in s, which no Tree has open. If the process ends meanwhile,
 // Open does the rest.
 func Discard(s kv.Store) error {
