@@ -33,7 +33,7 @@ func (n *Node) openRelays(context.Context, Options) (err error) {
 	}
 	r := &relays{node: n, log: n.module("relay")}
 	r.relay, err = relay.New(relay.Config{
-		Main:    carry.Main{Main: n.main.ledger},
+		Main:    carry.Main{Main: n.main.ledger, Bundles: n.main.chain.Txs},
 		Remote:  api.NewRemote(n.peers),
 		Network: n.genesis.NetworkID(),
 		Self:    r.self,

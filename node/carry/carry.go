@@ -7,11 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger/stateproof"
 	"github.com/tributary-network/tributary/shard/link"
@@ -25,7 +28,12 @@ var (
 )
 
 // Main is the main chain of this node as a relay.Main. It is safe for concurrent use.
-type Main struct{ *exec.Main }
+type Main struct {
+	*exec.Main
+
+	// Bundles returns the bundles of the block at height. Nil: nobody has them.
+	Bundles func(height uint64) ([][]byte, error)
+}
 
 // Read is that of relay.Chain.
 func (m Main) Read(f func(v chain.View, height uint64) error) error { return m.ReadSnapshot(f) }
@@ -42,6 +50,60 @@ func (m Main) Handover(epoch uint64) (cert.Certificate, *stateproof.Statement, e
 		return cert.Certificate{}, nil, err
 	}
 	return h.Certificate, h.Record, nil
+}
+
+// Posts is that of relay.Main.
+func (m Main) Posts(height uint64) (posts relay.Posts, ok bool, err error) {
+	block, err := m.BlockResult(height)
+	if errors.Is(err, exec.ErrPruned) || m.Bundles == nil {
+		return posts, false, nil
+	}
+	if err != nil {
+		return posts, false, err
+	}
+	if !slices.ContainsFunc(block.Receipts, func(r settlement.Receipt) bool { return settlement.HasPairings(r.Kind) }) {
+		return posts, true, nil
+	}
+	bundles, err := m.Bundles(height)
+	if err != nil {
+		return posts, false, nil //nolint:nilerr // consensus keeps fewer blocks, and gives none while it starts
+	}
+	at := 0 // the place of a record in the block
+	for _, raw := range bundles {
+		bundle, err := chain.DecodeBundle(raw)
+		if err != nil {
+			continue
+		}
+		for _, record := range bundle.Records {
+			if at < len(block.Receipts) && settlement.HasPairings(block.Receipts[at].Kind) {
+				post(&posts, m.Domain(), record, &block.Receipts[at])
+			}
+			at++
+		}
+	}
+	return posts, true, nil
+}
+
+// post adds what a record says, as its receipt says what became of it.
+func post(posts *relay.Posts, d chain.Domain, record []byte, r *settlement.Receipt) {
+	tx, err := chain.DecodeTx(d, record)
+	if err != nil {
+		return
+	}
+	if tx.Kind == chain.KindAnchorConflict {
+		if c, err := anchor.DecodeConflict(tx.Payload); err == nil && r.Code == chain.CodeOK {
+			posts.Conflicts = append(posts.Conflicts, c)
+		}
+		return
+	}
+	a, err := anchor.DecodeAnchors(tx.Payload)
+	if err != nil {
+		return
+	}
+	for i := range a.Runs {
+		taken := r.Code == chain.CodeOK && i < len(r.Runs) && r.Runs[i].Taken()
+		posts.Runs = append(posts.Runs, relay.Posted{Run: a.Runs[i], Taken: taken})
+	}
 }
 
 // Submit is that of relay.Main.

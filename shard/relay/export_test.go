@@ -110,3 +110,12 @@ type History = history
 func (h *history) Prove(c Chain, s *anchor.State, height uint64) (anchor.Proof, bool) {
 	return h.prove(c, s, height)
 }
+
+// Suspects returns how many conflicts are seen in what main was sent.
+func Suspects(posts []Posted) int {
+	w := newWatch()
+	for i := range posts {
+		w.see(&posts[i], true)
+	}
+	return len(w.crimes)
+}

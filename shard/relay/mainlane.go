@@ -31,6 +31,7 @@ type mainLane struct {
 	shards  map[shard.ID]*branch
 	busy    hold // main takes nothing at the moment
 	asked   map[ask]*task
+	watch   *watch
 	height  uint64 // of main in the last round
 
 	known   seats // for one height of main
@@ -68,7 +69,7 @@ type branch struct {
 
 func newMainLane(r *Relay) *mainLane {
 	return &mainLane{
-		r: r, account: newAccount(r.cfg.Network, *r.cfg.Key, r.cfg.Zone), shards: make(map[shard.ID]*branch), asked: make(map[ask]*task),
+		r: r, account: newAccount(r.cfg.Network, *r.cfg.Key, r.cfg.Zone), shards: make(map[shard.ID]*branch), asked: make(map[ask]*task), watch: newWatch(),
 	}
 }
 
@@ -249,7 +250,7 @@ func (b *branch) next(list []service.Settlement, head, main uint64) {
 func (l *mainLane) plan(s *scale, reports []report) (err error) {
 	s.row, _, _ = settlement.AccountByAddress(s.v, l.account.self) // that there is none matters if something is to be sent
 	l.account.tidy(&s.row, s.height)
-	for _, step := range []func(*scale, []report) error{l.anchor, l.deliver, l.ask, l.settle} {
+	for _, step := range []func(*scale, []report) error{l.anchor, l.deliver, l.ask, l.conflict, l.settle} {
 		failed := step(s, reports)
 		if failed != nil && !broke(failed) {
 			return failed
@@ -490,6 +491,8 @@ func (l *mainLane) count(d *draft) {
 	case chain.KindImport:
 		c.Imports.Add(1)
 		c.Leaves.Add(uint64(d.size))
+	case chain.KindAnchorConflict:
+		c.Conflicts.Add(1)
 	case chain.KindSettle:
 		c.Settlements.Add(1)
 	case chain.KindRelist, chain.KindReack:

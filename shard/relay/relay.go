@@ -51,6 +51,9 @@ type Main interface {
 	// Handover returns what leads from main's committee of the epoch before to that of
 	// epoch, and an error if this node cannot show that.
 	Handover(epoch uint64) (cert.Certificate, *stateproof.Statement, error)
+	// Posts returns what the block at height was sent about heights of shards, and ok=false
+	// if this node does not have it, or not any more.
+	Posts(height uint64) (posts Posts, ok bool, err error)
 	// Submit hands in a signed record. Nil means that it waits for a block; an error with
 	// a chain.RuleError, that main would refuse it now; any other, that it may be tried
 	// again later. It is over when ctx is.

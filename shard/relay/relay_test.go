@@ -42,6 +42,8 @@ func (bare) Certified([]byte) (cert.Certificate, *stateproof.Statement, error) {
 	return cert.Certificate{}, nil, errNothing
 }
 
+func (bare) Posts(uint64) (relay.Posts, bool, error) { return relay.Posts{}, false, nil }
+
 func (bare) Handover(uint64) (cert.Certificate, *stateproof.Statement, error) {
 	return cert.Certificate{}, nil, errNothing
 }

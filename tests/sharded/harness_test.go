@@ -99,12 +99,23 @@ type votes struct {
 	mu     sync.Mutex
 	hashes map[uint64][]byte
 	seen   map[uint64][]exec.VoteExtension
+	txs    map[uint64][][]byte // and the blocks themselves
 }
 
-func (v *votes) set(height uint64, hash []byte, extensions []exec.VoteExtension) {
+func newVotes() *votes {
+	return &votes{hashes: map[uint64][]byte{}, seen: map[uint64][]exec.VoteExtension{}, txs: map[uint64][][]byte{}}
+}
+
+func (v *votes) set(b *exec.Block, extensions []exec.VoteExtension) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.hashes[height], v.seen[height] = hash, extensions
+	v.hashes[b.Height], v.seen[b.Height], v.txs[b.Height] = b.Hash, extensions, b.Txs
+}
+
+func (v *votes) bundles(height uint64) ([][]byte, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.txs[height], nil
 }
 
 func (v *votes) extensions(height uint64) ([]byte, []exec.VoteExtension, error) {
@@ -192,7 +203,7 @@ func newWorldWith(tb testing.TB, gen settlement.Genesis, certifyDelay time.Durat
 
 func (w *world) replica(i int, tables ...tableOf) (*replica, exec.Config) {
 	w.tb.Helper()
-	v := &votes{hashes: map[uint64][]byte{}, seen: map[uint64][]exec.VoteExtension{}}
+	v := newVotes()
 	l, err := layer.New(memkv.New(), layer.Options{State: statetree.Options{Tables: tables}})
 	if err != nil {
 		w.tb.Fatal(err)
@@ -434,7 +445,7 @@ func (n *chainNet) make(w *world) bool {
 	var first []byte
 	left := 0
 	for i, r := range n.replicas {
-		r.votes.set(height, b.Hash, extensions)
+		r.votes.set(&b, extensions)
 		out, err := r.exec.Finalize(b)
 		if err == nil {
 			_, err = r.exec.Commit()

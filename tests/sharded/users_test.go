@@ -99,7 +99,7 @@ func (w *world) relayOver(i int, change func(*relay.Config), open func(shard.ID)
 	w.tb.Helper()
 	key := keyOf(relayers + i)
 	cfg := relay.Config{
-		Main: carry.Main{Main: w.mains[i]}, Network: w.network(), Self: func() [committee.AddressSize]byte { return consensusOf(i) }, Key: &key, Zone: home,
+		Main: carry.Main{Main: w.mains[i], Bundles: w.main.replicas[i].votes.bundles}, Network: w.network(), Self: func() [committee.AddressSize]byte { return consensusOf(i) }, Key: &key, Zone: home,
 		Block: 100 * time.Millisecond, Now: time.Now, Jitter: rand.Float64, Log: w.log, Eager: true,
 	}
 	if change != nil {
