@@ -302,7 +302,7 @@ func (l *mainLane) add(s *scale, d draft) {
 }
 
 // maxPosts is how many anchors of a shard wait for blocks of main at most.
-const maxPosts = 1
+const maxPosts = 4
 
 // anchor posts certificates of the shards whose turn it is. While one waits for a block of
 // main another is sent as soon as there are newer messages, with the heights of the first

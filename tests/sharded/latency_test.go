@@ -54,6 +54,7 @@ func TestOneBlockOfMain(t *testing.T) {
 	for range 10 {
 		ways = append(ways, w.travel(p, ids[0]))
 	}
+	w.follow(p, ids[0])
 	w.main.stop(false)
 	w.until("everything is acknowledged", w.quiet)
 	for leg := range stations {
@@ -70,38 +71,42 @@ func TestOneBlockOfMain(t *testing.T) {
 	}
 }
 
+// follow books several times while main stands still: an anchor that waits there does not
+// keep what comes later from being in the same block of main.
+func (w *world) follow(p *pipe, src shard.ID) {
+	w.tb.Helper()
+	before := w.earned(p.payee).Total.Amount
+	const times = 3
+	var height uint64
+	for range times {
+		height = w.send(p, src)
+		w.untilBy(2*time.Millisecond, "an anchor follows the one that waits", func() bool { return w.posted(src, height) })
+	}
+	w.mainBlock()
+	if got := w.anchored(src); got < height {
+		w.tb.Errorf("a block of main anchors height %d, want %d", got, height)
+	}
+	w.until("the payee's home executes", func() bool { return w.earned(p.payee).Total.Amount == before+times*1_000 })
+}
+
 // travel books once on a channel to another shard, and follows what is earned. Main stands
 // still, but for one block when it is handed the anchor.
 func (w *world) travel(p *pipe, src shard.ID) (out way) {
 	w.tb.Helper()
 	before := w.earned(p.payee).Total.Amount
 	source := w.anyOf(src)
-	height, _ := source.Head()
-	w.book(p, w.pay(p, 1_000, 1_000))
 	reach := func(station int, what string, holds func() bool) {
 		w.untilBy(2*time.Millisecond, what, holds)
 		out[station] = time.Now()
 	}
-	reach(sent, "the source sends", func() bool {
-		for h, _ := source.Head(); height < h; {
-			height++
-			if box, err := source.Outbox(height); err == nil && box.Root() != (ledger.Hash{}) {
-				return true
-			}
-		}
-		return false
-	})
+	height := w.send(p, src)
+	out[sent] = time.Now()
 	reach(certified, "the block is certified", func() bool {
 		_, err := source.Certificate(height)
 		return err == nil
 	})
-	reach(posted, "its anchor is handed in to main", func() bool {
-		return !slices.ContainsFunc(w.main.replicas, func(r *replica) bool { return !r.hasAnchor(src, height) })
-	})
-	w.main.mu.Lock()
-	w.main.make(w)
-	w.main.mu.Unlock()
-	w.announce()
+	reach(posted, "its anchor is handed in to main", func() bool { return w.posted(src, height) })
+	w.mainBlock()
 	reach(anchored, "the block is anchored", func() bool { return w.anchored(src) >= height })
 	reach(proved, "the anchor is proved", func() bool {
 		_, st, err := w.mains[0].Certified(anchor.Key(src))
@@ -113,6 +118,37 @@ func (w *world) travel(p *pipe, src shard.ID) (out way) {
 	})
 	reach(executed, "the payee's home executes", func() bool { return w.earned(p.payee).Total.Amount == before+1_000 })
 	return out
+}
+
+// send books once and returns the height of the source's block with the message.
+func (w *world) send(p *pipe, src shard.ID) (height uint64) {
+	w.tb.Helper()
+	source := w.anyOf(src)
+	height, _ = source.Head()
+	w.book(p, w.pay(p, 1_000, 1_000))
+	w.untilBy(2*time.Millisecond, "the source sends", func() bool {
+		for h, _ := source.Head(); height < h; {
+			height++
+			if box, err := source.Outbox(height); err == nil && box.Root() != (ledger.Hash{}) {
+				return true
+			}
+		}
+		return false
+	})
+	return height
+}
+
+// mainBlock lets main, which stands still, make one block.
+func (w *world) mainBlock() {
+	w.main.mu.Lock()
+	w.main.make(w)
+	w.main.mu.Unlock()
+	w.announce()
+}
+
+// posted reports whether an anchor of a shard's height waits at all replicas of main.
+func (w *world) posted(id shard.ID, height uint64) bool {
+	return !slices.ContainsFunc(w.main.replicas, func(r *replica) bool { return !r.hasAnchor(id, height) })
 }
 
 // anchored returns the last height of a shard that main has.
