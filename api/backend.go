@@ -110,9 +110,9 @@ type Node interface {
 	// node does not have it.
 	Header(height uint64) (h Header, ok bool)
 	// LightBlock returns what a light client of consensus wants of the block at
-	// height; ok is false if this node does not have it, and then from is the lowest
-	// height of which it has that, 0 if that is not known.
-	LightBlock(height uint64) (b LightBlock, from uint64, ok bool)
+	// height of a chain that runs here; ok is false if this node does not have it, and
+	// then from is the lowest height of which it has that, 0 if that is not known.
+	LightBlock(id ledger.ChainID, height uint64) (b LightBlock, from uint64, ok bool)
 	// Turnout says who signed the last blocks; it tells of none if the node cannot.
 	Turnout() Turnout
 	// AddEvidence takes the proof of a fault in consensus's encoding. The error is

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
+	"github.com/tributary-network/tributary/ledger"
 	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 )
 
@@ -320,16 +322,21 @@ func (a *agreements) recordOf(ctx context.Context, epoch uint64, name string) (c
 
 // GetLightBlock implements ConsensusServiceServer.
 func (a *agreements) GetLightBlock(ctx context.Context, req *consensusv1.GetLightBlockRequest) (*consensusv1.GetLightBlockResponse, error) {
+	id := cmp.Or(ledger.ChainID(req.GetChainId()), a.Network.Domain.Chain)
 	head, _ := a.State.Head()
-	height := req.GetHeight()
-	if height == 0 {
-		height = head
+	if id != a.Network.Domain.Chain {
+		s, err := a.relayShard(req.GetChainId())
+		if err != nil {
+			return nil, err
+		}
+		head, _ = s.Head()
 	}
+	height := cmp.Or(req.GetHeight(), head)
 	if height > head {
 		return nil, missing(ReasonBlockNotFound, BlockName(height), "there is no block %d yet; the last one is %d", height, head)
 	}
 	a.rates.charge(callerIP(ctx), readTokens)
-	b, from, ok := a.Node.LightBlock(height)
+	b, from, ok := a.Node.LightBlock(id, height)
 	if !ok {
 		p := &problem{
 			code: codes.DataLoss, reason: ReasonPruned, subject: BlockName(height), metadata: map[string]string{"name": BlockName(height)},

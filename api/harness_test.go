@@ -132,7 +132,7 @@ func (*fakeNode) AddEvidence(evidence []byte) error {
 	return nil
 }
 
-func (n *fakeNode) LightBlock(height uint64) (api.LightBlock, uint64, bool) {
+func (n *fakeNode) LightBlock(_ ledger.ChainID, height uint64) (api.LightBlock, uint64, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h, ok := n.headers[height]

@@ -7,6 +7,7 @@ import (
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/telemetry"
 )
 
@@ -66,10 +67,16 @@ func (b backend) Header(height uint64) (h api.Header, ok bool) {
 }
 
 // LightBlock implements api.Node.
-func (b backend) LightBlock(height uint64) (l api.LightBlock, from uint64, ok bool) {
-	header, validators, err := b.node.main.chain.LightBlock(height)
+func (b backend) LightBlock(id ledger.ChainID, height uint64) (l api.LightBlock, from uint64, ok bool) {
+	h := b.node.main
+	if id != ledger.MainChain {
+		if h = b.node.shards.find(id); h == nil {
+			return l, 0, false
+		}
+	}
+	header, validators, err := h.chain.LightBlock(height)
 	if err != nil {
-		return api.LightBlock{}, b.node.main.chain.LightBlocksFrom(), false
+		return api.LightBlock{}, h.chain.LightBlocksFrom(), false
 	}
 	return api.LightBlock{SignedHeader: header, ValidatorSet: validators}, 0, true
 }

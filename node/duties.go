@@ -2,8 +2,13 @@ package node
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
 )
 
@@ -47,4 +52,65 @@ func duties(row, epoch uint64, now, next []shard.Assignment, ended, ending []sha
 	}
 	slices.SortFunc(list, func(a, b duty) int { return cmp.Compare(a.Shard, b.Shard) })
 	return list, left
+}
+
+// duties returns what the state of the main chain says that this node has to run.
+func (s *shards) duties() (list []duty, err error) {
+	n := s.node
+	key := n.signer.PubKey()
+	if len(key) != ledger.PublicKeySize {
+		return nil, nil // a remote signer has not told it yet
+	}
+	row, registered, err := n.registration(n.genesis.Validators, ledger.PublicKey(key))
+	if err != nil || registered.IsZero() {
+		return nil, err
+	}
+	left := 0
+	err = n.main.exec.Read(func(v chain.View, height uint64) error {
+		epoch := n.genesis.Params.Staking.Epoch(height + 1)
+		now, next := registry.Assignments(v, epoch), registry.Assignments(v, epoch+1)
+		known := slices.Collect(maps.Keys(s.runs))
+		if s.looked.IsZero() {
+			known = append(known, s.unfinished(v, epoch, row)...)
+		}
+		for _, drawn := range [][]shard.Assignment{now, next} { // also of shards that ended in this epoch
+			for i := range drawn {
+				known = append(known, drawn[i].Shard)
+			}
+		}
+		var ended, ending []shard.ID
+		for _, id := range known {
+			switch row, ok := anchor.Read(v, id); {
+			case !ok || row.Until == 0:
+			case row.Finished() && !s.runs[id].below(row.End):
+				ended = append(ended, id)
+			case row.Finished():
+				ending = append(ending, id) // this node has its last blocks to fetch
+			case row.Until <= epoch:
+				ending = append(ending, id)
+			}
+		}
+		list, left = duties(row, epoch, now, next, ended, ending, n.cfg.Shards.Max)
+		return nil
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = left
+	return list, err
+}
+
+// unfinished returns the shards that are replaced and not anchored to their end, which a
+// node has to run that starts: those that its validator, which has a row, was drawn to
+// end, or whose blocks are here, if the main chain has forgotten who was.
+func (s *shards) unfinished(v chain.View, epoch, row uint64) (ids []shard.ID) {
+	for id, a := range anchor.All(v) {
+		if a.Until == 0 || a.Until > epoch || a.Finished() {
+			continue
+		}
+		drawn, known := registry.ReadShort(v, a.Until, id)
+		if slices.ContainsFunc(drawn.Seats, func(s shard.Seat) bool { return s.Validator == row }) || !known && s.node.hasShard(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

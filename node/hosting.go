@@ -106,7 +106,7 @@ func (r *shardRun) describe() api.HostedShard {
 	switch {
 	case h == nil && note != "":
 		out.State, out.Reason = api.HostedStarting, note
-	case h == nil && errors.Is(err, shardblock.ErrNotFounded):
+	case h == nil && (errors.Is(err, shardblock.ErrNotFounded) || errors.Is(err, errNobodyTells) || errors.Is(err, errPartTaken)):
 		out.State, out.Reason = api.HostedWaiting, err.Error()
 	case h == nil && err != nil:
 		out.State, out.Reason = api.HostedFailed, err.Error()

@@ -34,6 +34,14 @@ const (
 	shardMaxInbound     = 40
 )
 
+// Misbehaviour of a shard's validators is punished on the main chain, by the checkpoints
+// that they sign, and a shard's own rules take no evidence. So what consensus says of it
+// is kept briefly, and whoever joins a shard need not fetch the headers of weeks first.
+const (
+	shardEvidenceBlocks = 1_000
+	shardEvidenceAge    = 10 * time.Minute
+)
+
 // shardName is the name of a shard's chain, in checks, metrics, the log and files.
 func shardName(id shard.ID) string { return "s" + strconv.FormatUint(uint64(id), 10) }
 
@@ -52,8 +60,8 @@ func (n *Node) cometGenesis(g *shardblock.Genesis) comet.Genesis {
 		ChainID:           comet.ShardChainID(main.ChainID, uint32(g.Service.Shard.Chain)),
 		Time:              main.Time,
 		BlockMaxBytes:     g.Service.Params.MaxBlockBytes + comet.BlockOverhead(committee.MaxSeats),
-		EvidenceMaxBlocks: main.EvidenceMaxBlocks,
-		EvidenceMaxAge:    main.EvidenceMaxAge,
+		EvidenceMaxBlocks: shardEvidenceBlocks,
+		EvidenceMaxAge:    shardEvidenceAge,
 		AppState:          g.Encode(),
 	}
 	for i := range g.Committee.Members {
@@ -90,9 +98,19 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store
 	if h.layer, err = layer.New(kv.Prefixed(store, shardPrefix(id)), n.shardLayer()); err != nil {
 		return err
 	}
+	how, err := n.shardSync(id, h.layer, r.patient(time.Now()))
+	if err != nil {
+		return err
+	}
 	if h.layer.Empty() {
-		if h.ancestors, err = n.openAncestors(ctx, r, &g, store); err != nil {
+		a, err := n.openAncestors(ctx, r, &g, store)
+		switch {
+		case errors.Is(err, errStateElsewhere) && how != nil:
+			how.Only = true // a snapshot needs no parents
+		case err != nil:
 			return err
+		default:
+			h.ancestors = a
 		}
 	}
 	rules, err := n.shardExecConfig(h, dir)
@@ -113,7 +131,9 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store
 	if err != nil {
 		return err
 	}
-	h.chain, err = comet.New(n.shardConsensus(dir, r.slot), start, signer, n.nodeKey, h.layer.Consensus(),
+	consensus := n.shardConsensus(dir, r.slot)
+	consensus.StateSync = how
+	h.chain, err = comet.New(consensus, start, signer, n.nodeKey, h.layer.Consensus(),
 		application{h.exec, n.main.ledger}, h.module("consensus"), n.metrics)
 	return err
 }

@@ -17,9 +17,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/exec"
-	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/shardblock"
-	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 	"github.com/tributary-network/tributary/node/telemetry"
 	"github.com/tributary-network/tributary/shard"
@@ -63,7 +61,9 @@ type shards struct {
 	mu    sync.Mutex
 	store *badgerkv.Store // nil until the first shard needs it
 	left  int             // shards without room
-	runs  map[shard.ID]*shardRun
+	// doomed are the shards whose data are being removed. They do not start.
+	doomed map[shard.ID]bool
+	runs   map[shard.ID]*shardRun
 }
 
 // shardRun is one shard of a node. Its fields are the owner's, the loop of shards, but
@@ -76,6 +76,8 @@ type shardRun struct {
 	failures int                // in a row
 	measured time.Time
 	peers    []string
+	sought   time.Time // since when it waits for somebody who tells headers; zero unless it does
+	stranded time.Time // since when nobody has the blocks it lacks; zero unless so
 
 	mu    sync.Mutex
 	duty  duty
@@ -84,11 +86,12 @@ type shardRun struct {
 	err   error       // why it does not run, or did not before; nil if nothing is wrong
 	note  string      // what it does before it runs, "" if nothing takes time
 	began bool        // it runs for long enough to have started
+	data  uint64      // on disk, as of the last look
 }
 
 func newShards(n *Node) *shards {
 	return &shards{
-		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]bool{},
+		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]bool{}, doomed: map[shard.ID]bool{},
 	}
 }
 
@@ -103,6 +106,7 @@ func (s *shards) run(ctx context.Context) error {
 	group.Go(func() error { return s.follow(running, moved) })
 	group.Go(func() error { return s.loop(running, moved) })
 	group.Go(func() error { return s.node.states.run(running) })
+	group.Go(func() error { return s.tidy(running) })
 	err := group.Wait()
 	if store := s.opened(); store != nil {
 		if err := store.Close(); err != nil {
@@ -172,48 +176,6 @@ func (s *shards) look(ctx context.Context) {
 	}
 }
 
-// duties returns what the state of the main chain says that this node has to run.
-func (s *shards) duties() (list []duty, err error) {
-	n := s.node
-	key := n.signer.PubKey()
-	if len(key) != ledger.PublicKeySize {
-		return nil, nil // a remote signer has not told it yet
-	}
-	row, registered, err := n.registration(n.genesis.Validators, ledger.PublicKey(key))
-	if err != nil || registered.IsZero() {
-		return nil, err
-	}
-	left := 0
-	err = n.main.exec.Read(func(v chain.View, height uint64) error {
-		epoch := n.genesis.Params.Staking.Epoch(height + 1)
-		now, next := registry.Assignments(v, epoch), registry.Assignments(v, epoch+1)
-		known := slices.Collect(maps.Keys(s.runs))
-		for _, drawn := range [][]shard.Assignment{now, next} { // also of shards that ended in this epoch
-			for i := range drawn {
-				known = append(known, drawn[i].Shard)
-			}
-		}
-		var ended, ending []shard.ID
-		for _, id := range known {
-			switch row, ok := anchor.Read(v, id); {
-			case !ok || row.Until == 0:
-			case row.Finished() && !s.runs[id].below(row.End):
-				ended = append(ended, id)
-			case row.Finished():
-				ending = append(ending, id) // this node has its last blocks to fetch
-			case row.Until <= epoch:
-				ending = append(ending, id)
-			}
-		}
-		list, left = duties(row, epoch, now, next, ended, ending, n.cfg.Shards.Max)
-		return nil
-	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.left = left
-	return list, err
-}
-
 // take makes list what is to run: others are stopped.
 func (s *shards) take(ctx context.Context, list []duty) {
 	for _, r := range s.sorted() {
@@ -281,6 +243,9 @@ func (s *shards) host(ctx context.Context, r *shardRun) error {
 		return errPartTaken
 	}
 	defer release()
+	if slices.Contains(s.condemned(), r.id) {
+		return errPartTaken
+	}
 	h, err := s.open(ctx, r)
 	if err != nil {
 		return err
@@ -336,6 +301,11 @@ func (s *shards) openStore() (*badgerkv.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store of the shards: %w; %s", err, n.lostShards())
 	}
+	removing, err := unfinishedRemovals(store)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	s.doom(removing...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store = store
@@ -403,8 +373,12 @@ func (s *shards) over(ctx context.Context, r *shardRun) {
 // yet is only waited for.
 func (s *shards) failed(ctx context.Context, r *shardRun, err error) {
 	switch {
-	case errors.Is(err, shardblock.ErrNotFounded), errors.Is(err, errPartTaken):
+	case errors.Is(err, shardblock.ErrNotFounded), errors.Is(err, errPartTaken), errors.Is(err, errNobodyTells):
 		r.due = time.Now().Add(shardRetryFirst)
+	case errors.Is(err, errStranded):
+		r.sought, r.due = time.Time{}, time.Now().Add(shardRetryFirst)
+		s.doom(r.id)
+		s.log.LogAttrs(ctx, slog.LevelWarn, "a shard is fetched anew", slog.String("shard", shardName(r.id)), slog.Any("err", err))
 	case errors.Is(err, errShardData):
 		r.due = time.Now().Add(shardDataRetry)
 		s.log.LogAttrs(ctx, slog.LevelError, "a shard is stopped on this node", slog.String("shard", shardName(r.id)), slog.Any("err", err))
@@ -456,15 +430,8 @@ func (s *shards) care(ctx context.Context) {
 			continue
 		}
 		s.introduce(ctx, r, h)
-		if most := uint64(s.node.cfg.Shards.MaxData); time.Since(r.measured) >= shardDataInterval {
-			r.measured = time.Now()
-			if size := h.chain.BlockBytes(); size > most {
-				r.mu.Lock()
-				r.err = fmt.Errorf("%w: %d MiB of %d; raise it, or keep fewer blocks ([pruning])", errShardData, size>>20, most>>20)
-				r.mu.Unlock()
-				r.cancel()
-			}
-		}
+		s.checkData(r, h)
+		s.checkStranded(r, h)
 	}
 }
 

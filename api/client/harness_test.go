@@ -354,7 +354,7 @@ func (nd *node) Turnout() api.Turnout {
 	return api.Turnout{Blocks: 40, To: 41, Of: map[staking.Address]api.Attendance{first: {Blocks: 30, Signed: 29}}}
 }
 
-func (nd *node) LightBlock(height uint64) (api.LightBlock, uint64, bool) {
+func (nd *node) LightBlock(_ ledger.ChainID, height uint64) (api.LightBlock, uint64, bool) {
 	h, ok := nd.Header(height)
 	return api.LightBlock{SignedHeader: h.Hash, ValidatorSet: []byte{byte(height)}}, 1, ok
 }

@@ -191,7 +191,7 @@ func (c *Chain) incomplete() (at filled, state sm.State, yes bool, err error) {
 	switch {
 	case err != nil:
 		return at, state, false, err
-	case at.lowest > 1 && (meta == nil || needed(&state, at.lowest, meta.Header.Time, false)) && swept <= at.lowest:
+	case at.lowest > c.genesis.InitialHeight && (meta == nil || needed(&state, at.lowest, meta.Header.Time, false)) && swept <= at.lowest:
 		c.filling.note(at, state.LastBlockHeight-state.ConsensusParams.Evidence.MaxAgeNumBlocks, c.filling.get().Problem)
 		return at, state, true, nil
 	}
@@ -319,7 +319,7 @@ func (c *Chain) fillWindow(ctx context.Context, asked *asking, state *sm.State, 
 	if err != nil {
 		return false, err
 	}
-	window := asked.fetch(ctx, c.ID(), want.height, max(1, want.height-backfillWindow+1))
+	window := asked.fetch(ctx, c.ID(), want.height, max(c.genesis.InitialHeight, want.height-backfillWindow+1))
 	for len(window) > 0 && !ended && err == nil {
 		var run []linked
 		for len(run) < backfillBatch && len(window) > 0 && !ended {

@@ -22,6 +22,8 @@ import (
 
 const (
 	noteNoSnapshot = "no snapshot was found, so all blocks are fetched"
+	// noteOnlySnapshot is for a node that cannot begin with the first block.
+	noteOnlySnapshot = "no snapshot was found, and this node cannot begin with the first block; it goes on looking"
 	// strandedRemedy is what helps a node that wants blocks that nobody has.
 	strandedRemedy = "connect a node that keeps all blocks, or begin anew from a snapshot (state sync)"
 	// beganInVain is for a node that found no snapshot, but no block either.
@@ -47,6 +49,11 @@ func (c *Chain) search(ctx context.Context, states *trustedStates) {
 	select {
 	case <-c.engineSearched:
 	case <-ctx.Done():
+		return
+	}
+	if c.few(ctx, &states.cfg) {
+		c.logger.InfoContext(ctx, "the chain is short; all blocks are fetched")
+		c.began(c.beginAtGenesis(ctx))
 		return
 	}
 	var looked time.Duration // while there was a peer to ask
@@ -79,16 +86,44 @@ func (c *Chain) search(ctx context.Context, states *trustedStates) {
 			slog.Int("peers_offering", offering), slog.Int("peers_refused", refused), slog.Any("err", states.lastProblem()),
 		}
 		lowest, known := c.lowestTold()
-		if known && lowest <= c.genesis.InitialHeight {
+		if known && lowest <= c.genesis.InitialHeight && !states.cfg.Only {
 			c.logger.WarnContext(ctx, "no snapshot found; all blocks are fetched instead", attrs...)
 			c.began(c.beginAtGenesis(ctx))
 			return
 		}
-		c.searchNote.Store(new(strandedNote(c.genesis.InitialHeight, lowest, known)))
+		note := strandedNote(c.genesis.InitialHeight, lowest, known)
+		if states.cfg.Only {
+			note = noteOnlySnapshot
+		}
+		c.searchNote.Store(&note)
 		if time.Since(told) >= repeatInterval {
 			told = time.Now()
 			c.logger.WarnContext(ctx, "no snapshot found, and nobody has the first block any more; still looking for either: "+strandedRemedy,
 				append(attrs, slog.Int64("lowest_block", lowest))...)
+		}
+	}
+}
+
+// few reports whether the chain is so short that all blocks are fetched, which a peer
+// says to have. It waits for the first who tells, no longer than for snapshots.
+func (c *Chain) few(ctx context.Context, how *StateSync) bool {
+	if how.Few == 0 || how.Only {
+		return false
+	}
+	limited, cancel := context.WithTimeout(ctx, how.DiscoveryTime)
+	defer cancel()
+	for {
+		c.engine.Switch().BroadcastAsync(p2p.Envelope{ChannelID: blocksync.BlocksyncChannel, Message: &bcproto.StatusRequest{}})
+		if !pause(limited, dialPoll) {
+			return false
+		}
+		lowest, known := c.lowestTold()
+		first := c.genesis.InitialHeight
+		if known && (lowest > first || c.highestTold() >= first+int64(how.Few)) { //nolint:gosec // of the settings
+			return false
+		}
+		if known {
+			return true
 		}
 	}
 }
@@ -232,6 +267,15 @@ func (c *Chain) lowestTold() (height int64, known bool) {
 		}
 	}
 	return height, known
+}
+
+// highestTold returns the highest block that any peer says to have.
+func (c *Chain) highestTold() (height int64) {
+	for _, peer := range c.engine.Switch().Peers().Copy() {
+		_, top := c.adapter.syncing.claim(peer.ID())
+		height = max(height, top)
+	}
+	return height
 }
 
 // stranded reports whether the others are ahead and no peer has the block that this

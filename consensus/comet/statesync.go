@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -81,6 +83,17 @@ type StateSync struct {
 	// TrustIdle believes a single source that the chain idled: that its newest header is
 	// the chain's.
 	TrustIdle bool
+	// Anchored says that the trusted header is beyond doubt and of the last days, as
+	// another chain vouches for it: it never gets too old, a source that has another one
+	// is left out, and headers below it are those that it leads to. If no source
+	// answers, block sync begins, unless Only is set.
+	Anchored bool
+	// Few is the length of a chain, in blocks, of which all are fetched if a peer has the
+	// first, and no snapshot is looked for. Zero: one is in any case.
+	Few uint64
+	// Only says that this node cannot begin with the first block, so that it looks for a
+	// snapshot until there is one.
+	Only bool
 	// DiscoveryTime is how long peers get to offer snapshots before the best of them
 	// is tried; then they are asked again. Zero means DefaultDiscoveryTime.
 	DiscoveryTime time.Duration
@@ -106,6 +119,8 @@ func (s *StateSync) validate() error {
 		return errors.New("state sync: no sources of headers")
 	case (s.TrustHeight == 0) != (len(s.TrustHash) == 0):
 		return errors.New("state sync: trust height and trust hash go together")
+	case s.Anchored && s.TrustHeight == 0:
+		return errors.New("state sync: an anchored header without height and hash")
 	case s.TrustHeight > 0 && len(s.TrustHash) != 32:
 		return fmt.Errorf("state sync: trust hash has %d bytes, want 32", len(s.TrustHash))
 	case s.TrustHeight == 0 && len(s.Sources) < 2:
@@ -121,6 +136,7 @@ func (s *StateSync) validate() error {
 type trustedStates struct {
 	cfg     StateSync
 	chainID string
+	initial int64
 	params  *types.ConsensusParams
 	logger  cmtlog.Logger
 
@@ -129,16 +145,20 @@ type trustedStates struct {
 	mu      sync.Mutex    // the light client is not safe for concurrent use
 	sources []LightSource // those that answered at the start; nil before
 	client  *light.Client
+	below   descent
 	problem error // the last
 }
 
 var _ statesync.StateProvider = (*trustedStates)(nil)
 
 func newTrustedStates(s StateSync, genesis *types.GenesisDoc, logger cmtlog.Logger) *trustedStates {
+	if s.Anchored {
+		s.TrustPeriod = math.MaxInt64
+	}
 	def(&s.TrustPeriod, DefaultTrustPeriod)
 	def(&s.DiscoveryTime, DefaultDiscoveryTime)
 	def(&s.SearchTime, DefaultSearchTime)
-	return &trustedStates{cfg: s, chainID: genesis.ChainID, params: genesis.ConsensusParams, logger: logger}
+	return &trustedStates{cfg: s, chainID: genesis.ChainID, initial: genesis.InitialHeight, params: genesis.ConsensusParams, logger: logger}
 }
 
 // verified returns the verified header at height with its validators. It waits for
@@ -167,6 +187,9 @@ func (s *trustedStates) verify(ctx context.Context, height uint64) (*types.Light
 		if err := s.connect(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if s.cfg.Anchored && height < s.cfg.TrustHeight {
+		return s.descend(ctx, int64(height))
 	}
 	b, err := s.client.VerifyLightBlockAtHeight(ctx, int64(height), time.Now())
 	if old := (light.ErrOldHeaderExpired{}); !errors.As(err, &old) {
@@ -286,7 +309,7 @@ func (s *trustedStates) choose(ctx context.Context) error {
 			continue
 		}
 		problems[i] = fmt.Errorf("source %s: %w", source, problems[i])
-		wrong = wrong || !errors.Is(problems[i], errSourceAway)
+		wrong = wrong || !s.cfg.Anchored && !errors.Is(problems[i], errSourceAway)
 	}
 	needed := s.cfg.Needed()
 	switch {
@@ -410,7 +433,7 @@ func (s *trustedStates) State(ctx context.Context, height uint64) (sm.State, err
 	}
 	return sm.State{
 		ChainID:                          s.chainID,
-		InitialHeight:                    1,
+		InitialHeight:                    s.initial,
 		Version:                          cmtstate.Version{Consensus: current.Version, Software: version.TMCoreSemVer},
 		LastBlockHeight:                  last.Height,
 		LastBlockTime:                    last.Time,
@@ -504,7 +527,11 @@ func (c *Chain) prepareStateSync(ctx context.Context) (engine *cfg.Config, optio
 	if states == nil || !empty {
 		return engine, nil, nil
 	}
-	if err := states.check(ctx); err != nil {
+	switch err := states.check(ctx); {
+	case err != nil && states.cfg.Anchored && !states.cfg.Only && ctx.Err() == nil:
+		c.logger.WarnContext(ctx, "nobody tells headers to join by a snapshot; all blocks are fetched instead", slog.Any("err", err))
+		return engine, nil, nil
+	case err != nil:
 		return nil, nil, fmt.Errorf("state sync: %w", err)
 	}
 	engine.StateSync.Enable = true

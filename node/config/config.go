@@ -157,6 +157,7 @@ type Shards struct {
 	MempoolTxs   int    `toml:"mempool_txs"`
 	MempoolBytes Size   `toml:"mempool_bytes"`
 	MaxData      Size   `toml:"max_data"` // of each
+	KeepEpochs   int    `toml:"keep_epochs"`
 	CAFile       string `toml:"ca_file"`
 }
 

@@ -280,6 +280,7 @@ func TestValidate(t *testing.T) {
 		{"mempool of shards without room", func(c *config.Config) { c.Shards.MempoolTxs = exec.MinMempoolTxs - 1 }, "shards.mempool_txs"},
 		{"mempool of shards without bytes", func(c *config.Config) { c.Shards.MempoolBytes = exec.MinMempoolBytes - 1 }, "shards.mempool_bytes"},
 		{"shards without data", func(c *config.Config) { c.Shards.MaxData = 0 }, "shards.max_data"},
+		{"shards forgotten at once", func(c *config.Config) { c.Shards.KeepEpochs = 2 }, "shards.keep_epochs"},
 		{"no collecting", func(c *config.Config) { c.Store.GCPercent = 0 }, "store.gc_percent"},
 		{"everything kept", func(c *config.Config) { c.Pruning = config.Pruning{} }, ""},
 		{"few blocks", func(c *config.Config) { c.Pruning.KeepBlocks = 100 }, ""},

@@ -239,6 +239,7 @@ func (v *validator) shards() {
 	v.between("shards.mempool_txs", s.MempoolTxs, 16, 1_000_000)
 	v.size("shards.mempool_bytes", s.MempoolBytes, 4<<20, 4<<30)
 	v.size("shards.max_data", s.MaxData, 64<<20, 1<<50)
+	v.between("shards.keep_epochs", s.KeepEpochs, 3, 100_000)
 }
 
 // checkHost: an IP address, or a name, without a port.

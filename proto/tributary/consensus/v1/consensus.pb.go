@@ -823,7 +823,9 @@ func (x *ListSealsResponse) GetLastHeight() uint64 {
 type GetLightBlockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 0 is the newest that has its votes.
-	Height        uint64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	Height uint64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	// Of a shard that runs on this node, or 0 or 1 for main.
+	ChainId       uint32 `protobuf:"varint,2,opt,name=chain_id,json=chainId,proto3" json:"chain_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -861,6 +863,13 @@ func (*GetLightBlockRequest) Descriptor() ([]byte, []int) {
 func (x *GetLightBlockRequest) GetHeight() uint64 {
 	if x != nil {
 		return x.Height
+	}
+	return 0
+}
+
+func (x *GetLightBlockRequest) GetChainId() uint32 {
+	if x != nil {
+		return x.ChainId
 	}
 	return 0
 }
@@ -1070,9 +1079,10 @@ const file_tributary_consensus_v1_consensus_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12!\n" +
 	"\ffirst_height\x18\x04 \x01(\x04R\vfirstHeight\x12\x1f\n" +
 	"\vlast_height\x18\x05 \x01(\x04R\n" +
-	"lastHeight\".\n" +
+	"lastHeight\"I\n" +
 	"\x14GetLightBlockRequest\x12\x16\n" +
-	"\x06height\x18\x01 \x01(\x04R\x06height\"y\n" +
+	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x19\n" +
+	"\bchain_id\x18\x02 \x01(\rR\achainId\"y\n" +
 	"\x15GetLightBlockResponse\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x04R\x06height\x12#\n" +
 	"\rsigned_header\x18\x02 \x01(\fR\fsignedHeader\x12#\n" +

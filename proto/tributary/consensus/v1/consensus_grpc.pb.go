@@ -76,7 +76,8 @@ type ConsensusServiceClient interface {
 	ListSeals(ctx context.Context, in *ListSealsRequest, opts ...grpc.CallOption) (*ListSealsResponse, error)
 	// GetLightBlock returns a header, the votes for it and the validators, in
 	// CometBFT's encoding. DATA_LOSS, reason PRUNED, if this node does not have them,
-	// with the first height of which it does in kept_from.
+	// with the first height of which it does in kept_from. A shard that the node does not
+	// run is FAILED_PRECONDITION, reason NOT_HOSTED.
 	GetLightBlock(ctx context.Context, in *GetLightBlockRequest, opts ...grpc.CallOption) (*GetLightBlockResponse, error)
 	// SubmitEvidence takes the proof of a fault of validators, from anybody: two votes
 	// of one validator for one step, or a light block signed beside the chain. A block
@@ -209,7 +210,8 @@ type ConsensusServiceServer interface {
 	ListSeals(context.Context, *ListSealsRequest) (*ListSealsResponse, error)
 	// GetLightBlock returns a header, the votes for it and the validators, in
 	// CometBFT's encoding. DATA_LOSS, reason PRUNED, if this node does not have them,
-	// with the first height of which it does in kept_from.
+	// with the first height of which it does in kept_from. A shard that the node does not
+	// run is FAILED_PRECONDITION, reason NOT_HOSTED.
 	GetLightBlock(context.Context, *GetLightBlockRequest) (*GetLightBlockResponse, error)
 	// SubmitEvidence takes the proof of a fault of validators, from anybody: two votes
 	// of one validator for one step, or a light block signed beside the chain. A block

@@ -1,0 +1,194 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
+	"github.com/tributary-network/tributary/node/home"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// rows is a state of the main chain with a few rows.
+type rows map[string][]byte
+
+func (r rows) Get(key []byte) []byte { return r[string(key)] }
+
+func (r rows) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		for _, k := range slices.Sorted(func(yield func(string) bool) {
+			for k := range r {
+				if bytes.HasPrefix([]byte(k), prefix) && !yield(k) {
+					return
+				}
+			}
+		}) {
+			if !yield([]byte(k), r[k]) {
+				return
+			}
+		}
+	}
+}
+
+var _ chain.View = rows{}
+
+// anchored sets the row of a shard.
+func (r rows) anchored(id shard.ID, s anchor.State) {
+	s.Buckets = shard.Range{Last: 255}
+	if s.Last.Epoch > 0 || s.End > 0 {
+		s.Last.Height = max(1, s.End)
+		for range s.Last.Height {
+			s.Tree.Push(s.Last.Encode())
+			s.Outboxes = append(s.Outboxes, ledger.Hash{})
+		}
+	}
+	r[string(anchor.Key(id))] = s.Encode()
+}
+
+// drawn has validators serve a shard in an epoch.
+func (r rows) drawn(epoch uint64, id shard.ID, validators ...uint64) {
+	s := shard.Short{Kept: true}
+	for _, v := range validators {
+		s.Seats = append(s.Seats, shard.Seat{Validator: v, Power: 1})
+	}
+	r[string(registry.AssignmentKey(epoch, id))] = s.Encode()
+}
+
+// TestUnfinished: a node that starts goes on with what its validator was drawn to end,
+// until it is anchored to its end, and with what it has if nobody knows any more who was.
+func TestUnfinished(t *testing.T) {
+	t.Parallel()
+	dir := home.Dir(t.TempDir())
+	n := &Node{home: dir}
+	s := newShards(&Node{home: dir, log: slog.New(slog.DiscardHandler)})
+	s.node = n
+	v := rows{}
+	for id, a := range map[shard.ID]anchor.State{
+		2: {Since: 1, Until: 5}, 3: {Since: 1, Until: 5}, 4: {Since: 1, Until: 5, End: 1, Last: cert.Checkpoint{Epoch: 5}},
+		5: {Since: 1, Until: 7}, 6: {Since: 1}, 7: {Since: 1, Until: 2}, 8: {Since: 1, Until: 2}, 9: {Since: 1, Until: 6},
+	} {
+		v.anchored(id, a)
+	}
+	v.drawn(5, 2, 70, 7)
+	v.drawn(5, 3, 70)
+	v.drawn(5, 4, 7)
+	v.drawn(6, 9, 7)
+	if err := os.MkdirAll(filepath.Join(n.shardsDir(), shardName(8)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.unfinished(v, 6, 7), []shard.ID{2, 8, 9}; !slices.Equal(got, want) {
+		t.Errorf("shards %v are to be ended, want %v", got, want)
+	}
+}
+
+// TestIdle: what is here of a shard is needed no more when others go on with it.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	const id, row, epoch, keep = 2, 7, 20, 3
+	lives := anchor.State{Since: 1, Last: cert.Checkpoint{Epoch: 19}}
+	for _, c := range []struct {
+		name  string
+		state anchor.State
+		drawn []uint64 // epochs in which the validator serves it
+		want  bool
+	}{
+		{name: "others go on", state: lives, drawn: []uint64{16}, want: true},
+		{name: "served lately", state: lives, drawn: []uint64{17}},
+		{name: "serves", state: lives, drawn: []uint64{20}},
+		{name: "is to serve", state: lives, drawn: []uint64{21}},
+		{name: "nobody anchors it", state: anchor.State{Since: 1, Last: cert.Checkpoint{Epoch: 17}}},
+		{name: "to be replaced", state: anchor.State{Since: 1, Until: 21, Last: cert.Checkpoint{Epoch: 20}}, want: true},
+		{name: "not ended", state: anchor.State{Since: 1, Until: 9, Last: cert.Checkpoint{Epoch: 8}}},
+		{name: "ended", state: anchor.State{Since: 1, Until: 17, End: 1, Last: cert.Checkpoint{Epoch: 17}}, want: true},
+		{name: "ended lately", state: anchor.State{Since: 1, Until: 18, End: 1, Last: cert.Checkpoint{Epoch: 18}}},
+	} {
+		v := rows{}
+		v.anchored(id, c.state)
+		for _, e := range c.drawn {
+			v.drawn(e, id, row, 8)
+		}
+		if got := idle(v, id, row, epoch, keep); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	if idle(rows{}, id, row, epoch, keep) {
+		t.Error("a shard that the main chain does not know is idle")
+	}
+}
+
+// TestRemoveShard: the data of one shard go, at once or after a stop in the middle, and
+// those of others stay.
+func TestRemoveShard(t *testing.T) {
+	t.Parallel()
+	dir := home.Dir(t.TempDir())
+	n := &Node{home: dir, log: slog.New(slog.DiscardHandler)}
+	n.shards = newShards(n)
+	s := n.shards
+	open := func() *badgerkv.Store {
+		t.Helper()
+		store, err := badgerkv.Open(badgerkv.Small(n.serviceDir()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
+	store := open()
+	for _, id := range []shard.ID{2, 20} {
+		if err := os.MkdirAll(filepath.Join(n.shardsDir(), shardName(id), "snapshots"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"a", "b"} {
+			if err := put(kv.Prefixed(store, shardPrefix(id)), key, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := s.remove(stopped, store, 2); err == nil {
+		t.Error("a removal that was stopped is told as done")
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store = open()
+	defer func() { _ = store.Close() }()
+	left, err := unfinishedRemovals(store)
+	if err != nil || !slices.Equal(left, []shard.ID{2}) {
+		t.Fatalf("removals to finish: %v, %v", left, err)
+	}
+	s.store = store
+	s.doom(left...)
+	release, ok := s.parts.take(2)
+	if err := s.clear(t.Context()); err != nil || !ok || len(s.condemned()) != 1 {
+		t.Errorf("a shard that is in use is removed: %v, %v", err, s.condemned())
+	}
+	release()
+	if err := s.clear(t.Context()); err != nil || len(s.condemned()) != 0 {
+		t.Errorf("clear: %v, %v", err, s.condemned())
+	}
+	for id, want := range map[shard.ID]int{2: 0, 20: 2} {
+		keys := 0
+		if err := kv.Scan(store, shardPrefix(id), func(_, _ []byte) error { keys++; return nil }); err != nil || keys != want {
+			t.Errorf("%d keys of shard %d, want %d: %v", keys, id, want, err)
+		}
+		if here := n.hasShard(id); here != (want > 0) {
+			t.Errorf("the directory of shard %d is there: %v", id, here)
+		}
+	}
+	if left, err := unfinishedRemovals(store); err != nil || len(left) != 0 {
+		t.Errorf("removals to finish: %v, %v", left, err)
+	}
+}
