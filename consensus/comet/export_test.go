@@ -255,7 +255,7 @@ func (o Offers) Offer(peer string, height uint64, n byte) bool {
 
 // Begin tries that snapshot.
 func (o Offers) Begin(height uint64, n byte) bool {
-	return o.o.begin(keyOf(height, 1, 1, []byte{n}, nil))
+	return o.o.begin(&abci.Snapshot{Height: height, Format: 1, Chunks: 1, Hash: []byte{n}})
 }
 
 // Unknown says that there is no header of a height.

@@ -147,6 +147,11 @@ func (c *Chain) searchOnce(ctx context.Context, states *trustedStates) (result f
 	case result = <-done:
 		return result, ctx.Err() != nil
 	case <-ctx.Done():
+		states.offers.stop()
+		select {
+		case <-done:
+		case <-time.After(loopsTimeout / 2):
+		}
 		return found{}, true
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
 	ssproto "github.com/cometbft/cometbft/proto/tendermint/statesync"
@@ -34,9 +35,13 @@ type offers struct {
 
 	mu       sync.Mutex
 	peers    map[p2p.ID]*offerer
-	current  offerKey // the snapshot that is being taken
+	current  offerKey              // the snapshot that is being taken
+	taken    ssproto.ChunkResponse // of it, without index and chunk
+	chunks   uint32                // of it
+	heard    p2p.Peer              // the last that offered a snapshot; nil before
 	taking   bool
 	complete bool
+	ending   bool   // nothing is taken any more
 	collect  func() // lets offers come in; nil if nobody looks for them
 }
 
@@ -130,6 +135,9 @@ func (o *offers) Receive(e p2p.Envelope) {
 		if !o.looking() || !o.offer(e.Src.ID(), keyOf(msg.Height, msg.Format, msg.Chunks, msg.Hash, msg.Metadata)) {
 			return
 		}
+		o.mu.Lock()
+		o.heard = e.Src
+		o.mu.Unlock()
 	case *ssproto.ChunkResponse:
 		if !o.mayGive(e.Src.ID()) {
 			return
@@ -180,12 +188,14 @@ func (o *offers) mayGive(id p2p.ID) bool {
 
 // begin notes that the snapshot is tried, and that the one before it led to
 // nothing, and reports whether there is anybody to get it from.
-func (o *offers) begin(key offerKey) bool {
+func (o *offers) begin(s *abci.Snapshot) bool {
 	if o == nil {
 		return true
 	}
+	key := keyOf(s.Height, s.Format, s.Chunks, s.Hash, s.Metadata)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.taken, o.chunks = ssproto.ChunkResponse{Height: s.Height, Format: s.Format}, s.Chunks
 	if o.taking && !o.complete {
 		o.strike(func(p *offerer) bool { return p.offered[o.current] })
 	}
@@ -196,6 +206,32 @@ func (o *offers) begin(key offerKey) bool {
 		}
 	}
 	return false
+}
+
+// stop ends a round that waits for a chunk, for which CometBFT gives two minutes and
+// nothing to end it with: each chunk that is missing comes, and the application takes
+// none any more.
+func (o *offers) stop() {
+	o.mu.Lock()
+	o.ending = true
+	chunks, message, from := o.chunks, o.taken, o.heard
+	waits := o.taking && !o.complete && from != nil
+	o.mu.Unlock()
+	for i := uint32(0); waits && i < chunks; i++ {
+		chunk := message
+		chunk.Index, chunk.Chunk = i, []byte{0}
+		o.Reactor.Receive(p2p.Envelope{ChannelID: statesync.ChunkChannel, Src: from, Message: &chunk})
+	}
+}
+
+// ends reports whether nothing is taken any more.
+func (o *offers) ends() bool {
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ending
 }
 
 // end notes that the snapshot is taken.

@@ -105,7 +105,11 @@ func (a *adapter) OfferSnapshot(ctx context.Context, req *abci.RequestOfferSnaps
 	if s == nil || offered == nil {
 		return res, nil
 	}
-	if !a.offers.begin(keyOf(offered.Height, offered.Format, offered.Chunks, offered.Hash, offered.Metadata)) {
+	if a.offers.ends() {
+		res.Result = abci.ResponseOfferSnapshot_ABORT
+		return res, nil
+	}
+	if !a.offers.begin(offered) {
 		res.Result = abci.ResponseOfferSnapshot_REJECT_SENDER
 		return res, nil
 	}
@@ -145,7 +149,7 @@ type restoring struct {
 func (a *adapter) ApplySnapshotChunk(ctx context.Context, req *abci.RequestApplySnapshotChunk) (*abci.ResponseApplySnapshotChunk, error) {
 	res := &abci.ResponseApplySnapshotChunk{Result: abci.ResponseApplySnapshotChunk_ABORT}
 	s := a.snapshotter()
-	if s == nil {
+	if s == nil || a.offers.ends() {
 		return res, nil
 	}
 	err := a.call(ctx, "apply snapshot", int64(a.restoring.height), func() error {
