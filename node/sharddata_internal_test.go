@@ -46,7 +46,7 @@ var _ chain.View = rows{}
 
 // anchored sets the row of a shard.
 func (r rows) anchored(id shard.ID, s anchor.State) {
-	s.Buckets = shard.Range{Last: 255}
+	s.Buckets, s.Begins = shard.Range{Last: 255}, s.Since
 	if s.Last.Epoch > 0 || s.End > 0 {
 		s.Last.Height = max(1, s.End)
 		for range s.Last.Height {

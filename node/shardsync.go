@@ -71,7 +71,7 @@ func (n *Node) shardSync(id shard.ID, l *layer.Settlement, patient bool) (*comet
 	}); err != nil {
 		return nil, err
 	}
-	if row.Height() == 0 {
+	if row.Height() == row.Resumed { // of the chain as it runs since
 		return nil, nil //nolint:nilnil // all blocks are fetched
 	}
 	how := &comet.StateSync{
