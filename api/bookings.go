@@ -454,10 +454,7 @@ func (s *services) proveUsage(ctx context.Context, local Shard, sh *shard.Shard,
 		return nil, err
 	}
 	s.rates.charge(callerIP(ctx), readTokens+proofTokens+rowTokens(len(block.Receipts)+len(block.Bookings)))
-	first := 0 // place of the transaction's first booking among those of the block
-	for i := range block.Receipts[:min(int(status.TxIndex), len(block.Receipts))] {
-		first += applied(block.Receipts[i].Entries)
-	}
+	first := firstBooking(block, status.TxIndex)
 	out := &servicev1.UsageProof{}
 	for _, position := range req.GetProve() {
 		entries := status.Receipt.Entries

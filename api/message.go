@@ -65,7 +65,7 @@ func (r *routing) sent(ctx context.Context, id ledger.ChainID, hash ledger.Hash)
 	resp.Height, _ = source.Head()
 	var about func(*link.Message) (of, netted bool)
 	if s, ok := r.hosted(id); ok {
-		about, err = r.sentByShard(s, hash, resp)
+		about, err = r.sentByShard(ctx, s, hash, resp)
 	} else {
 		about, err = r.sentByMain(hash, resp)
 	}
@@ -138,7 +138,7 @@ func (r *routing) sentByMain(hash ledger.Hash, resp *servicev1.GetMessageRespons
 
 // sentByShard is sentByMain for a shard: a message of earnings stands for all that its
 // block booked for a payee.
-func (r *routing) sentByShard(s Shard, hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
+func (r *routing) sentByShard(ctx context.Context, s Shard, hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
 	status, err := s.Status(hash)
 	if errors.Is(err, exec.ErrUnknown) {
 		return nil, missing(ReasonTransactionNotFound, BookingName(hash), "this node does not know %s", BookingName(hash))
@@ -157,6 +157,9 @@ func (r *routing) sentByShard(s Shard, hash ledger.Hash, resp *servicev1.GetMess
 	if status.Stage >= exec.StageFinal {
 		if b, err := s.Block(status.Height); err == nil {
 			resp.Time = renderTime(b.Time)
+		}
+		if err := r.bookedBy(ctx, s, &status, resp); err != nil {
+			return nil, err
 		}
 	}
 	err = s.Read(func(v chain.View, _ uint64) error {

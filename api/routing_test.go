@@ -9,12 +9,15 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
@@ -308,12 +311,18 @@ func TestTraceOfBooking(t *testing.T) {
 		t.Errorf("with a certificate it is %v", e)
 	}
 	s.anchorAll(home.is.ID)
+	at := s.runs[home.is.ID][0].Height
 	s.deliver(home, payees)
 	for _, n := range []*shardNode{here, away} {
 		got := trace(n)
 		h := got.GetHops()[0]
 		if got.GetOrigin().GetState() != anchored || h.GetState() != executed || !slices.Equal(states(h.GetSteps()), []servicev1.HopState{committed, anchored, delivered, executed}) {
 			t.Errorf("%s: executed: %v", n.name, got)
+		}
+		for _, step := range []*servicev1.Step{h.GetSteps()[1], got.GetOrigin().GetSteps()[1]} {
+			if step.GetChainId() != 1 || step.GetHeight() != at || step.GetTime() == nil || step.GetProof().GetHeight() != at {
+				t.Errorf("%s: anchored by block %d: %v", n.name, at, step)
+			}
 		}
 		if last := h.GetSteps()[3]; last.GetHeight() == 0 || last.GetChainId() != uint32(payees.is.ID) || last.GetTime() == nil {
 			t.Errorf("%s: %v", n.name, last)
@@ -360,5 +369,79 @@ func TestTraceOfOpening(t *testing.T) {
 	} {
 		_, err := here.routing().GetMessage(s.ctx(), bad)
 		wantProblem(t, err, codes.InvalidArgument, api.ReasonInvalidField)
+	}
+}
+
+// TestTraceOfVouchers: what a booking booked is followed to the settlement that paid it,
+// over whatever node.
+func TestTraceOfVouchers(t *testing.T) {
+	t.Parallel()
+	s, here, away := twoNodes(t)
+	c := s.sell(s.payee).told()
+	home := s.home(s.payer.addr)
+	var names []string
+	for _, cumulative := range []ledger.Amount{1_000, 3_000, 4_000} {
+		resp, err := here.services().BookUsage(s.ctx(), signedUsage(c.book(cumulative)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, resp.GetBooking().GetName())
+	}
+	trace := func(n *shardNode, name string) *servicev1.TracedVoucher {
+		t.Helper()
+		got, err := n.routing().Trace(s.ctx(), &servicev1.TraceRequest{Name: name, Shard: api.ShardName(home.is.ID)})
+		if err != nil || len(got.GetVouchers()) != 1 {
+			t.Fatalf("%s: %v, %v", n.name, got, err)
+		}
+		return got.GetVouchers()[0]
+	}
+	const booked, paid = servicev1.VoucherState_VOUCHER_STATE_BOOKED, servicev1.VoucherState_VOUCHER_STATE_PAID
+	if v := trace(away, names[0]); v.GetState() != booked || v.GetSettlement() != "" || v.GetCumulative() != 1_000 || v.GetSeq() != 1 ||
+		v.GetChannelIndex() != c.index || v.GetEvidence() != servicev1.Evidence_EVIDENCE_CLAIMED {
+		t.Errorf("booked: %v", v)
+	}
+	home.mu.Lock()
+	home.certify = true
+	home.mu.Unlock()
+	if v := trace(away, names[0]); v.GetEvidence() != servicev1.Evidence_EVIDENCE_VERIFIED {
+		t.Errorf("certified: %v", v)
+	}
+	// The payee settles 1,000, and somebody else 3,000.
+	settle := func(by *account, cumulative ledger.Amount) (string, uint64) {
+		b := c.usage(cumulative).Batch
+		tx := s.do(by, chain.KindSettle, b.Encode())
+		if tx.GetCode() != chainv1.Code_CODE_OK {
+			t.Fatalf("settle: %v", tx)
+		}
+		hash := ledger.Hash(tx.GetHash())
+		return api.SettlementName(hash), tx.GetHeight()
+	}
+	first, firstHeight := settle(s.payee, 1_000)
+	second, secondHeight := settle(s.payer, 3_000)
+	for _, n := range []*shardNode{here, away} {
+		for i, want := range []struct {
+			name   string
+			height uint64
+			state  servicev1.VoucherState
+		}{{first, firstHeight, paid}, {second, secondHeight, paid}, {"", 0, booked}} {
+			v := trace(n, names[i])
+			if v.GetState() != want.state || v.GetSettlement() != want.name || v.GetHeight() != want.height || (v.GetTime() != nil) != (want.height > 0) {
+				t.Errorf("%s: booking %d: %v, want %+v", n.name, i, v, want)
+			}
+		}
+	}
+
+	// What is not of the booking's block is not followed.
+	o := &others{node: here, names: []string{"here"}}
+	o.answer = func(_ context.Context, _ string, call func() error, resp proto.Message) error {
+		err := call()
+		if m, ok := resp.(*servicev1.GetMessageResponse); ok && len(m.GetVouchers()) > 0 {
+			m.Vouchers[0].Proof[20] ^= 1
+		}
+		return err
+	}
+	got, err := s.gateway(o).routing().Trace(s.ctx(), &servicev1.TraceRequest{Name: names[0], Shard: api.ShardName(home.is.ID)})
+	if err != nil || len(got.GetVouchers()) != 0 || len(got.GetNotes()) == 0 {
+		t.Errorf("a forged proof: %v, %v", got, err)
 	}
 }

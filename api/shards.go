@@ -101,7 +101,7 @@ type ShardReader interface {
 	Next(ctx context.Context) (*exec.ShardBlock, error)
 }
 
-// Main is what of the main chain goes to shards. It must be safe for concurrent use.
+// Main is what of the main chain goes to shards, and what it says of them. It must be safe for concurrent use.
 type Main interface {
 	// Outbox returns the outbox of the block at height, which may be empty, or an error
 	// wrapping exec.ErrPruned.
@@ -109,6 +109,13 @@ type Main interface {
 	// Certified returns the newest statement about a row of the state whose state has a
 	// certificate, or exec.ErrNoCertificate.
 	Certified(key []byte) (cert.Certificate, *stateproof.Statement, error)
+	// Anchored returns which run of anchors anchored a height of a shard; ok is false if it
+	// is not anchored, or by a block that is not kept.
+	Anchored(id shard.ID, height uint64) (at exec.AnchoredIn, ok bool, err error)
+	// ShardEvents hands what blocks below before did to services and shards to f, newest
+	// first, all if before is 0, until f returns false, and returns the height to go on
+	// from, 0 if there is nothing more.
+	ShardEvents(before uint64, f func(e *exec.ShardEvents) bool) (next uint64, err error)
 }
 
 // Forwarder hands calls to other nodes. *Peers is one. It must be safe for concurrent

@@ -51,6 +51,8 @@ type shardWorld struct {
 	mu    sync.Mutex
 	rows  map[string][]byte       // of the main chain's state, over what it has
 	boxes map[uint64]*link.Outbox // of the main chain
+	runs  map[shard.ID][]exec.AnchoredIn
+	news  []exec.ShardEvents // newest first
 }
 
 // shardNode is a node of a shardWorld.
@@ -191,6 +193,30 @@ func (*shardWorld) Certified([]byte) (cert.Certificate, *stateproof.Statement, e
 	return cert.Certificate{}, nil, exec.ErrNoCertificate
 }
 
+// Anchored implements api.Main.
+func (s *shardWorld) Anchored(id shard.ID, height uint64) (exec.AnchoredIn, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, run := range s.runs[id] {
+		if run.First <= height && height <= run.Last {
+			return run, true, nil
+		}
+	}
+	return exec.AnchoredIn{}, false, nil
+}
+
+// ShardEvents implements api.Main.
+func (s *shardWorld) ShardEvents(before uint64, f func(e *exec.ShardEvents) bool) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.news {
+		if (before == 0 || s.news[i].Height < before) && !f(&s.news[i]) {
+			return s.news[i].Height, nil
+		}
+	}
+	return 0, nil
+}
+
 // rowsOver is a state with some rows of the world instead of its own.
 type rowsOver struct {
 	api.State
@@ -226,6 +252,7 @@ func (s *shardWorld) anchorAll(id shard.ID) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	first := row.Height() + 1
 	for _, p := range f.chain.Checkpoints[row.Height():] {
 		row.Tree.Push(p.Encode())
 		row.Last = p
@@ -234,6 +261,12 @@ func (s *shardWorld) anchorAll(id shard.ID) {
 	row.From = s.height()
 	f.mu.Unlock()
 	s.mu.Lock()
+	if s.runs == nil {
+		s.runs = make(map[shard.ID][]exec.AnchoredIn)
+	}
+	if row.Height() >= first {
+		s.runs[id] = append(s.runs[id], exec.AnchoredIn{First: first, Last: row.Height(), Height: s.height()})
+	}
 	s.rows[string(anchor.Key(id))] = row.Encode()
 	s.mu.Unlock()
 	s.reach(s.height() + 1)

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
@@ -26,6 +27,8 @@ type tracer struct {
 	hash  ledger.Hash
 	calls int // of other nodes, made so far
 	out   *servicev1.TraceResponse
+	// settled has the last settlements that paid those who were asked about.
+	settled map[ledger.Address][]exec.Status
 }
 
 // Trace implements RoutingServiceServer.
@@ -38,7 +41,7 @@ func (r *routing) Trace(ctx context.Context, req *servicev1.TraceRequest) (*serv
 	if err != nil {
 		return nil, err
 	}
-	t := &tracer{routing: r, m: m, hash: hash, out: &servicev1.TraceResponse{Height: height}}
+	t := &tracer{routing: r, m: m, hash: hash, out: &servicev1.TraceResponse{Height: height}, settled: make(map[ledger.Address][]exec.Status)}
 	id, err := t.origin(ctx, req.GetShard())
 	if err != nil {
 		return nil, err
@@ -61,7 +64,7 @@ func (r *routing) Trace(ctx context.Context, req *servicev1.TraceRequest) (*serv
 	if note := answer.GetNote(); note != "" && len(answer.GetSent()) == 0 {
 		t.note("%s", note)
 	}
-	return t.out, nil
+	return t.out, t.vouchers(ctx, id, answer, evidence)
 }
 
 // parseTraced reads the name of a transaction, however it is called.
@@ -164,8 +167,19 @@ func (t *tracer) anchoredAt(id ledger.ChainID, height uint64) (*servicev1.Step, 
 	if err != nil || at < height {
 		return nil, false, err
 	}
-	// Which block of the main chain took the anchor is not kept.
-	return t.step(servicev1.HopState_HOP_STATE_ANCHORED, t.Network.Domain.Chain, 0, nil, own), true, nil
+	step := t.step(servicev1.HopState_HOP_STATE_ANCHORED, t.Network.Domain.Chain, 0, nil, own)
+	if t.Main == nil {
+		return step, true, nil
+	}
+	in, ok, err := t.Main.Anchored(id, height)
+	if err != nil || !ok { // by a block that is not kept
+		return step, true, err
+	}
+	step.Height, step.Proof.Height = in.Height, in.Height
+	if h, ok := t.Node.Header(in.Height); ok {
+		step.Time = renderStamp(h.Time)
+	}
+	return step, true, nil
 }
 
 // hop adds a message that the transaction sent.

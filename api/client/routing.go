@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -270,6 +272,44 @@ type Hop struct {
 	Note      string     // what could not be found out
 }
 
+// VoucherState is how far a booked voucher is: "booked", "settling", "paid" or "closed".
+type VoucherState string
+
+// TracedVoucher is a voucher that was booked, on its way to be paid by the main chain.
+type TracedVoucher struct {
+	Position   int    // of the booking's entry
+	Index      uint64 // row of the channel
+	Lane       uint8
+	Seq        uint64
+	Cumulative ledger.Amount
+	State      VoucherState
+	// Settlement is the transaction that paid it, in block Height of the main chain; zero if
+	// it is not paid, or if what paid it is not kept any more.
+	Settlement ledger.Hash
+	Height     uint64
+	Time       time.Time
+	Evidence   Evidence // that it was booked
+}
+
+func (r *reader) traced(m *servicev1.TracedVoucher) TracedVoucher {
+	states := map[servicev1.VoucherState]VoucherState{
+		servicev1.VoucherState_VOUCHER_STATE_BOOKED: "booked", servicev1.VoucherState_VOUCHER_STATE_SETTLING: "settling",
+		servicev1.VoucherState_VOUCHER_STATE_PAID: "paid", servicev1.VoucherState_VOUCHER_STATE_CLOSED: "closed",
+	}
+	out := TracedVoucher{
+		Position: int(m.GetPosition()), Index: m.GetChannelIndex(), Lane: uint8(m.GetLane()), Seq: m.GetSeq(), Cumulative: ledger.Amount(m.GetCumulative()),
+		State: states[m.GetState()], Height: m.GetHeight(), Time: timeOf(m.GetTime()), Evidence: Evidence(m.GetEvidence()),
+	}
+	if text := strings.TrimPrefix(m.GetSettlement(), settlementsPrefix); text != "" {
+		raw, err := hex.DecodeString(text)
+		if err != nil {
+			r.fail("settlement", err)
+		}
+		out.Settlement = r.hash("settlement", raw)
+	}
+	return out
+}
+
 // Trace is a transaction over all hops.
 type Trace struct {
 	Hash     ledger.Hash
@@ -282,6 +322,7 @@ type Trace struct {
 	Evidence Evidence
 	Steps    []Step
 	Hops     []Hop
+	Vouchers []TracedVoucher // of a booking: what it booked, at most 16
 	More     bool
 	Main     uint64 // height of the main chain on the node that answers
 	Notes    []string
@@ -321,6 +362,9 @@ func (c *Client) Trace(ctx context.Context, hash ledger.Hash, id shard.ID) (Trac
 			h.Code = r.code("code", m.GetCode())
 		}
 		t.Hops = append(t.Hops, h)
+	}
+	for _, m := range resp.GetVouchers() {
+		t.Vouchers = append(t.Vouchers, r.traced(m))
 	}
 	return t, r.err
 }

@@ -74,6 +74,9 @@ func TestCommandsBook(t *testing.T) {
 	if trace.State != "anchored" || trace.Kind != "book-usage" || trace.Height != made[0].Height {
 		t.Errorf("trace: %+v", trace)
 	}
+	if len(trace.Steps) != 2 || trace.Steps[1].Chain != "main" || trace.Steps[1].Height == 0 || trace.Steps[1].Time == nil || len(trace.Vouchers) != 1 {
+		t.Errorf("trace: %+v", trace)
+	}
 	if got := s.ok(t, "shard", "trace", made[0].Hash.String()); !strings.Contains(got, "EVIDENCE") || !strings.Contains(got, "own") {
 		t.Errorf("trace: %s", got)
 	}
@@ -95,6 +98,12 @@ func TestCommandsBook(t *testing.T) {
 		u = parse[usageResult](t, s.ok(t, "usage", "show", id, "-o", "json"))
 		return u.Lanes[0].Redeemed == 4_000_000
 	})
+	trace = parse[traceResult](t, s.ok(t, "shard", "trace", made[0].Hash.String(), "-o", "json"))
+	if v := trace.Vouchers; len(v) != 1 || v[0].State != "paid" || v[0].Cumulative != 4_000_000 || v[0].Settlement == nil || v[0].Height == 0 || v[0].Evidence != "own" {
+		t.Errorf("paid: %+v", trace)
+	} else if got := s.ok(t, "settle", "status", v[0].Settlement.String()); !strings.Contains(got, "final") {
+		t.Errorf("the settlement: %s", got)
+	}
 	for _, row := range []struct {
 		name string
 		args []string

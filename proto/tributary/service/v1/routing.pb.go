@@ -158,6 +158,67 @@ func (HopState) EnumDescriptor() ([]byte, []int) {
 	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{1}
 }
 
+// VoucherState is how far a booked voucher is.
+type VoucherState int32
+
+const (
+	VoucherState_VOUCHER_STATE_UNSPECIFIED VoucherState = 0
+	// On its shard.
+	VoucherState_VOUCHER_STATE_BOOKED VoucherState = 1
+	// The shard named it, or a later one of its lane, at the end of an epoch; whoever likes
+	// brings it to the main chain.
+	VoucherState_VOUCHER_STATE_SETTLING VoucherState = 2
+	// The main chain paid it, by itself or by a later one of its lane. Final.
+	VoucherState_VOUCHER_STATE_PAID VoucherState = 3
+	// Its channel was closed before it was paid, or so long ago that it is not known.
+	VoucherState_VOUCHER_STATE_CLOSED VoucherState = 4
+)
+
+// Enum value maps for VoucherState.
+var (
+	VoucherState_name = map[int32]string{
+		0: "VOUCHER_STATE_UNSPECIFIED",
+		1: "VOUCHER_STATE_BOOKED",
+		2: "VOUCHER_STATE_SETTLING",
+		3: "VOUCHER_STATE_PAID",
+		4: "VOUCHER_STATE_CLOSED",
+	}
+	VoucherState_value = map[string]int32{
+		"VOUCHER_STATE_UNSPECIFIED": 0,
+		"VOUCHER_STATE_BOOKED":      1,
+		"VOUCHER_STATE_SETTLING":    2,
+		"VOUCHER_STATE_PAID":        3,
+		"VOUCHER_STATE_CLOSED":      4,
+	}
+)
+
+func (x VoucherState) Enum() *VoucherState {
+	p := new(VoucherState)
+	*p = x
+	return p
+}
+
+func (x VoucherState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VoucherState) Descriptor() protoreflect.EnumDescriptor {
+	return file_tributary_service_v1_routing_proto_enumTypes[2].Descriptor()
+}
+
+func (VoucherState) Type() protoreflect.EnumType {
+	return &file_tributary_service_v1_routing_proto_enumTypes[2]
+}
+
+func (x VoucherState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VoucherState.Descriptor instead.
+func (VoucherState) EnumDescriptor() ([]byte, []int) {
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{2}
+}
+
 // Location is the home of an account on a service.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1469,7 +1530,10 @@ type TraceResponse struct {
 	// Height of the main chain on the node that answers.
 	Height uint64 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
 	// Nodes that were asked and did not answer, or answered wrongly, in one line each.
-	Notes         []string `protobuf:"bytes,5,rep,name=notes,proto3" json:"notes,omitempty"`
+	Notes []string `protobuf:"bytes,5,rep,name=notes,proto3" json:"notes,omitempty"`
+	// What became of the vouchers that a booking booked, in the order of its entries; at
+	// most 16.
+	Vouchers      []*TracedVoucher `protobuf:"bytes,6,rep,name=vouchers,proto3" json:"vouchers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1539,6 +1603,144 @@ func (x *TraceResponse) GetNotes() []string {
 	return nil
 }
 
+func (x *TraceResponse) GetVouchers() []*TracedVoucher {
+	if x != nil {
+		return x.Vouchers
+	}
+	return nil
+}
+
+// TracedVoucher is a voucher that was booked, on its way to be paid by the main chain.
+type TracedVoucher struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the booking's entry.
+	Position     uint32 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	ChannelIndex uint64 `protobuf:"varint,2,opt,name=channel_index,json=channelIndex,proto3" json:"channel_index,omitempty"`
+	Lane         uint32 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	// Which booking of the lane it is.
+	Seq uint64 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Total owed on the lane, in drops.
+	Cumulative uint64       `protobuf:"varint,5,opt,name=cumulative,proto3" json:"cumulative,omitempty"`
+	State      VoucherState `protobuf:"varint,6,opt,name=state,proto3,enum=tributary.service.v1.VoucherState" json:"state,omitempty"`
+	// "settlements/{hash}" that paid it, and where that is on the main chain; empty if it is
+	// not paid, or if what paid it is not kept any more.
+	Settlement string                 `protobuf:"bytes,7,opt,name=settlement,proto3" json:"settlement,omitempty"`
+	Height     uint64                 `protobuf:"varint,8,opt,name=height,proto3" json:"height,omitempty"`
+	TxIndex    uint32                 `protobuf:"varint,9,opt,name=tx_index,json=txIndex,proto3" json:"tx_index,omitempty"`
+	Time       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=time,proto3" json:"time,omitempty"`
+	// On what it rests that it was booked. What the main chain says is this node's own.
+	Evidence      Evidence `protobuf:"varint,11,opt,name=evidence,proto3,enum=tributary.service.v1.Evidence" json:"evidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TracedVoucher) Reset() {
+	*x = TracedVoucher{}
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TracedVoucher) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TracedVoucher) ProtoMessage() {}
+
+func (x *TracedVoucher) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TracedVoucher.ProtoReflect.Descriptor instead.
+func (*TracedVoucher) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TracedVoucher) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *TracedVoucher) GetChannelIndex() uint64 {
+	if x != nil {
+		return x.ChannelIndex
+	}
+	return 0
+}
+
+func (x *TracedVoucher) GetLane() uint32 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+func (x *TracedVoucher) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *TracedVoucher) GetCumulative() uint64 {
+	if x != nil {
+		return x.Cumulative
+	}
+	return 0
+}
+
+func (x *TracedVoucher) GetState() VoucherState {
+	if x != nil {
+		return x.State
+	}
+	return VoucherState_VOUCHER_STATE_UNSPECIFIED
+}
+
+func (x *TracedVoucher) GetSettlement() string {
+	if x != nil {
+		return x.Settlement
+	}
+	return ""
+}
+
+func (x *TracedVoucher) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *TracedVoucher) GetTxIndex() uint32 {
+	if x != nil {
+		return x.TxIndex
+	}
+	return 0
+}
+
+func (x *TracedVoucher) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *TracedVoucher) GetEvidence() Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return Evidence_EVIDENCE_UNSPECIFIED
+}
+
 type GetMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chain to ask, 1 is main.
@@ -1554,7 +1756,7 @@ type GetMessageRequest struct {
 
 func (x *GetMessageRequest) Reset() {
 	*x = GetMessageRequest{}
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[18]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1768,7 @@ func (x *GetMessageRequest) String() string {
 func (*GetMessageRequest) ProtoMessage() {}
 
 func (x *GetMessageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[18]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1781,7 @@ func (x *GetMessageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMessageRequest.ProtoReflect.Descriptor instead.
 func (*GetMessageRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{18}
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetMessageRequest) GetChainId() uint32 {
@@ -1649,7 +1851,7 @@ type OutboxLeaf struct {
 
 func (x *OutboxLeaf) Reset() {
 	*x = OutboxLeaf{}
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[19]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1863,7 @@ func (x *OutboxLeaf) String() string {
 func (*OutboxLeaf) ProtoMessage() {}
 
 func (x *OutboxLeaf) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[19]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1876,7 @@ func (x *OutboxLeaf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxLeaf.ProtoReflect.Descriptor instead.
 func (*OutboxLeaf) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{19}
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OutboxLeaf) GetHeight() uint64 {
@@ -1712,6 +1914,79 @@ func (x *OutboxLeaf) GetLeafCount() uint64 {
 	return 0
 }
 
+// BookedVoucher is a voucher that a transaction of a shard booked.
+type BookedVoucher struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the transaction's entry.
+	Position     uint32 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	ChannelIndex uint64 `protobuf:"varint,2,opt,name=channel_index,json=channelIndex,proto3" json:"channel_index,omitempty"`
+	// In the canonical encoding of chain/service.BookingProof: against the usage root of the
+	// block.
+	Proof []byte `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
+	// The shard named it, or a later one of its lane, for settlement.
+	Settling      bool `protobuf:"varint,4,opt,name=settling,proto3" json:"settling,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BookedVoucher) Reset() {
+	*x = BookedVoucher{}
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BookedVoucher) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BookedVoucher) ProtoMessage() {}
+
+func (x *BookedVoucher) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BookedVoucher.ProtoReflect.Descriptor instead.
+func (*BookedVoucher) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *BookedVoucher) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *BookedVoucher) GetChannelIndex() uint64 {
+	if x != nil {
+		return x.ChannelIndex
+	}
+	return 0
+}
+
+func (x *BookedVoucher) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *BookedVoucher) GetSettling() bool {
+	if x != nil {
+		return x.Settling
+	}
+	return false
+}
+
 type GetMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Last block of the chain there.
@@ -1725,6 +2000,10 @@ type GetMessageResponse struct {
 	More bool `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
 	// What there would be to say of messages that are not here yet.
 	Note string `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
+	// Of a booking: what it booked, at most 16, and the certificate of its block, in the
+	// canonical encoding of consensus/cert; empty if there is none.
+	Vouchers    []*BookedVoucher `protobuf:"bytes,15,rep,name=vouchers,proto3" json:"vouchers,omitempty"`
+	Certificate []byte           `protobuf:"bytes,16,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	// As the destination: the message was taken in. The acknowledgement that first says
 	// so, if it is not too long ago, and what became of the message, if it is known.
 	Received        bool        `protobuf:"varint,8,opt,name=received,proto3" json:"received,omitempty"`
@@ -1742,7 +2021,7 @@ type GetMessageResponse struct {
 
 func (x *GetMessageResponse) Reset() {
 	*x = GetMessageResponse{}
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[20]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +2033,7 @@ func (x *GetMessageResponse) String() string {
 func (*GetMessageResponse) ProtoMessage() {}
 
 func (x *GetMessageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[20]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +2046,7 @@ func (x *GetMessageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMessageResponse.ProtoReflect.Descriptor instead.
 func (*GetMessageResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{20}
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetMessageResponse) GetHeight() uint64 {
@@ -1817,6 +2096,20 @@ func (x *GetMessageResponse) GetNote() string {
 		return x.Note
 	}
 	return ""
+}
+
+func (x *GetMessageResponse) GetVouchers() []*BookedVoucher {
+	if x != nil {
+		return x.Vouchers
+	}
+	return nil
+}
+
+func (x *GetMessageResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
 }
 
 func (x *GetMessageResponse) GetReceived() bool {
@@ -1878,7 +2171,7 @@ type GetMessageRequest_Sent struct {
 
 func (x *GetMessageRequest_Sent) Reset() {
 	*x = GetMessageRequest_Sent{}
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[21]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2183,7 @@ func (x *GetMessageRequest_Sent) String() string {
 func (*GetMessageRequest_Sent) ProtoMessage() {}
 
 func (x *GetMessageRequest_Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[21]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2196,7 @@ func (x *GetMessageRequest_Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMessageRequest_Sent.ProtoReflect.Descriptor instead.
 func (*GetMessageRequest_Sent) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{18, 0}
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{19, 0}
 }
 
 func (x *GetMessageRequest_Sent) GetTxHash() []byte {
@@ -1924,7 +2217,7 @@ type GetMessageRequest_Known struct {
 
 func (x *GetMessageRequest_Known) Reset() {
 	*x = GetMessageRequest_Known{}
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[22]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2229,7 @@ func (x *GetMessageRequest_Known) String() string {
 func (*GetMessageRequest_Known) ProtoMessage() {}
 
 func (x *GetMessageRequest_Known) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_routing_proto_msgTypes[22]
+	mi := &file_tributary_service_v1_routing_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2242,7 @@ func (x *GetMessageRequest_Known) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMessageRequest_Known.ProtoReflect.Descriptor instead.
 func (*GetMessageRequest_Known) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{18, 1}
+	return file_tributary_service_v1_routing_proto_rawDescGZIP(), []int{19, 1}
 }
 
 func (x *GetMessageRequest_Known) GetFrom() *Place {
@@ -2087,13 +2380,31 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\bevidence\x18\x05 \x01(\x0e2\x1e.tributary.service.v1.EvidenceR\bevidence\"8\n" +
 	"\fTraceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xb6\x01\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xf7\x01\n" +
 	"\rTraceResponse\x124\n" +
 	"\x06origin\x18\x01 \x01(\v2\x1c.tributary.service.v1.OriginR\x06origin\x12-\n" +
 	"\x04hops\x18\x02 \x03(\v2\x19.tributary.service.v1.HopR\x04hops\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x12\x16\n" +
 	"\x06height\x18\x04 \x01(\x04R\x06height\x12\x14\n" +
-	"\x05notes\x18\x05 \x03(\tR\x05notes\"\xdb\x02\n" +
+	"\x05notes\x18\x05 \x03(\tR\x05notes\x12?\n" +
+	"\bvouchers\x18\x06 \x03(\v2#.tributary.service.v1.TracedVoucherR\bvouchers\"\x8f\x03\n" +
+	"\rTracedVoucher\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\rR\bposition\x12#\n" +
+	"\rchannel_index\x18\x02 \x01(\x04R\fchannelIndex\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\rR\x04lane\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x1e\n" +
+	"\n" +
+	"cumulative\x18\x05 \x01(\x04R\n" +
+	"cumulative\x128\n" +
+	"\x05state\x18\x06 \x01(\x0e2\".tributary.service.v1.VoucherStateR\x05state\x12\x1e\n" +
+	"\n" +
+	"settlement\x18\a \x01(\tR\n" +
+	"settlement\x12\x16\n" +
+	"\x06height\x18\b \x01(\x04R\x06height\x12\x19\n" +
+	"\btx_index\x18\t \x01(\rR\atxIndex\x12.\n" +
+	"\x04time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12:\n" +
+	"\bevidence\x18\v \x01(\x0e2\x1e.tributary.service.v1.EvidenceR\bevidence\"\xdb\x02\n" +
 	"\x11GetMessageRequest\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\rR\achainId\x12B\n" +
 	"\x04sent\x18\x02 \x01(\v2,.tributary.service.v1.GetMessageRequest.SentH\x00R\x04sent\x12E\n" +
@@ -2112,7 +2423,12 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\x06import\x18\x03 \x01(\fR\x06import\x12 \n" +
 	"\vcertificate\x18\x04 \x01(\fR\vcertificate\x12\x1d\n" +
 	"\n" +
-	"leaf_count\x18\x05 \x01(\x04R\tleafCount\"\xe0\x04\n" +
+	"leaf_count\x18\x05 \x01(\x04R\tleafCount\"\x82\x01\n" +
+	"\rBookedVoucher\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\rR\bposition\x12#\n" +
+	"\rchannel_index\x18\x02 \x01(\x04R\fchannelIndex\x12\x14\n" +
+	"\x05proof\x18\x03 \x01(\fR\x05proof\x12\x1a\n" +
+	"\bsettling\x18\x04 \x01(\bR\bsettling\"\xc3\x05\n" +
 	"\x12GetMessageResponse\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x04R\x06height\x12A\n" +
 	"\vtransaction\x18\x02 \x01(\v2\x1f.tributary.chain.v1.TransactionR\vtransaction\x12.\n" +
@@ -2120,7 +2436,9 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\x04sent\x18\x04 \x03(\v2 .tributary.service.v1.OutboxLeafR\x04sent\x12\x16\n" +
 	"\x06netted\x18\x05 \x01(\bR\x06netted\x12\x12\n" +
 	"\x04more\x18\x06 \x01(\bR\x04more\x12\x12\n" +
-	"\x04note\x18\a \x01(\tR\x04note\x12\x1a\n" +
+	"\x04note\x18\a \x01(\tR\x04note\x12?\n" +
+	"\bvouchers\x18\x0f \x03(\v2#.tributary.service.v1.BookedVoucherR\bvouchers\x12 \n" +
+	"\vcertificate\x18\x10 \x01(\fR\vcertificate\x12\x1a\n" +
 	"\breceived\x18\b \x01(\bR\breceived\x12J\n" +
 	"\x0facknowledgement\x18\t \x01(\v2 .tributary.service.v1.OutboxLeafR\x0facknowledgement\x126\n" +
 	"\x06result\x18\n" +
@@ -2144,7 +2462,13 @@ const file_tributary_service_v1_routing_proto_rawDesc = "" +
 	"\x12HOP_STATE_EXECUTED\x10\x05\x12\x13\n" +
 	"\x0fHOP_STATE_ACKED\x10\x06\x12\x15\n" +
 	"\x11HOP_STATE_BOUNCED\x10\a\x12\x15\n" +
-	"\x11HOP_STATE_EXPIRED\x10\b2\xbe\x04\n" +
+	"\x11HOP_STATE_EXPIRED\x10\b*\x95\x01\n" +
+	"\fVoucherState\x12\x1d\n" +
+	"\x19VOUCHER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14VOUCHER_STATE_BOOKED\x10\x01\x12\x1a\n" +
+	"\x16VOUCHER_STATE_SETTLING\x10\x02\x12\x16\n" +
+	"\x12VOUCHER_STATE_PAID\x10\x03\x12\x18\n" +
+	"\x14VOUCHER_STATE_CLOSED\x10\x042\xbe\x04\n" +
 	"\x0eRoutingService\x12S\n" +
 	"\x06Locate\x12#.tributary.service.v1.LocateRequest\x1a$.tributary.service.v1.LocateResponse\x12h\n" +
 	"\rGetCongestion\x12*.tributary.service.v1.GetCongestionRequest\x1a+.tributary.service.v1.GetCongestionResponse\x12k\n" +
@@ -2167,94 +2491,102 @@ func file_tributary_service_v1_routing_proto_rawDescGZIP() []byte {
 	return file_tributary_service_v1_routing_proto_rawDescData
 }
 
-var file_tributary_service_v1_routing_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tributary_service_v1_routing_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_tributary_service_v1_routing_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_tributary_service_v1_routing_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_tributary_service_v1_routing_proto_goTypes = []any{
 	(CongestionSource)(0),           // 0: tributary.service.v1.CongestionSource
 	(HopState)(0),                   // 1: tributary.service.v1.HopState
-	(*Location)(nil),                // 2: tributary.service.v1.Location
-	(*LocateRequest)(nil),           // 3: tributary.service.v1.LocateRequest
-	(*LocateResponse)(nil),          // 4: tributary.service.v1.LocateResponse
-	(*Congestion)(nil),              // 5: tributary.service.v1.Congestion
-	(*GetCongestionRequest)(nil),    // 6: tributary.service.v1.GetCongestionRequest
-	(*GetCongestionResponse)(nil),   // 7: tributary.service.v1.GetCongestionResponse
-	(*ListCongestionRequest)(nil),   // 8: tributary.service.v1.ListCongestionRequest
-	(*ListCongestionResponse)(nil),  // 9: tributary.service.v1.ListCongestionResponse
-	(*HintRequest)(nil),             // 10: tributary.service.v1.HintRequest
-	(*Choice)(nil),                  // 11: tributary.service.v1.Choice
-	(*HintResponse)(nil),            // 12: tributary.service.v1.HintResponse
-	(*Place)(nil),                   // 13: tributary.service.v1.Place
-	(*ProofReference)(nil),          // 14: tributary.service.v1.ProofReference
-	(*Step)(nil),                    // 15: tributary.service.v1.Step
-	(*Hop)(nil),                     // 16: tributary.service.v1.Hop
-	(*Origin)(nil),                  // 17: tributary.service.v1.Origin
-	(*TraceRequest)(nil),            // 18: tributary.service.v1.TraceRequest
-	(*TraceResponse)(nil),           // 19: tributary.service.v1.TraceResponse
-	(*GetMessageRequest)(nil),       // 20: tributary.service.v1.GetMessageRequest
-	(*OutboxLeaf)(nil),              // 21: tributary.service.v1.OutboxLeaf
-	(*GetMessageResponse)(nil),      // 22: tributary.service.v1.GetMessageResponse
-	(*GetMessageRequest_Sent)(nil),  // 23: tributary.service.v1.GetMessageRequest.Sent
-	(*GetMessageRequest_Known)(nil), // 24: tributary.service.v1.GetMessageRequest.Known
-	(*Backlog)(nil),                 // 25: tributary.service.v1.Backlog
-	(*durationpb.Duration)(nil),     // 26: google.protobuf.Duration
-	(Evidence)(0),                   // 27: tributary.service.v1.Evidence
-	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
-	(v1.Code)(0),                    // 29: tributary.chain.v1.Code
-	(*v1.Transaction)(nil),          // 30: tributary.chain.v1.Transaction
+	(VoucherState)(0),               // 2: tributary.service.v1.VoucherState
+	(*Location)(nil),                // 3: tributary.service.v1.Location
+	(*LocateRequest)(nil),           // 4: tributary.service.v1.LocateRequest
+	(*LocateResponse)(nil),          // 5: tributary.service.v1.LocateResponse
+	(*Congestion)(nil),              // 6: tributary.service.v1.Congestion
+	(*GetCongestionRequest)(nil),    // 7: tributary.service.v1.GetCongestionRequest
+	(*GetCongestionResponse)(nil),   // 8: tributary.service.v1.GetCongestionResponse
+	(*ListCongestionRequest)(nil),   // 9: tributary.service.v1.ListCongestionRequest
+	(*ListCongestionResponse)(nil),  // 10: tributary.service.v1.ListCongestionResponse
+	(*HintRequest)(nil),             // 11: tributary.service.v1.HintRequest
+	(*Choice)(nil),                  // 12: tributary.service.v1.Choice
+	(*HintResponse)(nil),            // 13: tributary.service.v1.HintResponse
+	(*Place)(nil),                   // 14: tributary.service.v1.Place
+	(*ProofReference)(nil),          // 15: tributary.service.v1.ProofReference
+	(*Step)(nil),                    // 16: tributary.service.v1.Step
+	(*Hop)(nil),                     // 17: tributary.service.v1.Hop
+	(*Origin)(nil),                  // 18: tributary.service.v1.Origin
+	(*TraceRequest)(nil),            // 19: tributary.service.v1.TraceRequest
+	(*TraceResponse)(nil),           // 20: tributary.service.v1.TraceResponse
+	(*TracedVoucher)(nil),           // 21: tributary.service.v1.TracedVoucher
+	(*GetMessageRequest)(nil),       // 22: tributary.service.v1.GetMessageRequest
+	(*OutboxLeaf)(nil),              // 23: tributary.service.v1.OutboxLeaf
+	(*BookedVoucher)(nil),           // 24: tributary.service.v1.BookedVoucher
+	(*GetMessageResponse)(nil),      // 25: tributary.service.v1.GetMessageResponse
+	(*GetMessageRequest_Sent)(nil),  // 26: tributary.service.v1.GetMessageRequest.Sent
+	(*GetMessageRequest_Known)(nil), // 27: tributary.service.v1.GetMessageRequest.Known
+	(*Backlog)(nil),                 // 28: tributary.service.v1.Backlog
+	(*durationpb.Duration)(nil),     // 29: google.protobuf.Duration
+	(Evidence)(0),                   // 30: tributary.service.v1.Evidence
+	(*timestamppb.Timestamp)(nil),   // 31: google.protobuf.Timestamp
+	(v1.Code)(0),                    // 32: tributary.chain.v1.Code
+	(*v1.Transaction)(nil),          // 33: tributary.chain.v1.Transaction
 }
 var file_tributary_service_v1_routing_proto_depIdxs = []int32{
-	2,  // 0: tributary.service.v1.LocateResponse.locations:type_name -> tributary.service.v1.Location
-	25, // 1: tributary.service.v1.Congestion.backlog:type_name -> tributary.service.v1.Backlog
-	26, // 2: tributary.service.v1.Congestion.retry_after:type_name -> google.protobuf.Duration
+	3,  // 0: tributary.service.v1.LocateResponse.locations:type_name -> tributary.service.v1.Location
+	28, // 1: tributary.service.v1.Congestion.backlog:type_name -> tributary.service.v1.Backlog
+	29, // 2: tributary.service.v1.Congestion.retry_after:type_name -> google.protobuf.Duration
 	0,  // 3: tributary.service.v1.Congestion.source:type_name -> tributary.service.v1.CongestionSource
-	5,  // 4: tributary.service.v1.GetCongestionResponse.congestion:type_name -> tributary.service.v1.Congestion
-	5,  // 5: tributary.service.v1.ListCongestionResponse.shards:type_name -> tributary.service.v1.Congestion
-	11, // 6: tributary.service.v1.HintResponse.home:type_name -> tributary.service.v1.Choice
-	11, // 7: tributary.service.v1.HintResponse.provider:type_name -> tributary.service.v1.Choice
-	27, // 8: tributary.service.v1.ProofReference.evidence:type_name -> tributary.service.v1.Evidence
+	6,  // 4: tributary.service.v1.GetCongestionResponse.congestion:type_name -> tributary.service.v1.Congestion
+	6,  // 5: tributary.service.v1.ListCongestionResponse.shards:type_name -> tributary.service.v1.Congestion
+	12, // 6: tributary.service.v1.HintResponse.home:type_name -> tributary.service.v1.Choice
+	12, // 7: tributary.service.v1.HintResponse.provider:type_name -> tributary.service.v1.Choice
+	30, // 8: tributary.service.v1.ProofReference.evidence:type_name -> tributary.service.v1.Evidence
 	1,  // 9: tributary.service.v1.Step.state:type_name -> tributary.service.v1.HopState
-	28, // 10: tributary.service.v1.Step.time:type_name -> google.protobuf.Timestamp
-	14, // 11: tributary.service.v1.Step.proof:type_name -> tributary.service.v1.ProofReference
-	13, // 12: tributary.service.v1.Hop.from:type_name -> tributary.service.v1.Place
-	13, // 13: tributary.service.v1.Hop.to:type_name -> tributary.service.v1.Place
+	31, // 10: tributary.service.v1.Step.time:type_name -> google.protobuf.Timestamp
+	15, // 11: tributary.service.v1.Step.proof:type_name -> tributary.service.v1.ProofReference
+	14, // 12: tributary.service.v1.Hop.from:type_name -> tributary.service.v1.Place
+	14, // 13: tributary.service.v1.Hop.to:type_name -> tributary.service.v1.Place
 	1,  // 14: tributary.service.v1.Hop.state:type_name -> tributary.service.v1.HopState
-	29, // 15: tributary.service.v1.Hop.code:type_name -> tributary.chain.v1.Code
-	15, // 16: tributary.service.v1.Hop.steps:type_name -> tributary.service.v1.Step
-	30, // 17: tributary.service.v1.Origin.transaction:type_name -> tributary.chain.v1.Transaction
+	32, // 15: tributary.service.v1.Hop.code:type_name -> tributary.chain.v1.Code
+	16, // 16: tributary.service.v1.Hop.steps:type_name -> tributary.service.v1.Step
+	33, // 17: tributary.service.v1.Origin.transaction:type_name -> tributary.chain.v1.Transaction
 	1,  // 18: tributary.service.v1.Origin.state:type_name -> tributary.service.v1.HopState
-	15, // 19: tributary.service.v1.Origin.steps:type_name -> tributary.service.v1.Step
-	27, // 20: tributary.service.v1.Origin.evidence:type_name -> tributary.service.v1.Evidence
-	17, // 21: tributary.service.v1.TraceResponse.origin:type_name -> tributary.service.v1.Origin
-	16, // 22: tributary.service.v1.TraceResponse.hops:type_name -> tributary.service.v1.Hop
-	23, // 23: tributary.service.v1.GetMessageRequest.sent:type_name -> tributary.service.v1.GetMessageRequest.Sent
-	24, // 24: tributary.service.v1.GetMessageRequest.known:type_name -> tributary.service.v1.GetMessageRequest.Known
-	28, // 25: tributary.service.v1.OutboxLeaf.time:type_name -> google.protobuf.Timestamp
-	30, // 26: tributary.service.v1.GetMessageResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	28, // 27: tributary.service.v1.GetMessageResponse.time:type_name -> google.protobuf.Timestamp
-	21, // 28: tributary.service.v1.GetMessageResponse.sent:type_name -> tributary.service.v1.OutboxLeaf
-	21, // 29: tributary.service.v1.GetMessageResponse.acknowledgement:type_name -> tributary.service.v1.OutboxLeaf
-	1,  // 30: tributary.service.v1.GetMessageResponse.result:type_name -> tributary.service.v1.HopState
-	29, // 31: tributary.service.v1.GetMessageResponse.code:type_name -> tributary.chain.v1.Code
-	21, // 32: tributary.service.v1.GetMessageResponse.bounce:type_name -> tributary.service.v1.OutboxLeaf
-	13, // 33: tributary.service.v1.GetMessageRequest.Known.from:type_name -> tributary.service.v1.Place
-	13, // 34: tributary.service.v1.GetMessageRequest.Known.to:type_name -> tributary.service.v1.Place
-	3,  // 35: tributary.service.v1.RoutingService.Locate:input_type -> tributary.service.v1.LocateRequest
-	6,  // 36: tributary.service.v1.RoutingService.GetCongestion:input_type -> tributary.service.v1.GetCongestionRequest
-	8,  // 37: tributary.service.v1.RoutingService.ListCongestion:input_type -> tributary.service.v1.ListCongestionRequest
-	10, // 38: tributary.service.v1.RoutingService.Hint:input_type -> tributary.service.v1.HintRequest
-	18, // 39: tributary.service.v1.RoutingService.Trace:input_type -> tributary.service.v1.TraceRequest
-	20, // 40: tributary.service.v1.RoutingService.GetMessage:input_type -> tributary.service.v1.GetMessageRequest
-	4,  // 41: tributary.service.v1.RoutingService.Locate:output_type -> tributary.service.v1.LocateResponse
-	7,  // 42: tributary.service.v1.RoutingService.GetCongestion:output_type -> tributary.service.v1.GetCongestionResponse
-	9,  // 43: tributary.service.v1.RoutingService.ListCongestion:output_type -> tributary.service.v1.ListCongestionResponse
-	12, // 44: tributary.service.v1.RoutingService.Hint:output_type -> tributary.service.v1.HintResponse
-	19, // 45: tributary.service.v1.RoutingService.Trace:output_type -> tributary.service.v1.TraceResponse
-	22, // 46: tributary.service.v1.RoutingService.GetMessage:output_type -> tributary.service.v1.GetMessageResponse
-	41, // [41:47] is the sub-list for method output_type
-	35, // [35:41] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	16, // 19: tributary.service.v1.Origin.steps:type_name -> tributary.service.v1.Step
+	30, // 20: tributary.service.v1.Origin.evidence:type_name -> tributary.service.v1.Evidence
+	18, // 21: tributary.service.v1.TraceResponse.origin:type_name -> tributary.service.v1.Origin
+	17, // 22: tributary.service.v1.TraceResponse.hops:type_name -> tributary.service.v1.Hop
+	21, // 23: tributary.service.v1.TraceResponse.vouchers:type_name -> tributary.service.v1.TracedVoucher
+	2,  // 24: tributary.service.v1.TracedVoucher.state:type_name -> tributary.service.v1.VoucherState
+	31, // 25: tributary.service.v1.TracedVoucher.time:type_name -> google.protobuf.Timestamp
+	30, // 26: tributary.service.v1.TracedVoucher.evidence:type_name -> tributary.service.v1.Evidence
+	26, // 27: tributary.service.v1.GetMessageRequest.sent:type_name -> tributary.service.v1.GetMessageRequest.Sent
+	27, // 28: tributary.service.v1.GetMessageRequest.known:type_name -> tributary.service.v1.GetMessageRequest.Known
+	31, // 29: tributary.service.v1.OutboxLeaf.time:type_name -> google.protobuf.Timestamp
+	33, // 30: tributary.service.v1.GetMessageResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	31, // 31: tributary.service.v1.GetMessageResponse.time:type_name -> google.protobuf.Timestamp
+	23, // 32: tributary.service.v1.GetMessageResponse.sent:type_name -> tributary.service.v1.OutboxLeaf
+	24, // 33: tributary.service.v1.GetMessageResponse.vouchers:type_name -> tributary.service.v1.BookedVoucher
+	23, // 34: tributary.service.v1.GetMessageResponse.acknowledgement:type_name -> tributary.service.v1.OutboxLeaf
+	1,  // 35: tributary.service.v1.GetMessageResponse.result:type_name -> tributary.service.v1.HopState
+	32, // 36: tributary.service.v1.GetMessageResponse.code:type_name -> tributary.chain.v1.Code
+	23, // 37: tributary.service.v1.GetMessageResponse.bounce:type_name -> tributary.service.v1.OutboxLeaf
+	14, // 38: tributary.service.v1.GetMessageRequest.Known.from:type_name -> tributary.service.v1.Place
+	14, // 39: tributary.service.v1.GetMessageRequest.Known.to:type_name -> tributary.service.v1.Place
+	4,  // 40: tributary.service.v1.RoutingService.Locate:input_type -> tributary.service.v1.LocateRequest
+	7,  // 41: tributary.service.v1.RoutingService.GetCongestion:input_type -> tributary.service.v1.GetCongestionRequest
+	9,  // 42: tributary.service.v1.RoutingService.ListCongestion:input_type -> tributary.service.v1.ListCongestionRequest
+	11, // 43: tributary.service.v1.RoutingService.Hint:input_type -> tributary.service.v1.HintRequest
+	19, // 44: tributary.service.v1.RoutingService.Trace:input_type -> tributary.service.v1.TraceRequest
+	22, // 45: tributary.service.v1.RoutingService.GetMessage:input_type -> tributary.service.v1.GetMessageRequest
+	5,  // 46: tributary.service.v1.RoutingService.Locate:output_type -> tributary.service.v1.LocateResponse
+	8,  // 47: tributary.service.v1.RoutingService.GetCongestion:output_type -> tributary.service.v1.GetCongestionResponse
+	10, // 48: tributary.service.v1.RoutingService.ListCongestion:output_type -> tributary.service.v1.ListCongestionResponse
+	13, // 49: tributary.service.v1.RoutingService.Hint:output_type -> tributary.service.v1.HintResponse
+	20, // 50: tributary.service.v1.RoutingService.Trace:output_type -> tributary.service.v1.TraceResponse
+	25, // 51: tributary.service.v1.RoutingService.GetMessage:output_type -> tributary.service.v1.GetMessageResponse
+	46, // [46:52] is the sub-list for method output_type
+	40, // [40:46] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_tributary_service_v1_routing_proto_init() }
@@ -2264,7 +2596,7 @@ func file_tributary_service_v1_routing_proto_init() {
 	}
 	file_tributary_service_v1_service_proto_init()
 	file_tributary_service_v1_routing_proto_msgTypes[0].OneofWrappers = []any{}
-	file_tributary_service_v1_routing_proto_msgTypes[18].OneofWrappers = []any{
+	file_tributary_service_v1_routing_proto_msgTypes[19].OneofWrappers = []any{
 		(*GetMessageRequest_Sent_)(nil),
 		(*GetMessageRequest_Known_)(nil),
 	}
@@ -2273,8 +2605,8 @@ func file_tributary_service_v1_routing_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_service_v1_routing_proto_rawDesc), len(file_tributary_service_v1_routing_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   23,
+			NumEnums:      3,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

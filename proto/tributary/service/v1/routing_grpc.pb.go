@@ -50,7 +50,8 @@ type RoutingServiceClient interface {
 	// use, before a session opens.
 	Hint(ctx context.Context, in *HintRequest, opts ...grpc.CallOption) (*HintResponse, error)
 	// Trace returns every hop of a transaction, on the main chain or on a shard, and of
-	// the messages that it sent: how far it is, at which heights, and what proves it. What
+	// the messages that it sent: how far it is, at which heights, and what proves it; of a
+	// booking also which settlement on the main chain paid it. What
 	// the node does not run it asks of others, and verifies as far as certificates and
 	// anchors allow; the evidence of each step says so. NOT_FOUND if no chain that was
 	// asked knows the transaction.
@@ -148,7 +149,8 @@ type RoutingServiceServer interface {
 	// use, before a session opens.
 	Hint(context.Context, *HintRequest) (*HintResponse, error)
 	// Trace returns every hop of a transaction, on the main chain or on a shard, and of
-	// the messages that it sent: how far it is, at which heights, and what proves it. What
+	// the messages that it sent: how far it is, at which heights, and what proves it; of a
+	// booking also which settlement on the main chain paid it. What
 	// the node does not run it asks of others, and verifies as far as certificates and
 	// anchors allow; the evidence of each step says so. NOT_FOUND if no chain that was
 	// asked knows the transaction.
