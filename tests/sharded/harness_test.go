@@ -131,6 +131,10 @@ type replica struct {
 	layer *layer.Settlement
 	votes *votes
 
+	store  *memkv.Store // what a crash leaves
+	tables []tableOf
+	reopen func(cfg exec.Config, l *layer.Settlement) (*exec.Executor, error)
+
 	mu      sync.Mutex
 	mempool [][]byte
 }
@@ -141,6 +145,12 @@ type chainNet struct {
 	time     int64
 	replicas []*replica
 	work     chan struct{} // capacity 1: there is something for a block
+
+	runs sync.WaitGroup     // executors that run
+	kill context.CancelFunc // ends their Run
+	// at is called by who makes blocks when half of the replicas have committed a block and
+	// one has executed it, and again when all have committed it. Nil does nothing.
+	at func(whole bool, b exec.Block)
 
 	mu     sync.Mutex // held while a block is made
 	halted bool       // no blocks are made, as if the chain had lost its quorum
@@ -195,6 +205,14 @@ func newWorldWith(tb testing.TB, gen settlement.Genesis, certifyDelay time.Durat
 			tb.Fatal(err)
 		}
 		r.exec = m.Executor
+		r.reopen = func(cfg exec.Config, l *layer.Settlement) (*exec.Executor, error) {
+			m, err := exec.OpenMain(cfg, l, gen, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return nil, err
+			}
+			w.mains[i] = m
+			return m.Executor, nil
+		}
 		w.main.replicas, w.mains = append(w.main.replicas, r), append(w.mains, m)
 	}
 	w.start(w.main)
@@ -204,12 +222,20 @@ func newWorldWith(tb testing.TB, gen settlement.Genesis, certifyDelay time.Durat
 func (w *world) replica(i int, tables ...tableOf) (*replica, exec.Config) {
 	w.tb.Helper()
 	v := newVotes()
-	l, err := layer.New(memkv.New(), layer.Options{State: statetree.Options{Tables: tables}})
+	r := &replica{at: i, votes: v, store: memkv.New(), tables: tables}
+	return r, w.mount(r)
+}
+
+// mount opens the layer of a replica over its store.
+func (w *world) mount(r *replica) exec.Config {
+	w.tb.Helper()
+	l, err := layer.New(r.store, layer.Options{State: statetree.Options{Tables: r.tables}})
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	cfg := exec.Config{BLS: blsOf(w.tb, i), Extensions: v.extensions, CertifyDelay: w.certifyDelay, TickInterval: 50 * time.Millisecond, Network: w.network()}
-	return &replica{at: i, layer: l, votes: v}, cfg
+	i, v := r.at, r.votes
+	r.layer = l
+	return exec.Config{BLS: blsOf(w.tb, i), Extensions: v.extensions, CertifyDelay: w.certifyDelay, TickInterval: 50 * time.Millisecond, Network: w.network()}
 }
 
 func (w *world) network() ledger.NetworkID { return w.gen.Hash() }
@@ -242,13 +268,26 @@ func (w *world) found(id shard.ID) *chainNet {
 		if _, err := s.InitChain(g.Encode()); err != nil {
 			w.tb.Fatal(err)
 		}
-		r.exec = s.Executor
-		w.hosted[i][id] = s
-		n.replicas = append(n.replicas, r)
+		w.host(n, r, i, s, g)
 	}
 	w.shards[id] = n
 	w.start(n)
 	return n
+}
+
+// host adds a replica of a shard, which validator i runs.
+func (w *world) host(n *chainNet, r *replica, i int, s *exec.Shard, g shardblock.Genesis) {
+	r.exec = s.Executor
+	r.reopen = func(cfg exec.Config, l *layer.Settlement) (*exec.Executor, error) {
+		s, err := exec.OpenShard(cfg, l, g, w.log.With(slog.Uint64("shard", uint64(n.id))))
+		if err != nil {
+			return nil, err
+		}
+		w.hosted[i][n.id] = s
+		return s.Executor, nil
+	}
+	w.hosted[i][n.id] = s
+	n.replicas = append(n.replicas, r)
 }
 
 // serves reports whether a validator is in the first committee of a shard.
@@ -264,13 +303,7 @@ func (w *world) serves(i int, id shard.ID) (ok bool) {
 
 // start runs a chain until the test ends.
 func (w *world) start(n *chainNet) {
-	for _, r := range n.replicas {
-		w.group.Go(func() {
-			if err := r.exec.Run(w.ctx, func(bundle []byte) error { return n.broadcast(r, bundle) }); err != nil {
-				w.tb.Errorf("chain %d at %d: Run: %v", n.id, r.at, err)
-			}
-		})
-	}
+	w.run(n)
 	w.group.Go(func() {
 		pause := time.NewTicker(blockPause)
 		defer pause.Stop()
@@ -447,6 +480,11 @@ func (n *chainNet) make(w *world) bool {
 	for i, r := range n.replicas {
 		r.votes.set(&b, extensions)
 		out, err := r.exec.Finalize(b)
+		if ran := r.exec; err == nil && n.at != nil && i == len(n.replicas)/2 {
+			if n.at(false, b); r.exec != ran { // it was killed, and does it again
+				out, err = r.exec.Finalize(b)
+			}
+		}
 		if err == nil {
 			_, err = r.exec.Commit()
 		}
@@ -460,6 +498,9 @@ func (n *chainNet) make(w *world) bool {
 			w.tb.Errorf("chain %d at %d: app hash %x at height %d, want %x", n.id, r.at, out.AppHash, height, first)
 		}
 		left += r.recheck(txs)
+	}
+	if n.at != nil {
+		n.at(true, b)
 	}
 	if left > 0 {
 		n.poke()

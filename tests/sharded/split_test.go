@@ -165,9 +165,7 @@ func (w *world) foundFrom(id shard.ID) {
 		if _, err := s.InitChain(g.Encode()); err != nil {
 			w.tb.Fatal(err)
 		}
-		r.exec = s.Executor
-		w.hosted[i][id] = s
-		n.replicas = append(n.replicas, r)
+		w.host(n, r, i, s, g)
 	}
 	w.shards[id] = n
 	w.start(n)
