@@ -108,8 +108,26 @@ func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 		if err := net.Stop(ctx); err != nil {
 			t.Errorf("stop the network: %v", err)
 		}
+		keepLogs(t, net)
 	})
 	return net
+}
+
+// keepLogs keeps the logs of the nodes of a test that failed, with go test -artifacts.
+func keepLogs(t *testing.T, net *testnet.Network) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	for i, n := range net.Nodes {
+		data, err := os.ReadFile(net.LogFile(i))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(t.ArtifactDir(), n.Name+".log"), data, 0o600)
+		}
+		if err != nil {
+			t.Logf("keep the log of %s: %v", n.Name, err)
+		}
+	}
 }
 
 // dial connects to one node; others are used when it fails.

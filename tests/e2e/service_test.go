@@ -9,14 +9,21 @@ import (
 	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/testnet"
+	"github.com/tributary-network/tributary/shard"
 )
 
 // Somebody registers a service by the command, three of four operators serve it, and
 // without any traffic two epochs later its shards are assigned to them: on every node
-// the same, and as anybody draws. A channel names the service at once.
+// the same, and as anybody draws. A channel names the service at once. The nodes run the
+// shards without having been started again, and what is booked there through any node is
+// earned and paid to the last drop.
 func TestServiceIsRegisteredAndServed(t *testing.T) {
 	t.Parallel()
-	net := network(t, withServices, func(o *testnet.Options) { o.Params = shortEpochs })
+	net := network(t, withServices, func(o *testnet.Options) { o.Params = shortEpochs }, exactly)
+	var pids []int
+	for i := range net.Nodes {
+		pids = append(pids, net.PID(i))
+	}
 	if _, err := net.Announce(); err != nil {
 		t.Fatal(err)
 	}
@@ -50,21 +57,22 @@ func TestServiceIsRegisteredAndServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := payer.Open(t.Context(), []pay.OpenSpec{{
+	early, err := payer.Open(t.Context(), []pay.OpenSpec{{
 		Payee: testnet.Address("bob"), Key: testnet.Key("voucher"), Deposit: ledger.DropsPerCoin,
-		ExpiresAt: status.Chains[0].Height + 5_000, Challenge: 20, Service: 7,
-	}}); err != nil {
-		t.Errorf("a channel for the service: %v", err)
+		ExpiresAt: status.Chains[0].Height + 50_000, Challenge: 20, Service: 7,
+	}})
+	if err != nil {
+		t.Fatalf("a channel for the service: %v", err)
 	}
 
-	type shard struct {
+	type shardShown struct {
 		ID      uint32 `json:"id"`
 		Members []struct {
 			Validator uint64 `json:"validator"`
 			Power     uint64 `json:"power"`
 		} `json:"members"`
 	}
-	var shards []shard
+	var shards []shardShown
 	await(t, 2*time.Minute, "the service has its shards", func(context.Context) bool {
 		shards = nil
 		u.read(&shards, "shard", "map", "video")
@@ -78,7 +86,7 @@ func TestServiceIsRegisteredAndServed(t *testing.T) {
 		}
 		for i := range net.Nodes {
 			var drawn struct {
-				shard
+				shardShown
 				Recomputed bool `json:"recomputed"`
 			}
 			here := newUser(t)
@@ -87,6 +95,26 @@ func TestServiceIsRegisteredAndServed(t *testing.T) {
 			if !drawn.Recomputed || len(drawn.Members) != 3 {
 				t.Errorf("%s: shard %d is %+v", net.Nodes[i].Name, s.ID, drawn)
 			}
+		}
+	}
+
+	u7 := startUsageIn(t, net, 1, 1, 7)
+	if _, err := c.AwaitUsage(t.Context(), early[0].ID(), nil); err != nil {
+		t.Errorf("the channel that was there before the shards: %v", err)
+	}
+	end := u7.begin(t)
+	u7.more(t, 7, 8, "bookings on the service")
+	end()
+	u7.verify(t, net)
+	for i := range net.Nodes {
+		hosted := hosts(t.Context(), net, i)
+		for _, s := range shards {
+			if _, runs := hosted[shard.ID(s.ID)]; runs != (i < 3) {
+				t.Errorf("%s runs shard %d: %v", net.Nodes[i].Name, s.ID, runs)
+			}
+		}
+		if pid := net.PID(i); pid != pids[i] {
+			t.Errorf("%s was process %d, and is %d", net.Nodes[i].Name, pids[i], pid)
 		}
 	}
 }

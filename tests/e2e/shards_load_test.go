@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/api/client/pay"
 	"github.com/tributary-network/tributary/chain"
@@ -17,11 +20,17 @@ import (
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/testnet"
+	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
-// usageTry is how long a booking may take before it is submitted again.
-const usageTry = 20 * time.Second
+const (
+	// usageTry is how long a booking may take before it is submitted again, usageRest
+	// how long it rests before.
+	usageTry  = 20 * time.Second
+	usageRest = 100 * time.Millisecond
+)
 
 // usageLoad is payees that book without pause what payers in other shards owe them, and
 // what they were told is booked.
@@ -70,9 +79,15 @@ func placed(name string, zone byte, upper bool, n int) ledger.PrivateKey {
 }
 
 // startUsage opens a channel for each service from a payer in every shard of the
-// content service to payees in all of them, so many in each, and waits until the
-// channels are known at home.
+// content service to payees in all of them, so many in each for the first service and one
+// for the others, and waits until the channels are known at home.
 func startUsage(t *testing.T, net *testnet.Network, payees int, services ...uint32) *usageLoad {
+	t.Helper()
+	return startUsageIn(t, net, 2, payees, services...)
+}
+
+// startUsageIn is startUsage in so many of the zones.
+func startUsageIn(t *testing.T, net *testnet.Network, zones, payees int, services ...uint32) *usageLoad {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -85,11 +100,15 @@ func startUsage(t *testing.T, net *testnet.Network, payees int, services ...uint
 	}
 	first := dial(t, net, 0)
 	u := &usageLoad{supply: supply, domain: first.Domain(), rounds: map[uint32]int{}, messages: map[parcel]uint32{}}
+	var clients []*client.Client // every payee uses another node first
+	for i := range net.Nodes {
+		clients = append(clients, dial(t, net, i, others(net, i)...))
+	}
 	status, err := first.Status(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for half := range 4 {
+	for half := range 2 * zones {
 		zone, upper := byte(half/2), half%2 == 1 //nolint:gosec // 0 or 1
 		key := placed("payer", zone, upper, 0)
 		payer := first.Account(pay.NewIdentity(key, zone))
@@ -98,10 +117,11 @@ func startUsage(t *testing.T, net *testnet.Network, payees int, services ...uint
 		}
 		u.payers, u.keys = append(u.payers, payer), append(u.keys, key)
 		for n := range payees {
-			at := (half + n) % len(net.Nodes) // every payee uses another node first
-			c := dial(t, net, at, others(net, at)...)
-			for _, srv := range services {
-				u.books = append(u.books, &usageBook{service: srv, account: c.Account(pay.NewIdentity(placed("payee", zone, upper, n), zone))})
+			c := clients[(half+n)%len(clients)]
+			for i, srv := range services {
+				if i == 0 || n == 0 {
+					u.books = append(u.books, &usageBook{service: srv, account: c.Account(pay.NewIdentity(placed("payee", zone, upper, n), zone))})
+				}
 			}
 		}
 	}
@@ -197,9 +217,12 @@ func (u *usageLoad) round(b *usageBook) error {
 		if err == nil {
 			break
 		}
-		if _, refused := chain.CodeOf(err); refused || time.Since(begin) > patience {
+		// A shard that has ended refuses, and until its heirs serve nobody takes it.
+		code, refused := chain.CodeOf(err)
+		if refused && code != chain.CodeShardEnded && code != chain.CodeWrongShard || time.Since(begin) > patience {
 			return fmt.Errorf("round %d of service %d: %w", b.rounds+1, b.service, err)
 		}
+		<-time.After(usageRest)
 	}
 	b.rounds++
 	u.mu.Lock()
@@ -244,6 +267,49 @@ func (u *usageLoad) sent() int {
 	return len(u.messages)
 }
 
+// executed is how many earnings messages the shards have executed, as a node has them:
+// the numbers of the next messages of all links to the homes of payees.
+func (u *usageLoad) executed(t *testing.T, net *testnet.Network, node int) (n int) {
+	t.Helper()
+	conn, err := grpc.NewClient(net.Nodes[node].GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }() // it was only asked
+	relays := servicev1.NewRelayServiceClient(conn)
+	c := dial(t, net, node)
+	place := func(p link.Place) *servicev1.Place {
+		return &servicev1.Place{Service: p.Service, Zone: uint32(p.Zone), Bucket: uint32(p.Bucket)}
+	}
+	known := map[link.Link]bool{}
+	for _, b := range u.books {
+		home := service.HomeOf(b.account.Address())
+		req := &servicev1.GetWantedRequest{ChainId: uint32(homeOf(t, c, b))}
+		for _, s := range shardsOf(t, c, b.service) {
+			l := link.Link{
+				Src: link.Place{Service: b.service, Zone: s.Zone, Bucket: uint8(s.Buckets.First)},
+				Dst: link.Place{Service: b.service, Zone: home.Zone, Bucket: home.Bucket},
+			}
+			if uint32(s.ID) != req.GetChainId() && !known[l] {
+				known[l] = true
+				req.Links = append(req.Links, &servicev1.LinkName{From: place(l.Src), To: place(l.Dst)})
+			}
+		}
+		resp, err := relays.GetWanted(t.Context(), req)
+		if err != nil || len(resp.GetLinks()) != len(req.GetLinks()) {
+			t.Fatalf("ask for %d links: %d, %v", len(req.GetLinks()), len(resp.GetLinks()), err)
+		}
+		for _, rows := range resp.GetLinks() {
+			in, err := link.DecodeInbound(rows.GetInbound())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += int(in.Next) //nolint:gosec // few
+		}
+	}
+	return n
+}
+
 // done is how often payees have booked on a service.
 func (u *usageLoad) done(srv uint32) int {
 	u.mu.Lock()
@@ -279,14 +345,16 @@ func (u *usageLoad) drained(t *testing.T, c *client.Client) time.Duration {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		tick := time.NewTicker(50 * time.Millisecond)
 		for got != want {
-			e, err := c.Earnings(ctx, b.account.Address(), strconv.FormatUint(uint64(b.service), 10))
+			ask, done := context.WithTimeout(ctx, usageTry)
+			e, err := c.Earnings(ask, b.account.Address(), strconv.FormatUint(uint64(b.service), 10))
+			done()
 			if got = e.Total.Amount; err == nil && got > want {
 				t.Fatalf("payee %s earned %d on service %d, want %d: something was counted twice", b.account.Address(), got, b.service, want)
 			}
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
-				t.Fatalf("payee %s earned %d on service %d, want %d: %v", b.account.Address(), got, b.service, want, err)
+				t.Fatalf("payee %s earned %d on service %d, want %d: %s says %v", b.account.Address(), got, b.service, want, c.Endpoint(), err)
 			}
 		}
 		tick.Stop()
