@@ -19,7 +19,7 @@ import (
 // earned and paid to the last drop.
 func TestServiceIsRegisteredAndServed(t *testing.T) {
 	t.Parallel()
-	net := network(t, withServices, func(o *testnet.Options) { o.Params = shortEpochs }, exactly)
+	net := network(t, withServices, exactly, briefly)
 	var pids []int
 	for i := range net.Nodes {
 		pids = append(pids, net.PID(i))

@@ -348,12 +348,16 @@ func (u *usageLoad) drained(t *testing.T, c *client.Client) time.Duration {
 			ask, done := context.WithTimeout(ctx, usageTry)
 			e, err := c.Earnings(ask, b.account.Address(), strconv.FormatUint(uint64(b.service), 10))
 			done()
-			if got = e.Total.Amount; err == nil && got > want {
+			if err == nil {
+				got = e.Total.Amount
+			}
+			if got > want {
 				t.Fatalf("payee %s earned %d on service %d, want %d: something was counted twice", b.account.Address(), got, b.service, want)
 			}
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
+				describe(t, c)
 				t.Fatalf("payee %s earned %d on service %d, want %d: %s says %v", b.account.Address(), got, b.service, want, c.Endpoint(), err)
 			}
 		}
@@ -361,6 +365,22 @@ func (u *usageLoad) drained(t *testing.T, c *client.Client) time.Duration {
 		cancel()
 	}
 	return time.Since(begin).Round(time.Millisecond)
+}
+
+// describe logs how all shards are as a node sees them.
+func describe(t *testing.T, c *client.Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), usageTry)
+	defer cancel()
+	for s, err := range c.Shards(ctx, "", nil) {
+		if err != nil {
+			t.Log(err)
+			return
+		}
+		d, err := c.ShardStatus(ctx, s.ID)
+		t.Logf("%s: epoch %d, anchored %d (%s); at %s height %d of epoch %d, clock %d, certified %d, %+v, level %d, totals %+v, %v", s.Shard, s.Epoch, s.Anchoring.Height,
+			s.Anchoring.Status, d.Moniker, d.Height, d.ShardEpoch, d.Clock, d.Certified, d.Backlog, d.Level, d.Totals, err)
+	}
 }
 
 // conserved waits until all that was booked is earned in the shards of all services, as a
