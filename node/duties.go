@@ -65,7 +65,10 @@ func (s *shards) duties() (list []duty, err error) {
 	if err != nil || registered.IsZero() {
 		return nil, err
 	}
-	left := 0
+	left, alone := 0, map[shard.ID]bool{}
+	for id := range s.runs {
+		alone[id] = !n.runElsewhere(id)
+	}
 	err = n.main.exec.Read(func(v chain.View, height uint64) error {
 		epoch := n.genesis.Params.Staking.Epoch(height + 1)
 		now, next := registry.Assignments(v, epoch), registry.Assignments(v, epoch+1)
@@ -82,7 +85,9 @@ func (s *shards) duties() (list []duty, err error) {
 		for _, id := range known {
 			switch row, ok := anchor.Read(v, id); {
 			case !ok || row.Until == 0:
-			case row.Finished() && !s.runs[id].below(row.End):
+			case row.Finished() && (alone[id] || !s.runs[id].below(row.End)):
+				// Who lacks its last blocks, and finds nobody who still runs it, has its
+				// heirs begin with the state that others give.
 				ended = append(ended, id)
 			case row.Finished():
 				ending = append(ending, id) // this node has its last blocks to fetch

@@ -97,3 +97,9 @@ func (s hostedShards) Shard(id shard.ID) (api.Shard, bool) {
 
 // Hosted implements api.Shards.
 func (s hostedShards) Hosted() []shard.ID { return s.shards.running() }
+
+// runElsewhere reports whether another node says that it runs a shard.
+func (n *Node) runElsewhere(id shard.ID) bool {
+	own := n.nodeKey.ID()
+	return slices.ContainsFunc(n.directory.Hosts(id), func(e directory.Entry) bool { return e.NodeID != own })
+}

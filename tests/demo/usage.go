@@ -294,7 +294,8 @@ func (u *usage) earned(ctx context.Context, p *trader, service uint32) error {
 	return nil
 }
 
-// settled waits until the main chain has paid what is booked, and the shards know that.
+// settled waits until the main chain has paid what is booked, and the shards know that;
+// some of it the providers settled, and the rest the shards.
 func (u *usage) settled(ctx context.Context) error {
 	for _, s := range u.sales {
 		var c client.ChannelInfo
@@ -309,6 +310,9 @@ func (u *usage) settled(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if all := usageTotal * ledger.Amount(len(u.sales)); u.direct == 0 || u.direct >= all {
+		return fmt.Errorf("%d of %d drops are settled directly, and the demo is to show both ways", u.direct, all)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func (x *wire) serve(l net.Listener) {
 		if err != nil {
 			return
 		}
-		to, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", x.target) //nolint:noctx // it ends by itself
+		to, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", x.target)
 		if err != nil || !x.add(from, to) {
 			_ = from.Close() // whoever dialled tries again
 			if err == nil {
@@ -161,11 +161,11 @@ func (x *wire) set(cut bool) {
 }
 
 // shardAddresses returns where each node last said that a shard of its listens.
-func shardAddresses(t *testing.T, net *testnet.Network, id shard.ID) (list []string) {
+func shardAddresses(t *testing.T, nw *testnet.Network, id shard.ID) (list []string) {
 	t.Helper()
-	for i := range net.Nodes {
+	for i := range nw.Nodes {
 		address := ""
-		for line := range strings.Lines(logOf(t, net, i)) {
+		for line := range strings.Lines(logOf(t, nw, i)) {
 			var entry struct {
 				Msg, Shard, Address string
 			}
@@ -174,7 +174,7 @@ func shardAddresses(t *testing.T, net *testnet.Network, id shard.ID) (list []str
 			}
 		}
 		if address == "" {
-			t.Fatalf("%s does not say where shard %d listens", net.Nodes[i].Name, id)
+			t.Fatalf("%s does not say where shard %d listens", nw.Nodes[i].Name, id)
 		}
 		list = append(list, address)
 	}
@@ -187,29 +187,29 @@ func shardAddresses(t *testing.T, net *testnet.Network, id shard.ID) (list []str
 func TestPartitionOfAShard(t *testing.T) {
 	t.Parallel()
 	w := startWires(t, testnet.DefaultValidators)
-	net := network(t, withServices, exactly, func(o *testnet.Options) { o.Configure = w.configure })
-	u := startUsage(t, net, 2, testnet.Content, testnet.Proxy)
+	nw := network(t, withServices, exactly, func(o *testnet.Options) { o.Configure = w.configure })
+	u := startUsage(t, nw, 2, testnet.Content, testnet.Proxy)
 	end := u.begin(t)
 	u.more(t, testnet.Content, 8, "bookings before the partition")
 	u.more(t, testnet.Proxy, 4, "bookings in the shard that is cut off")
 
-	ids := allShards(t, dial(t, net, 0))
+	ids := allShards(t, dial(t, nw, 0))
 	cut := ids[len(ids)-1]
 	var nodes []*client.Client
-	for i := range net.Nodes {
-		nodes = append(nodes, dial(t, net, i))
+	for i := range nw.Nodes {
+		nodes = append(nodes, dial(t, nw, i))
 	}
 	heights := func(ctx context.Context) (list [testnet.DefaultValidators]uint64) {
 		for i, c := range nodes {
 			s, err := c.ShardStatus(ctx, cut)
-			if err != nil || s.Moniker != net.Nodes[i].Name {
-				t.Fatalf("%s: shard %d as %q says: %v", net.Nodes[i].Name, cut, s.Moniker, err)
+			if err != nil || s.Moniker != nw.Nodes[i].Name {
+				t.Fatalf("%s: shard %d as %q says: %v", nw.Nodes[i].Name, cut, s.Moniker, err)
 			}
 			list[i] = s.Height
 		}
 		return list
 	}
-	addresses := shardAddresses(t, net, cut)
+	addresses := shardAddresses(t, nw, cut)
 	w.set(true, addresses...)
 	u.more(t, testnet.Content, 16, "bookings beside the partition")
 	before := heights(t.Context())
@@ -227,8 +227,8 @@ func TestPartitionOfAShard(t *testing.T) {
 	if took > 30*time.Second {
 		t.Errorf("it took %v from the repair until all was earned", took)
 	}
-	u.verify(t, net)
-	quiet(t, net)
+	u.verify(t, nw)
+	quiet(t, nw)
 }
 
 // backlog is how many messages are under way from the shards.

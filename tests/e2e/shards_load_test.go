@@ -202,15 +202,7 @@ func (u *usageLoad) begin(t *testing.T) (end func()) {
 // round books one more voucher on every channel of b. It tries until all of them are
 // acknowledged: what was booked and not acknowledged is booked once nevertheless.
 func (u *usageLoad) round(b *usageBook) error {
-	entries := make([]client.UsageEntry, len(b.channels))
-	for i, ch := range b.channels {
-		e := channel.Entry{
-			Index: ch.Index, Claim: channel.ClaimVoucher,
-			Cumulative: ledger.Amount(b.rounds+1) * loadPrice, Units: uint64(b.rounds + 1), //nolint:gosec // positive
-		}
-		e.Signature = u.keys[i].Sign(e.Signed(u.domain, ch.ID))
-		entries[i] = client.UsageEntry{Payer: u.payers[i].Address(), Entry: e}
-	}
+	entries := u.entries(b)
 	for begin := time.Now(); ; {
 		list, err := u.try(b, entries)
 		u.note(b, list)
@@ -229,6 +221,20 @@ func (u *usageLoad) round(b *usageBook) error {
 	defer u.mu.Unlock()
 	u.rounds[b.service]++
 	return nil
+}
+
+// entries are one more voucher on every channel of b.
+func (u *usageLoad) entries(b *usageBook) []client.UsageEntry {
+	entries := make([]client.UsageEntry, len(b.channels))
+	for i, ch := range b.channels {
+		e := channel.Entry{
+			Index: ch.Index, Claim: channel.ClaimVoucher,
+			Cumulative: ledger.Amount(b.rounds+1) * loadPrice, Units: uint64(b.rounds + 1), //nolint:gosec // positive
+		}
+		e.Signature = u.keys[i].Sign(e.Signed(u.domain, ch.ID))
+		entries[i] = client.UsageEntry{Payer: u.payers[i].Address(), Entry: e}
+	}
+	return entries
 }
 
 func (u *usageLoad) try(b *usageBook, entries []client.UsageEntry) ([]client.Booking, error) {
