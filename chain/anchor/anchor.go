@@ -68,7 +68,7 @@
 //     refuses, so is the record, which pays its whole fee for CodeBadCertificate. Otherwise
 //     PaidBack of it goes back to the signer.
 //   - Context: State is the block's overlay, Network the genesis' hash, Height the block's,
-//     Epoch that of staking.Params.Epoch, Committees reads registry.ReadAssignment and keeps
+//     Epoch that of staking.Params.Epoch, Committees reads registry.ReadServing and keeps
 //     decoded keys (0.2 ms each) by the hash of the committee.
 //   - Records with an encoded Conflict: Context.Judge. For each of Verdict.Signed, if
 //     Verdict.Guilty, staking.PunishShard; and the shard gets another committee.

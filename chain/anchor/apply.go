@@ -14,10 +14,10 @@ import (
 	"github.com/tributary-network/tributary/shard"
 )
 
-// Committees returns the committee of a shard in an epoch with its decoded keys
-// (committee.Keys), or ok=false if none is known. It answers from the state of the
+// Committees returns the committee of a generation of a shard in an epoch with its decoded
+// keys (committee.Keys), or ok=false if none is known. It answers from the state of the
 // main chain: the same on every node.
-type Committees func(id shard.ID, epoch uint64) (com *committee.Committee, keys []*bls.Key, ok bool)
+type Committees func(id shard.ID, epoch uint64, generation uint32) (com *committee.Committee, keys []*bls.Key, ok bool)
 
 // Context is where and when things happen on the main chain.
 type Context struct {
@@ -27,6 +27,8 @@ type Context struct {
 	Height     uint64 // of the block
 	Epoch      uint64 // of the block
 	Committees Committees
+	// MaxWeight is what Weight says of anchors at most, 0 for no bound.
+	MaxWeight int64
 	// Proved reports whether a run, by its Hash, has been verified before against
 	// whatever committees. It saves the pairings and has no influence on the outcome:
 	// the bytes of a run name its committees. Nil knows none.
@@ -77,7 +79,8 @@ func (r *Result) Heights() uint64 { return r.Last - r.First + 1 }
 //	CodeMalformed          not in the canonical form
 //
 // All but the last look at CodeBadCertificate is done without a pairing. a itself is
-// refused as a whole as DecodeAnchors does.
+// refused as a whole as DecodeAnchors does, and with CodeTooLarge if it weighs more than
+// MaxWeight.
 func (c *Context) Apply(a *Anchors) ([]Result, error) {
 	return c.each(a, func(s *State, run *cert.Run) error {
 		if err := c.verify(run); err != nil {
@@ -148,6 +151,9 @@ func (c *Context) Verify(a *Anchors) (proved []ledger.Hash, err error) {
 func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Result, error) {
 	if err := a.check(); err != nil {
 		return nil, err
+	}
+	if weight := Weight(a); c.MaxWeight > 0 && weight > c.MaxWeight {
+		return nil, chain.Refuse(chain.CodeTooLarge, "anchors of weight %d, at most %d: send fewer heights at once", weight, c.MaxWeight)
 	}
 	var first error
 	taken := false
@@ -225,7 +231,7 @@ func (c *Context) look(run *cert.Run) (State, error) {
 	if err := c.epochs(&s, run); err != nil {
 		return s, err
 	}
-	return s, refusal(run.Check(c.Network, run.Chain, c.committees(run.Chain)))
+	return s, refusal(run.Check(c.Network, run.Chain, c.committees(run)))
 }
 
 // place checks that the run goes on where the shard's anchors end.
@@ -283,8 +289,10 @@ func (c *Context) epochs(s *State, run *cert.Run) error {
 	return nil
 }
 
-func (c *Context) committees(id shard.ID) cert.Committees {
-	return func(epoch uint64) (*committee.Committee, []*bls.Key, bool) { return c.Committees(id, epoch) }
+func (c *Context) committees(run *cert.Run) cert.Committees {
+	return func(epoch uint64) (*committee.Committee, []*bls.Key, bool) {
+		return c.Committees(run.Chain, epoch, run.Generation)
+	}
 }
 
 // verify verifies the signature of a run that passed look.
@@ -292,7 +300,7 @@ func (c *Context) verify(run *cert.Run) error {
 	if c.Proved != nil && c.Proved(run.Hash()) {
 		return nil
 	}
-	return refusal(run.Verify(c.Network, run.Chain, c.committees(run.Chain)))
+	return refusal(run.Verify(c.Network, run.Chain, c.committees(run)))
 }
 
 // refusal gives an error of cert the code of the rule that it breaks.
@@ -320,18 +328,15 @@ func (c *Context) Stalled(epoch Epochs) []shard.ID {
 	return StalledAt(c.State, c.Rules, c.Height, epoch)
 }
 
-// Redrawn notes that a shard gets another committee in this epoch and block. It returns
-// the round of the draw for shard.Redraw, 1 for the first of the epoch, and 0 for a shard
-// that is not founded. The new committee begins another generation, as Restarted says.
-func (c *Context) Redrawn(id shard.ID) (round uint32) {
-	s, ok := Read(c.State, id)
-	if !ok {
-		return 0
+// Redrawn notes that a founded shard gets another committee in this epoch and block, by
+// shard.Redraw in a round that is Round or a later one. The new committee begins another
+// generation, as Restarted says.
+func (c *Context) Redrawn(id shard.ID, round uint32) {
+	if s, ok := Read(c.State, id); ok {
+		c.begin(&s)
+		s.Redraws = round
+		c.State.Set(Key(id), s.Encode())
 	}
-	c.begin(&s)
-	s.Redraws++
-	c.State.Set(Key(id), s.Encode())
-	return s.Redraws
 }
 
 // Restarted notes that a founded shard goes on from its last anchored height with the
@@ -358,7 +363,8 @@ func (c *Context) begin(s *State) {
 	s.From = c.Height
 }
 
-// Round returns what Redrawn would return now, without a change.
+// Round returns the first round of a draw for shard.Redraw that was not made in this epoch,
+// 1 if there was none, and 0 for a shard that is not founded.
 func (c *Context) Round(id shard.ID) uint32 {
 	switch s, ok := Read(c.State, id); {
 	case !ok:

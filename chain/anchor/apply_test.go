@@ -104,7 +104,7 @@ func TestRefusals(t *testing.T) {
 			return run(t, one, 11, 12, version{})
 		}, chain.CodeUnknownCommittee, false},
 		{"a committee that is forgotten", func(w *world) cert.Run {
-			w.ctx.Committees = func(shard.ID, uint64) (*committee.Committee, []*bls.Key, bool) { return nil, nil, false }
+			w.ctx.Committees = func(shard.ID, uint64, uint32) (*committee.Committee, []*bls.Key, bool) { return nil, nil, false }
 			return run(t, one, 11, 12, version{})
 		}, chain.CodeUnknownCommittee, false},
 		{"another committee than that of the epoch", next(func(r *cert.Run) { r.Sets[0].CommitteeHash[0]++ }), chain.CodeUnknownCommittee, false},
@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 			return run(t, one, 11, 12, version{})
 		}, chain.CodeUnknownCommittee, false},
 		{"a generation before the redraw", func(w *world) cert.Run {
-			w.ctx.Redrawn(one)
+			w.ctx.Redrawn(one, w.ctx.Round(one))
 			return run(t, one, 11, 12, version{})
 		}, chain.CodeAnchorGeneration, false},
 		{"what is anchored, of a generation before", func(w *world) cert.Run {
@@ -122,7 +122,7 @@ func TestRefusals(t *testing.T) {
 		}, chain.CodeAnchorGeneration, false},
 		{"a generation that has not begun", from(11, 12, version{generation: 1}), chain.CodeAnchorGeneration, false},
 		{"an epoch before the redraw", func(w *world) cert.Run {
-			w.ctx.Redrawn(one)
+			w.ctx.Redrawn(one, w.ctx.Round(one))
 			return run(t, one, 11, 12, version{generation: 1})
 		}, chain.CodeAnchorEpoch, false},
 		{"the generation that goes on", func(w *world) cert.Run {

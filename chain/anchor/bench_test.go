@@ -106,7 +106,7 @@ func (l *large) bench(b *testing.B, heights, sets int) {
 
 	rules := anchor.LocalParams()
 	row := anchor.State{Service: 1, Buckets: shard.Whole()}
-	ctx := anchor.Context{Rules: &rules, Network: network, Height: 9, Committees: func(shard.ID, uint64) (*committee.Committee, []*bls.Key, bool) {
+	ctx := anchor.Context{Rules: &rules, Network: network, Height: 9, Committees: func(shard.ID, uint64, uint32) (*committee.Committee, []*bls.Key, bool) {
 		return &l.committee, l.keys, true
 	}}
 	for b.Loop() {

@@ -31,11 +31,11 @@ type Verdict struct {
 //	                       the height, both have the same version of it, or nobody signed
 //	                       both
 //	CodeUnknownCommittee   of an epoch whose committee is not known any more, or by
-//	                       another committee than that of the epoch
+//	                       another committee than that of the epoch and generation
+//	CodeTooLarge           a run weighs more than MaxWeight
 //	CodeWrongNetwork, CodeUnknownShard, CodeBadCertificate, CodeMalformed   as Apply
 //
-// Members that were drawn for the epoch at first and lost their seats by a redraw
-// cannot be judged: their committee is forgotten.
+// Who lost the seat by a redraw is judged by the generation of what it signed.
 func (c *Context) Judge(in *Conflict) (Verdict, error) {
 	v, err := c.compare(in)
 	if err != nil {
@@ -78,7 +78,10 @@ func (c *Context) compare(in *Conflict) (Verdict, error) {
 		return Verdict{}, chain.Refuse(chain.CodeUnknownShard, "shard %d is not founded", in.Shard())
 	}
 	for _, run := range []*cert.Run{&in.A, &in.B} {
-		if err := refusal(run.Check(c.Network, run.Chain, c.committees(run.Chain))); err != nil {
+		if weight := Weight(&Anchors{Runs: []cert.Run{*run}}); c.MaxWeight > 0 && weight > c.MaxWeight {
+			return Verdict{}, chain.Refuse(chain.CodeTooLarge, "a run of weight %d, at most %d: no such run is anchored", weight, c.MaxWeight)
+		}
+		if err := refusal(run.Check(c.Network, run.Chain, c.committees(run))); err != nil {
 			return Verdict{}, err
 		}
 		if in.Height < run.First || in.Height > run.Last() {
@@ -107,7 +110,7 @@ func (c *Context) compare(in *Conflict) (Verdict, error) {
 func (c *Context) rows(run *cert.Run, height uint64) (rows []uint64) {
 	at := int(height - run.First)
 	p := run.Checkpoint(at)
-	com, _, _ := c.Committees(run.Chain, p.Epoch)
+	com, _, _ := c.Committees(run.Chain, p.Epoch, p.Generation)
 	for _, i := range run.Signers(at) {
 		rows = append(rows, com.Members[i].Validator)
 	}

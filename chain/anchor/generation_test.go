@@ -33,7 +33,7 @@ func TestGenerations(t *testing.T) {
 	}
 	says("founded", 0, 0, 0, 0)
 	w.ctx.Epoch, w.ctx.Height = 1, 120
-	w.ctx.Redrawn(one)
+	w.ctx.Redrawn(one, w.ctx.Round(one))
 	says("drawn anew at height 0", 1, 0, 1, 1)
 	w.refused("of the generation before", chain.CodeAnchorGeneration, func() error {
 		_, err := w.ctx.Apply(&anchor.Anchors{Runs: []cert.Run{run(t, one, 1, 4, version{epoch: 1})}})
@@ -57,8 +57,8 @@ func TestGenerations(t *testing.T) {
 	})
 	w.ctx.Restarted(99) // is not founded
 	w.ctx.Height = 150
-	w.ctx.Redrawn(one)
-	w.ctx.Redrawn(one)
+	w.ctx.Redrawn(one, w.ctx.Round(one))
+	w.ctx.Redrawn(one, w.ctx.Round(one))
 	says("drawn anew twice", 4, 6, 1, 1)
 }
 
@@ -77,7 +77,7 @@ func TestGenerationsProperty(t *testing.T) {
 			case 0:
 				w.ctx.Restarted(one)
 			case 1:
-				w.ctx.Redrawn(one)
+				w.ctx.Redrawn(one, w.ctx.Round(one))
 			default:
 				v := version{generation: before.Generation - min(before.Generation, uint32(rapid.IntRange(0, 1).Draw(rt, "old"))), block: byte(rapid.IntRange(0, 1).Draw(rt, "block"))}
 				first := max(1, before.Height()+2-min(before.Height()+1, uint64(rapid.IntRange(0, 3).Draw(rt, "back"))))
@@ -187,7 +187,7 @@ func TestServe(t *testing.T) {
 	w.take(run(t, two, 1, 4, version{epoch: 6}))
 	before := w.digest()
 	anchor.Serve(w.ctx.State, two, 7, 130)
-	w.ctx.Redrawn(one)
+	w.ctx.Redrawn(one, w.ctx.Round(one))
 	redrawn := w.digest()
 	anchor.Serve(w.ctx.State, one, 9, 140)
 	if w.digest() != redrawn || redrawn == before {

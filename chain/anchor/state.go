@@ -57,8 +57,8 @@ type State struct {
 	// there was none, 0 if never.
 	Asked uint64
 	// RedrawEpoch is the epoch in which the present generation began, 0 for the first one,
-	// and Redraws how often others were drawn in it. Heights of earlier epochs are not
-	// anchored any more.
+	// and Redraws the round of the last draw of others in it, 0 if there was none. Heights
+	// of earlier epochs are not anchored any more.
 	RedrawEpoch uint64
 	Redraws     uint32
 	// Begins is the first epoch that a height can be of: Since, or the one in which the

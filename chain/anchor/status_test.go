@@ -127,9 +127,10 @@ func TestRedraw(t *testing.T) {
 		t.Fatalf("stalled are %d", got)
 	}
 	for round := uint32(1); round <= 2; round++ {
-		if got := w.ctx.Redrawn(one); got != round {
+		if got := w.ctx.Round(one); got != round {
 			t.Errorf("round %d, want %d", got, round)
 		}
+		w.ctx.Redrawn(one, round)
 	}
 	w.redraw[1] = 1
 	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{two}) {
@@ -141,10 +142,15 @@ func TestRedraw(t *testing.T) {
 	})
 	w.take(run(t, one, 5, 7, version{epoch: 1, redraw: 1, block: 1, generation: 2}))
 	w.ctx.Epoch = 2
-	if got := w.ctx.Redrawn(one); got != 1 {
+	if got := w.ctx.Round(one); got != 1 {
 		t.Errorf("round %d in another epoch, want 1", got)
 	}
-	if got := w.ctx.Redrawn(99); got != 0 {
+	w.ctx.Redrawn(one, 3) // those of two rounds were the same
+	if got := w.ctx.Round(one); got != 4 {
+		t.Errorf("round %d after round 3", got)
+	}
+	w.ctx.Redrawn(99, 1)
+	if got := w.ctx.Round(99); got != 0 {
 		t.Errorf("round %d of no shard", got)
 	}
 	s := w.state(two)

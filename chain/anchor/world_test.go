@@ -182,7 +182,7 @@ func newWorld(tb testing.TB) *world {
 	return w
 }
 
-func (w *world) committees(_ shard.ID, epoch uint64) (*committee.Committee, []*bls.Key, bool) {
+func (w *world) committees(_ shard.ID, epoch uint64, _ uint32) (*committee.Committee, []*bls.Key, bool) {
 	if epoch > w.ctx.Epoch+1 {
 		return nil, nil, false
 	}

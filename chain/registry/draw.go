@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/beacon"
 	"github.com/tributary-network/tributary/consensus/committee"
@@ -200,6 +202,20 @@ func ReadAssignment(v chain.View, epoch uint64, id shard.ID) (a shard.Assignment
 	return m.open(epoch, id, b), true
 }
 
+// ReadServing returns who served a shard in an epoch when it was in a generation: who is
+// assigned to it, unless others were in that one, before they lost their seats by a redraw.
+// They are remembered as long as the others, because of what they signed.
+func ReadServing(v chain.View, epoch uint64, id shard.ID, generation uint32) (a shard.Assignment, ok bool) {
+	from := formerKey(epoch, id, generation)
+	for k, b := range v.Range(from[:len(from)-4]) { // ascending
+		if bytes.Compare(k, from) >= 0 {
+			m := members{v, map[uint64]committee.Member{}}
+			return m.open(epoch, id, b), true
+		}
+	}
+	return ReadAssignment(v, epoch, id)
+}
+
 // ReadShort is ReadAssignment without the members' keys, for a fraction of the cost.
 func ReadShort(v chain.View, epoch uint64, id shard.ID) (s shard.Short, ok bool) {
 	b := v.Get(AssignmentKey(epoch, id))
@@ -241,17 +257,22 @@ func (c *Context) draw(epoch uint64, now *shard.Map) {
 	}
 }
 
+// redrawRounds is how many draws Redraw makes at most until one has others in it.
+const redrawRounds = 16
+
 // Redraw gives a shard a committee by lots of its own in the epoch of the block, since
 // that which it has missed its anchors. round is 1 for the first time in an epoch
-// (anchor.Context.Round). The same members serve the next epoch, which is drawn already,
-// or those before would come back. It reports false, and changes nothing, if nobody else
-// can be drawn. Who is jailed by now cannot. It is called before End.
+// (anchor.Context.Round); if its lots fall on the same members, those of the next rounds
+// are drawn, up to redrawRounds. The same members serve the next epoch, which is drawn
+// already, or those before would come back. It returns the round that was drawn, or 0, and
+// changes nothing, if nobody else can be drawn. Who is jailed by now cannot. It is called
+// before End, and before anchor.Context.Redrawn.
 //
 // A shard that is replaced and has not come to its end gets a committee for that too.
-func (c *Context) Redraw(id shard.ID, round uint32) bool {
+func (c *Context) Redraw(id shard.ID, round uint32) (drawn uint32) {
 	m, on := ReadMap(c.State)
 	if !on {
-		return false
+		return 0
 	}
 	epoch := c.epoch()
 	at, serves := find(m, id)
@@ -262,13 +283,15 @@ func (c *Context) Redraw(id shard.ID, round uint32) bool {
 	})
 	// Who served before does not matter, nor do other services: it is Inputs without them.
 	in := shard.Inputs{Seed: staking.Seed(c.State, epoch), Map: m, Pools: []shard.Pool{p}}
-	a := shard.Redraw(in, id, round)
-	if len(a.Committee.Members) == 0 {
-		return false
-	}
 	now, ok := ReadAssignment(c.State, epoch, id)
-	if ok && sameMembers(&now.Committee, &a.Committee) {
-		return false
+	a, drawn := others(in, id, round, &now.Committee)
+	if drawn == 0 {
+		return 0
+	}
+	if ok {
+		row, _ := anchor.Read(c.State, id)
+		before := now.Short()
+		c.State.Set(formerKey(epoch, id, row.Generation), before.Encode())
 	}
 	a.Last = !serves
 	c.put(epoch, &a)
@@ -279,7 +302,23 @@ func (c *Context) Redraw(id shard.ID, round uint32) bool {
 		}
 	}
 	c.note(Event{Kind: EventRedrawn, TxIndex: -1, Service: at.Service, Zone: at.Zone, Shards: []shard.ID{id}, Epoch: epoch})
-	return true
+	return drawn
+}
+
+// others draws members from a round on until they are not those of now, who may be nobody,
+// and returns the round, 0 if there is nobody else.
+func others(in shard.Inputs, id shard.ID, round uint32, now *committee.Committee) (a shard.Assignment, drawn uint32) {
+	for drawn = round; drawn < round+redrawRounds; drawn++ {
+		switch a = shard.Redraw(in, id, drawn); {
+		case len(a.Committee.Members) == 0:
+			return a, 0
+		case !sameMembers(now, &a.Committee):
+			return a, drawn
+		case len(in.Pools[0].Candidates) <= len(now.Members):
+			return a, 0
+		}
+	}
+	return a, 0
 }
 
 func sameMembers(a, b *committee.Committee) bool {

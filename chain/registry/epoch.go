@@ -128,6 +128,9 @@ func (c *Context) forget(epoch uint64) {
 	for id := range shorts(c.State, epoch) {
 		keys = append(keys, AssignmentKey(epoch, id))
 	}
+	for k := range c.State.Range(formerPrefix(epoch)) {
+		keys = append(keys, slices.Clone(k))
+	}
 	for _, k := range append(keys, EpochKey(epoch), stakesKey(epoch)) {
 		c.State.Delete(k)
 	}

@@ -126,6 +126,9 @@ func (p *Params) Read(r *codec.Reader) {
 //	'Q' | epoch u64 | service u32      who of the candidates is in the pool of the epoch's draw
 //	'T' | epoch u64                    the candidates of all pools; later only their stakes
 //	'H' | epoch u64 | shard u32        the shard.Short of the assignment
+//	'F' | epoch u64 | shard u32 | generation u32
+//	                                   the shard.Short of those who served it up to that
+//	                                   generation, until others were drawn in the epoch
 //	'X' | shard u32                    epoch u64, shard.Load: the last Report
 //	'W'                                epoch u64: see NeedsTick
 //	'E' | epoch u64                    an EpochRecord
@@ -145,6 +148,7 @@ const (
 	prefixPool       = 'Q'
 	prefixStakes     = 'T'
 	prefixAssignment = 'H'
+	prefixFormer     = 'F'
 	prefixLoad       = 'X'
 	prefixWait       = 'W'
 )
@@ -174,6 +178,14 @@ func stakesKey(epoch uint64) []byte {
 // AssignmentKey returns the state key of who serves a shard in an epoch, a shard.Short.
 func AssignmentKey(epoch uint64, id shard.ID) []byte {
 	return binary.BigEndian.AppendUint32(epochPrefix(epoch), uint32(id))
+}
+
+func formerKey(epoch uint64, id shard.ID, generation uint32) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(formerPrefix(epoch), uint32(id)), generation)
+}
+
+func formerPrefix(epoch uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixFormer}, epoch)
 }
 
 func epochPrefix(epoch uint64) []byte {

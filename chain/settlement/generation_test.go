@@ -1,6 +1,7 @@
 package settlement_test
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -251,8 +252,9 @@ func TestEndByAnother(t *testing.T) {
 	}
 }
 
-// TestConflictGeneration: two versions of a height in an epoch of a generation before are
-// punished and draw nobody anew; in the present one a conflict does.
+// TestConflictGeneration: who signed two versions of a height is punished although others
+// were drawn in the same epoch since, and that draws nobody anew; a conflict of the present
+// generation does.
 func TestConflictGeneration(t *testing.T) {
 	t.Parallel()
 	b := newServed(t)
@@ -260,26 +262,44 @@ func TestConflictGeneration(t *testing.T) {
 	id := b.shards().Zone(1, 0)[0].ID
 	b.ok(6, anchorsOf(b.heights(id, 0, 1, 2)))
 	b.forward(0)
-	old := b.twice(id, 1, 3) // of generation 0, whose committee of epoch 1 is forgotten below
-	earlier := b.twice(id, 0, 2)
+	before := b.members(id, 1)
+	old := b.twice(id, 1, 3)
 	b.until(id, 1)
-	b.refused(6, old, chain.CodeUnknownCommittee)
-	// One of an epoch before the generation is punished, and draws nobody anew.
-	res := b.took(6, earlier)
-	if len(res.Staking) == 0 || b.anchored(id).Generation != 1 {
-		t.Errorf("%+v, generation %d", res.Staking, b.anchored(id).Generation)
+	if b.anchored(id).RedrawEpoch != 1 || slices.Equal(b.members(id, 1), before) {
+		t.Fatalf("%+v", b.anchored(id))
 	}
-	// One of the present generation does both.
-	height := b.anchored(id).Height() + 1
-	epoch := b.anchored(id).RedrawEpoch
-	in := b.twice(id, epoch, height)
-	in.B = in.A
-	b.refused(6, in, chain.CodeNoConflict)
-	p, com := b.checkpoint(id, epoch, height)
+	p, com := b.checkpoint(id, 1, 3)
 	q := p
 	q.Round, q.BlockHash = 1, ledger.HashOf("another block")
-	b.took(6, &anchor.Conflict{Height: height, A: b.join(b.certify(p, com)), B: b.join(b.certify(q, com))})
-	if b.anchored(id).Generation != 2 {
-		t.Errorf("%+v", b.anchored(id))
+	again := &anchor.Conflict{Height: 3, A: b.join(b.certify(p, com)), B: b.join(b.certify(q, com))}
+	fork := b.fork()
+	res := b.took(6, old)
+	var out []uint64
+	for _, e := range res.Staking {
+		if e.Kind == staking.EventTombstoned {
+			out = append(out, e.Validator)
+		}
+	}
+	if !slices.Equal(out, before) || b.anchored(id).Generation != 1 {
+		t.Errorf("out are %d, want %d; generation %d", out, before, b.anchored(id).Generation)
+	}
+	fork.took(6, again)
+	if s := fork.anchored(id); s.Generation != 2 || s.Redraws < 2 {
+		t.Errorf("%+v", s)
+	}
+	other := b.twice(id, 1, 3)
+	other.B = old.B // of the generation before
+	b.refused(6, other, chain.CodeNoConflict)
+	// Who served is remembered as long as epochs are.
+	for range b.params.Staking.Kept() + 2 {
+		b.forward(b.epoch() + 1)
+	}
+	for k := range b.view.Range([]byte{'F'}) {
+		if epoch := binary.BigEndian.Uint64(k[1:]); epoch+b.params.Staking.Kept()+1 < b.epoch() {
+			t.Errorf("in epoch %d it is known who served in epoch %d before others were drawn", b.epoch(), epoch)
+		}
+	}
+	if a, ok := registry.ReadServing(b.view, 1, id, 0); ok {
+		t.Errorf("%+v", a)
 	}
 }

@@ -14,9 +14,14 @@ import (
 // are stalled; the others do in the next ones.
 const MaxRedraws = 16
 
-// judge punishes those who certified two versions of one height of a shard, and draws
-// its committee anew, unless both was done before. Then it refuses, so that only who
-// brings the evidence first has its fee back.
+// MaxPunished is how many of those who certified two versions of a height one transaction
+// punishes at most. The same evidence once more punishes the next ones: any committee's
+// fits a block.
+const MaxPunished = 32
+
+// judge punishes those who certified two versions of one height of a shard, MaxPunished of
+// them at most, and draws its committee anew, unless all of that was done before. Then it
+// refuses, so that only who brings evidence that has an effect has its fee back.
 func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) error {
 	verdict, err := b.anchors.Judge(in)
 	if err != nil {
@@ -31,10 +36,15 @@ func (b *block) judge(index int, r *Receipt, in *anchor.Conflict, row uint64) er
 	}
 	var punished []staking.Event
 	if verdict.Guilty {
-		event.Guilty = uint32(len(verdict.Signed))
 		for _, member := range verdict.Signed {
 			events, _ := b.staking.PunishShard(member, verdict.Epoch)
+			if len(events) == 0 {
+				continue
+			}
 			punished = append(punished, events...)
+			if event.Guilty++; event.Guilty == MaxPunished {
+				break
+			}
 		}
 	}
 	state, _ := anchor.Read(b.state, in.Shard())
@@ -93,10 +103,11 @@ func (b *block) renewed(id shard.ID, round uint32) {
 // If there is nobody else it changes nothing and returns false: a committee that stays
 // loses nothing of what it has certified.
 func (b *block) redraw(id shard.ID) bool {
-	if !b.registry.Redraw(id, b.anchors.Round(id)) {
+	round := b.registry.Redraw(id, b.anchors.Round(id))
+	if round == 0 {
 		return false
 	}
-	round := b.anchors.Redrawn(id)
+	b.anchors.Redrawn(id, round)
 	clear(b.seats)
 	b.renewed(id, round)
 	return true

@@ -90,7 +90,7 @@ func TestConflict(t *testing.T) {
 	if want := staked * ledger.Amount(b.params.Staking.DuplicateVoteBps) / ledger.BasisPoints; lost != burned || lost+5 < want || lost > want {
 		t.Errorf("burned %d and lost %d of %d, want %d", burned, lost, staked, want)
 	}
-	if cost, res := b.spent(6, b.signed(6, in)); res.Receipts[0].Code != chain.CodeUnknownCommittee || cost != uint64(b.params.TxFee) {
+	if cost, res := b.spent(6, b.signed(6, in)); res.Receipts[0].Code != chain.CodeEvidenceKnown || cost != uint64(b.params.TxFee) {
 		t.Errorf("the same again, of a committee that was replaced: %s for %d", res.Receipts[0].Code, cost)
 	}
 	same := b.twice(id, 1, 2)

@@ -64,14 +64,15 @@ type ShardEvent struct {
 	First, Last uint64 // heights of the shard
 	Epoch       uint64
 	Round       uint32
-	Guilty      uint32 // how many members are to blame
+	Guilty      uint32 // how many members are punished
 	Generation  uint32
 }
 
 // sitting is a committee of a shard with its keys, as far as a block asked for it.
 type sitting struct {
-	id    shard.ID
-	epoch uint64
+	id         shard.ID
+	epoch      uint64
+	generation uint32
 }
 
 type seated struct {
@@ -81,12 +82,12 @@ type seated struct {
 
 // committees answers anchor.Context from the state, which changes what it answers with
 // after the records of a block only.
-func (b *block) committees(id shard.ID, epoch uint64) (*committee.Committee, []*bls.Key, bool) {
-	at := sitting{id, epoch}
+func (b *block) committees(id shard.ID, epoch uint64, generation uint32) (*committee.Committee, []*bls.Key, bool) {
+	at := sitting{id, epoch, generation}
 	if s, ok := b.seats[at]; ok {
 		return &s.committee, s.keys, true
 	}
-	a, ok := registry.ReadAssignment(b.state, epoch, id)
+	a, ok := registry.ReadServing(b.state, epoch, id, generation)
 	if !ok || len(a.Committee.Members) == 0 {
 		return nil, nil, false
 	}
@@ -106,6 +107,10 @@ func (b *block) committees(id shard.ID, epoch uint64) (*committee.Committee, []*
 	return &s.committee, s.keys, true
 }
 
+// MaxAnchorWeight is what anchors, and each run of a conflict, weigh at most: so both fit
+// every block, and so does a height of the largest committee.
+func (p *Params) MaxAnchorWeight() int64 { return p.MaxBlockWeight() / 4 }
+
 // anchors returns the parameters of anchors that hold: who signs must be answerable.
 func (p *Params) anchors() AnchorParams {
 	rules := p.Anchors
@@ -118,7 +123,7 @@ func (b *block) beginShards(d chain.Domain, height uint64) {
 	rules := b.params.anchors()
 	b.anchors = anchor.Context{
 		State: b.state, Rules: &rules, Network: d.Network, Height: height,
-		Epoch: b.params.Staking.Epoch(height), Committees: b.committees,
+		Epoch: b.params.Staking.Epoch(height), Committees: b.committees, MaxWeight: b.params.MaxAnchorWeight(),
 	}
 	b.links = link.Context{State: b.state, Here: isMain, Height: height, Clock: height}
 }

@@ -196,7 +196,7 @@ func shardWeight(tx *chain.Tx) (weight, entries int64) {
 		for _, s := range m.conflict.A.Sets {
 			most = max(most, 8*len(s.Bitmap))
 		}
-		return weight + int64(most)*guiltyWeight + mapWeight, 0 // and the draw
+		return weight + int64(min(most, MaxPunished))*guiltyWeight + mapWeight, 0 // and the draw
 	case m.delivery != nil:
 		return deliveryWeight(m.delivery), int64(len(m.delivery.Import.Leaves))
 	case m.relist != nil:

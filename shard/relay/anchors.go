@@ -48,10 +48,10 @@ func FrontOf(id shard.ID, s *anchor.State, rules *anchor.Params, height, head ui
 }
 
 // Post joins fronts, of different shards and none of them empty, into the payload of
-// one transaction: as much of each as fits, those with the lowest ids first, and
-// returns which heights it ends with. A front whose certificates cannot be joined is
-// left out.
-func Post(fronts []Front) (out anchor.Anchors, last map[shard.ID]uint64) {
+// one transaction of weight most (anchor.Weight): as much of each as fits, those with the
+// lowest ids first, and returns which heights it ends with. A front whose certificates
+// cannot be joined is left out.
+func Post(fronts []Front, most int64) (out anchor.Anchors, last map[shard.ID]uint64) {
 	fronts = slices.SortedFunc(slices.Values(fronts), func(a, b Front) int { return cmp.Compare(a.Shard, b.Shard) })
 	last = make(map[shard.ID]uint64)
 	room := anchor.MaxHeights
@@ -61,14 +61,29 @@ func Post(fronts []Front) (out anchor.Anchors, last map[shard.ID]uint64) {
 		if room == 0 || len(out.Runs) == anchor.MaxRuns {
 			break
 		}
-		list := f.Certificates[:min(len(f.Certificates), share)]
-		run, err := cert.Join(list)
-		if err != nil {
+		run, ok := light(f.Certificates[:min(len(f.Certificates), share)], most)
+		if !ok {
 			continue
 		}
 		out.Runs = append(out.Runs, run)
 		last[f.Shard] = run.Last()
-		room -= len(list)
+		room -= len(run.Heads)
+		most -= anchor.Weight(&anchor.Anchors{Runs: []cert.Run{run}})
 	}
 	return out, last
+}
+
+// light joins the first of certificates, as many as weigh no more than most: where members
+// of a large committee take turns, few.
+func light(list []cert.Certificate, most int64) (run cert.Run, ok bool) {
+	for ; len(list) > 0; list = list[:len(list)/2] {
+		run, err := cert.Join(list)
+		if err != nil {
+			return cert.Run{}, false
+		}
+		if anchor.Weight(&anchor.Anchors{Runs: []cert.Run{run}}) <= most {
+			return run, true
+		}
+	}
+	return cert.Run{}, false
 }

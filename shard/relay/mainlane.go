@@ -334,7 +334,7 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 	if len(fronts) == 0 {
 		return nil
 	}
-	post, last := Post(fronts)
+	post, last := Post(fronts, s.params.MaxAnchorWeight())
 	if len(post.Runs) == 0 {
 		return nil
 	}

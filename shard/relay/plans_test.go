@@ -3,6 +3,7 @@ package relay_test
 import (
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -94,7 +95,7 @@ func TestPost(t *testing.T) {
 			id, row := shard.ID(len(counts)+1-i), anchor.State{}
 			fronts = append(fronts, relay.FrontOf(id, &row, &rules, 100, n+1, certifier(s, id, n+1)))
 		}
-		post, last := relay.Post(fronts)
+		post, last := relay.Post(fronts, 1<<40)
 		raw := post.Encode()
 		if _, err := anchor.DecodeAnchors(raw); err != nil {
 			t.Errorf("%v: %v", counts, err)
@@ -108,6 +109,30 @@ func TestPost(t *testing.T) {
 		}
 		if want := min(len(fronts), anchor.MaxRuns); len(post.Runs) != want || total > anchor.MaxHeights {
 			t.Errorf("%v: %d runs with %d heights, want %d runs", counts, len(post.Runs), total, want)
+		}
+	}
+}
+
+// TestPostIsLight: as many heights as weigh no more than may be, and where members take
+// turns one at least, whatever the committee.
+func TestPostIsLight(t *testing.T) {
+	t.Parallel()
+	rules, params := anchor.LocalParams(), settlement.LocalParams()
+	s := signature(t)
+	for _, members := range []int{4, 100, 1_024} {
+		for _, size := range []int64{chain.MaxBundleSize, params.MaxBlockBytes} {
+			params.MaxBlockBytes = size
+			turns := func(h uint64) (cert.Certificate, bool) {
+				c, ok := certifier(s, 2, 64)(h)
+				c.Bitmap = slices.Repeat([]byte{0xff}, (members+7)/8)
+				c.Bitmap[0] = byte(h) // each height has other signers
+				return c, ok
+			}
+			row := anchor.State{}
+			post, _ := relay.Post([]relay.Front{relay.FrontOf(2, &row, &rules, 100, 64, turns)}, params.MaxAnchorWeight())
+			if len(post.Runs) != 1 || anchor.Weight(&post) > params.MaxAnchorWeight() {
+				t.Errorf("%d members, blocks of %d bytes: %d runs of weight %d, at most %d", members, size, len(post.Runs), anchor.Weight(&post), params.MaxAnchorWeight())
+			}
 		}
 	}
 }

@@ -119,7 +119,7 @@ func (m meter) anchored(b *bench, places *shard.Map, list []cert.Certificate) (m
 	micros, err = m.each(1, nil, func() error {
 		o := chain.NewOverlay(unordered{table{}})
 		anchor.Sync(o, places, 1)
-		ctx := &anchor.Context{State: o, Rules: &rules, Network: networkID(), Height: 2, Committees: func(shard.ID, uint64) (*committee.Committee, []*bls.Key, bool) {
+		ctx := &anchor.Context{State: o, Rules: &rules, Network: networkID(), Height: 2, Committees: func(shard.ID, uint64, uint32) (*committee.Committee, []*bls.Key, bool) {
 			return &b.committee, b.keys, true
 		}}
 		in, err := anchor.DecodeAnchors(raw)
