@@ -255,8 +255,9 @@ func (s *scale) judges(r *Relay, in *anchor.Conflict) bool {
 	rules := s.anchors
 	c := anchor.Context{
 		State: chain.NewOverlay(s.v), Rules: &rules, Network: r.cfg.Network, Height: s.height + 1, Epoch: s.epoch,
-		Committees: func(id shard.ID, epoch uint64) (*committee.Committee, []*bls.Key, bool) {
-			a, ok := registry.ReadAssignment(s.v, epoch, id)
+		MaxWeight: s.params.MaxAnchorWeight(),
+		Committees: func(id shard.ID, epoch uint64, generation uint32) (*committee.Committee, []*bls.Key, bool) {
+			a, ok := registry.ReadServing(s.v, epoch, id, generation)
 			if !ok {
 				return nil, nil, false
 			}
