@@ -198,7 +198,7 @@ func DecodeGenesis(b []byte) (Genesis, error) {
 
 // State returns the state at height 0: that of the service, which takes over from the
 // parents' states, in the order of Service.Parents, with their links of the shard's
-// buckets as they are. The caller has verified that each view has its parent's state
+// buckets (link.Inherited). The caller has verified that each view has its parent's state
 // root.
 func (g *Genesis) State(parents ...chain.View) (chain.Changes, error) {
 	if err := g.Validate(); err != nil {
@@ -217,7 +217,7 @@ func (g *Genesis) State(parents ...chain.View) (chain.Changes, error) {
 		}
 		for bucket := max(int(g.Service.Shard.First), int(p.Shard.First)); bucket <= min(int(g.Service.Shard.Last), int(p.Shard.Last)); bucket++ {
 			for key, value := range v.Range(link.BucketPrefix(uint8(bucket))) {
-				o.Set(key, value)
+				o.Set(key, link.Inherited(key, value))
 			}
 		}
 	}

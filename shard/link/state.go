@@ -1,9 +1,11 @@
 package link
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger/codec"
@@ -52,6 +54,19 @@ func MessageKey(l Link, seq uint64) []byte {
 func IsOutboundKey(k []byte) bool {
 	_, kind, _, ok := splitKey(k)
 	return ok && kind == kindOutbound && len(k) == rowKeySize
+}
+
+// Inherited returns a row of the state of links as a chain has it that took it over from
+// another one: what that listed or made progress with last has no height here, so it may be
+// listed again at once. Rows of messages stay as they are.
+func Inherited(key, value []byte) []byte {
+	_, kind, _, ok := splitKey(key)
+	if !ok || len(key) != rowKeySize || len(value) < 8 || kind == kindMessage {
+		return value
+	}
+	out := bytes.Clone(value) // Progress and Listed are the last number of each
+	binary.BigEndian.PutUint64(out[len(out)-8:], math.MaxUint64)
+	return out
 }
 
 // splitKey takes apart a key of the state of links.

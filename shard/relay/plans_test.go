@@ -362,6 +362,17 @@ func TestHelp(t *testing.T) {
 	if relist, reack := relay.Help(a.state, height, b.state, height, b.at(0), b.at(3), false); len(relist) > 0 || len(reack) != 1 {
 		t.Errorf("a lost acknowledgement: %v and %v", relist, reack)
 	}
+	a.block(t, nil, known{b, 0}, func(c *link.Context) {
+		if _, err := c.Send(link.Draft{Link: l}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if relist, reack := relay.Help(a.state, height, b.state, height, b.at(0), b.at(3), false); len(relist) != 1 || len(reack) != 1 {
+		t.Errorf("a lost acknowledgement and lost leaves: %v and %v", relist, reack)
+	}
+	if relist, reack := relay.Help(a.state, height, b.state, height, b.at(0), b.at(3), true); len(relist) > 0 || len(reack) != 1 {
+		t.Errorf("a lost acknowledgement, and leaves that are there: %v and %v", relist, reack)
+	}
 }
 
 // TestMissing: leaves that nobody has are noticed, and go on once they are listed again.

@@ -17,8 +17,8 @@ const rescueBlocks = link.RelistBlocks / 2
 // still is a link that has made no progress for so long that its source may list it
 // again.
 type still struct {
-	link  link.Link
-	acked uint64
+	link        link.Link
+	acked, next uint64
 }
 
 // stillAt returns the links from some buckets of a chain to the places from first to
@@ -27,7 +27,7 @@ func stillAt(v chain.View, height uint64, buckets []uint8, first, last link.Plac
 	for _, b := range buckets {
 		for l, o := range link.Outbounds(v, b) {
 			if l.Dst.Compare(first) >= 0 && l.Dst.Compare(last) <= 0 && o.Unacked() > 0 && standsStill(height, o.Progress) {
-				list = append(list, still{l, o.Acked})
+				list = append(list, still{l, o.Acked, o.Next})
 			}
 		}
 	}
@@ -51,12 +51,12 @@ type stuck struct {
 func helped(list []still, v chain.View, height uint64, has func(l link.Link, seq uint64) bool) (out stuck) {
 	for _, s := range list {
 		in := link.InboundAt(v, s.link)
-		switch {
-		case in.Next > s.acked:
-			if standsStill(height, in.Listed) {
-				out.reack = append(out.reack, s.link)
-			}
-		case !has(s.link, in.Next):
+		if in.Next > s.acked && standsStill(height, in.Listed) {
+			out.reack = append(out.reack, s.link)
+		}
+		// An acknowledgement is progress, after which nothing is listed for a while: both
+		// are asked for at once.
+		if in.Next < s.next && !has(s.link, in.Next) {
 			out.relist = append(out.relist, s.link)
 		}
 	}

@@ -37,5 +37,6 @@ func TestMerge(t *testing.T) {
 	if heirs := w.inherit(ids...); len(heirs) != 1 {
 		t.Fatalf("heirs of shards %v are %v, want one", ids, heirs)
 	}
+	traffic() // what the parents did not book any more is booked by the heir
 	w.allPaid(pipes)
 }
