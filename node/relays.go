@@ -57,7 +57,7 @@ func (r *relays) sample() telemetry.RelaySample {
 	c := r.relay.Counters()
 	return telemetry.RelaySample{
 		Heads: c.Heads, Epochs: c.Epochs, Imports: c.Imports, Relists: c.Relists, Anchors: c.Anchors, Settlements: c.Settlements,
-		Leaves: c.Leaves, Bytes: c.Bytes, Refused: c.Refused, Failed: c.Failed, Late: c.Late, Paid: c.Paid,
+		Leaves: c.Leaves, Bytes: c.Bytes, Refused: c.Refused, Failed: c.Failed, Late: c.Late, Conflicts: c.Conflicts, Nonsense: c.Nonsense, Paid: c.Paid,
 	}
 }
 

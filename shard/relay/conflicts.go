@@ -7,6 +7,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
@@ -74,7 +75,7 @@ type suspicion struct {
 	task
 
 	conflict anchor.Conflict
-	judged   bool // main would find the same
+	signed   int // members who signed both versions; 0 as long as nobody has looked
 }
 
 func newWatch() *watch {
@@ -90,13 +91,13 @@ func (l *mainLane) conflict(s *scale, reports []report) error {
 	}
 	for _, at := range w.list() {
 		one := w.crimes[at]
-		if !one.judged {
-			if one.judged = s.judges(l.r, &one.conflict); !one.judged {
+		if one.signed == 0 {
+			if one.signed = s.judge(l.r, &one.conflict); one.signed == 0 {
 				delete(w.crimes, at) // somebody sent main what nobody signed
 				continue
 			}
 		}
-		if !l.ready(s, &one.task, at.height+1, l.turn(s, at.shard)) {
+		if !l.ready(s, &one.task, at.height+1, l.turn(s, at.shard), patience{}) {
 			continue
 		}
 		if err := l.draft(s, chain.KindAnchorConflict, one.conflict.Encode(), 1, map[*task]uint64{&one.task: at.height + 1}); err != nil {
@@ -128,7 +129,7 @@ func (w *watch) read(r *Relay, height uint64, here func(shard.ID) bool) {
 		}
 		for i := range posts.Conflicts {
 			c := &posts.Conflicts[i]
-			w.drop(crime{c.Shard(), c.A.Generation, c.Height})
+			w.heard(crime{c.Shard(), c.A.Generation, c.Height})
 		}
 		for i := range posts.Runs {
 			if p := &posts.Runs[i]; p.Run.Network == r.cfg.Network && len(p.Run.Heads) > 0 {
@@ -229,8 +230,13 @@ func (w *watch) suspect(height uint64, a, b *cert.Run) {
 	w.crimes[at] = &suspicion{conflict: anchor.Conflict{Height: height, A: *a, B: *b}}
 }
 
-// drop forgets a conflict that main knows.
-func (w *watch) drop(at crime) {
+// heard notes that main was told of a conflict, which punishes some of the members.
+func (w *watch) heard(at crime) {
+	if one := w.crimes[at]; one != nil && one.signed > settlement.MaxPunished {
+		one.signed -= settlement.MaxPunished
+		one.task = task{} // the others are punished when it is told of again
+		return
+	}
 	if len(w.told) >= maxTold {
 		clear(w.told)
 	}
@@ -249,9 +255,9 @@ func (w *watch) list() (list []crime) {
 	return list
 }
 
-// judges reports whether main would find that both versions are certified. That takes
-// some milliseconds, once for each conflict.
-func (s *scale) judges(r *Relay, in *anchor.Conflict) bool {
+// judge returns how many members main would find to have signed both versions, 0 if they
+// are not both certified. That takes some milliseconds, once for each conflict.
+func (s *scale) judge(r *Relay, in *anchor.Conflict) int {
 	rules := s.anchors
 	c := anchor.Context{
 		State: chain.NewOverlay(s.v), Rules: &rules, Network: r.cfg.Network, Height: s.height + 1, Epoch: s.epoch,
@@ -265,6 +271,9 @@ func (s *scale) judges(r *Relay, in *anchor.Conflict) bool {
 			return &a.Committee, keys, err == nil
 		},
 	}
-	_, err := c.Judge(in)
-	return err == nil
+	verdict, err := c.Judge(in)
+	if err != nil {
+		return 0
+	}
+	return len(verdict.Signed)
 }

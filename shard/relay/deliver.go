@@ -40,7 +40,8 @@ func (l *mainLane) deliver(s *scale, reports []report) error {
 			continue
 		}
 		what := nameOf(one.id, &load.Cuts[0])
-		if !l.ready(s, &b.task, what, l.turn(s, one.id)) {
+		since := b.stock.waits(load.Cuts[0].Height, provable, s.height, l.r.cfg.Now())
+		if !l.ready(s, &b.task, what, l.turn(s, one.id), since) {
 			continue
 		}
 		for _, cut := range load.Cuts {
@@ -115,7 +116,7 @@ func (l *mainLane) ask(s *scale, _ []report) error {
 			delete(l.asked, a)
 			continue
 		}
-		if !l.ready(s, t, 1, l.turn(s, l.beyond(s, a))) {
+		if !l.ready(s, t, 1, l.turn(s, l.beyond(s, a)), patience{}) {
 			continue
 		}
 		if err := l.draft(s, a.kind, a.link.Encode(), 1, map[*task]uint64{t: 1}); err != nil {

@@ -45,6 +45,23 @@ func (p *patience) waited(what, height uint64, now time.Time, block time.Duratio
 	return max(height-min(height, p.since), uint64(max(now.Sub(p.at), 0)/(slowness*block)))
 }
 
+// dripBlocks is for how many blocks whoever brings some of what waits has the rest wait from
+// the beginning: it may be that there is too much of it. After that the others go on
+// counting, so that nobody holds things back by bringing a little of them.
+const dripBlocks = 4 * link.RelayTimeout
+
+// began notes that something else waits than before, which could be carried since then.
+func (p *patience) began(what, height uint64, now time.Time, block time.Duration, since patience) {
+	if p.what == what || since.what == 0 {
+		return
+	}
+	at := since.at.Add(dripBlocks * slowness * block)
+	if at.After(now) {
+		at = now
+	}
+	*p = patience{what: what, since: min(height, since.since+dripBlocks), at: at}
+}
+
 // left returns after how much time waited is turn if main stands still, 0 if it is.
 func (p *patience) left(turn uint64, now time.Time, block time.Duration) time.Duration {
 	return max(time.Duration(min(turn, math.MaxInt32))*slowness*block-now.Sub(p.at), 0)

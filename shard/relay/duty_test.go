@@ -101,3 +101,28 @@ func TestHold(t *testing.T) {
 		t.Error("it had an effect, and the next has to wait")
 	}
 }
+
+// TestDrip: what somebody brings a little of goes on waiting, after some time.
+func TestDrip(t *testing.T) {
+	t.Parallel()
+	const block = time.Second
+	start := time.Unix(1_000, 0)
+	for name, c := range map[string]struct {
+		height uint64
+		after  time.Duration
+		waited uint64
+	}{
+		"at once":                {100, 0, 0},
+		"soon":                   {100 + relay.DripBlocks, 0, 0},
+		"later":                  {100 + relay.DripBlocks + 9, 0, 9},
+		"later, main standing":   {100, (relay.DripBlocks + 9) * 2 * block, 9},
+		"soon, main standing":    {100, (relay.DripBlocks - 1) * 2 * block, 0},
+		"later, and some blocks": {110, (relay.DripBlocks + 7) * 2 * block, 7},
+	} {
+		var p relay.Patience
+		p.Waited(1, 90, start, block) // what was brought meanwhile
+		if got := p.Dripped(2, c.height, start.Add(c.after), block, 100, start); got != c.waited {
+			t.Errorf("%s: it has waited for %d blocks, want %d", name, got, c.waited)
+		}
+	}
+}

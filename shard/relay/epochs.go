@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"math"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 )
-
-var errShortAnswer = errors.New("an answer about fewer links than were asked for")
 
 // epochMatters reports whether a shard, of whose state v is a view, has to be told of the
 // running epoch: others serve it, it ends, something is to be settled, or it would get
@@ -54,7 +51,7 @@ func (l *shardLane) tellEpoch(ctx context.Context, s *scene) time.Duration {
 		return never
 	}
 	turn := l.turn(s, ledger.MainChain)
-	ok, again := l.epoch.ready(l.r, e+1, turn, s.height, s.survey.Height)
+	ok, again := l.epoch.ready(l.r, e+1, turn, s.height, s.survey.Height, patience{})
 	if !ok {
 		return again
 	}
@@ -107,7 +104,7 @@ func (l *shardLane) heartbeat(ctx context.Context, s *scene) time.Duration {
 		return never
 	}
 	turn := l.turn(s, ledger.MainChain)
-	ok, again := l.beat.ready(l.r, s.span.From+1, turn, s.height, s.survey.Height)
+	ok, again := l.beat.ready(l.r, s.span.From+1, turn, s.height, s.survey.Height, patience{})
 	if !ok {
 		return again
 	}

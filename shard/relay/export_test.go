@@ -119,3 +119,16 @@ func Suspects(posts []Posted) int {
 	}
 	return len(w.crimes)
 }
+
+// DripBlocks is dripBlocks.
+const DripBlocks = dripBlocks
+
+// Dripped returns for how long something waits that could be carried since a height and a
+// time, and was not what was measured.
+func (p *patience) Dripped(what, height uint64, now time.Time, block time.Duration, since uint64, at time.Time) uint64 {
+	p.began(what, height, now, block, patience{what: 1, since: since, at: at})
+	return p.waited(what, height, now, block)
+}
+
+// Sane is sane.
+func (s *Survey) Sane(links int) bool { return s.sane(links) }

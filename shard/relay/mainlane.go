@@ -42,6 +42,12 @@ type mainLane struct {
 // last height of the shard in it.
 type flight struct{ nonce, last uint64 }
 
+// queued is a height of a shard with messages, which waits for its anchor since then.
+type queued struct {
+	height uint64
+	since  patience
+}
+
 // seats is what main's state says of the shards of this node.
 type seats struct {
 	facts
@@ -56,6 +62,7 @@ type branch struct {
 
 	anchors task
 	flights []flight                 // anchors that may still be executed, and then take something
+	queue   []queued                 // heights with messages that are not anchored, ascending
 	settles map[ledger.Address]*task // by payee
 	after   ledger.Address           // where the next look at settlements begins
 
@@ -268,7 +275,7 @@ func (l *mainLane) turn(s *scale, id shard.ID) uint64 {
 
 // ready is that of a task for main: what was sent is not sent again either while its
 // record may still execute, as both would be paid for.
-func (l *mainLane) ready(s *scale, t *task, what, turn uint64) bool {
+func (l *mainLane) ready(s *scale, t *task, what, turn uint64, since patience) bool {
 	t.nonces = slices.DeleteFunc(t.nonces, func(n uint64) bool { return !l.account.waits(&s.row, n) })
 	if len(t.nonces) > 0 {
 		// Should the record be lost, and main stand still, time ends the wait.
@@ -277,7 +284,7 @@ func (l *mainLane) ready(s *scale, t *task, what, turn uint64) bool {
 			return false
 		}
 	}
-	ok, again := t.ready(l.r, what, turn, s.height, s.height)
+	ok, again := t.ready(l.r, what, turn, s.height, s.height, since)
 	s.again = sooner(s.again, again)
 	return ok
 }
@@ -327,7 +334,7 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 			turn += 2 * uint64(s.anchors.DueBlocks) // main may stand still until somebody pays for it
 		}
 		l.land(s, b, row.Tree.Size)
-		if b.follows(&f) || l.ready(s, t, row.Tree.Size+1, turn) {
+		if b.follows(&f) || l.ready(s, t, row.Tree.Size+1, turn, b.waits(&f, s.height, l.r.cfg.Now())) {
 			fronts = append(fronts, f)
 		}
 	}
@@ -355,6 +362,22 @@ func (l *mainLane) anchor(s *scale, reports []report) error {
 		b.flights = append(b.flights, flight{s.drafts[len(s.drafts)-1].nonce, height})
 	}
 	return nil
+}
+
+// waits returns since when the oldest messages of a front wait, main being at a height.
+func (b *branch) waits(f *Front, height uint64, now time.Time) patience {
+	b.queue = slices.DeleteFunc(b.queue, func(q queued) bool { return q.height < f.Certificates[0].Checkpoint.Height })
+	for i := range f.Certificates {
+		p := &f.Certificates[i].Checkpoint
+		if p.OutboxRoot.IsZero() || slices.ContainsFunc(b.queue, func(q queued) bool { return q.height == p.Height }) {
+			continue
+		}
+		b.queue = append(b.queue, queued{p.Height, patience{what: 1, since: height, at: now}})
+	}
+	if len(b.queue) == 0 {
+		return patience{}
+	}
+	return b.queue[0].since
 }
 
 // land forgets the anchors of a shard that were executed, or that have nothing more than
@@ -425,7 +448,7 @@ func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn 
 	if t.last != 0 && t.last != c.Paid && s.height < t.height+settleBlocks {
 		return false, nil // main has paid, and the shard does not know it yet
 	}
-	if !l.ready(s, t, c.Paid, turn) {
+	if !l.ready(s, t, c.Paid, turn, patience{}) {
 		return false, nil
 	}
 	record, err := l.account.sign(s.v, &s.params, s.height, chain.KindSettle, c.Batch.Encode())

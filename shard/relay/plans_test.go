@@ -412,3 +412,27 @@ func TestMissing(t *testing.T) {
 		}
 	}
 }
+
+// TestNonsense: what another node says of a shard is looked at before it is used.
+func TestNonsense(t *testing.T) {
+	t.Parallel()
+	way := func(next, acked uint64) relay.Way { return relay.Way{Out: link.Outbound{Next: next, Acked: acked}} }
+	for name, c := range map[string]struct {
+		survey relay.Survey
+		sane   bool
+	}{
+		"nothing":              {relay.Survey{}, false},
+		"right":                {relay.Survey{Heads: []uint64{3, 9}, First: 1, Last: 2, Ways: []relay.Way{way(9, 4)}}, true},
+		"too few links":        {relay.Survey{First: 1, Last: 2}, false},
+		"too many links":       {relay.Survey{Ways: []relay.Way{way(9, 4), way(1, 1)}}, false},
+		"too many blocks":      {relay.Survey{Heads: make([]uint64, 1_000), Ways: []relay.Way{way(9, 4)}}, false},
+		"blocks in no order":   {relay.Survey{Heads: []uint64{9, 3}, Ways: []relay.Way{way(9, 4)}}, false},
+		"no epochs":            {relay.Survey{First: 3, Last: 2, Ways: []relay.Way{way(9, 4)}}, false},
+		"more acked than sent": {relay.Survey{Ways: []relay.Way{way(4, 9)}}, false},
+		"more than there fit":  {relay.Survey{Ways: []relay.Way{way(1<<40, 9)}}, false},
+	} {
+		if got := c.survey.Sane(1); got != c.sane {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -289,7 +289,7 @@ func (l *shardLane) worth(s *scene) (ok bool, again time.Duration) {
 			continue
 		}
 		what := p.stock.parcels[0].height
-		one, wait := p.asking.ready(l.r, what, l.turn(s, id), s.height, s.height)
+		one, wait := p.asking.ready(l.r, what, l.turn(s, id), s.height, s.height, patience{})
 		if one {
 			ok, wait = true, p.asking.done(l.r, what, s.height)
 		}
@@ -317,8 +317,9 @@ func (l *shardLane) ask(ctx context.Context, s *scene, links []link.Link) (err e
 		if s.survey, err = l.r.cfg.Remote.Survey(ctx, l.id, part); err != nil {
 			return err
 		}
-		if len(s.survey.Ways) != len(part) {
-			return errShortAnswer
+		if !s.survey.sane(len(part)) {
+			l.r.counters.Nonsense.Add(1)
+			return errNonsense
 		}
 		ways = append(ways, s.survey.Ways...)
 	}
@@ -346,11 +347,12 @@ func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, ways
 		return l.seek(s, id, p, ways)
 	}
 	what := nameOf(id, &load.Cuts[0])
+	since := p.stock.waits(load.Cuts[0].Height, provable, s.height, l.r.cfg.Now())
 	turn := l.turn(s, id)
 	if s.local == nil {
 		turn = 0 // it is its turn, or it would not have asked
 	}
-	ok, again := p.ready(l.r, what, turn, s.height, s.survey.Height)
+	ok, again := p.ready(l.r, what, turn, s.height, s.survey.Height, since)
 	if !ok {
 		return again
 	}

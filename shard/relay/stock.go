@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/shard/link"
@@ -61,6 +62,7 @@ type parcel struct {
 	height uint64
 	begin  int // index of leaves[0] in the outbox
 	leaves []brief
+	since  patience // since when it can be proved; nothing before
 }
 
 // stock is what the outboxes of one chain have for another, as far as it may still
@@ -154,6 +156,21 @@ func (s *stock) add(p parcel) {
 	}
 	s.parcels = slices.Insert(s.parcels, i, p)
 	s.briefs += len(p.leaves)
+}
+
+// waits returns since when the block at a height could have been carried, and notes it of
+// all that can be proved by now. height is of main.
+func (s *stock) waits(at uint64, provable func(uint64) bool, height uint64, now time.Time) (since patience) {
+	for i := range s.parcels {
+		p := &s.parcels[i]
+		if p.since.what == 0 && provable(p.height) {
+			p.since = patience{what: 1, since: height, at: now}
+		}
+		if p.height == at {
+			since = p.since
+		}
+	}
+	return since
 }
 
 // rewind reads again what comes after a height: the chain goes on from there in another way.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -36,6 +37,23 @@ func SurveyAt(v chain.View, height uint64, links []link.Link) Survey {
 		s.Ways = append(s.Ways, WayAt(v, l))
 	}
 	return s
+}
+
+// errNonsense means that another node answered what no shard can be.
+var errNonsense = errors.New("an answer about a shard that cannot be right")
+
+// sane reports whether an answer of another node about so many links can be that of a
+// shard. What it leads to wrongly nobody takes; this bounds what it costs.
+func (s *Survey) sane(links int) bool {
+	if len(s.Ways) != links || len(s.Heads) > shardblock.MaxHeads || !slices.IsSorted(s.Heads) || s.First > s.Last {
+		return false
+	}
+	for i := range s.Ways {
+		if out := &s.Ways[i].Out; out.Acked > out.Next || out.Unacked() > link.ReturnCap {
+			return false
+		}
+	}
+	return true
 }
 
 // knows reports whether the shard remembers a block of main.

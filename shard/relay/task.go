@@ -19,11 +19,13 @@ type task struct {
 
 // ready reports whether it is this node's turn to send what has a name and waits, and
 // otherwise when to look again. height is of main, at of the chain that it is sent to.
-func (t *task) ready(r *Relay, what, turn, height, at uint64) (ok bool, again time.Duration) {
+// since is when it could first be carried, if that is known.
+func (t *task) ready(r *Relay, what, turn, height, at uint64, since patience) (ok bool, again time.Duration) {
 	now := r.cfg.Now()
 	if t.what != 0 && t.what == t.last {
 		t.what = what // what this node sent has gone on, so it stays in charge until nothing waits
 	}
+	t.began(what, height, now, r.cfg.Block, since)
 	if t.waited(what, height, now, r.cfg.Block) < turn {
 		return false, t.left(turn, now, r.cfg.Block)
 	}
