@@ -35,8 +35,9 @@ type adapter struct {
 
 	progress  *progress
 	syncing   *syncGuard // set before the chain starts
-	offers    *offers    // set before a start that looks for snapshots, else nil
-	restoring restoring  // owned by OfferSnapshot and ApplySnapshotChunk
+	inbound   *inbound
+	offers    *offers   // set before a start that looks for snapshots, else nil
+	restoring restoring // owned by OfferSnapshot and ApplySnapshotChunk
 	logger    *slog.Logger
 }
 

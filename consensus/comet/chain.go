@@ -57,6 +57,7 @@ type Chain struct {
 	round           atomic.Int64
 	loops           sync.WaitGroup
 
+	closeLog func()        // see wal.go; may be called more than once
 	giveUp   func()        // closes stopping; may be called more than once
 	stopping chan struct{} // closed when a start that is under way has to end
 	started  chan struct{} // closed when Start is over
@@ -123,6 +124,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		stopping: make(chan struct{}), started: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	ch.filling.rate = sourceRate
+	ch.closeLog = sync.OnceFunc(func() { closeLog(ch.engine) })
 	ch.giveUp = sync.OnceFunc(func() { close(ch.stopping) })
 	ch.twins = newTwinGuard(c.DoubleSignCheckHeight < 0)
 	ch.engineSearched = make(chan struct{})
@@ -130,7 +132,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 	ch.adapter = &adapter{
 		app: app, gate: ch.appGate, head: ch.head, halt: ch.halt, rounds: &voteRounds{}, retain: ch.retain,
 		own: signer.Address, refused: newRefusals(logger, c.TimeoutPropose),
-		progress: ch.progress, logger: logger,
+		progress: ch.progress, logger: logger, inbound: newInbound(c.MaxInbound, c.Peers),
 	}
 	ch.adapter.attach.Store(MaxExtension)
 	ch.adapter.refused.member = ch.isMember
@@ -221,6 +223,7 @@ func (c *Chain) start(ctx context.Context) error {
 		c.abandon()
 		return err
 	}
+	c.adapter.inbound.look(c.engine.Switch().Peers().Copy)
 	if err := contain(c.engine.Start); err != nil {
 		c.abandon()
 		return err
@@ -425,6 +428,7 @@ func (c *Chain) stopEngine() {
 			_ = c.engine.EventBus().Stop()
 		}
 		_ = c.engine.ProxyApp().Stop()
+		c.closeLog()
 	}
 	for _, client := range c.clients {
 		if client.IsRunning() {

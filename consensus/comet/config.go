@@ -68,8 +68,8 @@ type Config struct {
 
 	// SendRate and RecvRate bound each connection, in bytes per second.
 	SendRate, RecvRate int64
-	// MaxInbound bounds accepted connections of nodes not in Peers. Negative:
-	// accept none.
+	// MaxInbound bounds accepted connections of nodes that are not to be kept connected:
+	// not in Peers, or what [Chain.SetPeers] made of them. Negative: accept none.
 	MaxInbound int
 
 	// MempoolTxs and MempoolBytes bound the transactions waiting on this node;
@@ -220,7 +220,8 @@ func (c Config) engine() *cfg.Config {
 	k.P2P.PexReactor = false
 	k.P2P.PersistentPeers = "" // we dial, see dialer
 	k.P2P.UnconditionalPeerIDs = peerIDs(c.Peers)
-	k.P2P.MaxNumInboundPeers = max(c.MaxInbound, 0)
+	k.P2P.MaxNumInboundPeers = max(c.MaxInbound, 0) + inboundRoom // see inbound
+	k.FilterPeers = true
 	k.P2P.SendRate, k.P2P.RecvRate = c.SendRate, c.RecvRate
 	k.P2P.MaxPacketMsgPayloadSize = packetPayload
 

@@ -203,8 +203,7 @@ func (c *Chain) Peers() []PeerInfo {
 }
 
 // SetPeers replaces the nodes kept connected, as Config.Peers does for a start.
-// Connections that exist stay. Peers that are added count towards Config.MaxInbound if
-// they are the ones that dial. A name and port that changes for a node id is a change:
+// Connections that exist stay. None of them counts towards Config.MaxInbound. A name and port that changes for a node id is a change:
 // the old one is not dialled any more.
 func (c *Chain) SetPeers(peers []string) error {
 	for _, p := range peers {
@@ -215,6 +214,7 @@ func (c *Chain) SetPeers(peers []string) error {
 	if _, running := c.running(); !running {
 		return ErrNotRunning
 	}
+	c.adapter.inbound.keep(peers)
 	c.dialer.set(c.ctx, peers)
 	return nil
 }

@@ -12,9 +12,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain checks that stopped chains leave no goroutine behind but those of
-// CometBFT that cannot be reached from outside: for each consensus log opened,
-// the two of its file. It is the process of a remote signer, too, and that of the
+// TestMain checks that stopped chains leave no goroutine behind. It is the process of a remote signer, too, and that of the
 // pruner that is killed.
 func TestMain(m *testing.M) {
 	if os.Getenv(signerNodeVar) != "" {
@@ -38,8 +36,6 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	known := []goleak.Option{
-		goleak.IgnoreAnyFunction("github.com/cometbft/cometbft/libs/autofile.(*AutoFile).closeFileRoutine"),
-		goleak.IgnoreAnyFunction("github.com/cometbft/cometbft/libs/autofile.OpenAutoFile.func1"),
 		goleak.IgnoreTopFunction("os/signal.loop"),
 		// Of a start that failed in the handshake: NewNode keeps its event bus.
 		goleak.IgnoreTopFunction("github.com/cometbft/cometbft/libs/pubsub.(*Server).loop"),

@@ -2,10 +2,16 @@ package comet
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/cometbft/cometbft/consensus"
+	"github.com/cometbft/cometbft/node"
 )
 
 const (
@@ -77,4 +83,48 @@ func (t *trimmer) rotated() ([]int, error) {
 func (t *trimmer) path(index int) string {
 	digits := strconv.Itoa(index)
 	return t.head + "." + strings.Repeat("0", max(0, 3-len(digits))) + digits
+}
+
+// walTimeout bounds how long the end of the consensus log is waited for.
+const walTimeout = 5 * time.Second
+
+// closeLog ends what CometBFT leaves running of its consensus log: it closes the file and
+// not the object that keeps it, which then closes the file again every second, for ever,
+// and waits for a signal. Nothing exported leads to that object; if a version of CometBFT
+// keeps it elsewhere, it is left as it is.
+func closeLog(n *node.Node) {
+	state := private[*consensus.State](n, "consensusState")
+	if state == nil || *state == nil {
+		return
+	}
+	log := private[consensus.WAL](*state, "wal")
+	if log == nil {
+		return
+	}
+	file, ok := (*log).(*consensus.BaseWAL)
+	if !ok {
+		return // it was not opened
+	}
+	select {
+	case <-file.Quit():
+	case <-time.After(walTimeout):
+		return // it is still written to
+	}
+	head := file.Group().Head
+	signals := private[chan os.Signal](head, "hupc")
+	if signals == nil {
+		return
+	}
+	signal.Stop(*signals) // Close closes it, and nothing may be sent there any more
+	_ = head.Close()      // what was written is synced
+}
+
+// private returns the field of a struct with a name that is not exported, or nil if it
+// has none of that type.
+func private[T any](of any, name string) *T {
+	field := reflect.ValueOf(of).Elem().FieldByName(name)
+	if !field.IsValid() || field.Type() != reflect.TypeFor[T]() {
+		return nil
+	}
+	return (*T)(field.Addr().UnsafePointer())
 }

@@ -9,14 +9,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain checks that networks that were stopped leave no goroutine behind but
-// those of CometBFT that cannot be reached from outside: the two of the file of
-// each consensus log.
+// TestMain checks that networks that were stopped leave no goroutine behind.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	known := []goleak.Option{
-		goleak.IgnoreAnyFunction("github.com/cometbft/cometbft/libs/autofile.(*AutoFile).closeFileRoutine"),
-		goleak.IgnoreAnyFunction("github.com/cometbft/cometbft/libs/autofile.OpenAutoFile.func1"),
 		goleak.IgnoreTopFunction("os/signal.loop"),
 		// Of the tests' own client for HTTP.
 		goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"),
