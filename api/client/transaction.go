@@ -135,7 +135,7 @@ func (a *Account) sign(ctx context.Context, kind chain.Kind, payload []byte) (*T
 	}
 	fields := chain.TxFields{
 		Kind: kind, Zone: a.id.Address.Zone(), Nonce: nonce, Payload: payload,
-		MaxFee: settlement.Fee(a.client.network.Params, &chain.Tx{Kind: kind, Payload: payload}) + feeSalt(),
+		MaxFee: settlement.FeeAtMost(a.client.network.Params, &chain.Tx{Kind: kind, Payload: payload}) + feeSalt(),
 	}
 	if life := a.client.options.lifetime; life > 0 {
 		fields.ValidUntil = a.client.head.Load() + life

@@ -153,17 +153,18 @@ func (c *Context) Register(from ledger.Address, s *zone.ServiceType) error {
 	if services >= MaxServices {
 		return chain.Refuse(chain.CodeTooManyServices, "there are %d services, and no more than that", MaxServices)
 	}
-	if err := c.found(s); err != nil {
+	if err := c.announce(s); err != nil {
 		return err
 	}
+	c.putService(s)
 	c.note(Event{Kind: EventRegistered, Service: s.ID, Version: s.Version})
 	return nil
 }
 
-// Update replaces a service by its next version. It takes no new zones, although
-// zone.ServiceType.CheckSuccessor would: each shard of them would have to be paid for as
-// those of a registration, and what a transaction costs depends on its bytes alone, from
-// which nobody can tell which zones are new.
+// Update replaces a service by its next version. Zones that are new get their shards as
+// those of a new service do; NewShards says how many, which are paid for as those of a
+// registration. A channel whose payer is at home in such a zone, and which was opened
+// before, its home learns of with the next top-up or extension.
 func (c *Context) Update(from ledger.Address, next *zone.ServiceType) error {
 	s, ok := ReadService(c.State, next.ID)
 	if !ok {
@@ -175,11 +176,18 @@ func (c *Context) Update(from ledger.Address, next *zone.ServiceType) error {
 	if err := s.CheckSuccessor(next); err != nil {
 		return chain.Refuse(chain.CodeInvalidValue, "%v", err)
 	}
-	if len(next.Zones) > len(s.Zones) {
-		return chain.Refuse(chain.CodeInvalidValue, "zones are %d, want the present %d: shards are paid for by a registration, so register another service for more", next.Zones.Numbers(), s.Zones.Numbers())
-	}
 	if other, used := ServiceByName(c.State, next.Name); used && other != s.ID {
 		return chain.Refuse(chain.CodeServiceUsed, "service %d has the name %q", other, next.Name)
+	}
+	if next.Shards != s.Shards {
+		if m, _ := ReadMap(c.State); len(s.Foundings(m, 0)) > 0 { // they are paid for by their number
+			return chain.Refuse(chain.CodeReshardRefused, "zones of service %d wait for their %d shards each; update it when they are announced", s.ID, s.Shards)
+		}
+	}
+	if len(next.Zones) > len(s.Zones) {
+		if err := c.announce(next); err != nil {
+			return err
+		}
 	}
 	if next.Name != s.Name {
 		c.State.Delete(nameKey(s.Name))
@@ -189,15 +197,25 @@ func (c *Context) Update(from ledger.Address, next *zone.ServiceType) error {
 	return nil
 }
 
+// NewShards returns how many shards an update adds to a service: those of the zones that
+// it has not. It is 0 for a service that is not registered.
+func NewShards(v chain.View, next *zone.ServiceType) int {
+	s, ok := ReadService(v, next.ID)
+	if !ok {
+		return 0
+	}
+	return max(0, len(next.Zones)-len(s.Zones)) * int(next.Shards) // an update takes no zone away
+}
+
 func (c *Context) putService(s *zone.ServiceType) {
 	c.State.Set(ServiceKey(s.ID), s.Encode())
 	c.State.Set(nameKey(s.Name), binary.BigEndian.AppendUint32(nil, s.ID))
 	c.wait()
 }
 
-// found stores a new service and announces its zones, or leaves that to the end of the
+// announce announces the zones of a service that are new, or leaves that to the end of the
 // block.
-func (c *Context) found(s *zone.ServiceType) error {
+func (c *Context) announce(s *zone.ServiceType) error {
 	m, _ := ReadMap(c.State)
 	list := s.Foundings(m, m.Epoch()+shard.Notice)
 	next, err := shard.Announce(m, list...)
@@ -208,7 +226,6 @@ func (c *Context) found(s *zone.ServiceType) error {
 		c.State.Set(MapKey(), next.Encode())
 		c.announced(list)
 	}
-	c.putService(s)
 	return nil
 }
 

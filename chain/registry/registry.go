@@ -75,14 +75,14 @@ const (
 // Params are the consensus parameters of the registry: fees on top of that of
 // every transaction, in drops.
 type Params struct {
-	// RegisterFee is for each shard that a new service begins with: every epoch draws
-	// its committee, and remembers it for as long as a fault can be punished.
+	// RegisterFee is for each shard that a new service begins with, or a new zone: every
+	// epoch draws its committee, and remembers it for as long as a fault can be punished.
 	RegisterFee ledger.Amount
 	ServiceFee  ledger.Amount // for every other transaction of the registry
 }
 
-// DefaultParams are the parameters to start with: 250 coins for each shard of
-// a new service, which every validator keeps for ever.
+// DefaultParams are the parameters to start with: 250 coins for each shard of a new
+// service or zone, which every validator keeps for ever.
 func DefaultParams() Params {
 	return Params{RegisterFee: 250 * ledger.DropsPerCoin, ServiceFee: 1_000}
 }

@@ -304,7 +304,7 @@ func TestRefusals(t *testing.T) {
 	}
 	w.refused("an update by a stranger", chain.CodeNotOwner, modify(2, func(*zone.ServiceType) {}))
 	w.refused("an update of nothing", chain.CodeUnknownService, modify(1, func(s *zone.ServiceType) { s.ID = 7 }))
-	w.refused("a zone more", chain.CodeInvalidValue, modify(1, func(s *zone.ServiceType) { s.Zones = service(1, "content", 0, 2).Zones }))
+	w.refused("another zone in the place of one", chain.CodeInvalidValue, modify(1, func(s *zone.ServiceType) { s.Zones = service(1, "content", 2).Zones }))
 	w.refused("the same version", chain.CodeInvalidValue, modify(1, func(s *zone.ServiceType) { s.Version = 1 }))
 	w.refused("another unit", chain.CodeInvalidValue, modify(1, func(s *zone.ServiceType) { s.Unit.Size = 1 }))
 

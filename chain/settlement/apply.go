@@ -335,7 +335,7 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 		err = b.stake(index, r, pl.stake, staking.Party(from))
 	case pl.service != nil:
 		clear(b.zones)
-		err = b.service(index, pl.service, tx.Signer)
+		err = b.service(index, r, pl.service, tx, row)
 	case pl.shard != nil:
 		err = b.carry(index, r, pl.shard, row)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 )
 
@@ -106,7 +107,8 @@ func (p *Params) stepFee(e *channel.Entry) ledger.Amount {
 }
 
 // Fee returns the fee of tx, TxFee if its payload cannot be decoded. Of a batch
-// it looks no further than the fee needs.
+// it looks no further than the fee needs. An update of a service that adds zones costs
+// RegisterFee more for each shard of them, which is in its receipt; see FeeAtMost.
 func Fee(p Params, tx *chain.Tx) ledger.Amount {
 	if tx.Kind == chain.KindSettle {
 		var steps ledger.Amount
@@ -124,6 +126,21 @@ func Fee(p Params, tx *chain.Tx) ledger.Amount {
 		return p.TxFee
 	}
 	return pl.fee(&p)
+}
+
+// FeeAtMost returns what tx costs at most, whatever the state: what its MaxFee has to be so
+// that it is never too low. It is Fee, and for an update of a service as if all its zones
+// were new.
+func FeeAtMost(p Params, tx *chain.Tx) ledger.Amount {
+	fee := Fee(p, tx)
+	if tx.Kind != chain.KindUpdateService {
+		return fee
+	}
+	s, err := registry.DecodeService(tx.Payload)
+	if err != nil {
+		return fee
+	}
+	return fee + p.Registry.RegisterFee*ledger.Amount(len(s.Zones)*int(s.Shards))
 }
 
 // Claims lists the signatures that tx needs against the state in v, its own

@@ -93,7 +93,7 @@ func decodeService(tx *chain.Tx) (*serviceMessage, error) {
 	}
 }
 
-// fee returns what the message costs on top of TxFee.
+// fee returns what the message costs on top of TxFee, but for added.
 func (m *serviceMessage) fee(p *registry.Params) ledger.Amount {
 	if m.register != nil {
 		return p.RegisterFee * ledger.Amount(len(m.register.Zones)*int(m.register.Shards))
@@ -115,11 +115,29 @@ func (m *serviceMessage) run(c *registry.Context, from ledger.Address) error {
 	}
 }
 
-// service executes a transaction of the registry.
-func (b *block) service(index int, m *serviceMessage, from ledger.Address) error {
-	if err := m.run(&b.registry, from); err != nil {
+// added returns what an update costs on top of fee for the shards that it adds, which the
+// state alone tells.
+func (m *serviceMessage) added(v chain.View, p *registry.Params) ledger.Amount {
+	if m.update == nil {
+		return 0
+	}
+	return p.RegisterFee * ledger.Amount(registry.NewShards(v, m.update))
+}
+
+// service executes a transaction of the registry by the account at row.
+func (b *block) service(index int, r *Receipt, m *serviceMessage, tx *chain.Tx, row uint64) error {
+	added := m.added(b.state, &b.params.Registry)
+	switch fee := r.Fee + added; {
+	case fee > tx.MaxFee:
+		return chain.Refuse(chain.CodeFeeTooLow, "the fee is %d drops with %d for new shards, max_fee %d", uint64(fee), uint64(added), uint64(tx.MaxFee))
+	case b.bank.Balance(row) < added:
+		return insufficient(fee, b.bank.Balance(row)+r.Fee)
+	}
+	if err := m.run(&b.registry, tx.Signer); err != nil {
 		return err
 	}
+	b.bank.charge(row, added)
+	r.Fee += added
 	b.noteRegistry(index)
 	return nil
 }
@@ -141,7 +159,7 @@ func (b *block) registered(service uint32) bool {
 	return ok
 }
 
-// zonesOf returns the zones of a service, which never change, and ok=false if it is not
+// zonesOf returns the zones of a service, to which updates may add, and ok=false if it is not
 // registered. The block asks the state once for each service, however many channels name
 // it, and again after a record of the registry.
 func (b *block) zonesOf(service uint32) (zones zone.Registry, ok bool) {

@@ -119,7 +119,9 @@ func TestRegistryRefusals(t *testing.T) {
 		{"of nothing", 6, next(func(s *zone.ServiceType) { s.ID = 8 }), 3, chain.CodeUnknownService},
 		{"two versions later", 5, next(func(s *zone.ServiceType) { s.Version = 3 }), 3, chain.CodeInvalidValue},
 		{"with another unit", 5, next(func(s *zone.ServiceType) { s.Unit.Size = 5 }), 3, chain.CodeInvalidValue},
-		{"with a zone more", 5, next(func(s *zone.ServiceType) { s.Zones = serviceOf(5, 1, "content", 0, 1, 5).Zones }), 3, chain.CodeInvalidValue},
+		{"with a zone more", 5, next(func(s *zone.ServiceType) { s.Zones = serviceOf(5, 1, "content", 0, 1, 5).Zones }), 2_010, chain.CodeOK},
+		{"with a zone more by a stranger", 6, next(func(s *zone.ServiceType) { s.Zones = serviceOf(5, 1, "content", 0, 1, 5).Zones }), 3, chain.CodeNotOwner},
+		{"with another zone in the place of one", 5, next(func(s *zone.ServiceType) { s.Zones = serviceOf(5, 1, "content", 0, 5).Zones }), 3, chain.CodeInvalidValue},
 		{"without a zone", 5, next(func(s *zone.ServiceType) { s.Zones = s.Zones[:1] }), 3, chain.CodeInvalidValue},
 		{"serves no longer", 0, &registry.Serve{Service: 1}, 10, chain.CodeOK},
 		{"serves already", 0, &registry.Serve{Service: 1, On: true}, 3, chain.CodeStale},
@@ -134,14 +136,17 @@ func TestRegistryRefusals(t *testing.T) {
 			t.Parallel()
 			b := newServed(t)
 			tx := b.signed(row.by, row.payload)
-			full := settlement.Fee(b.params, &tx.Tx)
+			full, added := settlement.Fee(b.params, &tx.Tx), ledger.Amount(0)
+			if row.name == "with a zone more" {
+				added = 2_000 // of two shards, which the state tells
+			}
 			admitted, err := settlement.Admit(b.view, b.params, b.domain, b.height+1, &tx.Tx)
 			if row.code != chain.CodeOK && !errors.Is(err, row.code.Err()) {
 				t.Errorf("Admit: %v, want %s", err, row.code)
 			}
 			before := b.balance(row.by)
 			r := b.block(tx).Receipts[0]
-			if r.Code != row.code || r.Fee != row.fee || admitted.Code != r.Code || row.code == chain.CodeOK && full != r.Fee {
+			if r.Code != row.code || r.Fee != row.fee || admitted.Code != r.Code || row.code == chain.CodeOK && full+added != r.Fee {
 				t.Errorf("%s (%s) for %d, want %s for %d; Admit says %s, Fee %d", r.Code, r.Detail, r.Fee, row.code, row.fee, admitted.Code, full)
 			}
 			if got := before - b.balance(row.by); got != uint64(row.fee) || b.totals().Fees != row.fee {
@@ -151,6 +156,82 @@ func TestRegistryRefusals(t *testing.T) {
 				t.Error("the refusal says nothing")
 			}
 		})
+	}
+}
+
+// TestZoneIsAdded: a new version has a zone more, whose shards are paid for, founded and
+// served as those of a registration, and takes none away; what cannot be paid is refused.
+func TestZoneIsAdded(t *testing.T) {
+	t.Parallel()
+	b := newServed(t)
+	next := serviceOf(5, 1, "content", 0, 1, 5)
+	next.Version = 2
+	fields := b.fields(5, &next)
+	if got, want := settlement.FeeAtMost(b.params, &chain.Tx{Kind: chain.KindUpdateService, Payload: next.Encode()}), ledger.Amount(6_010); got != want {
+		t.Errorf("it costs %d at most, want %d: as if all its zones were new", got, want)
+	}
+	fields.MaxFee = 2_009 // one drop less than it takes
+	tx := b.decode(chain.SignTx(b.domain, b.keys[5], fields))
+	if r := b.block(tx).Receipts[0]; r.Code != chain.CodeFeeTooLow || r.Fee != b.params.TxFee {
+		t.Errorf("%s for %d: %s", r.Code, r.Fee, r.Detail)
+	}
+	b.ok(5, payTo(b.addrs[0], b.balance(5)-2_000-uint64(b.params.TxFee)))
+	if r := b.run(5, &next); r.Code != chain.CodeInsufficientBalance || r.Fee != b.params.TxFee {
+		t.Errorf("%s for %d: %s", r.Code, r.Fee, r.Detail)
+	}
+	b.ok(0, payTo(b.addrs[5], 50_000))
+	res := b.took(5, &next)
+	if r := &res.Receipts[0]; r.Fee != b.params.TxFee+b.params.Registry.ServiceFee+2*b.params.Registry.RegisterFee {
+		t.Errorf("it cost %d", r.Fee)
+	}
+	if got := len(res.Registry); got != 2 || res.Registry[0].Kind != registry.EventAnnounced || res.Registry[0].Zone != 5 || res.Registry[1].Kind != registry.EventUpdated {
+		t.Errorf("events %+v", res.Registry)
+	}
+	more := next
+	more.Version, more.Zones = 3, serviceOf(5, 1, "content", 0, 1, 5, 6).Zones
+	last := b.params.Staking.LastBlock(0)
+	for b.height+1 < last {
+		b.block()
+	}
+	b.ok(5, &more) // too late for the next pool
+	b.forward(shard.Notice - 1)
+	if got := len(b.shards().Zone(1, 5)); got != 2 {
+		t.Fatalf("zone 5 has %d shards", got)
+	}
+	for _, s := range b.shards().Zone(1, 5) {
+		a, _ := registry.ReadAssignment(b.view, shard.Notice, s.ID)
+		if row := b.anchored(s.ID); row.Since != shard.Notice || row.Begins != shard.Notice || len(a.Committee.Members) == 0 {
+			t.Errorf("shard %d: %+v, served by %+v", s.ID, row, a)
+		}
+		b.ok(6, anchorsOf(b.heights(s.ID, shard.Notice, 1, 2)))
+	}
+	b.forward(shard.Notice)
+	if got := len(b.shards().Zone(1, 6)); got != 2 {
+		t.Errorf("zone 6 has %d shards", got)
+	}
+}
+
+// TestShardsArePaidFor: the number of shards of zones that wait to be announced stays as it
+// was paid for.
+func TestShardsArePaidFor(t *testing.T) {
+	t.Parallel()
+	b := newServed(t)
+	for b.height+1 < b.params.Staking.LastBlock(0) {
+		b.block()
+	}
+	s := serviceOf(6, 9, "proxy", 0)
+	wide := s
+	wide.Version, wide.Shards = 2, 9
+	res := b.block(b.signed(6, &s), b.signed(6, &wide))
+	if got := []chain.Code{res.Receipts[0].Code, res.Receipts[1].Code}; !slices.Equal(got, []chain.Code{chain.CodeOK, chain.CodeReshardRefused}) {
+		t.Fatalf("%v: %s", got, res.Receipts[1].Detail)
+	}
+	b.ok(6, &wide)
+	for b.shards().Epoch() < 4 {
+		b.block()
+	}
+	if got := len(b.shards().Zone(9, 0)); got != 2 {
+		t.Errorf("%d shards, two are paid for", got)
 	}
 }
 

@@ -168,8 +168,8 @@ func serviceWeight(tx *chain.Tx) int64 {
 	switch tx.Kind {
 	case chain.KindRegisterService:
 		return min(int64(len(tx.Payload))+leastWrite, largeValue) + namedWeight + mapWeight
-	case chain.KindUpdateService:
-		return min(int64(len(tx.Payload))+leastWrite, largeValue) + namedWeight
+	case chain.KindUpdateService: // it may add zones
+		return min(int64(len(tx.Payload))+leastWrite, largeValue) + namedWeight + mapWeight
 	case chain.KindServe:
 		return 2 * leastWrite
 	case chain.KindReshard:

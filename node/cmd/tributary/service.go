@@ -237,7 +237,8 @@ func (c *cli) serviceUpdateCommand() *cobra.Command {
 		Short: "Replace a service by its next version; only its owner may",
 		Long: `Replace a service by what a file says, as 'service show --file' prints it; only its
 owner may. The version is counted up if the file has the present one. The id, the unit
-and the proof stay, and zones may only be added.`,
+and the proof stay, and zones may only be added. Each shard of a zone that is new costs
+what it costs in a registration.`,
 		Example: "  tributary service show content --file > content.json\n  tributary service update --file content.json --from alice",
 		Args:    cobra.NoArgs,
 		RunE: c.connected(func(run *run) error {
