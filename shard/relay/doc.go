@@ -3,7 +3,7 @@
 //
 //	shards -> main   checkpoints (anchors), acknowledgements and bounces, settlements
 //	main -> shards   heads, the records of epochs, notices
-//	shard -> shard   messages, acknowledgements, bounces
+//	shard -> shard   messages, acknowledgements, bounces; after a merge also to itself
 //
 // Nobody has to trust it. What goes into a shard is unsigned and carries its proof; what
 // goes to main is an ordinary record of the relayer's account. A chain takes exactly
@@ -24,13 +24,26 @@
 // paid, and one more after each link.RelayTimeout blocks of main. So a member that is
 // away costs some seconds, and nobody is needed. While main stands still time counts
 // instead of blocks. What was sent is not sent again before two blocks of the
-// destination or a wait that doubles (hold).
+// destination or a wait that doubles (hold). Whoever brings a little of what waits does
+// not make the rest wait for ever (patience).
+//
+// # Latency
+//
+// A message waits for blocks and for nothing else: its block is certified at once, the
+// certificate is sent to main for its next block, also while an anchor of earlier heights
+// is on its way there, and brought to the destination as soon as that block is certified.
+//
+// # Two versions
+//
+// Relays compare what main is sent about heights of shards with what this node has
+// certified, and tell main of two certified versions of one height (watch).
 //
 // # Money
 //
 // Only the way to main costs fees. Anchors that are due and acknowledgements are free in
 // the end; settlements are sent where they pay out more than they cost, and not twice for
-// the same. An account that cannot pay stops what goes to main and nothing else.
+// the same, and as long as the account keeps a reserve (SettleReserve): their fees are not
+// paid back. An account that cannot pay for one thing goes on with what it can pay for.
 //
 // # Life
 //
