@@ -29,6 +29,8 @@ const (
 	// a relay that begins, or was away, looks back.
 	watchStep = 32
 	watchBack = 256
+	// lateCertificate is for how many blocks of a shard a certificate is waited for.
+	lateCertificate = 16
 )
 
 // Posts are what a block of main was sent about heights of shards, whether it took them or
@@ -205,10 +207,13 @@ func (w *watch) certified(one *report, s *sighting) {
 	run := &s.run
 	for h := s.checked + 1; h <= min(run.Last(), one.head); h++ {
 		c, err := one.chain.Certificate(h)
-		if err != nil {
-			return
+		if err != nil && h+lateCertificate > one.head {
+			return // it may come
 		}
 		s.checked = h
+		if err != nil {
+			continue
+		}
 		own := c.Checkpoint
 		own.Round = 0
 		if own.Generation != run.Generation || own == versionOf(run, h) {
