@@ -30,14 +30,14 @@ func (w *World) corruptRow(n *node) {
 		key := settlement.AccountKey(0)
 		a, _, _ := settlement.AccountByAddress(n.view, w.address(0))
 		a.Balance++
-		n.view.apply(chain.Changes{{Key: key, Value: a.Encode()}})
+		n.view.Apply(chain.Changes{{Key: key, Value: a.Encode()}})
 	case w.fault == FaultRewrite && n.height() > 0:
 		n.blocks[0].raw = n.blocks[len(n.blocks)-1].raw
 	case w.fault == FaultForget:
 		for _, l := range w.links(n) {
 			if o := link.OutboundAt(n.view, l); o.Unacked() > 0 && link.InboundAt(w.ownerOf(l.Dst).view, l).Next == o.Acked {
 				o.Next--
-				n.view.apply(chain.Changes{{Key: link.MessageKey(l, o.Next)}, {Key: link.OutboundKey(l), Value: o.Encode()}})
+				n.view.Apply(chain.Changes{{Key: link.MessageKey(l, o.Next)}, {Key: link.OutboundKey(l), Value: o.Encode()}})
 				return
 			}
 		}
@@ -47,7 +47,7 @@ func (w *World) corruptRow(n *node) {
 				in := link.InboundAt(n.view, l)
 				if w.ownerOf(l.Dst) == n && in.Next > 0 {
 					in.Next--
-					n.view.apply(chain.Changes{{Key: link.InboundKey(l), Value: in.Encode()}})
+					n.view.Apply(chain.Changes{{Key: link.InboundKey(l), Value: in.Encode()}})
 					return
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -37,7 +38,7 @@ func (n *network) stateOf(g *shardblock.Genesis, parents []chain.View) (chain.Ch
 	if err != nil || !n.busy {
 		return changes, err
 	}
-	o := chain.NewOverlay(newState(changes))
+	o := chain.NewOverlay(NewState(changes))
 	s := shardblock.ReadStatus(o)
 	if s.Light = math.MaxUint64; len(parents) == 0 {
 		s.Heavy, s.Light = math.MaxUint64, 0
@@ -63,6 +64,9 @@ func (w *World) found(id shard.ID) {
 		parent := w.byChain[p.Shard.Chain]
 		n.tainted, n.dead = n.tainted || parent.tainted, n.dead || !parent.endsWith(p)
 		n.parents, views = append(n.parents, parent), append(views, parent.view)
+		if row, _ := anchor.Read(w.main().view, parent.id); g.Clock < row.Clock() {
+			w.failf("shard %d begins with the clock %d, that of its parent %d ends at %d", id, g.Clock, parent.id, row.Clock())
+		}
 	}
 	if n.dead && !n.tainted {
 		w.failf("shard %d begins with states that its parents do not have", id)
@@ -103,7 +107,7 @@ func (w *World) inherit(n *node) {
 	w.counts.Heirs++
 	if n.dead {
 		w.counts.Dead++
-		n.view = newState(nil)
+		n.view = NewState(nil)
 	} else {
 		n.epoch = shardblock.ReadStatus(n.view).Epoch
 		w.track.received[n] = service.ReadTotals(n.view).Received
@@ -133,7 +137,7 @@ func (w *World) inherit(n *node) {
 func (n *node) spoil() {
 	for i := range n.genesis {
 		if bytes.HasPrefix(n.genesis[i].Key, link.BucketPrefix(0)[:1]) {
-			n.view.apply(chain.Changes{{Key: n.genesis[i].Key}})
+			n.view.Apply(chain.Changes{{Key: n.genesis[i].Key}})
 			return
 		}
 	}

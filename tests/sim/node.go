@@ -55,7 +55,7 @@ type node struct {
 	id      ledger.ChainID
 	rules   rules
 	genesis chain.Changes
-	view    *state
+	view    *State
 	digest  ledger.Hash
 	blocks  []stored // by height-1
 	down    [validators]bool
@@ -69,7 +69,7 @@ type node struct {
 	replaced bool
 	again    *shardblock.Genesis
 	// replayed is the state that its blocks lead to once more.
-	replayed *state
+	replayed *State
 
 	halted bool
 	pool   []item // memory
@@ -165,7 +165,7 @@ func (w *World) produce(n *node, force bool) {
 	if out.epoch != sits.committee.Epoch {
 		w.failf("chain %d: height %d is of epoch %d, who votes is of %d", n.id, b.height, out.epoch, sits.committee.Epoch)
 	}
-	n.view.apply(out.changes)
+	n.view.Apply(out.changes)
 	n.digest = digest
 	tree := w.treeOf(n, n.view, digest, b.height)
 	c := w.certify(n, sits, cert.Checkpoint{
@@ -264,7 +264,7 @@ func (n *node) address(w *World, height uint64, box *link.Outbox, begin, last in
 // roots with those that were certified.
 func (w *World) replay(n *node) {
 	w.checkHeir(n)
-	view, digest := newState(n.genesis), ledger.Hash{}
+	view, digest := NewState(n.genesis), ledger.Hash{}
 	for i := range n.blocks {
 		s := &n.blocks[i]
 		if s.forged {
@@ -281,7 +281,7 @@ func (w *World) replay(n *node) {
 		if err != nil {
 			w.failf("replay chain %d height %d: %v", n.id, b.height, err)
 		}
-		view.apply(out.changes)
+		view.Apply(out.changes)
 		digest = digestAfter(digest, out.changes)
 		if w.treeOf(n, view, digest, b.height).Root() != s.cert.Checkpoint.StateRoot || out.box.Root() != s.cert.Checkpoint.OutboxRoot {
 			w.failf("replay chain %d: height %d has another root", n.id, b.height)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -36,6 +37,8 @@ func (w *World) relay(i int) {
 		w.tellEpoch(i, n)
 	case k < 64:
 		w.lieAnchor(i, n)
+	case k < 66:
+		w.lieMain(i, n)
 	default:
 		from := w.chains[w.pick(len(w.chains))]
 		to := w.running()[w.pick(len(w.live)+1)]
@@ -127,6 +130,38 @@ func (w *World) lieAnchor(i int, n *node) {
 	if len(lie.Bitmap) > 0 {
 		w.anchor(i, join([]cert.Certificate{lie}))
 	}
+}
+
+// lieMain brings a shard a block of main that is none, certified by nobody or by a member
+// alone, in which main tells of channels.
+func (w *World) lieMain(i int, to *node) {
+	m := w.main()
+	if to.over() || m.height() == 0 {
+		return
+	}
+	payer := w.address(w.pick(payers))
+	home := place(service.HomeOf(payer))
+	o := channel.OpenedNotice{Index: 1 << 20, Payer: payer, Payee: payer, Service: serviceID, Deposit: 1 << 40, ExpiresAt: 1 << 40}
+	lie := link.Message{Link: link.Link{Dst: home}, Kind: uint16(service.KindOpened), Expiry: 1 << 60, Payload: o.Encode()}
+	lie.Seq = link.InboundAt(to.view, lie.Link).Next
+	box, err := link.NewOutbox(chain.Changes{{Key: link.MessageKey(lie.Link, lie.Seq), Value: lie.Encode()}})
+	if err != nil {
+		w.failf("forge: %v", err)
+	}
+	c := m.blocks[m.height()-1].cert.Checkpoint
+	c.Height, c.OutboxRoot = m.height()+uint64(w.pick(2)), box.Root()
+	in, err := box.Import(m.id, c.Height, 0, 1)
+	if err != nil {
+		w.failf("forge: %v", err)
+	}
+	r := shardblock.Relay{Kind: shardblock.KindImport, Import: &shardblock.Import{Link: in}}
+	one := w.pick(2 * len(m.sits.committee.Members))
+	r.News.Heads = []cert.Certificate{w.certify(m, m.sits, c, func(i int) bool { return i == one || one >= len(m.sits.committee.Members) })}
+	if one >= len(m.sits.committee.Members) { // everybody, by a signature that is theirs of something else
+		r.News.Heads[0].Signature = m.blocks[m.height()-1].cert.Signature
+	}
+	w.counts.FalseHeads++
+	w.send(i, to, item{itemImport, r.Encode()})
 }
 
 // settle carries settlements of a shard to main.

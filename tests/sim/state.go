@@ -11,8 +11,8 @@ import (
 	"github.com/tributary-network/tributary/ledger/codec"
 )
 
-// state is what a chain has committed: a chain.View in memory.
-type state struct {
+// State is what a chain has committed: a chain.View in memory.
+type State struct {
 	rows   map[string]*row
 	sorted []*row // by key
 }
@@ -22,14 +22,15 @@ type row struct {
 	key, value []byte
 }
 
-func newState(c chain.Changes) *state {
-	s := &state{rows: make(map[string]*row, len(c))}
-	s.apply(c)
+// NewState returns the state with what c sets.
+func NewState(c chain.Changes) *State {
+	s := &State{rows: make(map[string]*row, len(c))}
+	s.Apply(c)
 	return s
 }
 
 // Get is that of chain.View.
-func (s *state) Get(key []byte) []byte {
+func (s *State) Get(key []byte) []byte {
 	if r := s.rows[string(key)]; r != nil {
 		return r.value
 	}
@@ -37,7 +38,7 @@ func (s *state) Get(key []byte) []byte {
 }
 
 // Range is that of chain.View.
-func (s *state) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
+func (s *State) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
 		for _, r := range s.sorted[s.find(string(prefix)):] {
 			if !bytes.HasPrefix(r.key, prefix) || !yield(r.key, r.value) {
@@ -48,12 +49,13 @@ func (s *state) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
 }
 
 // find returns where a key is among the sorted ones, or would be.
-func (s *state) find(name string) int {
+func (s *State) find(name string) int {
 	at, _ := slices.BinarySearchFunc(s.sorted, name, func(r *row, name string) int { return strings.Compare(r.name, name) })
 	return at
 }
 
-func (s *state) apply(changes chain.Changes) {
+// Apply makes changes.
+func (s *State) Apply(changes chain.Changes) {
 	for _, c := range changes {
 		switch r := s.rows[string(c.Key)]; {
 		case r == nil && c.Value != nil:

@@ -35,9 +35,9 @@ type Counts struct {
 	// parent, and reports of loads.
 	Splits, Merges, Heirs, Forgotten, Inward, Ended, Dead, Reports int
 	// Of relays: to a place that is not there, longer than may be, with more than they
-	// need, with bytes behind them, by blocks of main that are not the newest, and what one
-	// that withholds did not bring.
-	Misled, Oversized, Padded, Trailing, Stale, Withheld int
+	// need, with bytes behind them, by blocks of main that are not the newest, what one
+	// that withholds did not bring, and blocks of main that are none.
+	Misled, Oversized, Padded, Trailing, Stale, Withheld, FalseHeads int
 }
 
 func (c *Counts) all() []*int {
@@ -51,7 +51,7 @@ func (c *Counts) all() []*int {
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt,
 		&c.Epochs, &c.Unproved,
 		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
-		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld,
+		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads,
 	}
 }
 
@@ -199,7 +199,7 @@ func (w *World) begin() {
 
 // add adds a chain that has its genesis.
 func (w *World) add(n *node) *node {
-	n.at, n.view = len(w.chains), newState(n.genesis)
+	n.at, n.view = len(w.chains), NewState(n.genesis)
 	n.boxes, n.parcels = map[uint64]*link.Outbox{}, map[*node][]parcel{}
 	n.anchored, n.anchoredAt = map[ledger.ChainID][]cert.Checkpoint{}, map[ledger.ChainID][]uint64{}
 	w.chains, w.byChain[n.id], w.cut = append(w.chains, n), n, append(w.cut, false)
