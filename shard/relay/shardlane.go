@@ -288,8 +288,9 @@ func (l *shardLane) worth(s *scene) (ok bool, again time.Duration) {
 			p.asking.reset()
 			continue
 		}
-		what := p.stock.parcels[0].height
-		one, wait := p.asking.ready(l.r, what, l.turn(s, id), s.height, s.height, patience{})
+		what, size := p.stock.parcels[0].height, src.anchors.Tree.Size
+		since := p.stock.waits(what, func(h uint64) bool { return h <= size }, s.height, l.r.cfg.Now())
+		one, wait := p.asking.ready(l.r, what, l.turn(s, id), s.height, s.height, since)
 		if one {
 			ok, wait = true, p.asking.done(l.r, what, s.height)
 		}

@@ -1,6 +1,7 @@
 package sharded_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -52,4 +53,63 @@ func TestWithhold(t *testing.T) {
 		}
 		t.Logf("anchored after %d blocks of main, there after %d more", anchored-from, arrived-anchored)
 	}
+}
+
+// TestWithholdElsewhere: of the nodes that run the source and not the destination all but
+// one bring nothing to it, and there is no node that runs both. A message arrives when it
+// is that one's turn at the latest.
+func TestWithholdElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, genesisOf(t, 8, 24, 2, 2_000))
+	ids := w.foundAll()
+	slow := func(c *relay.Config) { c.Block = time.Hour }
+	honest := false
+	for i := range w.mains {
+		if len(w.hosted[i]) != 1 {
+			continue
+		}
+		f := newFaults(uint64(i), 0, 0, 0, 0)
+		if w.hosted[i][ids[0]] != nil && honest {
+			f.lose = 100
+		}
+		honest = honest || w.hosted[i][ids[0]] != nil
+		w.relayOver(i, func(c *relay.Config) { slow(c); c.Remote = faultyRemote{remote{w, i}, f} },
+			func(id shard.ID) relay.Shard { return carry.Shard{Shard: w.hosted[i][id]} })
+	}
+	if !honest {
+		t.Fatal("nobody runs the source alone")
+	}
+	w.traffic(25 * time.Millisecond)
+	p := w.open(w.userIn(ids[0], 0), w.userIn(ids[1], 0), 1_000_000)
+	w.until("the home knows the channel", func() bool {
+		_, ok := w.known(p)
+		return ok
+	})
+	bound := relay.Turn(len(w.shards[ids[0]].replicas)-1, link.Relays, len(w.shards[ids[0]].replicas))
+	for range 2 {
+		height := w.send(p, ids[0])
+		w.until("it is anchored", func() bool { return w.anchored(ids[0]) >= height })
+		anchored, _ := w.mains[0].Head()
+		w.until("it arrives", func() bool { return w.earned(p.payee).Total.Amount == uint64(p.cumulative) })
+		arrived, _ := w.mains[0].Head()
+		if took := arrived - anchored; took > bound+8 {
+			t.Errorf("it arrived %d blocks of main after its anchor, want %d", took, bound)
+		}
+		t.Logf("there %d blocks of main after the anchor, the last turn is after %d", arrived-anchored, bound)
+	}
+}
+
+// faultyRemote takes what is for shards elsewhere, and loses some of it.
+type faultyRemote struct {
+	remote
+
+	f *faults
+}
+
+func (r faultyRemote) SubmitRelay(ctx context.Context, id shard.ID, payload []byte) error {
+	list, err := r.f.mangle(payload)
+	for _, one := range list {
+		err = r.remote.SubmitRelay(ctx, id, one)
+	}
+	return err
 }
