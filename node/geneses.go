@@ -79,8 +79,17 @@ func (n *Node) keptGenesis(id shard.ID) (g shardblock.Genesis, ok bool, err erro
 	if kept == nil {
 		return g, false, nil
 	}
-	g, err = shardblock.DecodeGenesis(kept)
-	return g, err == nil, err
+	if g, err = shardblock.DecodeGenesis(kept); err != nil {
+		return g, false, err
+	}
+	origin := g.Generation
+	err = n.main.exec.Read(func(v chain.View, _ uint64) error {
+		if row, founded := anchor.Read(v, id); founded {
+			origin = row.Origin
+		}
+		return nil
+	})
+	return g, g.Generation == origin && err == nil, err // if nothing was anchored, it began anew
 }
 
 func (n *Node) keepGenesis(id shard.ID, g *shardblock.Genesis) error {
@@ -92,11 +101,12 @@ func (n *Node) keepGenesis(id shard.ID, g *shardblock.Genesis) error {
 	return nil
 }
 
-// keepGeneses keeps what each shard of the map began from, for itself and others, while
-// the main chain's state has it.
+// keepGeneses keeps what each shard of the map began from, and how its present generation
+// goes on, for itself and others, while the main chain's state has it.
 func (s *shards) keepGeneses(ctx context.Context) {
 	n := s.node
 	var ids []shard.ID
+	var generations []uint32
 	err := n.main.exec.Read(func(v chain.View, height uint64) error {
 		m, ok := registry.ReadMap(v)
 		if !ok {
@@ -104,22 +114,29 @@ func (s *shards) keepGeneses(ctx context.Context) {
 		}
 		epoch := n.genesis.Params.Staking.Epoch(height + 1)
 		for sh := range m.All() {
-			if sh.Since <= epoch && sh.Since+n.genesis.Params.Staking.Kept() >= epoch && !s.kept[sh.ID] {
-				ids = append(ids, sh.ID)
+			row, founded := anchor.Read(v, sh.ID)
+			kept, ok := s.kept[sh.ID]
+			if founded && row.Begins <= epoch && max(row.Begins, row.RedrawEpoch)+n.genesis.Params.Staking.Kept() >= epoch && (!ok || kept != row.Generation) {
+				ids, generations = append(ids, sh.ID), append(generations, row.Generation)
 			}
 		}
 		return nil
 	})
-	for _, id := range ids {
+	for i, id := range ids {
 		if err == nil {
 			if _, known, bad := n.keptGenesis(id); bad == nil && !known {
 				err = n.makeGenesis(id)
 			}
 		}
+		if err == nil {
+			err = n.keepResume(id)
+		}
 		if ctx.Err() != nil || err != nil && !errors.Is(err, shardblock.ErrNotFounded) {
 			break
 		}
-		s.kept[id] = err == nil
+		if err == nil {
+			s.kept[id] = generations[i]
+		}
 		err = nil
 	}
 	if err != nil {

@@ -54,24 +54,29 @@ func (n *Node) serviceDir() string { return filepath.Join(n.home.Data(), "servic
 
 // cometGenesis returns what consensus on a shard starts from: all of it follows from
 // the genesis of the main chain and g.
-func (n *Node) cometGenesis(g *shardblock.Genesis) comet.Genesis {
+func (n *Node) cometGenesis(g *shardblock.Genesis, gen *generation) comet.Genesis {
 	main := n.genesis.Comet()
 	out := comet.Genesis{
-		ChainID:           comet.ShardChainID(main.ChainID, uint32(g.Service.Shard.Chain)),
 		Time:              main.Time,
 		BlockMaxBytes:     g.Service.Params.MaxBlockBytes + comet.BlockOverhead(committee.MaxSeats),
 		EvidenceMaxBlocks: shardEvidenceBlocks,
 		EvidenceMaxAge:    shardEvidenceAge,
 		AppState:          g.Encode(),
+		Validators:        validatorsOf(&g.Committee),
 	}
-	for i := range g.Committee.Members {
-		m := &g.Committee.Members[i]
-		out.Validators = append(out.Validators, comet.GenesisValidator{
+	gen.begin(&out, main.ChainID)
+	return out
+}
+
+func validatorsOf(c *committee.Committee) (list []comet.GenesisValidator) {
+	for i := range c.Members {
+		m := &c.Members[i]
+		list = append(list, comet.GenesisValidator{
 			PubKey: m.ConsensusKey[:],
 			Power:  int64(m.Power), //nolint:gosec // below 2^53
 		})
 	}
-	return out
+	return list
 }
 
 // openShard opens the chain of a shard, over its part of the store that all shards
@@ -87,22 +92,31 @@ func (n *Node) openShard(ctx context.Context, r *shardRun, store kv.Store) (*hos
 
 func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store kv.Store) error {
 	id := r.id
-	g, err := n.shardGenesis(ctx, id)
+	gen, g, err := n.readyGeneration(ctx, r, store)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(n.shardsDir(), h.name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory of a shard: %w", err)
-	}
+	dir := n.shardDir(id)
 	if h.layer, err = layer.New(kv.Prefixed(store, shardPrefix(id)), n.shardLayer()); err != nil {
 		return err
 	}
-	how, err := n.shardSync(id, h.layer, r.patient(time.Now()))
+	how, err := n.shardSync(id, consensusStore(h.layer, gen.number), r.patient(time.Now()))
 	if err != nil {
 		return err
 	}
-	if h.layer.Empty() {
+	if gen.height > 0 && h.layer.Height() == gen.height {
+		state, err := h.layer.OpenSnapshot() // those who never had it may ask for it
+		if err != nil {
+			return err
+		}
+		n.states.offer(id, state)
+	}
+	switch empty := h.layer.Empty(); {
+	case empty && gen.height > 0 && how == nil:
+		return fmt.Errorf("%w: state %s of shard %d", errStateElsewhere, gen.root, id)
+	case empty && gen.height > 0:
+		how.Only = true // its first block is not to be had with what came before it
+	case empty:
 		a, err := n.openAncestors(ctx, r, &g, store)
 		switch {
 		case errors.Is(err, errStateElsewhere) && how != nil:
@@ -117,7 +131,7 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store
 	if err != nil {
 		return err
 	}
-	if h.shard, err = exec.OpenShard(rules, h.layer, g, h.module("exec"), h.ancestors.views()...); err != nil {
+	if h.shard, err = exec.OpenGenerations(rules, h.layer, g, gen.resumes, h.module("exec"), h.ancestors.views()...); err != nil {
 		return err
 	}
 	h.exec = h.shard.Executor
@@ -126,16 +140,42 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store
 			return err
 		}
 	}
-	start := n.cometGenesis(&g)
+	start := n.cometGenesis(&g, &gen)
 	signer, err := n.signer.ForChain(start.ChainID)
 	if err != nil {
 		return err
 	}
-	consensus := n.shardConsensus(dir, r.slot)
+	consensus := n.shardConsensus(dir, r.slot, gen.number)
 	consensus.StateSync = how
-	h.chain, err = comet.New(consensus, start, signer, n.nodeKey, h.layer.Consensus(),
+	h.chain, err = comet.New(consensus, start, signer, n.nodeKey, consensusStore(h.layer, gen.number),
 		application{h.exec, n.main.ledger}, h.module("consensus"), n.metrics)
 	return err
+}
+
+// readyGeneration returns the present generation of a shard and the genesis that the shard
+// began from, with what is needed to go on with it in the store and in its directory.
+func (n *Node) readyGeneration(ctx context.Context, r *shardRun, store kv.Store) (gen generation, g shardblock.Genesis, err error) {
+	if gen, err = n.generationOf(r.id); err != nil {
+		return gen, g, err
+	}
+	if g, err = n.shardGenesis(ctx, r.id); err != nil {
+		return gen, g, err
+	}
+	if g.Generation != gen.origin {
+		return gen, g, fmt.Errorf("shard %d: %w: it began with generation %d, its genesis is of %d", r.id, shardblock.ErrNotFounded, gen.origin, g.Generation)
+	}
+	if err := os.MkdirAll(n.shardDir(r.id), 0o700); err != nil {
+		return gen, g, fmt.Errorf("make the directory of a shard: %w", err)
+	}
+	t := n.newTakeBack(&gen, &g, store)
+	t.run, t.tell = r, r.tell
+	if err := t.prepare(ctx); err != nil {
+		return gen, g, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.generation = gen.number
+	return gen, g, nil
 }
 
 // shardPrefix is what the keys of a shard begin with in the store that all share.
@@ -177,9 +217,9 @@ func (n *Node) shardExecConfig(h *hosted, dir string) (exec.Config, error) {
 }
 
 // shardConsensus returns how a shard's agreement runs: at the pace of main.
-func (n *Node) shardConsensus(dir string, slot int) comet.Config {
+func (n *Node) shardConsensus(dir string, slot int, generation uint32) comet.Config {
 	c := n.consensusConfig()
-	c.Dir = filepath.Join(dir, "consensus")
+	c.Dir = filepath.Join(dir, consensusName(generation))
 	port := 0
 	if n.cfg.Shards.FirstPort != 0 {
 		port = n.cfg.Shards.FirstPort + slot

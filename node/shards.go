@@ -51,9 +51,9 @@ type shards struct {
 
 	// Owned by run.
 	ended  chan *shardRun
-	looked time.Time         // at the duties
-	epoch  uint64            // in which they were
-	kept   map[shard.ID]bool // geneses
+	looked time.Time           // at the duties
+	epoch  uint64              // in which they were
+	kept   map[shard.ID]uint32 // generations of which it is kept what they begin from
 
 	parts   parts      // of the store, each with one owner at a time
 	opening sync.Mutex // of the store
@@ -87,11 +87,13 @@ type shardRun struct {
 	note  string      // what it does before it runs, "" if nothing takes time
 	began bool        // it runs for long enough to have started
 	data  uint64      // on disk, as of the last look
+	// generation is that of the chain that runs, or ran last.
+	generation uint32
 }
 
 func newShards(n *Node) *shards {
 	return &shards{
-		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]bool{}, doomed: map[shard.ID]bool{},
+		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]uint32{}, doomed: map[shard.ID]bool{},
 	}
 }
 
@@ -168,6 +170,7 @@ func (s *shards) look(ctx context.Context) {
 		s.keepGeneses(ctx)
 		s.take(ctx, list)
 	}
+	s.checkGenerations()
 	now := time.Now()
 	for _, r := range s.sorted() {
 		if r.cancel == nil && !r.due.After(now) {
@@ -379,6 +382,9 @@ func (s *shards) failed(ctx context.Context, r *shardRun, err error) {
 		r.sought, r.due = time.Time{}, time.Now().Add(shardRetryFirst)
 		s.doom(r.id)
 		s.log.LogAttrs(ctx, slog.LevelWarn, "a shard is fetched anew", slog.String("shard", shardName(r.id)), slog.Any("err", err))
+	case errors.Is(err, errAnotherGeneration):
+		r.due = time.Now()
+		s.log.LogAttrs(ctx, slog.LevelWarn, "a chain of a shard is over", slog.String("shard", shardName(r.id)), slog.Any("err", err))
 	case errors.Is(err, errShardData):
 		r.due = time.Now().Add(shardDataRetry)
 		s.log.LogAttrs(ctx, slog.LevelError, "a shard is stopped on this node", slog.String("shard", shardName(r.id)), slog.Any("err", err))

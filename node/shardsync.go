@@ -19,7 +19,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
-	"github.com/tributary-network/tributary/ledger/layer"
+	"github.com/tributary-network/tributary/ledger/kv"
 	consensusv1 "github.com/tributary-network/tributary/proto/tributary/consensus/v1"
 	"github.com/tributary-network/tributary/shard"
 )
@@ -53,10 +53,10 @@ var (
 	errStranded = errors.New("the shard went on without this node, and nobody has the blocks that it lacks")
 )
 
-// shardSync returns how a shard joins its network that has its state in l: nil if all
+// shardSync returns how a shard joins its network whose consensus has its blocks in store: nil if all
 // blocks are fetched, since none is anchored or nobody can be asked. A patient one, that
 // has no block yet, is refused with errNobodyTells while nobody can.
-func (n *Node) shardSync(id shard.ID, l *layer.Settlement, patient bool) (*comet.StateSync, error) {
+func (n *Node) shardSync(id shard.ID, store kv.Store, patient bool) (*comet.StateSync, error) {
 	var row anchor.State
 	var serving committee.Committee
 	if err := n.main.exec.Read(func(v chain.View, height uint64) error {
@@ -85,7 +85,7 @@ func (n *Node) shardSync(id shard.ID, l *layer.Settlement, patient bool) (*comet
 	if len(how.Sources) > 0 {
 		return how, nil
 	}
-	if begun, err := comet.Begun(l.Consensus()); err != nil || !begun && patient {
+	if begun, err := comet.Begun(store); err != nil || !begun && patient {
 		return nil, errors.Join(err, fmt.Errorf("shard %d: %w", id, errNobodyTells))
 	}
 	return nil, nil //nolint:nilnil // all blocks are fetched

@@ -32,9 +32,9 @@ const (
 	stateAbsent = 10 * time.Second
 	// statesSwept is how often states are removed that nobody needs any more.
 	statesSwept = time.Minute
-	// heirsBegun is the height from which on the heirs of a shard need its state no more:
-	// by then as many nodes as it takes to anchor it have the heir's own.
-	heirsBegun = 16
+	// statesSnapshots is how many snapshots a shard has to have before nobody needs the
+	// state any more that it began with, since who comes then joins by one.
+	statesSnapshots = 2
 )
 
 // states gives states of shards to nodes that go on from them and do not have them: what
@@ -49,6 +49,7 @@ type states struct {
 	mu     sync.Mutex
 	kept   map[shard.ID]*layer.Snapshots
 	due    []stateName
+	ready  []readyState
 	absent map[stateName]time.Time // looked for in vain
 }
 
@@ -56,6 +57,12 @@ type states struct {
 type stateName struct {
 	id   shard.ID
 	root ledger.Hash
+}
+
+// readyState is a state that is about to be put aside.
+type readyState struct {
+	id    shard.ID
+	state *statetree.Snapshot
 }
 
 func newStates(n *Node) *states {
@@ -97,6 +104,33 @@ func (s *states) want(name stateName) {
 	select {
 	case s.wake <- struct{}{}:
 	default:
+	}
+}
+
+// offer puts a state aside for others, beside all else, and closes it.
+func (s *states) offer(id shard.ID, state *statetree.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = append(s.ready, readyState{id, state})
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// putAside puts aside what was offered.
+func (s *states) putAside(ctx context.Context) {
+	s.mu.Lock()
+	ready := s.ready
+	s.ready = nil
+	s.mu.Unlock()
+	for _, r := range ready {
+		if ctx.Err() == nil {
+			if err := s.keep(ctx, r.id, r.state); err != nil && ctx.Err() == nil {
+				s.log.LogAttrs(ctx, slog.LevelWarn, "put the state of a shard aside for others", slog.String("shard", shardName(r.id)), slog.Any("err", err))
+			}
+		}
+		_ = r.state.Close() // it was only read
 	}
 }
 
@@ -157,6 +191,7 @@ func (s *states) open(id shard.ID, create bool) (*layer.Snapshots, error) {
 func (s *states) run(ctx context.Context) error {
 	sweep := time.NewTicker(statesSwept)
 	defer sweep.Stop()
+	defer s.putAside(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -165,6 +200,7 @@ func (s *states) run(ctx context.Context) error {
 			s.sweep(ctx)
 		case <-s.wake:
 		}
+		s.putAside(ctx)
 		for name, ok := s.next(); ok && ctx.Err() == nil; name, ok = s.next() {
 			s.make(ctx, name)
 		}
@@ -201,6 +237,9 @@ func (s *states) make(ctx context.Context, name stateName) {
 
 func (s *states) export(ctx context.Context, name stateName) error {
 	state, err := s.node.shards.openState(name)
+	if errors.Is(err, exec.ErrUnknown) {
+		return s.node.shards.takeBackFor(ctx, name)
+	}
 	if err != nil {
 		return err
 	}
@@ -285,14 +324,20 @@ func (s *shards) openState(name stateName) (*statetree.Snapshot, error) {
 func (n *Node) namesState(id shard.ID, root ledger.Hash) (named bool) {
 	_ = n.main.exec.Read(func(v chain.View, _ uint64) error { // a store that is closed names none
 		row, ok := anchor.Read(v, id)
-		named = ok && row.Finished() && row.Last.StateRoot == root
+		named = ok && (row.Finished() && row.Last.StateRoot == root || row.Resumed > 0 && row.ResumedRoot == root)
 		return nil
 	})
 	return named
 }
 
+// underWay is after how many heights of a chain nobody needs the state any more that it
+// began with.
+func (n *Node) underWay() uint64 {
+	return statesSnapshots * uint64(n.cfg.Snapshots.Interval) //nolint:gosec // bounded by the settings
+}
+
 // wanted reports whether other nodes may need the state of a shard that this one does not
-// run any more: while an heir has not got going.
+// run any more: while an heir has not got going, or its present generation.
 func (n *Node) wanted(id shard.ID) (wanted bool) {
 	err := n.main.exec.Read(func(v chain.View, _ uint64) error {
 		row, ok := anchor.Read(v, id)
@@ -300,15 +345,62 @@ func (n *Node) wanted(id shard.ID) (wanted bool) {
 		if !ok || !on {
 			return nil
 		}
-		if row.Until == 0 || !row.Finished() {
-			wanted = true
+		if !row.Finished() {
+			wanted = row.Until > 0 || row.Height() < row.Resumed+n.underWay()
 			return nil
 		}
 		for _, heir := range m.Heirs(id) {
 			began, founded := anchor.Read(v, heir.ID)
-			wanted = wanted || !founded || began.Height() < heirsBegun
+			wanted = wanted || !founded || began.Height() < n.underWay()
 		}
 		return nil
 	})
 	return wanted || err != nil
+}
+
+// takeBackFor makes the state that a generation of a shard goes on from, for others: of a
+// shard that this node ran before and does not run any more. The states get it when it is
+// there.
+func (s *shards) takeBackFor(ctx context.Context, name stateName) error {
+	n := s.node
+	missing := fmt.Errorf("state %s of shard %d: %w", name.root, name.id, exec.ErrUnknown)
+	gen, err := n.generationOf(name.id)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(n.shardDir(name.id)); err != nil || gen.height == 0 || gen.root != name.root {
+		return missing
+	}
+	release, ok := s.parts.take(name.id)
+	if !ok {
+		return missing
+	}
+	defer release()
+	store, err := s.openStore()
+	if err != nil {
+		return err
+	}
+	g, err := n.shardGenesis(ctx, name.id)
+	if err != nil {
+		return err
+	}
+	t := n.newTakeBack(&gen, &g, store)
+	if number, err := prepared(t.part); err != nil || number >= gen.number {
+		return errors.Join(err, missing)
+	}
+	l, err := layer.New(t.part, n.shardLayer())
+	if err != nil {
+		return err
+	}
+	if own, err := t.begun(l); err != nil || !own {
+		return errors.Join(err, missing, l.Close())
+	}
+	if l, err = t.own(ctx, l); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	state, err := l.OpenSnapshot()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return errors.Join(n.states.keep(ctx, name.id, state), state.Close(), l.Close())
 }

@@ -150,7 +150,7 @@ func create(o Options, sites []site, withTLS bool) (*Layout, error) {
 		Params:   settlement.LocalParams(),
 		Accounts: append(namedAccounts(o.operators()), o.Accounts...),
 	}
-	if !o.NoServices {
+	if doc.Services = o.Services; o.Services == nil && !o.NoServices {
 		doc.Services = Services()
 	}
 	if o.Params != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/tributary-network/tributary/node/config"
 	"github.com/tributary-network/tributary/node/genesis"
 	"github.com/tributary-network/tributary/node/telemetry"
+	"github.com/tributary-network/tributary/zone"
 )
 
 const (
@@ -65,6 +66,8 @@ type Options struct {
 	// NoServices leaves the services out of the genesis, and with them the shards: for
 	// what is about the main chain alone.
 	NoServices bool
+	// Services are those of the genesis; nil means Services().
+	Services []zone.ServiceType
 	// Accounts are in the genesis besides the named ones and the faucets'.
 	Accounts []genesis.Account
 	// Configure changes the settings of node i after all else.

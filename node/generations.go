@@ -1,0 +1,212 @@
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/layer"
+	"github.com/tributary-network/tributary/shard"
+)
+
+// errAnotherGeneration says that the main chain drew a shard's committee anew: this chain
+// of it is over, and another one goes on from what is anchored.
+var errAnotherGeneration = errors.New("the shard goes on with another generation")
+
+// generation is which chain of a shard goes on, by the main chain: generation 0 is the one
+// that it was founded with, and each other one goes on from the last height that was
+// anchored when it was drawn. It has a chain id, consensus stores, files and sign states of
+// its own.
+type generation struct {
+	id     shard.ID
+	number uint32
+	// origin is the generation whose genesis the shard began from.
+	origin uint32
+	// height and root are what it goes on from, 0 if it begins with the genesis.
+	height uint64
+	root   ledger.Hash
+	// anchored is the last anchored height.
+	anchored uint64
+	// resumes are how the generations went on, up to this one, as far as they are known here.
+	resumes []shardblock.Resume
+}
+
+// resume returns how the generation went on, or nil if it began with the genesis, or if the
+// main chain has forgotten and this node never knew.
+func (g *generation) resume() *shardblock.Resume {
+	if last := len(g.resumes) - 1; last >= 0 && g.resumes[last].Generation == g.number {
+		return &g.resumes[last]
+	}
+	return nil
+}
+
+// earlier returns the generations before it.
+func (g *generation) earlier() []shardblock.Resume {
+	if g.resume() != nil {
+		return g.resumes[:len(g.resumes)-1]
+	}
+	return g.resumes
+}
+
+// generationOf returns the present generation of a shard by the state of the main chain.
+func (n *Node) generationOf(id shard.ID) (g generation, err error) {
+	g.id = id
+	err = n.main.exec.Read(func(v chain.View, _ uint64) error {
+		row, ok := anchor.Read(v, id)
+		if !ok {
+			return fmt.Errorf("shard %d: %w", id, shardblock.ErrNotFounded)
+		}
+		g.number, g.origin, g.height, g.root, g.anchored = row.Generation, row.Origin, row.Resumed, row.ResumedRoot, row.Height()
+		return nil
+	})
+	if err != nil || g.number == 0 {
+		return g, err
+	}
+	if g.resumes, err = n.keptResumes(&g); err != nil || g.height == 0 || g.resume() != nil {
+		return g, err
+	}
+	if err := n.keepResume(id); err != nil && !errors.Is(err, shardblock.ErrNotFounded) {
+		return g, err
+	}
+	g.resumes, err = n.keptResumes(&g)
+	return g, err
+}
+
+// resumeKey is where the main chain's store keeps how a generation of a shard went on.
+func resumeKey(id shard.ID, number uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte(shardName(id)+"/g"), number)
+}
+
+// keepResume keeps how the present generation of a shard goes on, which the main chain
+// forgets in time.
+func (n *Node) keepResume(id shard.ID) error {
+	var r shardblock.Resume
+	resumed := false
+	err := n.main.exec.Read(func(v chain.View, _ uint64) (err error) {
+		r, resumed, err = shardblock.ResumeFromMain(v, id)
+		return err
+	})
+	if err != nil || !resumed {
+		return err
+	}
+	if err := setDurably(n.main.layer.View(genesisView), resumeKey(id, r.Generation), r.Encode()); err != nil {
+		return fmt.Errorf("keep how shard %d goes on: %w", id, err)
+	}
+	return nil
+}
+
+// keptResumes returns how the generations of a shard went on, up to g and after its
+// genesis, as far as that is kept.
+func (n *Node) keptResumes(g *generation) (list []shardblock.Resume, err error) {
+	var fault error
+	err = kv.Scan(n.main.layer.View(genesisView), []byte(shardName(g.id)+"/g"), func(_, value []byte) error {
+		r, err := shardblock.DecodeResume(value)
+		if err != nil {
+			fault = err
+			return nil
+		}
+		if r.Generation > g.origin && r.Generation <= g.number {
+			list = append(list, r)
+		}
+		return nil
+	})
+	if err = errors.Join(err, fault); err != nil {
+		return nil, fmt.Errorf("read how shard %d went on: %w", g.id, err)
+	}
+	return list, nil
+}
+
+// setDurably writes one row.
+func setDurably(s kv.Store, key, value []byte) error {
+	b := s.NewBatch()
+	defer b.Discard()
+	return errors.Join(b.Set(key, value), b.Commit(true))
+}
+
+// consensusName is the name of what consensus of a generation has, in a shard's directory
+// and its part of the store.
+func consensusName(number uint32) string {
+	if number == 0 {
+		return "consensus"
+	}
+	return "consensus-g" + strconv.FormatUint(uint64(number), 10)
+}
+
+// consensusStore is where consensus of a generation keeps blocks and votes, in the store
+// of a shard.
+func consensusStore(l *layer.Settlement, number uint32) kv.Store {
+	if number == 0 {
+		return l.Consensus()
+	}
+	return l.View(consensusName(number))
+}
+
+// begin sets what differs in the genesis of consensus from that of the first generation.
+func (g *generation) begin(out *comet.Genesis, main string) {
+	out.ChainID = comet.GenerationChainID(main, uint32(g.id), g.number)
+	if g.height == 0 {
+		return
+	}
+	out.InitialHeight, out.AppHash = g.height+1, g.root[:]
+	if r := g.resume(); r != nil {
+		out.Validators = validatorsOf(&r.Assignment.Committee)
+	}
+}
+
+// preparedKey is where a shard's part of the store says which generation its state is of:
+// in a view of its layer.
+const preparedKey = "v/generation/prepared"
+
+// prepared returns the generation that the state in a shard's part of the store is of.
+func prepared(part kv.Store) (number uint32, err error) {
+	raw, err := part.Get([]byte(preparedKey))
+	if err != nil || raw == nil {
+		return 0, err
+	}
+	if len(raw) != 4 {
+		return 0, fmt.Errorf("the state of the shard is of generation %x: the store is damaged", raw)
+	}
+	return binary.BigEndian.Uint32(raw), nil
+}
+
+// checkGenerations stops the shards of which the main chain has another generation: those
+// chains are over, and what is signed on them is worth nothing.
+func (s *shards) checkGenerations() {
+	var over []*shardRun
+	runs := s.sorted()
+	_ = s.node.main.exec.Read(func(v chain.View, _ uint64) error { // a store that is closed has none
+		for _, r := range runs {
+			row, ok := anchor.Read(v, r.id)
+			if !ok {
+				continue
+			}
+			r.mu.Lock()
+			if r.chain != nil && r.cancel != nil && r.generation != row.Generation {
+				r.err = fmt.Errorf("%w: %d after %d, from height %d", errAnotherGeneration, row.Generation, r.generation, row.Resumed)
+				over = append(over, r)
+			}
+			r.mu.Unlock()
+		}
+		return nil
+	})
+	for _, r := range over {
+		r.cancel()
+	}
+}
+
+// shardDir is where the files of a shard lie.
+func (n *Node) shardDir(id shard.ID) string { return filepath.Join(n.shardsDir(), shardName(id)) }
+
+// logOf returns the log of what a shard needs before it runs.
+func (n *Node) logOf(id shard.ID) *slog.Logger {
+	return n.module("shards").With(slog.String("shard", shardName(id)))
+}
