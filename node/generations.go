@@ -107,19 +107,14 @@ func (n *Node) keepResume(id shard.ID) error {
 // keptResumes returns how the generations of a shard went on, up to g and after its
 // genesis, as far as that is kept.
 func (n *Node) keptResumes(g *generation) (list []shardblock.Resume, err error) {
-	var fault error
 	err = kv.Scan(n.main.layer.View(genesisView), []byte(shardName(g.id)+"/g"), func(_, value []byte) error {
 		r, err := shardblock.DecodeResume(value)
-		if err != nil {
-			fault = err
-			return nil
-		}
-		if r.Generation > g.origin && r.Generation <= g.number {
+		if err == nil && r.Generation > g.origin && r.Generation <= g.number {
 			list = append(list, r)
 		}
-		return nil
+		return err
 	})
-	if err = errors.Join(err, fault); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("read how shard %d went on: %w", g.id, err)
 	}
 	return list, nil

@@ -107,9 +107,8 @@ func (t *takeBack) begun(l *layer.Settlement) (bool, error) {
 	if !l.Empty() {
 		return true, nil
 	}
-	some := false
 	it := l.Index().Iterate(nil, nil, false)
-	some = it.Next()
+	some := it.Next()
 	return some, it.Close()
 }
 
