@@ -209,3 +209,40 @@ func TestShardStandsStillForLong(t *testing.T) {
 		t.Error("it is the same generation")
 	}
 }
+
+// TestShardGetsAnotherCommittee: three of the four members of a shard's committee leave it
+// for good. Others are drawn, until there are enough who serve; those that never had the
+// shard's state get it from those that have it, and the shard goes on where it was anchored.
+func TestShardGetsAnotherCommittee(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+	defer cancel()
+	w := newGenerationWorld(ctx, t, testnet.Options{
+		Services: oneShard(4), Validators: 6,
+		Params: func(p *settlement.Params) {
+			p.Staking.EpochBlocks = 40
+			p.Anchors.LateBlocks, p.Anchors.StalledBlocks, p.Anchors.MaxLag = 12, 60, 10
+		},
+	})
+	var members []int
+	var stood uint64
+	w.until(ctx, 2*time.Minute, "the shard is anchored", func() bool {
+		members, stood = w.members()
+		return stood >= 5 && len(members) >= 4
+	})
+	for _, i := range members[:3] {
+		w.lead(ctx, i, false)
+	}
+	_, stood = w.members()
+	w.until(ctx, 6*time.Minute, "the shard goes on", func() bool {
+		nodes, anchored := w.members()
+		return len(nodes) > 0 && anchored > stood+5
+	})
+	lines := w.told.lines()
+	for _, line := range lines {
+		t.Log(line)
+	}
+	if len(lines) == 0 {
+		t.Error("it is the same generation")
+	}
+}
