@@ -29,7 +29,8 @@ type Costs struct {
 type Network struct {
 	Cores     float64 // of a validator, for one chain
 	Busy      float64 // share of them that is used at most
-	Node      float64 // microseconds per booking or entry beside the rules: store, pool, consensus
+	Book      float64 // microseconds per booking beside signatures and rules: store, pool, consensus, index
+	Node      float64 // the same per entry of a settlement, anchor or import
 	Bandwidth float64 // of a validator, bytes per second, both directions together
 	Gossip    float64 // bytes that a validator sends and receives for each byte of a block
 
@@ -46,15 +47,15 @@ type Network struct {
 	Units        float64 // billing units that a booking is about
 	Unacked      float64 // messages under way on a link
 	Buckets      float64 // of a zone: a shard's links to each shard
-	AnchorEach   int     // an anchor is due after so many heights, or blocks of main
+	AnchorEach   int     // an anchor is due after so many heights, or in each block of main
 	AnchorMost   int     // heights per anchor, at most
 	AnchorsShare float64 // of main that anchors take at most; else they are rarer
 }
 
 func defaultNetwork() Network {
 	return Network{
-		Cores: 2, Busy: 0.7, Node: 15, Bandwidth: 12.5e6, Gossip: 4.4,
-		MainInterval: 3 * time.Second, ShardInterval: time.Second, ShardIntervalMost: 64 * time.Second, Finality: 500 * time.Millisecond, Relay: 200 * time.Millisecond,
+		Cores: 2, Busy: 0.7, Book: 80, Node: 15, Bandwidth: 12.5e6, Gossip: 4.4,
+		MainInterval: 3 * time.Second, ShardInterval: time.Second, ShardIntervalMost: 64 * time.Second, Finality: 100 * time.Millisecond, Relay: 200 * time.Millisecond,
 		BlockBytes: 4 << 20, BlockWeight: 15 << 20, PerPayee: 64, Settled: 1.0 / 60, Units: 32,
 		Unacked: 2_048, Buckets: 256, AnchorEach: 4, AnchorMost: 64, AnchorsShare: 0.5,
 	}
@@ -118,7 +119,7 @@ func (n *Network) plan(c *Costs, shards int) Plan {
 	for interval := n.ShardInterval; interval <= n.ShardIntervalMost; interval *= 2 {
 		for heights := 1; heights <= n.AnchorMost; heights *= 2 {
 			p := Plan{Shards: shards, Interval: interval, Heights: heights}
-			due := heights >= n.AnchorEach || interval*time.Duration(heights) >= n.MainInterval*time.Duration(n.AnchorEach)
+			due := heights >= n.AnchorEach || interval*time.Duration(heights) >= n.MainInterval
 			if share, _ := n.anchors(c, p).most(); due && share <= n.AnchorsShare {
 				each, _ := n.most(c, p)
 				plans, carries = append(plans, p), append(carries, each)
@@ -190,7 +191,7 @@ func (n *Network) loads(c *Costs, p Plan, bookings float64) []Load {
 	messages, imports := n.messages(p, bookings)
 	interval, cpu := p.Interval.Seconds(), 1e6*n.Cores*n.Busy
 	block := (c.Vote+c.Assemble)/interval + c.CertVerify/n.MainInterval.Seconds()
-	work := bookings*(c.BookVerify+c.BookApply+n.Node) + messages*(c.Send+2*c.ImportLeaf) + imports*(c.Import+n.Node)
+	work := bookings*(c.BookVerify+c.BookApply+n.Book) + messages*(c.Send+2*c.ImportLeaf) + imports*(c.Import+n.Node)
 	size := bookings*c.BookBytes + 2*messages*c.LeafBytes + imports*c.ImportBytes
 	// A message is under way until its acknowledgement has come back.
 	underWay := messages * 2 * n.latency(p) / max(1, n.Buckets*float64(p.Shards-1))

@@ -94,13 +94,14 @@ func behind(r *Row) string {
 func assumptions(w io.Writer, n *Network) {
 	fmt.Fprintf(w, `
 Assumed: validators with %g processors, %.0f %% of them used, and %.0f Mbit/s; %g bytes of traffic for each byte of a block;
-%g us for each booking or settled entry beside the rules (store, pool, consensus: from make bench, not measured here);
+%g us for each booking and %g us for each settled entry beside signatures and rules (store, pool, consensus, index: what make bench
+shows where four validators share two processors, not measured here); certificates after %g s, as nodes make them at once where others wait;
 main makes a block each %g s, shards each %g s or less often (BLOCK) if anchors would take more than %.0f %% of main;
 a payee books %g vouchers a second, those of a block cross as one message, payees live anywhere; 1 of %.0f bookings is settled on main;
 a booking is about %g billing units. OF CLAIM is beside %s units a second, which the largest such service says it counts.
 Networks run at %.0f %% of what the first limit allows. All of it is a model; only the costs above are measured.
 
-`, n.Cores, 100*n.Busy, n.Bandwidth*8/1e6, n.Gossip, n.Node, n.MainInterval.Seconds(), n.ShardInterval.Seconds(), 100*n.AnchorsShare,
+`, n.Cores, 100*n.Busy, n.Bandwidth*8/1e6, n.Gossip, n.Book, n.Node, n.Finality.Seconds(), n.MainInterval.Seconds(), n.ShardInterval.Seconds(), 100*n.AnchorsShare,
 		n.PerPayee, 1/n.Settled, n.Units, thousands(claimed), 100*part)
 }
 

@@ -151,7 +151,7 @@ func (m *machine) block(i int) {
 	s.inbox = s.inbox[taken:]
 	s.queued += m.each * m.plan.Interval.Seconds() * (0.9 + 0.2*m.rng.Float64())
 	messages, _ := n.messages(m.plan, m.each)
-	perBooking := c.BookVerify + c.BookApply + n.Node + messages/max(m.each, 1e-9)*c.Send
+	perBooking := c.BookVerify + c.BookApply + n.Book + messages/max(m.each, 1e-9)*c.Send
 	booked := max(0, min(s.queued, budget/perBooking))
 	s.queued -= booked
 	if m.now >= warm {
