@@ -69,6 +69,7 @@ func renderTransaction(s *exec.Status, tx *chain.Tx, blockTime int64) *chainv1.T
 		out.Code, out.Fee = renderCode(r.Code), uint64(r.Fee)
 		out.Paid, out.Burned = uint64(r.Paid), uint64(r.Burned)
 		out.ChannelsOpened, out.FirstChannelIndex = r.Opened, r.FirstChannel
+		renderRuns(out, r)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,10 @@ import (
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
@@ -444,4 +448,65 @@ func TestTraceOfVouchers(t *testing.T) {
 	if err != nil || len(got.GetVouchers()) != 0 || len(got.GetNotes()) == 0 {
 		t.Errorf("a forged proof: %v, %v", got, err)
 	}
+}
+
+// TestShardEvents: what happened to shards is listed newest first, by pages that do not
+// overlap, and only what was asked for.
+func TestShardEvents(t *testing.T) {
+	t.Parallel()
+	s, here, _ := twoNodes(t)
+	split := registry.Event{Kind: registry.EventHolds, TxIndex: -1, Service: 1, Zone: 1, Change: shard.Split, Shards: []shard.ID{4}, Heirs: []shard.ID{8, 9}, Epoch: 3}
+	s.news = []exec.ShardEvents{
+		{Height: 3, Shards: []settlement.ShardEvent{
+			{Kind: settlement.ShardAnchored, TxIndex: 2, Shard: 4, First: 7, Last: 9},
+			{Kind: settlement.ShardFinished, TxIndex: 2, Shard: 4, Last: 9},
+			{Kind: settlement.ShardFounded, TxIndex: 2, Shard: 8, Epoch: 3},
+		}},
+		{Height: 2, Registry: []registry.Event{split}, Shards: []settlement.ShardEvent{{Kind: settlement.ShardRedrawn, TxIndex: -1, Shard: 2, Epoch: 1, Round: 1}}},
+		{Height: 1, Registry: []registry.Event{{Kind: registry.EventServes, Service: 7, Validator: 3, Epoch: 2}}},
+	}
+	kinds := func(req *servicev1.ListShardEventsRequest) (list []string) {
+		t.Helper()
+		for {
+			page, err := here.services().ListShardEvents(s.ctx(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.GetEvents() {
+				list = append(list, strings.TrimPrefix(e.GetKind().String(), "KIND_"))
+			}
+			if req.PageToken = page.GetNextPageToken(); req.GetPageToken() == "" {
+				return list
+			}
+		}
+	}
+	for name, row := range map[string]struct {
+		req  *servicev1.ListShardEventsRequest
+		want string
+	}{
+		"all":          {&servicev1.ListShardEventsRequest{}, "FOUNDED FINISHED HOLDS DRAWN_ANEW SERVES"},
+		"with anchors": {&servicev1.ListShardEventsRequest{Anchors: true}, "FOUNDED FINISHED ANCHORED HOLDS DRAWN_ANEW SERVES"},
+		"one by one":   {&servicev1.ListShardEventsRequest{Anchors: true, PageSize: 1}, "FOUNDED FINISHED ANCHORED HOLDS DRAWN_ANEW SERVES"},
+		"of a shard":   {&servicev1.ListShardEventsRequest{Shard: "shards/4", PageSize: 1}, "FINISHED HOLDS"},
+		"of an heir":   {&servicev1.ListShardEventsRequest{Shard: "shards/9"}, "HOLDS"},
+		"of a service": {&servicev1.ListShardEventsRequest{Service: "services/content"}, "FINISHED HOLDS DRAWN_ANEW"},
+	} {
+		if got := strings.Join(kinds(row.req), " "); got != row.want {
+			t.Errorf("%s: %s, want %s", name, got, row.want)
+		}
+	}
+	page, err := here.services().ListShardEvents(s.ctx(), &servicev1.ListShardEventsRequest{Shard: "shards/4"})
+	if err != nil || len(page.GetEvents()) != 2 {
+		t.Fatalf("%v, %v", page, err)
+	}
+	if e := page.GetEvents()[0]; e.GetTxIndex() != 2 || e.GetService() != "services/1" || e.GetZone() != 1 || e.GetLastHeight() != 9 || e.GetHeight() != 3 {
+		t.Errorf("%v", e)
+	}
+	if e := page.GetEvents()[1]; e.TxIndex != nil || e.GetChange() != "split" || !slices.Equal(e.GetHeirs(), []string{"shards/8", "shards/9"}) || e.GetTime() == nil {
+		t.Errorf("%v", e)
+	}
+	_, err = here.services().ListShardEvents(s.ctx(), &servicev1.ListShardEventsRequest{Shard: "shards/x"})
+	wantBadField(t, err, "shard")
+	_, err = here.services().ListShardEvents(s.ctx(), &servicev1.ListShardEventsRequest{PageToken: "x"})
+	wantProblem(t, err, codes.InvalidArgument, api.ReasonInvalidPageToken)
 }

@@ -180,6 +180,7 @@ func statusOf(t *chainv1.Transaction) (Status, error) {
 			Code: r.code("code", t.GetCode()), Fee: ledger.Amount(t.GetFee()), Paid: ledger.Amount(t.GetPaid()),
 			Burned: ledger.Amount(t.GetBurned()), FirstChannel: t.GetFirstChannelIndex(), Opened: t.GetChannelsOpened(),
 		}
+		r.outcomes(s.Receipt, t)
 	}
 	if t.GetBlockTime() != nil {
 		s.Time = t.GetBlockTime().AsTime()

@@ -2,11 +2,9 @@ package client
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"iter"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -300,13 +298,7 @@ func (r *reader) traced(m *servicev1.TracedVoucher) TracedVoucher {
 		Position: int(m.GetPosition()), Index: m.GetChannelIndex(), Lane: uint8(m.GetLane()), Seq: m.GetSeq(), Cumulative: ledger.Amount(m.GetCumulative()),
 		State: states[m.GetState()], Height: m.GetHeight(), Time: timeOf(m.GetTime()), Evidence: Evidence(m.GetEvidence()),
 	}
-	if text := strings.TrimPrefix(m.GetSettlement(), settlementsPrefix); text != "" {
-		raw, err := hex.DecodeString(text)
-		if err != nil {
-			r.fail("settlement", err)
-		}
-		out.Settlement = r.hash("settlement", raw)
-	}
+	out.Settlement = r.hexHash("settlement", settlementsPrefix, m.GetSettlement())
 	return out
 }
 

@@ -46,6 +46,7 @@ func TestHelp(t *testing.T) {
 		{"shard", "map"},
 		{"shard", "status"},
 		{"shard", "trace"},
+		{"shard", "events"},
 		{"shard", "watch"},
 		{"usage"},
 		{"usage", "book"},

@@ -20,7 +20,7 @@ const shownMembers = 8
 
 func (c *cli) shardCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "shard", Short: "Show the shards of services, how they do, and who serves them"}
-	cmd.AddCommand(c.shardMapCommand(), c.shardShowCommand(), c.shardStatusCommand(), c.shardTraceCommand(), c.shardWatchCommand(),
+	cmd.AddCommand(c.shardMapCommand(), c.shardShowCommand(), c.shardStatusCommand(), c.shardTraceCommand(), c.shardEventsCommand(), c.shardWatchCommand(),
 		c.reshardCommand(shard.Split, "split SHARD", "Ask for a shard to be split", `Ask for a shard to be split into two halves of its buckets. Only the owner of the
 service may. What is asked for is planned at the end of the epoch, and holds one epoch
 later.`),

@@ -30,6 +30,9 @@ type txResult struct {
 	DropReason string        `json:"drop_reason,omitempty"`
 	ValidUntil uint64        `json:"valid_until,omitempty"`
 	Entries    []entryResult `json:"entries,omitempty"`
+	// Of anchors and of what was brought from shards.
+	Runs  []runResult     `json:"runs,omitempty"`
+	Links []outcomeResult `json:"links,omitempty"`
 
 	Type  chain.Kind `json:"-"`
 	Moves string     `json:"-"` // what was done with the stake, "" if that is not known here
@@ -61,7 +64,7 @@ func newTxResult(s client.Status) txResult {
 	if s.Receipt != nil {
 		r.Code = s.Receipt.Code.String()
 		r.Fee, r.Paid, r.Burned = drops(s.Receipt.Fee), drops(s.Receipt.Paid), drops(s.Receipt.Burned)
-		r.Entries = newEntryResults(s.Receipt)
+		r.Entries, r.Runs, r.Links = newEntryResults(s.Receipt), newRuns(s.Receipt), newOutcomes(s.Receipt)
 		if !s.Time.IsZero() {
 			r.Time = &s.Time
 		}
@@ -117,6 +120,9 @@ func (r *txResult) money(t *table) {
 	label := "paid"
 	if r.Type >= chain.KindRegisterValidator && r.Type <= chain.KindUnjail {
 		label = "rewards paid out"
+	}
+	if r.Type == chain.KindAnchor || r.Type == chain.KindImport {
+		label = "given back"
 	}
 	applied := r.Code == chain.CodeOK.String() || len(r.Entries) > 0
 	if r.Paid != 0 || applied && r.pays() {
@@ -175,6 +181,7 @@ func (c *cli) printTx(s client.Status, payload []byte) error {
 			r.money(t)
 		}
 		printEntries(t, r.Entries)
+		printOutcomes(t, &r)
 	})
 	if err != nil {
 		return err

@@ -602,6 +602,68 @@ func (Code) EnumDescriptor() ([]byte, []int) {
 	return file_tributary_chain_v1_transaction_proto_rawDescGZIP(), []int{2}
 }
 
+type LinkOutcome_Result int32
+
+const (
+	LinkOutcome_RESULT_UNSPECIFIED LinkOutcome_Result = 0
+	LinkOutcome_RESULT_EXECUTED    LinkOutcome_Result = 1
+	// It goes back.
+	LinkOutcome_RESULT_BOUNCED LinkOutcome_Result = 2
+	// It came too late, and goes back.
+	LinkOutcome_RESULT_EXPIRED LinkOutcome_Result = 3
+	// It was a bounce, and its sender has back what it sent.
+	LinkOutcome_RESULT_RETURNED LinkOutcome_Result = 4
+	// Messages before seq are acknowledged.
+	LinkOutcome_RESULT_ACKED LinkOutcome_Result = 5
+)
+
+// Enum value maps for LinkOutcome_Result.
+var (
+	LinkOutcome_Result_name = map[int32]string{
+		0: "RESULT_UNSPECIFIED",
+		1: "RESULT_EXECUTED",
+		2: "RESULT_BOUNCED",
+		3: "RESULT_EXPIRED",
+		4: "RESULT_RETURNED",
+		5: "RESULT_ACKED",
+	}
+	LinkOutcome_Result_value = map[string]int32{
+		"RESULT_UNSPECIFIED": 0,
+		"RESULT_EXECUTED":    1,
+		"RESULT_BOUNCED":     2,
+		"RESULT_EXPIRED":     3,
+		"RESULT_RETURNED":    4,
+		"RESULT_ACKED":       5,
+	}
+)
+
+func (x LinkOutcome_Result) Enum() *LinkOutcome_Result {
+	p := new(LinkOutcome_Result)
+	*p = x
+	return p
+}
+
+func (x LinkOutcome_Result) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LinkOutcome_Result) Descriptor() protoreflect.EnumDescriptor {
+	return file_tributary_chain_v1_transaction_proto_enumTypes[3].Descriptor()
+}
+
+func (LinkOutcome_Result) Type() protoreflect.EnumType {
+	return &file_tributary_chain_v1_transaction_proto_enumTypes[3]
+}
+
+func (x LinkOutcome_Result) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LinkOutcome_Result.Descriptor instead.
+func (LinkOutcome_Result) EnumDescriptor() ([]byte, []int) {
+	return file_tributary_chain_v1_transaction_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // Envelope is what the signer of a transaction decides besides its payload.
 type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -724,7 +786,13 @@ type Transaction struct {
 	FirstChannelIndex uint64 `protobuf:"varint,16,opt,name=first_channel_index,json=firstChannelIndex,proto3" json:"first_channel_index,omitempty"`
 	// The last block that may still execute it, 0 if there is no last one; set at
 	// STAGE_REFUSED.
-	ValidUntil    uint64 `protobuf:"varint,17,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
+	ValidUntil uint64 `protobuf:"varint,17,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
+	// Of KIND_ANCHOR: what became of each run of heights, in order.
+	Runs []*AnchoredRun `protobuf:"bytes,18,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Of KIND_IMPORT: what became of what it brought, in order, without acknowledgements
+	// that were known; the first 64, and how many there are.
+	Links         []*LinkOutcome `protobuf:"bytes,19,rep,name=links,proto3" json:"links,omitempty"`
+	LinksTotal    uint32         `protobuf:"varint,20,opt,name=links_total,json=linksTotal,proto3" json:"links_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -878,6 +946,237 @@ func (x *Transaction) GetValidUntil() uint64 {
 	return 0
 }
 
+func (x *Transaction) GetRuns() []*AnchoredRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *Transaction) GetLinks() []*LinkOutcome {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *Transaction) GetLinksTotal() uint32 {
+	if x != nil {
+		return x.LinksTotal
+	}
+	return 0
+}
+
+// AnchoredRun is what became of heights of a shard that a transaction anchored.
+type AnchoredRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the shard.
+	Shard       uint32 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	FirstHeight uint64 `protobuf:"varint,2,opt,name=first_height,json=firstHeight,proto3" json:"first_height,omitempty"`
+	LastHeight  uint64 `protobuf:"varint,3,opt,name=last_height,json=lastHeight,proto3" json:"last_height,omitempty"`
+	// CODE_OK if they are anchored.
+	Code Code `protobuf:"varint,4,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
+	// They came when they were due, so that the fee was given back.
+	Due bool `protobuf:"varint,5,opt,name=due,proto3" json:"due,omitempty"`
+	// The shard is anchored to its end.
+	Finished      bool `protobuf:"varint,6,opt,name=finished,proto3" json:"finished,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnchoredRun) Reset() {
+	*x = AnchoredRun{}
+	mi := &file_tributary_chain_v1_transaction_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnchoredRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnchoredRun) ProtoMessage() {}
+
+func (x *AnchoredRun) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_chain_v1_transaction_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnchoredRun.ProtoReflect.Descriptor instead.
+func (*AnchoredRun) Descriptor() ([]byte, []int) {
+	return file_tributary_chain_v1_transaction_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AnchoredRun) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *AnchoredRun) GetFirstHeight() uint64 {
+	if x != nil {
+		return x.FirstHeight
+	}
+	return 0
+}
+
+func (x *AnchoredRun) GetLastHeight() uint64 {
+	if x != nil {
+		return x.LastHeight
+	}
+	return 0
+}
+
+func (x *AnchoredRun) GetCode() Code {
+	if x != nil {
+		return x.Code
+	}
+	return Code_CODE_UNSPECIFIED
+}
+
+func (x *AnchoredRun) GetDue() bool {
+	if x != nil {
+		return x.Due
+	}
+	return false
+}
+
+func (x *AnchoredRun) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
+}
+
+// LinkOutcome is what became of a message that a transaction brought from a shard, or of
+// what it acknowledged.
+type LinkOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Place that sent, and that to which it was sent; all zero is the main chain.
+	FromService uint32 `protobuf:"varint,1,opt,name=from_service,json=fromService,proto3" json:"from_service,omitempty"`
+	FromZone    uint32 `protobuf:"varint,2,opt,name=from_zone,json=fromZone,proto3" json:"from_zone,omitempty"`
+	FromBucket  uint32 `protobuf:"varint,3,opt,name=from_bucket,json=fromBucket,proto3" json:"from_bucket,omitempty"`
+	ToService   uint32 `protobuf:"varint,4,opt,name=to_service,json=toService,proto3" json:"to_service,omitempty"`
+	ToZone      uint32 `protobuf:"varint,5,opt,name=to_zone,json=toZone,proto3" json:"to_zone,omitempty"`
+	ToBucket    uint32 `protobuf:"varint,6,opt,name=to_bucket,json=toBucket,proto3" json:"to_bucket,omitempty"`
+	Seq         uint64 `protobuf:"varint,7,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Transaction that it comes from, 32 bytes; empty if it stands for several.
+	OriginTx []byte             `protobuf:"bytes,8,opt,name=origin_tx,json=originTx,proto3" json:"origin_tx,omitempty"`
+	Result   LinkOutcome_Result `protobuf:"varint,9,opt,name=result,proto3,enum=tributary.chain.v1.LinkOutcome_Result" json:"result,omitempty"`
+	// Why it goes or came back.
+	Code          Code `protobuf:"varint,10,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkOutcome) Reset() {
+	*x = LinkOutcome{}
+	mi := &file_tributary_chain_v1_transaction_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkOutcome) ProtoMessage() {}
+
+func (x *LinkOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_chain_v1_transaction_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkOutcome.ProtoReflect.Descriptor instead.
+func (*LinkOutcome) Descriptor() ([]byte, []int) {
+	return file_tributary_chain_v1_transaction_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LinkOutcome) GetFromService() uint32 {
+	if x != nil {
+		return x.FromService
+	}
+	return 0
+}
+
+func (x *LinkOutcome) GetFromZone() uint32 {
+	if x != nil {
+		return x.FromZone
+	}
+	return 0
+}
+
+func (x *LinkOutcome) GetFromBucket() uint32 {
+	if x != nil {
+		return x.FromBucket
+	}
+	return 0
+}
+
+func (x *LinkOutcome) GetToService() uint32 {
+	if x != nil {
+		return x.ToService
+	}
+	return 0
+}
+
+func (x *LinkOutcome) GetToZone() uint32 {
+	if x != nil {
+		return x.ToZone
+	}
+	return 0
+}
+
+func (x *LinkOutcome) GetToBucket() uint32 {
+	if x != nil {
+		return x.ToBucket
+	}
+	return 0
+}
+
+func (x *LinkOutcome) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LinkOutcome) GetOriginTx() []byte {
+	if x != nil {
+		return x.OriginTx
+	}
+	return nil
+}
+
+func (x *LinkOutcome) GetResult() LinkOutcome_Result {
+	if x != nil {
+		return x.Result
+	}
+	return LinkOutcome_RESULT_UNSPECIFIED
+}
+
+func (x *LinkOutcome) GetCode() Code {
+	if x != nil {
+		return x.Code
+	}
+	return Code_CODE_UNSPECIFIED
+}
+
 var File_tributary_chain_v1_transaction_proto protoreflect.FileDescriptor
 
 const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
@@ -891,7 +1190,7 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\amax_fee\x18\x04 \x01(\x04R\x06maxFee\x12\x1f\n" +
 	"\vvalid_until\x18\x05 \x01(\x04R\n" +
 	"validUntil\x12\x1c\n" +
-	"\tsignature\x18\x06 \x01(\fR\tsignature\"\xb2\x04\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\"\xbf\x05\n" +
 	"\vTransaction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12,\n" +
@@ -913,7 +1212,40 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x0fchannels_opened\x18\x0f \x01(\rR\x0echannelsOpened\x12.\n" +
 	"\x13first_channel_index\x18\x10 \x01(\x04R\x11firstChannelIndex\x12\x1f\n" +
 	"\vvalid_until\x18\x11 \x01(\x04R\n" +
-	"validUntil*\x8b\x04\n" +
+	"validUntil\x123\n" +
+	"\x04runs\x18\x12 \x03(\v2\x1f.tributary.chain.v1.AnchoredRunR\x04runs\x125\n" +
+	"\x05links\x18\x13 \x03(\v2\x1f.tributary.chain.v1.LinkOutcomeR\x05links\x12\x1f\n" +
+	"\vlinks_total\x18\x14 \x01(\rR\n" +
+	"linksTotal\"\xc3\x01\n" +
+	"\vAnchoredRun\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12!\n" +
+	"\ffirst_height\x18\x02 \x01(\x04R\vfirstHeight\x12\x1f\n" +
+	"\vlast_height\x18\x03 \x01(\x04R\n" +
+	"lastHeight\x12,\n" +
+	"\x04code\x18\x04 \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\x12\x10\n" +
+	"\x03due\x18\x05 \x01(\bR\x03due\x12\x1a\n" +
+	"\bfinished\x18\x06 \x01(\bR\bfinished\"\xe7\x03\n" +
+	"\vLinkOutcome\x12!\n" +
+	"\ffrom_service\x18\x01 \x01(\rR\vfromService\x12\x1b\n" +
+	"\tfrom_zone\x18\x02 \x01(\rR\bfromZone\x12\x1f\n" +
+	"\vfrom_bucket\x18\x03 \x01(\rR\n" +
+	"fromBucket\x12\x1d\n" +
+	"\n" +
+	"to_service\x18\x04 \x01(\rR\ttoService\x12\x17\n" +
+	"\ato_zone\x18\x05 \x01(\rR\x06toZone\x12\x1b\n" +
+	"\tto_bucket\x18\x06 \x01(\rR\btoBucket\x12\x10\n" +
+	"\x03seq\x18\a \x01(\x04R\x03seq\x12\x1b\n" +
+	"\torigin_tx\x18\b \x01(\fR\boriginTx\x12>\n" +
+	"\x06result\x18\t \x01(\x0e2&.tributary.chain.v1.LinkOutcome.ResultR\x06result\x12,\n" +
+	"\x04code\x18\n" +
+	" \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\"\x84\x01\n" +
+	"\x06Result\x12\x16\n" +
+	"\x12RESULT_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fRESULT_EXECUTED\x10\x01\x12\x12\n" +
+	"\x0eRESULT_BOUNCED\x10\x02\x12\x12\n" +
+	"\x0eRESULT_EXPIRED\x10\x03\x12\x13\n" +
+	"\x0fRESULT_RETURNED\x10\x04\x12\x10\n" +
+	"\fRESULT_ACKED\x10\x05*\x8b\x04\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_TRANSFER\x10\x01\x12\x16\n" +
@@ -1060,26 +1392,34 @@ func file_tributary_chain_v1_transaction_proto_rawDescGZIP() []byte {
 	return file_tributary_chain_v1_transaction_proto_rawDescData
 }
 
-var file_tributary_chain_v1_transaction_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tributary_chain_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_tributary_chain_v1_transaction_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_tributary_chain_v1_transaction_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_tributary_chain_v1_transaction_proto_goTypes = []any{
 	(Kind)(0),                     // 0: tributary.chain.v1.Kind
 	(Stage)(0),                    // 1: tributary.chain.v1.Stage
 	(Code)(0),                     // 2: tributary.chain.v1.Code
-	(*Envelope)(nil),              // 3: tributary.chain.v1.Envelope
-	(*Transaction)(nil),           // 4: tributary.chain.v1.Transaction
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(LinkOutcome_Result)(0),       // 3: tributary.chain.v1.LinkOutcome.Result
+	(*Envelope)(nil),              // 4: tributary.chain.v1.Envelope
+	(*Transaction)(nil),           // 5: tributary.chain.v1.Transaction
+	(*AnchoredRun)(nil),           // 6: tributary.chain.v1.AnchoredRun
+	(*LinkOutcome)(nil),           // 7: tributary.chain.v1.LinkOutcome
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_tributary_chain_v1_transaction_proto_depIdxs = []int32{
 	0, // 0: tributary.chain.v1.Transaction.kind:type_name -> tributary.chain.v1.Kind
 	1, // 1: tributary.chain.v1.Transaction.stage:type_name -> tributary.chain.v1.Stage
 	2, // 2: tributary.chain.v1.Transaction.code:type_name -> tributary.chain.v1.Code
-	5, // 3: tributary.chain.v1.Transaction.block_time:type_name -> google.protobuf.Timestamp
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	8, // 3: tributary.chain.v1.Transaction.block_time:type_name -> google.protobuf.Timestamp
+	6, // 4: tributary.chain.v1.Transaction.runs:type_name -> tributary.chain.v1.AnchoredRun
+	7, // 5: tributary.chain.v1.Transaction.links:type_name -> tributary.chain.v1.LinkOutcome
+	2, // 6: tributary.chain.v1.AnchoredRun.code:type_name -> tributary.chain.v1.Code
+	3, // 7: tributary.chain.v1.LinkOutcome.result:type_name -> tributary.chain.v1.LinkOutcome.Result
+	2, // 8: tributary.chain.v1.LinkOutcome.code:type_name -> tributary.chain.v1.Code
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_tributary_chain_v1_transaction_proto_init() }
@@ -1092,8 +1432,8 @@ func file_tributary_chain_v1_transaction_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_chain_v1_transaction_proto_rawDesc), len(file_tributary_chain_v1_transaction_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   2,
+			NumEnums:      4,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -214,6 +214,103 @@ func (AnchorStatus) EnumDescriptor() ([]byte, []int) {
 	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{2}
 }
 
+type ShardEvent_Kind int32
+
+const (
+	ShardEvent_KIND_UNSPECIFIED ShardEvent_Kind = 0
+	// Of a service: version.
+	ShardEvent_KIND_REGISTERED ShardEvent_Kind = 1
+	ShardEvent_KIND_UPDATED    ShardEvent_Kind = 2
+	// validator serves the service, or does not any more, from the draw of epoch on.
+	ShardEvent_KIND_SERVES     ShardEvent_Kind = 3
+	ShardEvent_KIND_SERVES_NOT ShardEvent_Kind = 4
+	// The owner asks for a change of shards.
+	ShardEvent_KIND_ASKED ShardEvent_Kind = 5
+	// A change replaces shards from epoch on.
+	ShardEvent_KIND_ANNOUNCED ShardEvent_Kind = 6
+	// The change is made: heirs are there.
+	ShardEvent_KIND_HOLDS ShardEvent_Kind = 7
+	// What was asked for was not announced.
+	ShardEvent_KIND_FORGOTTEN ShardEvent_Kind = 8
+	// Another committee serves the shard in epoch, as its anchors were missing.
+	ShardEvent_KIND_REDRAWN ShardEvent_Kind = 9
+	// Heights first_height to last_height are anchored.
+	ShardEvent_KIND_ANCHORED ShardEvent_Kind = 17
+	// last_height is the shard's last one, and anchored.
+	ShardEvent_KIND_FINISHED ShardEvent_Kind = 18
+	// The main chain has what the shard begins from; it serves from epoch on.
+	ShardEvent_KIND_FOUNDED ShardEvent_Kind = 19
+	// Another committee was drawn, for the round-th time in epoch.
+	ShardEvent_KIND_DRAWN_ANEW ShardEvent_Kind = 20
+	// guilty members signed two versions of first_height.
+	ShardEvent_KIND_CONFLICT ShardEvent_Kind = 21
+)
+
+// Enum value maps for ShardEvent_Kind.
+var (
+	ShardEvent_Kind_name = map[int32]string{
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_REGISTERED",
+		2:  "KIND_UPDATED",
+		3:  "KIND_SERVES",
+		4:  "KIND_SERVES_NOT",
+		5:  "KIND_ASKED",
+		6:  "KIND_ANNOUNCED",
+		7:  "KIND_HOLDS",
+		8:  "KIND_FORGOTTEN",
+		9:  "KIND_REDRAWN",
+		17: "KIND_ANCHORED",
+		18: "KIND_FINISHED",
+		19: "KIND_FOUNDED",
+		20: "KIND_DRAWN_ANEW",
+		21: "KIND_CONFLICT",
+	}
+	ShardEvent_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_REGISTERED":  1,
+		"KIND_UPDATED":     2,
+		"KIND_SERVES":      3,
+		"KIND_SERVES_NOT":  4,
+		"KIND_ASKED":       5,
+		"KIND_ANNOUNCED":   6,
+		"KIND_HOLDS":       7,
+		"KIND_FORGOTTEN":   8,
+		"KIND_REDRAWN":     9,
+		"KIND_ANCHORED":    17,
+		"KIND_FINISHED":    18,
+		"KIND_FOUNDED":     19,
+		"KIND_DRAWN_ANEW":  20,
+		"KIND_CONFLICT":    21,
+	}
+)
+
+func (x ShardEvent_Kind) Enum() *ShardEvent_Kind {
+	p := new(ShardEvent_Kind)
+	*p = x
+	return p
+}
+
+func (x ShardEvent_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ShardEvent_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tributary_service_v1_service_proto_enumTypes[3].Descriptor()
+}
+
+func (ShardEvent_Kind) Type() protoreflect.EnumType {
+	return &file_tributary_service_v1_service_proto_enumTypes[3]
+}
+
+func (x ShardEvent_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ShardEvent_Kind.Descriptor instead.
+func (ShardEvent_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{33, 0}
+}
+
 // Source is who knew what is answered, and how far that is to be believed. What the main
 // chain says, which every node runs, does not depend on it: anchored heights, committees,
 // and whether something is FINAL.
@@ -3102,6 +3199,320 @@ func (x *GetEarningsResponse) GetProof() *ProvedRows {
 	return nil
 }
 
+// ShardEvent is one thing that happened to a service or to its shards, on the main chain.
+// What a kind does not name is not set.
+type ShardEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  ShardEvent_Kind        `protobuf:"varint,1,opt,name=kind,proto3,enum=tributary.service.v1.ShardEvent_Kind" json:"kind,omitempty"`
+	// Of the main chain.
+	Height uint64                 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	Time   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Of the transaction; unset for what the chain does by itself.
+	TxIndex *uint32 `protobuf:"varint,4,opt,name=tx_index,json=txIndex,proto3,oneof" json:"tx_index,omitempty"`
+	// "services/{id}".
+	Service string `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`
+	Zone    uint32 `protobuf:"varint,6,opt,name=zone,proto3" json:"zone,omitempty"`
+	// "split" or "merge".
+	Change string `protobuf:"bytes,7,opt,name=change,proto3" json:"change,omitempty"`
+	// "shards/{id}" that it is about, or that a change replaces.
+	Shards []string `protobuf:"bytes,8,rep,name=shards,proto3" json:"shards,omitempty"`
+	// "shards/{id}" that a change makes.
+	Heirs         []string `protobuf:"bytes,9,rep,name=heirs,proto3" json:"heirs,omitempty"`
+	Epoch         uint64   `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Version       uint32   `protobuf:"varint,11,opt,name=version,proto3" json:"version,omitempty"`
+	Validator     uint64   `protobuf:"varint,12,opt,name=validator,proto3" json:"validator,omitempty"`
+	FirstHeight   uint64   `protobuf:"varint,13,opt,name=first_height,json=firstHeight,proto3" json:"first_height,omitempty"`
+	LastHeight    uint64   `protobuf:"varint,14,opt,name=last_height,json=lastHeight,proto3" json:"last_height,omitempty"`
+	Round         uint32   `protobuf:"varint,15,opt,name=round,proto3" json:"round,omitempty"`
+	Guilty        uint32   `protobuf:"varint,16,opt,name=guilty,proto3" json:"guilty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardEvent) Reset() {
+	*x = ShardEvent{}
+	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardEvent) ProtoMessage() {}
+
+func (x *ShardEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardEvent.ProtoReflect.Descriptor instead.
+func (*ShardEvent) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ShardEvent) GetKind() ShardEvent_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ShardEvent_KIND_UNSPECIFIED
+}
+
+func (x *ShardEvent) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ShardEvent) GetTxIndex() uint32 {
+	if x != nil && x.TxIndex != nil {
+		return *x.TxIndex
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ShardEvent) GetZone() uint32 {
+	if x != nil {
+		return x.Zone
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *ShardEvent) GetShards() []string {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+func (x *ShardEvent) GetHeirs() []string {
+	if x != nil {
+		return x.Heirs
+	}
+	return nil
+}
+
+func (x *ShardEvent) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetValidator() uint64 {
+	if x != nil {
+		return x.Validator
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetFirstHeight() uint64 {
+	if x != nil {
+		return x.FirstHeight
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetLastHeight() uint64 {
+	if x != nil {
+		return x.LastHeight
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetGuilty() uint32 {
+	if x != nil {
+		return x.Guilty
+	}
+	return 0
+}
+
+type ListShardEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those of "shards/{id}", its beginning and end included, if set.
+	Shard string `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Only those of "services/{id}" or "services/{label}", if set.
+	Service string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	// Anchors, too, of which there are many.
+	Anchors bool `protobuf:"varint,3,opt,name=anchors,proto3" json:"anchors,omitempty"`
+	// 1 to 500, default 50.
+	PageSize      int32  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListShardEventsRequest) Reset() {
+	*x = ListShardEventsRequest{}
+	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListShardEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListShardEventsRequest) ProtoMessage() {}
+
+func (x *ListShardEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListShardEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListShardEventsRequest) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListShardEventsRequest) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *ListShardEventsRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ListShardEventsRequest) GetAnchors() bool {
+	if x != nil {
+		return x.Anchors
+	}
+	return false
+}
+
+func (x *ListShardEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListShardEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListShardEventsResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Events []*ShardEvent          `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Empty on the last page. A page may be empty and not the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Height of the main chain.
+	Height        uint64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListShardEventsResponse) Reset() {
+	*x = ListShardEventsResponse{}
+	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListShardEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListShardEventsResponse) ProtoMessage() {}
+
+func (x *ListShardEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListShardEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListShardEventsResponse) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListShardEventsResponse) GetEvents() []*ShardEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListShardEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListShardEventsResponse) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
 type GetShardStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "shards/{id}".
@@ -3112,7 +3523,7 @@ type GetShardStatusRequest struct {
 
 func (x *GetShardStatusRequest) Reset() {
 	*x = GetShardStatusRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3124,7 +3535,7 @@ func (x *GetShardStatusRequest) String() string {
 func (*GetShardStatusRequest) ProtoMessage() {}
 
 func (x *GetShardStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3137,7 +3548,7 @@ func (x *GetShardStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetShardStatusRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetShardStatusRequest) GetName() string {
@@ -3163,7 +3574,7 @@ type Backlog struct {
 
 func (x *Backlog) Reset() {
 	*x = Backlog{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3586,7 @@ func (x *Backlog) String() string {
 func (*Backlog) ProtoMessage() {}
 
 func (x *Backlog) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +3599,7 @@ func (x *Backlog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backlog.ProtoReflect.Descriptor instead.
 func (*Backlog) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Backlog) GetInbox() uint64 {
@@ -3238,7 +3649,7 @@ type ShardTotals struct {
 
 func (x *ShardTotals) Reset() {
 	*x = ShardTotals{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3661,7 @@ func (x *ShardTotals) String() string {
 func (*ShardTotals) ProtoMessage() {}
 
 func (x *ShardTotals) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3674,7 @@ func (x *ShardTotals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardTotals.ProtoReflect.Descriptor instead.
 func (*ShardTotals) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ShardTotals) GetBooked() *Sums {
@@ -3364,7 +3775,7 @@ type GetShardStatusResponse struct {
 
 func (x *GetShardStatusResponse) Reset() {
 	*x = GetShardStatusResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3787,7 @@ func (x *GetShardStatusResponse) String() string {
 func (*GetShardStatusResponse) ProtoMessage() {}
 
 func (x *GetShardStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3800,7 @@ func (x *GetShardStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetShardStatusResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetShardStatusResponse) GetShard() *Shard {
@@ -3565,7 +3976,7 @@ type WatchShardRequest struct {
 
 func (x *WatchShardRequest) Reset() {
 	*x = WatchShardRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3577,7 +3988,7 @@ func (x *WatchShardRequest) String() string {
 func (*WatchShardRequest) ProtoMessage() {}
 
 func (x *WatchShardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3590,7 +4001,7 @@ func (x *WatchShardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchShardRequest.ProtoReflect.Descriptor instead.
 func (*WatchShardRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WatchShardRequest) GetName() string {
@@ -3627,7 +4038,7 @@ type ShardBlock struct {
 
 func (x *ShardBlock) Reset() {
 	*x = ShardBlock{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3639,7 +4050,7 @@ func (x *ShardBlock) String() string {
 func (*ShardBlock) ProtoMessage() {}
 
 func (x *ShardBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3652,7 +4063,7 @@ func (x *ShardBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardBlock.ProtoReflect.Descriptor instead.
 func (*ShardBlock) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ShardBlock) GetHeight() uint64 {
@@ -3730,7 +4141,7 @@ type WatchShardResponse struct {
 
 func (x *WatchShardResponse) Reset() {
 	*x = WatchShardResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3742,7 +4153,7 @@ func (x *WatchShardResponse) String() string {
 func (*WatchShardResponse) ProtoMessage() {}
 
 func (x *WatchShardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3755,7 +4166,7 @@ func (x *WatchShardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchShardResponse.ProtoReflect.Descriptor instead.
 func (*WatchShardResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WatchShardResponse) GetBlock() *ShardBlock {
@@ -3811,7 +4222,7 @@ type UsageProof_Entry struct {
 
 func (x *UsageProof_Entry) Reset() {
 	*x = UsageProof_Entry{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3823,7 +4234,7 @@ func (x *UsageProof_Entry) String() string {
 func (*UsageProof_Entry) ProtoMessage() {}
 
 func (x *UsageProof_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3863,7 +4274,7 @@ type WatchShardResponse_Gap struct {
 
 func (x *WatchShardResponse_Gap) Reset() {
 	*x = WatchShardResponse_Gap{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3875,7 +4286,7 @@ func (x *WatchShardResponse_Gap) String() string {
 func (*WatchShardResponse_Gap) ProtoMessage() {}
 
 func (x *WatchShardResponse_Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3888,7 +4299,7 @@ func (x *WatchShardResponse_Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchShardResponse_Gap.ProtoReflect.Descriptor instead.
 func (*WatchShardResponse_Gap) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{39, 0}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{42, 0}
 }
 
 func (x *WatchShardResponse_Gap) GetFromHeight() uint64 {
@@ -4176,7 +4587,57 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\x06height\x18\x06 \x01(\x04R\x06height\x12'\n" +
 	"\x0fanchored_height\x18\a \x01(\x04R\x0eanchoredHeight\x124\n" +
 	"\x06source\x18\b \x01(\v2\x1c.tributary.service.v1.SourceR\x06source\x126\n" +
-	"\x05proof\x18\t \x01(\v2 .tributary.service.v1.ProvedRowsR\x05proof\"+\n" +
+	"\x05proof\x18\t \x01(\v2 .tributary.service.v1.ProvedRowsR\x05proof\"\x96\x06\n" +
+	"\n" +
+	"ShardEvent\x129\n" +
+	"\x04kind\x18\x01 \x01(\x0e2%.tributary.service.v1.ShardEvent.KindR\x04kind\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1e\n" +
+	"\btx_index\x18\x04 \x01(\rH\x00R\atxIndex\x88\x01\x01\x12\x18\n" +
+	"\aservice\x18\x05 \x01(\tR\aservice\x12\x12\n" +
+	"\x04zone\x18\x06 \x01(\rR\x04zone\x12\x16\n" +
+	"\x06change\x18\a \x01(\tR\x06change\x12\x16\n" +
+	"\x06shards\x18\b \x03(\tR\x06shards\x12\x14\n" +
+	"\x05heirs\x18\t \x03(\tR\x05heirs\x12\x14\n" +
+	"\x05epoch\x18\n" +
+	" \x01(\x04R\x05epoch\x12\x18\n" +
+	"\aversion\x18\v \x01(\rR\aversion\x12\x1c\n" +
+	"\tvalidator\x18\f \x01(\x04R\tvalidator\x12!\n" +
+	"\ffirst_height\x18\r \x01(\x04R\vfirstHeight\x12\x1f\n" +
+	"\vlast_height\x18\x0e \x01(\x04R\n" +
+	"lastHeight\x12\x14\n" +
+	"\x05round\x18\x0f \x01(\rR\x05round\x12\x16\n" +
+	"\x06guilty\x18\x10 \x01(\rR\x06guilty\"\xa3\x02\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fKIND_REGISTERED\x10\x01\x12\x10\n" +
+	"\fKIND_UPDATED\x10\x02\x12\x0f\n" +
+	"\vKIND_SERVES\x10\x03\x12\x13\n" +
+	"\x0fKIND_SERVES_NOT\x10\x04\x12\x0e\n" +
+	"\n" +
+	"KIND_ASKED\x10\x05\x12\x12\n" +
+	"\x0eKIND_ANNOUNCED\x10\x06\x12\x0e\n" +
+	"\n" +
+	"KIND_HOLDS\x10\a\x12\x12\n" +
+	"\x0eKIND_FORGOTTEN\x10\b\x12\x10\n" +
+	"\fKIND_REDRAWN\x10\t\x12\x11\n" +
+	"\rKIND_ANCHORED\x10\x11\x12\x11\n" +
+	"\rKIND_FINISHED\x10\x12\x12\x10\n" +
+	"\fKIND_FOUNDED\x10\x13\x12\x13\n" +
+	"\x0fKIND_DRAWN_ANEW\x10\x14\x12\x11\n" +
+	"\rKIND_CONFLICT\x10\x15B\v\n" +
+	"\t_tx_index\"\x9e\x01\n" +
+	"\x16ListShardEventsRequest\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\tR\x05shard\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x18\n" +
+	"\aanchors\x18\x03 \x01(\bR\aanchors\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"\x93\x01\n" +
+	"\x17ListShardEventsResponse\x128\n" +
+	"\x06events\x18\x01 \x03(\v2 .tributary.service.v1.ShardEventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x04R\x06height\"+\n" +
 	"\x15GetShardStatusRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"t\n" +
 	"\aBacklog\x12\x14\n" +
@@ -4264,7 +4725,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\x12ANCHOR_STATUS_LIVE\x10\x01\x12\x16\n" +
 	"\x12ANCHOR_STATUS_LATE\x10\x02\x12\x19\n" +
 	"\x15ANCHOR_STATUS_STALLED\x10\x03\x12\x1a\n" +
-	"\x16ANCHOR_STATUS_FINISHED\x10\x042\xe7\a\n" +
+	"\x16ANCHOR_STATUS_FINISHED\x10\x042\xd7\b\n" +
 	"\x13ServiceChainService\x12_\n" +
 	"\n" +
 	"GetService\x12'.tributary.service.v1.GetServiceRequest\x1a(.tributary.service.v1.GetServiceResponse\x12e\n" +
@@ -4276,7 +4737,8 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"GetBooking\x12'.tributary.service.v1.GetBookingRequest\x1a(.tributary.service.v1.GetBookingResponse\x12Y\n" +
 	"\bGetUsage\x12%.tributary.service.v1.GetUsageRequest\x1a&.tributary.service.v1.GetUsageResponse\x12b\n" +
-	"\vGetEarnings\x12(.tributary.service.v1.GetEarningsRequest\x1a).tributary.service.v1.GetEarningsResponse\x12k\n" +
+	"\vGetEarnings\x12(.tributary.service.v1.GetEarningsRequest\x1a).tributary.service.v1.GetEarningsResponse\x12n\n" +
+	"\x0fListShardEvents\x12,.tributary.service.v1.ListShardEventsRequest\x1a-.tributary.service.v1.ListShardEventsResponse\x12k\n" +
 	"\x0eGetShardStatus\x12+.tributary.service.v1.GetShardStatusRequest\x1a,.tributary.service.v1.GetShardStatusResponse\x12a\n" +
 	"\n" +
 	"WatchShard\x12'.tributary.service.v1.WatchShardRequest\x1a(.tributary.service.v1.WatchShardResponse0\x01B\xe7\x01\n" +
@@ -4294,146 +4756,155 @@ func file_tributary_service_v1_service_proto_rawDescGZIP() []byte {
 	return file_tributary_service_v1_service_proto_rawDescData
 }
 
-var file_tributary_service_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tributary_service_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_tributary_service_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_tributary_service_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_tributary_service_v1_service_proto_goTypes = []any{
-	(Evidence)(0),                  // 0: tributary.service.v1.Evidence
-	(ProofKind)(0),                 // 1: tributary.service.v1.ProofKind
-	(AnchorStatus)(0),              // 2: tributary.service.v1.AnchorStatus
-	(*Source)(nil),                 // 3: tributary.service.v1.Source
-	(*Zone)(nil),                   // 4: tributary.service.v1.Zone
-	(*Service)(nil),                // 5: tributary.service.v1.Service
-	(*GetServiceRequest)(nil),      // 6: tributary.service.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),     // 7: tributary.service.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),    // 8: tributary.service.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),   // 9: tributary.service.v1.ListServicesResponse
-	(*Member)(nil),                 // 10: tributary.service.v1.Member
-	(*Shard)(nil),                  // 11: tributary.service.v1.Shard
-	(*Anchoring)(nil),              // 12: tributary.service.v1.Anchoring
-	(*ListShardsRequest)(nil),      // 13: tributary.service.v1.ListShardsRequest
-	(*ListShardsResponse)(nil),     // 14: tributary.service.v1.ListShardsResponse
-	(*GetShardRequest)(nil),        // 15: tributary.service.v1.GetShardRequest
-	(*GetShardResponse)(nil),       // 16: tributary.service.v1.GetShardResponse
-	(*Sums)(nil),                   // 17: tributary.service.v1.Sums
-	(*UsageEntry)(nil),             // 18: tributary.service.v1.UsageEntry
-	(*PayeeReceipt)(nil),           // 19: tributary.service.v1.PayeeReceipt
-	(*UsageBatch)(nil),             // 20: tributary.service.v1.UsageBatch
-	(*BookUsageRequest)(nil),       // 21: tributary.service.v1.BookUsageRequest
-	(*BookUsageResponse)(nil),      // 22: tributary.service.v1.BookUsageResponse
-	(*BookingResult)(nil),          // 23: tributary.service.v1.BookingResult
-	(*Booking)(nil),                // 24: tributary.service.v1.Booking
-	(*GetBookingRequest)(nil),      // 25: tributary.service.v1.GetBookingRequest
-	(*GetBookingResponse)(nil),     // 26: tributary.service.v1.GetBookingResponse
-	(*CertifiedState)(nil),         // 27: tributary.service.v1.CertifiedState
-	(*UsageProof)(nil),             // 28: tributary.service.v1.UsageProof
-	(*ProvedRows)(nil),             // 29: tributary.service.v1.ProvedRows
-	(*GetUsageRequest)(nil),        // 30: tributary.service.v1.GetUsageRequest
-	(*LaneUsage)(nil),              // 31: tributary.service.v1.LaneUsage
-	(*GetUsageResponse)(nil),       // 32: tributary.service.v1.GetUsageResponse
-	(*GetEarningsRequest)(nil),     // 33: tributary.service.v1.GetEarningsRequest
-	(*EpochEarnings)(nil),          // 34: tributary.service.v1.EpochEarnings
-	(*GetEarningsResponse)(nil),    // 35: tributary.service.v1.GetEarningsResponse
-	(*GetShardStatusRequest)(nil),  // 36: tributary.service.v1.GetShardStatusRequest
-	(*Backlog)(nil),                // 37: tributary.service.v1.Backlog
-	(*ShardTotals)(nil),            // 38: tributary.service.v1.ShardTotals
-	(*GetShardStatusResponse)(nil), // 39: tributary.service.v1.GetShardStatusResponse
-	(*WatchShardRequest)(nil),      // 40: tributary.service.v1.WatchShardRequest
-	(*ShardBlock)(nil),             // 41: tributary.service.v1.ShardBlock
-	(*WatchShardResponse)(nil),     // 42: tributary.service.v1.WatchShardResponse
-	(*UsageProof_Entry)(nil),       // 43: tributary.service.v1.UsageProof.Entry
-	(*WatchShardResponse_Gap)(nil), // 44: tributary.service.v1.WatchShardResponse.Gap
-	(*v1.Envelope)(nil),            // 45: tributary.chain.v1.Envelope
-	(v1.Stage)(0),                  // 46: tributary.chain.v1.Stage
-	(v1.Code)(0),                   // 47: tributary.chain.v1.Code
-	(*v1.Transaction)(nil),         // 48: tributary.chain.v1.Transaction
-	(*v1.StateProof)(nil),          // 49: tributary.chain.v1.StateProof
-	(*timestamppb.Timestamp)(nil),  // 50: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 51: google.protobuf.Duration
+	(Evidence)(0),                   // 0: tributary.service.v1.Evidence
+	(ProofKind)(0),                  // 1: tributary.service.v1.ProofKind
+	(AnchorStatus)(0),               // 2: tributary.service.v1.AnchorStatus
+	(ShardEvent_Kind)(0),            // 3: tributary.service.v1.ShardEvent.Kind
+	(*Source)(nil),                  // 4: tributary.service.v1.Source
+	(*Zone)(nil),                    // 5: tributary.service.v1.Zone
+	(*Service)(nil),                 // 6: tributary.service.v1.Service
+	(*GetServiceRequest)(nil),       // 7: tributary.service.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),      // 8: tributary.service.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),     // 9: tributary.service.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),    // 10: tributary.service.v1.ListServicesResponse
+	(*Member)(nil),                  // 11: tributary.service.v1.Member
+	(*Shard)(nil),                   // 12: tributary.service.v1.Shard
+	(*Anchoring)(nil),               // 13: tributary.service.v1.Anchoring
+	(*ListShardsRequest)(nil),       // 14: tributary.service.v1.ListShardsRequest
+	(*ListShardsResponse)(nil),      // 15: tributary.service.v1.ListShardsResponse
+	(*GetShardRequest)(nil),         // 16: tributary.service.v1.GetShardRequest
+	(*GetShardResponse)(nil),        // 17: tributary.service.v1.GetShardResponse
+	(*Sums)(nil),                    // 18: tributary.service.v1.Sums
+	(*UsageEntry)(nil),              // 19: tributary.service.v1.UsageEntry
+	(*PayeeReceipt)(nil),            // 20: tributary.service.v1.PayeeReceipt
+	(*UsageBatch)(nil),              // 21: tributary.service.v1.UsageBatch
+	(*BookUsageRequest)(nil),        // 22: tributary.service.v1.BookUsageRequest
+	(*BookUsageResponse)(nil),       // 23: tributary.service.v1.BookUsageResponse
+	(*BookingResult)(nil),           // 24: tributary.service.v1.BookingResult
+	(*Booking)(nil),                 // 25: tributary.service.v1.Booking
+	(*GetBookingRequest)(nil),       // 26: tributary.service.v1.GetBookingRequest
+	(*GetBookingResponse)(nil),      // 27: tributary.service.v1.GetBookingResponse
+	(*CertifiedState)(nil),          // 28: tributary.service.v1.CertifiedState
+	(*UsageProof)(nil),              // 29: tributary.service.v1.UsageProof
+	(*ProvedRows)(nil),              // 30: tributary.service.v1.ProvedRows
+	(*GetUsageRequest)(nil),         // 31: tributary.service.v1.GetUsageRequest
+	(*LaneUsage)(nil),               // 32: tributary.service.v1.LaneUsage
+	(*GetUsageResponse)(nil),        // 33: tributary.service.v1.GetUsageResponse
+	(*GetEarningsRequest)(nil),      // 34: tributary.service.v1.GetEarningsRequest
+	(*EpochEarnings)(nil),           // 35: tributary.service.v1.EpochEarnings
+	(*GetEarningsResponse)(nil),     // 36: tributary.service.v1.GetEarningsResponse
+	(*ShardEvent)(nil),              // 37: tributary.service.v1.ShardEvent
+	(*ListShardEventsRequest)(nil),  // 38: tributary.service.v1.ListShardEventsRequest
+	(*ListShardEventsResponse)(nil), // 39: tributary.service.v1.ListShardEventsResponse
+	(*GetShardStatusRequest)(nil),   // 40: tributary.service.v1.GetShardStatusRequest
+	(*Backlog)(nil),                 // 41: tributary.service.v1.Backlog
+	(*ShardTotals)(nil),             // 42: tributary.service.v1.ShardTotals
+	(*GetShardStatusResponse)(nil),  // 43: tributary.service.v1.GetShardStatusResponse
+	(*WatchShardRequest)(nil),       // 44: tributary.service.v1.WatchShardRequest
+	(*ShardBlock)(nil),              // 45: tributary.service.v1.ShardBlock
+	(*WatchShardResponse)(nil),      // 46: tributary.service.v1.WatchShardResponse
+	(*UsageProof_Entry)(nil),        // 47: tributary.service.v1.UsageProof.Entry
+	(*WatchShardResponse_Gap)(nil),  // 48: tributary.service.v1.WatchShardResponse.Gap
+	(*v1.Envelope)(nil),             // 49: tributary.chain.v1.Envelope
+	(v1.Stage)(0),                   // 50: tributary.chain.v1.Stage
+	(v1.Code)(0),                    // 51: tributary.chain.v1.Code
+	(*v1.Transaction)(nil),          // 52: tributary.chain.v1.Transaction
+	(*v1.StateProof)(nil),           // 53: tributary.chain.v1.StateProof
+	(*timestamppb.Timestamp)(nil),   // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
 }
 var file_tributary_service_v1_service_proto_depIdxs = []int32{
 	0,  // 0: tributary.service.v1.Source.evidence:type_name -> tributary.service.v1.Evidence
 	1,  // 1: tributary.service.v1.Zone.proofs:type_name -> tributary.service.v1.ProofKind
 	1,  // 2: tributary.service.v1.Service.proof:type_name -> tributary.service.v1.ProofKind
-	4,  // 3: tributary.service.v1.Service.zones:type_name -> tributary.service.v1.Zone
-	5,  // 4: tributary.service.v1.GetServiceResponse.service:type_name -> tributary.service.v1.Service
-	5,  // 5: tributary.service.v1.ListServicesResponse.services:type_name -> tributary.service.v1.Service
-	10, // 6: tributary.service.v1.Shard.members:type_name -> tributary.service.v1.Member
-	12, // 7: tributary.service.v1.Shard.anchoring:type_name -> tributary.service.v1.Anchoring
+	5,  // 3: tributary.service.v1.Service.zones:type_name -> tributary.service.v1.Zone
+	6,  // 4: tributary.service.v1.GetServiceResponse.service:type_name -> tributary.service.v1.Service
+	6,  // 5: tributary.service.v1.ListServicesResponse.services:type_name -> tributary.service.v1.Service
+	11, // 6: tributary.service.v1.Shard.members:type_name -> tributary.service.v1.Member
+	13, // 7: tributary.service.v1.Shard.anchoring:type_name -> tributary.service.v1.Anchoring
 	2,  // 8: tributary.service.v1.Anchoring.status:type_name -> tributary.service.v1.AnchorStatus
-	11, // 9: tributary.service.v1.ListShardsResponse.shards:type_name -> tributary.service.v1.Shard
-	11, // 10: tributary.service.v1.GetShardResponse.shard:type_name -> tributary.service.v1.Shard
-	45, // 11: tributary.service.v1.UsageBatch.envelope:type_name -> tributary.chain.v1.Envelope
-	19, // 12: tributary.service.v1.UsageBatch.receipt:type_name -> tributary.service.v1.PayeeReceipt
-	18, // 13: tributary.service.v1.UsageBatch.entries:type_name -> tributary.service.v1.UsageEntry
-	20, // 14: tributary.service.v1.BookUsageRequest.batch:type_name -> tributary.service.v1.UsageBatch
-	46, // 15: tributary.service.v1.BookUsageRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	24, // 16: tributary.service.v1.BookUsageResponse.booking:type_name -> tributary.service.v1.Booking
-	3,  // 17: tributary.service.v1.BookUsageResponse.source:type_name -> tributary.service.v1.Source
-	47, // 18: tributary.service.v1.BookingResult.code:type_name -> tributary.chain.v1.Code
-	17, // 19: tributary.service.v1.BookingResult.booked:type_name -> tributary.service.v1.Sums
-	17, // 20: tributary.service.v1.BookingResult.total:type_name -> tributary.service.v1.Sums
-	48, // 21: tributary.service.v1.Booking.transaction:type_name -> tributary.chain.v1.Transaction
-	17, // 22: tributary.service.v1.Booking.booked:type_name -> tributary.service.v1.Sums
-	23, // 23: tributary.service.v1.Booking.results:type_name -> tributary.service.v1.BookingResult
-	24, // 24: tributary.service.v1.GetBookingResponse.booking:type_name -> tributary.service.v1.Booking
-	28, // 25: tributary.service.v1.GetBookingResponse.proof:type_name -> tributary.service.v1.UsageProof
-	3,  // 26: tributary.service.v1.GetBookingResponse.source:type_name -> tributary.service.v1.Source
-	49, // 27: tributary.service.v1.CertifiedState.statement:type_name -> tributary.chain.v1.StateProof
-	43, // 28: tributary.service.v1.UsageProof.entries:type_name -> tributary.service.v1.UsageProof.Entry
-	27, // 29: tributary.service.v1.UsageProof.assignment:type_name -> tributary.service.v1.CertifiedState
-	27, // 30: tributary.service.v1.UsageProof.anchor:type_name -> tributary.service.v1.CertifiedState
-	49, // 31: tributary.service.v1.ProvedRows.rows:type_name -> tributary.chain.v1.StateProof
-	17, // 32: tributary.service.v1.GetUsageResponse.booked:type_name -> tributary.service.v1.Sums
-	31, // 33: tributary.service.v1.GetUsageResponse.lanes:type_name -> tributary.service.v1.LaneUsage
-	3,  // 34: tributary.service.v1.GetUsageResponse.source:type_name -> tributary.service.v1.Source
-	29, // 35: tributary.service.v1.GetUsageResponse.proof:type_name -> tributary.service.v1.ProvedRows
-	17, // 36: tributary.service.v1.EpochEarnings.earned:type_name -> tributary.service.v1.Sums
-	17, // 37: tributary.service.v1.GetEarningsResponse.total:type_name -> tributary.service.v1.Sums
-	34, // 38: tributary.service.v1.GetEarningsResponse.epochs:type_name -> tributary.service.v1.EpochEarnings
-	3,  // 39: tributary.service.v1.GetEarningsResponse.source:type_name -> tributary.service.v1.Source
-	29, // 40: tributary.service.v1.GetEarningsResponse.proof:type_name -> tributary.service.v1.ProvedRows
-	17, // 41: tributary.service.v1.ShardTotals.booked:type_name -> tributary.service.v1.Sums
-	17, // 42: tributary.service.v1.ShardTotals.received:type_name -> tributary.service.v1.Sums
-	17, // 43: tributary.service.v1.ShardTotals.returned:type_name -> tributary.service.v1.Sums
-	17, // 44: tributary.service.v1.ShardTotals.earned:type_name -> tributary.service.v1.Sums
-	17, // 45: tributary.service.v1.ShardTotals.sent:type_name -> tributary.service.v1.Sums
-	17, // 46: tributary.service.v1.ShardTotals.waiting:type_name -> tributary.service.v1.Sums
-	17, // 47: tributary.service.v1.ShardTotals.stuck:type_name -> tributary.service.v1.Sums
-	11, // 48: tributary.service.v1.GetShardStatusResponse.shard:type_name -> tributary.service.v1.Shard
-	50, // 49: tributary.service.v1.GetShardStatusResponse.block_time:type_name -> google.protobuf.Timestamp
-	37, // 50: tributary.service.v1.GetShardStatusResponse.backlog:type_name -> tributary.service.v1.Backlog
-	38, // 51: tributary.service.v1.GetShardStatusResponse.totals:type_name -> tributary.service.v1.ShardTotals
-	3,  // 52: tributary.service.v1.GetShardStatusResponse.source:type_name -> tributary.service.v1.Source
-	50, // 53: tributary.service.v1.ShardBlock.time:type_name -> google.protobuf.Timestamp
-	17, // 54: tributary.service.v1.ShardBlock.booked:type_name -> tributary.service.v1.Sums
-	41, // 55: tributary.service.v1.WatchShardResponse.block:type_name -> tributary.service.v1.ShardBlock
-	44, // 56: tributary.service.v1.WatchShardResponse.gap:type_name -> tributary.service.v1.WatchShardResponse.Gap
-	51, // 57: tributary.service.v1.WatchShardResponse.heartbeat:type_name -> google.protobuf.Duration
-	6,  // 58: tributary.service.v1.ServiceChainService.GetService:input_type -> tributary.service.v1.GetServiceRequest
-	8,  // 59: tributary.service.v1.ServiceChainService.ListServices:input_type -> tributary.service.v1.ListServicesRequest
-	13, // 60: tributary.service.v1.ServiceChainService.ListShards:input_type -> tributary.service.v1.ListShardsRequest
-	15, // 61: tributary.service.v1.ServiceChainService.GetShard:input_type -> tributary.service.v1.GetShardRequest
-	21, // 62: tributary.service.v1.ServiceChainService.BookUsage:input_type -> tributary.service.v1.BookUsageRequest
-	25, // 63: tributary.service.v1.ServiceChainService.GetBooking:input_type -> tributary.service.v1.GetBookingRequest
-	30, // 64: tributary.service.v1.ServiceChainService.GetUsage:input_type -> tributary.service.v1.GetUsageRequest
-	33, // 65: tributary.service.v1.ServiceChainService.GetEarnings:input_type -> tributary.service.v1.GetEarningsRequest
-	36, // 66: tributary.service.v1.ServiceChainService.GetShardStatus:input_type -> tributary.service.v1.GetShardStatusRequest
-	40, // 67: tributary.service.v1.ServiceChainService.WatchShard:input_type -> tributary.service.v1.WatchShardRequest
-	7,  // 68: tributary.service.v1.ServiceChainService.GetService:output_type -> tributary.service.v1.GetServiceResponse
-	9,  // 69: tributary.service.v1.ServiceChainService.ListServices:output_type -> tributary.service.v1.ListServicesResponse
-	14, // 70: tributary.service.v1.ServiceChainService.ListShards:output_type -> tributary.service.v1.ListShardsResponse
-	16, // 71: tributary.service.v1.ServiceChainService.GetShard:output_type -> tributary.service.v1.GetShardResponse
-	22, // 72: tributary.service.v1.ServiceChainService.BookUsage:output_type -> tributary.service.v1.BookUsageResponse
-	26, // 73: tributary.service.v1.ServiceChainService.GetBooking:output_type -> tributary.service.v1.GetBookingResponse
-	32, // 74: tributary.service.v1.ServiceChainService.GetUsage:output_type -> tributary.service.v1.GetUsageResponse
-	35, // 75: tributary.service.v1.ServiceChainService.GetEarnings:output_type -> tributary.service.v1.GetEarningsResponse
-	39, // 76: tributary.service.v1.ServiceChainService.GetShardStatus:output_type -> tributary.service.v1.GetShardStatusResponse
-	42, // 77: tributary.service.v1.ServiceChainService.WatchShard:output_type -> tributary.service.v1.WatchShardResponse
-	68, // [68:78] is the sub-list for method output_type
-	58, // [58:68] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	12, // 9: tributary.service.v1.ListShardsResponse.shards:type_name -> tributary.service.v1.Shard
+	12, // 10: tributary.service.v1.GetShardResponse.shard:type_name -> tributary.service.v1.Shard
+	49, // 11: tributary.service.v1.UsageBatch.envelope:type_name -> tributary.chain.v1.Envelope
+	20, // 12: tributary.service.v1.UsageBatch.receipt:type_name -> tributary.service.v1.PayeeReceipt
+	19, // 13: tributary.service.v1.UsageBatch.entries:type_name -> tributary.service.v1.UsageEntry
+	21, // 14: tributary.service.v1.BookUsageRequest.batch:type_name -> tributary.service.v1.UsageBatch
+	50, // 15: tributary.service.v1.BookUsageRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	25, // 16: tributary.service.v1.BookUsageResponse.booking:type_name -> tributary.service.v1.Booking
+	4,  // 17: tributary.service.v1.BookUsageResponse.source:type_name -> tributary.service.v1.Source
+	51, // 18: tributary.service.v1.BookingResult.code:type_name -> tributary.chain.v1.Code
+	18, // 19: tributary.service.v1.BookingResult.booked:type_name -> tributary.service.v1.Sums
+	18, // 20: tributary.service.v1.BookingResult.total:type_name -> tributary.service.v1.Sums
+	52, // 21: tributary.service.v1.Booking.transaction:type_name -> tributary.chain.v1.Transaction
+	18, // 22: tributary.service.v1.Booking.booked:type_name -> tributary.service.v1.Sums
+	24, // 23: tributary.service.v1.Booking.results:type_name -> tributary.service.v1.BookingResult
+	25, // 24: tributary.service.v1.GetBookingResponse.booking:type_name -> tributary.service.v1.Booking
+	29, // 25: tributary.service.v1.GetBookingResponse.proof:type_name -> tributary.service.v1.UsageProof
+	4,  // 26: tributary.service.v1.GetBookingResponse.source:type_name -> tributary.service.v1.Source
+	53, // 27: tributary.service.v1.CertifiedState.statement:type_name -> tributary.chain.v1.StateProof
+	47, // 28: tributary.service.v1.UsageProof.entries:type_name -> tributary.service.v1.UsageProof.Entry
+	28, // 29: tributary.service.v1.UsageProof.assignment:type_name -> tributary.service.v1.CertifiedState
+	28, // 30: tributary.service.v1.UsageProof.anchor:type_name -> tributary.service.v1.CertifiedState
+	53, // 31: tributary.service.v1.ProvedRows.rows:type_name -> tributary.chain.v1.StateProof
+	18, // 32: tributary.service.v1.GetUsageResponse.booked:type_name -> tributary.service.v1.Sums
+	32, // 33: tributary.service.v1.GetUsageResponse.lanes:type_name -> tributary.service.v1.LaneUsage
+	4,  // 34: tributary.service.v1.GetUsageResponse.source:type_name -> tributary.service.v1.Source
+	30, // 35: tributary.service.v1.GetUsageResponse.proof:type_name -> tributary.service.v1.ProvedRows
+	18, // 36: tributary.service.v1.EpochEarnings.earned:type_name -> tributary.service.v1.Sums
+	18, // 37: tributary.service.v1.GetEarningsResponse.total:type_name -> tributary.service.v1.Sums
+	35, // 38: tributary.service.v1.GetEarningsResponse.epochs:type_name -> tributary.service.v1.EpochEarnings
+	4,  // 39: tributary.service.v1.GetEarningsResponse.source:type_name -> tributary.service.v1.Source
+	30, // 40: tributary.service.v1.GetEarningsResponse.proof:type_name -> tributary.service.v1.ProvedRows
+	3,  // 41: tributary.service.v1.ShardEvent.kind:type_name -> tributary.service.v1.ShardEvent.Kind
+	54, // 42: tributary.service.v1.ShardEvent.time:type_name -> google.protobuf.Timestamp
+	37, // 43: tributary.service.v1.ListShardEventsResponse.events:type_name -> tributary.service.v1.ShardEvent
+	18, // 44: tributary.service.v1.ShardTotals.booked:type_name -> tributary.service.v1.Sums
+	18, // 45: tributary.service.v1.ShardTotals.received:type_name -> tributary.service.v1.Sums
+	18, // 46: tributary.service.v1.ShardTotals.returned:type_name -> tributary.service.v1.Sums
+	18, // 47: tributary.service.v1.ShardTotals.earned:type_name -> tributary.service.v1.Sums
+	18, // 48: tributary.service.v1.ShardTotals.sent:type_name -> tributary.service.v1.Sums
+	18, // 49: tributary.service.v1.ShardTotals.waiting:type_name -> tributary.service.v1.Sums
+	18, // 50: tributary.service.v1.ShardTotals.stuck:type_name -> tributary.service.v1.Sums
+	12, // 51: tributary.service.v1.GetShardStatusResponse.shard:type_name -> tributary.service.v1.Shard
+	54, // 52: tributary.service.v1.GetShardStatusResponse.block_time:type_name -> google.protobuf.Timestamp
+	41, // 53: tributary.service.v1.GetShardStatusResponse.backlog:type_name -> tributary.service.v1.Backlog
+	42, // 54: tributary.service.v1.GetShardStatusResponse.totals:type_name -> tributary.service.v1.ShardTotals
+	4,  // 55: tributary.service.v1.GetShardStatusResponse.source:type_name -> tributary.service.v1.Source
+	54, // 56: tributary.service.v1.ShardBlock.time:type_name -> google.protobuf.Timestamp
+	18, // 57: tributary.service.v1.ShardBlock.booked:type_name -> tributary.service.v1.Sums
+	45, // 58: tributary.service.v1.WatchShardResponse.block:type_name -> tributary.service.v1.ShardBlock
+	48, // 59: tributary.service.v1.WatchShardResponse.gap:type_name -> tributary.service.v1.WatchShardResponse.Gap
+	55, // 60: tributary.service.v1.WatchShardResponse.heartbeat:type_name -> google.protobuf.Duration
+	7,  // 61: tributary.service.v1.ServiceChainService.GetService:input_type -> tributary.service.v1.GetServiceRequest
+	9,  // 62: tributary.service.v1.ServiceChainService.ListServices:input_type -> tributary.service.v1.ListServicesRequest
+	14, // 63: tributary.service.v1.ServiceChainService.ListShards:input_type -> tributary.service.v1.ListShardsRequest
+	16, // 64: tributary.service.v1.ServiceChainService.GetShard:input_type -> tributary.service.v1.GetShardRequest
+	22, // 65: tributary.service.v1.ServiceChainService.BookUsage:input_type -> tributary.service.v1.BookUsageRequest
+	26, // 66: tributary.service.v1.ServiceChainService.GetBooking:input_type -> tributary.service.v1.GetBookingRequest
+	31, // 67: tributary.service.v1.ServiceChainService.GetUsage:input_type -> tributary.service.v1.GetUsageRequest
+	34, // 68: tributary.service.v1.ServiceChainService.GetEarnings:input_type -> tributary.service.v1.GetEarningsRequest
+	38, // 69: tributary.service.v1.ServiceChainService.ListShardEvents:input_type -> tributary.service.v1.ListShardEventsRequest
+	40, // 70: tributary.service.v1.ServiceChainService.GetShardStatus:input_type -> tributary.service.v1.GetShardStatusRequest
+	44, // 71: tributary.service.v1.ServiceChainService.WatchShard:input_type -> tributary.service.v1.WatchShardRequest
+	8,  // 72: tributary.service.v1.ServiceChainService.GetService:output_type -> tributary.service.v1.GetServiceResponse
+	10, // 73: tributary.service.v1.ServiceChainService.ListServices:output_type -> tributary.service.v1.ListServicesResponse
+	15, // 74: tributary.service.v1.ServiceChainService.ListShards:output_type -> tributary.service.v1.ListShardsResponse
+	17, // 75: tributary.service.v1.ServiceChainService.GetShard:output_type -> tributary.service.v1.GetShardResponse
+	23, // 76: tributary.service.v1.ServiceChainService.BookUsage:output_type -> tributary.service.v1.BookUsageResponse
+	27, // 77: tributary.service.v1.ServiceChainService.GetBooking:output_type -> tributary.service.v1.GetBookingResponse
+	33, // 78: tributary.service.v1.ServiceChainService.GetUsage:output_type -> tributary.service.v1.GetUsageResponse
+	36, // 79: tributary.service.v1.ServiceChainService.GetEarnings:output_type -> tributary.service.v1.GetEarningsResponse
+	39, // 80: tributary.service.v1.ServiceChainService.ListShardEvents:output_type -> tributary.service.v1.ListShardEventsResponse
+	43, // 81: tributary.service.v1.ServiceChainService.GetShardStatus:output_type -> tributary.service.v1.GetShardStatusResponse
+	46, // 82: tributary.service.v1.ServiceChainService.WatchShard:output_type -> tributary.service.v1.WatchShardResponse
+	72, // [72:83] is the sub-list for method output_type
+	61, // [61:72] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_tributary_service_v1_service_proto_init() }
@@ -4448,13 +4919,14 @@ func file_tributary_service_v1_service_proto_init() {
 		(*BookUsageRequest_Batch)(nil),
 		(*BookUsageRequest_SignedTx)(nil),
 	}
+	file_tributary_service_v1_service_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_service_v1_service_proto_rawDesc), len(file_tributary_service_v1_service_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   42,
+			NumEnums:      4,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

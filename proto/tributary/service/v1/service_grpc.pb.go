@@ -31,16 +31,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ServiceChainService_GetService_FullMethodName     = "/tributary.service.v1.ServiceChainService/GetService"
-	ServiceChainService_ListServices_FullMethodName   = "/tributary.service.v1.ServiceChainService/ListServices"
-	ServiceChainService_ListShards_FullMethodName     = "/tributary.service.v1.ServiceChainService/ListShards"
-	ServiceChainService_GetShard_FullMethodName       = "/tributary.service.v1.ServiceChainService/GetShard"
-	ServiceChainService_BookUsage_FullMethodName      = "/tributary.service.v1.ServiceChainService/BookUsage"
-	ServiceChainService_GetBooking_FullMethodName     = "/tributary.service.v1.ServiceChainService/GetBooking"
-	ServiceChainService_GetUsage_FullMethodName       = "/tributary.service.v1.ServiceChainService/GetUsage"
-	ServiceChainService_GetEarnings_FullMethodName    = "/tributary.service.v1.ServiceChainService/GetEarnings"
-	ServiceChainService_GetShardStatus_FullMethodName = "/tributary.service.v1.ServiceChainService/GetShardStatus"
-	ServiceChainService_WatchShard_FullMethodName     = "/tributary.service.v1.ServiceChainService/WatchShard"
+	ServiceChainService_GetService_FullMethodName      = "/tributary.service.v1.ServiceChainService/GetService"
+	ServiceChainService_ListServices_FullMethodName    = "/tributary.service.v1.ServiceChainService/ListServices"
+	ServiceChainService_ListShards_FullMethodName      = "/tributary.service.v1.ServiceChainService/ListShards"
+	ServiceChainService_GetShard_FullMethodName        = "/tributary.service.v1.ServiceChainService/GetShard"
+	ServiceChainService_BookUsage_FullMethodName       = "/tributary.service.v1.ServiceChainService/BookUsage"
+	ServiceChainService_GetBooking_FullMethodName      = "/tributary.service.v1.ServiceChainService/GetBooking"
+	ServiceChainService_GetUsage_FullMethodName        = "/tributary.service.v1.ServiceChainService/GetUsage"
+	ServiceChainService_GetEarnings_FullMethodName     = "/tributary.service.v1.ServiceChainService/GetEarnings"
+	ServiceChainService_ListShardEvents_FullMethodName = "/tributary.service.v1.ServiceChainService/ListShardEvents"
+	ServiceChainService_GetShardStatus_FullMethodName  = "/tributary.service.v1.ServiceChainService/GetShardStatus"
+	ServiceChainService_WatchShard_FullMethodName      = "/tributary.service.v1.ServiceChainService/WatchShard"
 )
 
 // ServiceChainServiceClient is the client API for ServiceChainService service.
@@ -82,6 +83,9 @@ type ServiceChainServiceClient interface {
 	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*GetUsageResponse, error)
 	// GetEarnings returns what a provider earned on a service, in its home shard.
 	GetEarnings(ctx context.Context, in *GetEarningsRequest, opts ...grpc.CallOption) (*GetEarningsResponse, error)
+	// ListShardEvents returns what happened to services and shards, newest first, as far as
+	// the node keeps blocks of the main chain.
+	ListShardEvents(ctx context.Context, in *ListShardEventsRequest, opts ...grpc.CallOption) (*ListShardEventsResponse, error)
 	// GetShardStatus returns how a shard runs on the node that answers.
 	GetShardStatus(ctx context.Context, in *GetShardStatusRequest, opts ...grpc.CallOption) (*GetShardStatusResponse, error)
 	// WatchShard sends a message for each block of a shard and for each anchor, and
@@ -178,6 +182,16 @@ func (c *serviceChainServiceClient) GetEarnings(ctx context.Context, in *GetEarn
 	return out, nil
 }
 
+func (c *serviceChainServiceClient) ListShardEvents(ctx context.Context, in *ListShardEventsRequest, opts ...grpc.CallOption) (*ListShardEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListShardEventsResponse)
+	err := c.cc.Invoke(ctx, ServiceChainService_ListShardEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *serviceChainServiceClient) GetShardStatus(ctx context.Context, in *GetShardStatusRequest, opts ...grpc.CallOption) (*GetShardStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetShardStatusResponse)
@@ -246,6 +260,9 @@ type ServiceChainServiceServer interface {
 	GetUsage(context.Context, *GetUsageRequest) (*GetUsageResponse, error)
 	// GetEarnings returns what a provider earned on a service, in its home shard.
 	GetEarnings(context.Context, *GetEarningsRequest) (*GetEarningsResponse, error)
+	// ListShardEvents returns what happened to services and shards, newest first, as far as
+	// the node keeps blocks of the main chain.
+	ListShardEvents(context.Context, *ListShardEventsRequest) (*ListShardEventsResponse, error)
 	// GetShardStatus returns how a shard runs on the node that answers.
 	GetShardStatus(context.Context, *GetShardStatusRequest) (*GetShardStatusResponse, error)
 	// WatchShard sends a message for each block of a shard and for each anchor, and
@@ -285,6 +302,9 @@ func (UnimplementedServiceChainServiceServer) GetUsage(context.Context, *GetUsag
 }
 func (UnimplementedServiceChainServiceServer) GetEarnings(context.Context, *GetEarningsRequest) (*GetEarningsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetEarnings not implemented")
+}
+func (UnimplementedServiceChainServiceServer) ListShardEvents(context.Context, *ListShardEventsRequest) (*ListShardEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListShardEvents not implemented")
 }
 func (UnimplementedServiceChainServiceServer) GetShardStatus(context.Context, *GetShardStatusRequest) (*GetShardStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetShardStatus not implemented")
@@ -457,6 +477,24 @@ func _ServiceChainService_GetEarnings_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ServiceChainService_ListShardEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListShardEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ServiceChainServiceServer).ListShardEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ServiceChainService_ListShardEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ServiceChainServiceServer).ListShardEvents(ctx, req.(*ListShardEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ServiceChainService_GetShardStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetShardStatusRequest)
 	if err := dec(in); err != nil {
@@ -524,6 +562,10 @@ var ServiceChainService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetEarnings",
 			Handler:    _ServiceChainService_GetEarnings_Handler,
+		},
+		{
+			MethodName: "ListShardEvents",
+			Handler:    _ServiceChainService_ListShardEvents_Handler,
 		},
 		{
 			MethodName: "GetShardStatus",
