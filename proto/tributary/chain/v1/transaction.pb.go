@@ -356,6 +356,8 @@ const (
 	Code_CODE_SHARD_ENDED Code = 127
 	// Nobody signed two checkpoints of one height.
 	Code_CODE_NO_CONFLICT Code = 128
+	// A certificate of a generation of the shard that does not go on.
+	Code_CODE_ANCHOR_GENERATION Code = 129
 	// The home is another shard; the refusal carries its zone and bucket.
 	Code_CODE_WRONG_SHARD Code = 140
 	// Of another service than this chain's.
@@ -465,6 +467,7 @@ var (
 		126: "CODE_ANCHOR_CONFLICT",
 		127: "CODE_SHARD_ENDED",
 		128: "CODE_NO_CONFLICT",
+		129: "CODE_ANCHOR_GENERATION",
 		140: "CODE_WRONG_SHARD",
 		141: "CODE_WRONG_SERVICE",
 		142: "CODE_CHANNEL_UNKNOWN",
@@ -561,6 +564,7 @@ var (
 		"CODE_ANCHOR_CONFLICT":        126,
 		"CODE_SHARD_ENDED":            127,
 		"CODE_NO_CONFLICT":            128,
+		"CODE_ANCHOR_GENERATION":      129,
 		"CODE_WRONG_SHARD":            140,
 		"CODE_WRONG_SERVICE":          141,
 		"CODE_CHANNEL_UNKNOWN":        142,
@@ -1281,7 +1285,7 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x0eSTAGE_INCLUDED\x10\x03\x12\x0f\n" +
 	"\vSTAGE_FINAL\x10\x04\x12\x11\n" +
 	"\rSTAGE_DROPPED\x10\x05\x12\x11\n" +
-	"\rSTAGE_REFUSED\x10\x06*\x83\x12\n" +
+	"\rSTAGE_REFUSED\x10\x06*\xa0\x12\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCODE_MALFORMED\x10\x01\x12\x12\n" +
@@ -1366,7 +1370,8 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x14CODE_BAD_CERTIFICATE\x10}\x12\x18\n" +
 	"\x14CODE_ANCHOR_CONFLICT\x10~\x12\x14\n" +
 	"\x10CODE_SHARD_ENDED\x10\x7f\x12\x15\n" +
-	"\x10CODE_NO_CONFLICT\x10\x80\x01\x12\x15\n" +
+	"\x10CODE_NO_CONFLICT\x10\x80\x01\x12\x1b\n" +
+	"\x16CODE_ANCHOR_GENERATION\x10\x81\x01\x12\x15\n" +
 	"\x10CODE_WRONG_SHARD\x10\x8c\x01\x12\x17\n" +
 	"\x12CODE_WRONG_SERVICE\x10\x8d\x01\x12\x19\n" +
 	"\x14CODE_CHANNEL_UNKNOWN\x10\x8e\x01\x12\x17\n" +
