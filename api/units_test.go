@@ -99,7 +99,6 @@ func codesTable() map[chain.Code]codes.Code {
 		chain.CodeUnknownShard:        codes.NotFound,
 		chain.CodeAnchorGap:           codes.FailedPrecondition,
 		chain.CodeAnchorStale:         codes.FailedPrecondition,
-		chain.CodeAnchorGeneration:    codes.FailedPrecondition,
 		chain.CodeAnchorEpoch:         codes.FailedPrecondition,
 		chain.CodeUnknownCommittee:    codes.FailedPrecondition,
 		chain.CodeBadCertificate:      codes.InvalidArgument,
