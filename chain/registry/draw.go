@@ -22,8 +22,8 @@ import (
 // twice: keys are in the validators' rows, stakes in one row for each epoch, and the
 // pools and assignments say of whom they are by rows.
 
-// pool keeps, for each service, the candidates that serve it, for the draw of epoch.
-// They ascend by row.
+// pool keeps, for each service, the candidates that serve it, for the draw of epoch, with
+// what they have worked for it. They ascend by row.
 func (c *Context) pool(epoch uint64, candidates []committee.Candidate) {
 	serve := make([]bool, len(candidates))
 	for _, s := range Services(c.State) {
@@ -37,10 +37,11 @@ func (c *Context) pool(epoch uint64, candidates []committee.Candidate) {
 			if row := candidates[i].Validator; Serves(c.State, s.ID, row) {
 				serve[i] = true
 				w.Uvarint(row)
-				w.Uvarint(0) // work
+				w.Uvarint(uint64(workBps(WorkOf(c.State, s.ID, row), candidates[i].Stake)))
 			}
 		}
 		c.State.Set(PoolKey(epoch, s.ID), w.Bytes())
+		c.decay(s.ID)
 	}
 	var list []committee.Candidate
 	for i := range candidates {

@@ -19,7 +19,8 @@
 //
 // Who calls it is chain/settlement: it begins the genesis with Start, gives each
 // transaction of these kinds to the method of its name, lets channels name what Has
-// knows, and ends each block with End after that of staking.
+// knows, tells what was burned of payments with Worked, and ends each block with End after
+// that of staking.
 //
 // # What shards rely on
 //
@@ -129,6 +130,7 @@ func (p *Params) Read(r *codec.Reader) {
 //	'F' | epoch u64 | shard u32 | generation u32
 //	                                   the shard.Short of those who served it up to that
 //	                                   generation, until others were drawn in the epoch
+//	'D' | service u32 | row u64        work u64: see WorkOf
 //	'X' | shard u32                    epoch u64, shard.Load: the last Report
 //	'W'                                epoch u64: see NeedsTick
 //	'E' | epoch u64                    an EpochRecord
@@ -149,6 +151,7 @@ const (
 	prefixStakes     = 'T'
 	prefixAssignment = 'H'
 	prefixFormer     = 'F'
+	prefixWork       = 'D'
 	prefixLoad       = 'X'
 	prefixWait       = 'W'
 )

@@ -326,6 +326,9 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 		var done channel.Agreed
 		done, err = b.ctx.CoopClose(pl.coop, v.holds(channel.SignedPayer) && v.holds(channel.SignedPayee))
 		r.Paid, r.Burned, events = done.Paid, done.Burned, done.Events
+		if err == nil {
+			b.registry.Worked(done.Events[0].Service, done.Events[0].Payee, done.Burned)
+		}
 		if err == nil && pl.coop.Rollover != nil {
 			r.FirstChannel, r.Opened = done.Opened, 1
 		}
@@ -420,6 +423,7 @@ func (b *block) settle(r *Receipt, tx *chain.Tx, batch *channel.Batch, v *verdic
 		done.Abort()
 		b.refusal = r.refuse(aborted(done.Entries))
 	}
+	b.worked(&done, batch.Payee)
 	r.Entries, r.Paid, r.Burned = done.Entries, done.Paid, done.Burned
 	r.ResultsRoot = rootOf(EntryLeaves(done.Entries))
 	b.urgent += int64(len(tx.Raw))*int64(done.Urgent)/int64(done.Bytes) + int64(done.UrgentCloses)*closeRoom

@@ -2,8 +2,11 @@ package settlement
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
@@ -140,6 +143,28 @@ func (b *block) service(index int, r *Receipt, m *serviceMessage, tx *chain.Tx, 
 	r.Fee += added
 	b.noteRegistry(index)
 	return nil
+}
+
+// worked tells the registry what a batch burned for each service.
+func (b *block) worked(done *channel.Settled, payee ledger.Address) {
+	if done.Burned == 0 || !b.staking.On() {
+		return
+	}
+	burned := make(map[uint32]ledger.Amount)
+	events := done.Events // by channel, in the order of the entries
+	for i := range done.Entries {
+		e := &done.Entries[i]
+		if e.Burned == 0 {
+			continue
+		}
+		for len(events) > 1 && events[0].Index != e.Index {
+			events = events[1:]
+		}
+		burned[events[0].Service] += e.Burned
+	}
+	for _, service := range slices.Sorted(maps.Keys(burned)) {
+		b.registry.Worked(service, payee, burned[service])
+	}
 }
 
 // noteRegistry takes the events of the registry since the last time, which came of the

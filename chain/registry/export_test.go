@@ -1,0 +1,4 @@
+package registry
+
+// WorkBps is workBps.
+var WorkBps = workBps
