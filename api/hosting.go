@@ -57,6 +57,8 @@ type HostedShard struct {
 	Chain     ChainInfo
 	// Pending is how many records wait, and their bytes.
 	PendingTxs, PendingBytes uint64
+	// Data is about how many bytes of the disk it takes, as of a moment ago.
+	Data uint64
 }
 
 // hosted renders the shards of the node.
@@ -80,7 +82,7 @@ func renderHosted(s *HostedShard) *nodev1.ChainStatus {
 		Shard: &nodev1.HostedShard{
 			State: renderHostedState(s.State), FromEpoch: s.From, CommitteeSize: uint32(max(s.Members, 0)),
 			CommitteeSmall: s.Members > 0 && s.Members < shard.SafeMembers,
-			AnchoredHeight: s.Anchored, LevelBps: s.LevelBps, P2PAddress: s.Address,
+			AnchoredHeight: s.Anchored, LevelBps: s.LevelBps, P2PAddress: s.Address, DataBytes: s.Data,
 		},
 	}
 	if s.Known {

@@ -9,6 +9,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/genesis"
+	"github.com/tributary-network/tributary/node/telemetry"
 	"github.com/tributary-network/tributary/shard"
 )
 
@@ -60,3 +61,18 @@ func (n *Node) Geneses(context.Context) (count int) {
 	}
 	return count
 }
+
+// BreakShard makes the rules of a shard halt between two blocks.
+func (n *Node) BreakShard(id shard.ID) error {
+	_, err := n.shards.find(id).exec.Finalize(exec.Block{Height: 1 << 40})
+	return err
+}
+
+// HaltShard makes a shard halt as one whose consensus failed.
+func (n *Node) HaltShard(id shard.ID, reason error) { n.shards.find(id).chain.Halt(reason) }
+
+// Checks is what /readyz tells.
+func (n *Node) Checks() []telemetry.Check { return n.checks() }
+
+// ShardStates is what the metrics tell of the shards as a whole.
+func (n *Node) ShardStates() telemetry.ShardStates { return n.shards.states() }

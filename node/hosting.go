@@ -99,7 +99,7 @@ func (r *shardRun) describe() api.HostedShard {
 	r.mu.Lock()
 	out := api.HostedShard{
 		ID: r.id, From: r.duty.From, Members: r.duty.Members, Known: r.place.ID != 0,
-		Service: r.place.Service, Zone: r.place.Zone, Buckets: r.place.Buckets,
+		Service: r.place.Service, Zone: r.place.Zone, Buckets: r.place.Buckets, Data: r.data,
 	}
 	h, began, err, note := r.chain, r.began, r.err, r.note
 	r.mu.Unlock()

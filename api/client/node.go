@@ -62,6 +62,7 @@ type HostedShard struct {
 	Anchored uint64 // last height that is anchored on the main chain
 	LevelBps uint32 // how full it is; above 2,500 it takes no records of users
 	Address  string // host:port for peers, while it runs
+	Data     uint64 // about how many bytes of the node's disk it takes
 }
 
 func hostedOf(m *nodev1.HostedShard) *HostedShard {
@@ -72,7 +73,7 @@ func hostedOf(m *nodev1.HostedShard) *HostedShard {
 		State:   strings.ToLower(strings.TrimPrefix(m.GetState().String(), "HOSTED_SHARD_STATE_")),
 		Service: m.GetService(), Zone: byte(m.GetZone()), First: byte(m.GetFirstBucket()), Last: byte(m.GetLastBucket()),
 		From: m.GetFromEpoch(), Members: m.GetCommitteeSize(), Small: m.GetCommitteeSmall(),
-		Anchored: m.GetAnchoredHeight(), LevelBps: m.GetLevelBps(), Address: m.GetP2PAddress(),
+		Anchored: m.GetAnchoredHeight(), LevelBps: m.GetLevelBps(), Address: m.GetP2PAddress(), Data: m.GetDataBytes(),
 	}
 }
 

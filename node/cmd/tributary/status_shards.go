@@ -18,13 +18,14 @@ type hostedResult struct {
 	Anchored  uint64 `json:"anchored_height"`
 	LevelBps  uint32 `json:"level_bps"`
 	Address   string `json:"p2p_address,omitempty"`
+	Data      uint64 `json:"data_bytes"`
 }
 
 // hostedOf says what a shard is, and in what state it is unless its chain says it.
 func hostedOf(s *client.HostedShard) (r *hostedResult, state string) {
 	r = &hostedResult{
 		Service: s.Service, Zone: s.Zone, First: s.First, Last: s.Last, From: s.From, Committee: s.Members,
-		Small: s.Small, Anchored: s.Anchored, LevelBps: s.LevelBps, Address: s.Address,
+		Small: s.Small, Anchored: s.Anchored, LevelBps: s.LevelBps, Address: s.Address, Data: s.Data,
 	}
 	switch s.State {
 	case "running":
@@ -50,9 +51,9 @@ func shardRows(t *table, chains []chainResult, left int) {
 		}
 		if i == 1 {
 			t.line("")
-			t.row("SHARD", "STATE", "HEIGHT", "ANCHORED", "PEERS", "VALIDATOR", "COMMITTEE", "LEVEL", "PENDING", "SERVICE", "ZONE", "BUCKETS")
+			t.row("SHARD", "STATE", "HEIGHT", "ANCHORED", "PEERS", "VALIDATOR", "COMMITTEE", "LEVEL", "PENDING", "DATA", "SERVICE", "ZONE", "BUCKETS")
 		}
-		t.row(ch.Name, ch.State, ch.Height, s.Anchored, ch.Peers, yes(ch.Validator), s.Committee, percent(uint64(s.LevelBps)), ch.PendingTxs,
+		t.row(ch.Name, ch.State, ch.Height, s.Anchored, ch.Peers, yes(ch.Validator), s.Committee, percent(uint64(s.LevelBps)), ch.PendingTxs, dataSize(s.Data),
 			s.Service, s.Zone, fmt.Sprintf("%d-%d", s.First, s.Last))
 	}
 	if small > 0 {
@@ -64,3 +65,6 @@ func shardRows(t *table, chains []chainResult, left int) {
 		t.line("%s more should run here: raise shards.max", plural(left, "shard"))
 	}
 }
+
+// dataSize writes what something takes on disk.
+func dataSize(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }

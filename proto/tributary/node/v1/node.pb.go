@@ -481,7 +481,10 @@ type HostedShard struct {
 	// How full it is, 0 to 10,000; above 2,500 it takes no records of users.
 	LevelBps uint32 `protobuf:"varint,10,opt,name=level_bps,json=levelBps,proto3" json:"level_bps,omitempty"`
 	// host:port that its peers connect to, while it runs.
-	P2PAddress    string `protobuf:"bytes,11,opt,name=p2p_address,json=p2pAddress,proto3" json:"p2p_address,omitempty"`
+	P2PAddress string `protobuf:"bytes,11,opt,name=p2p_address,json=p2pAddress,proto3" json:"p2p_address,omitempty"`
+	// About what it takes on this node's disk, as of up to half a minute ago: what
+	// shards.max_data limits.
+	DataBytes     uint64 `protobuf:"varint,12,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,6 +594,13 @@ func (x *HostedShard) GetP2PAddress() string {
 		return x.P2PAddress
 	}
 	return ""
+}
+
+func (x *HostedShard) GetDataBytes() uint64 {
+	if x != nil {
+		return x.DataBytes
+	}
+	return 0
 }
 
 // SyncProgress is how far a node that catches up is, as of up to a second ago.
@@ -1891,7 +1901,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\rchannels_ever\x18\x10 \x01(\x04R\fchannelsEver\x122\n" +
 	"\x06totals\x18\x11 \x01(\v2\x1a.tributary.chain.v1.TotalsR\x06totals\x123\n" +
 	"\x04sync\x18\x12 \x01(\v2\x1f.tributary.node.v1.SyncProgressR\x04sync\x124\n" +
-	"\x05shard\x18\x13 \x01(\v2\x1e.tributary.node.v1.HostedShardR\x05shard\"\x90\x03\n" +
+	"\x05shard\x18\x13 \x01(\v2\x1e.tributary.node.v1.HostedShardR\x05shard\"\xaf\x03\n" +
 	"\vHostedShard\x129\n" +
 	"\x05state\x18\x01 \x01(\x0e2#.tributary.node.v1.HostedShardStateR\x05state\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\rR\aservice\x12\x12\n" +
@@ -1907,7 +1917,9 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\tlevel_bps\x18\n" +
 	" \x01(\rR\blevelBps\x12\x1f\n" +
 	"\vp2p_address\x18\v \x01(\tR\n" +
-	"p2pAddress\"\xee\x02\n" +
+	"p2pAddress\x12\x1d\n" +
+	"\n" +
+	"data_bytes\x18\f \x01(\x04R\tdataBytes\"\xee\x02\n" +
 	"\fSyncProgress\x122\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1c.tributary.node.v1.SyncPhaseR\x05phase\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x16\n" +
