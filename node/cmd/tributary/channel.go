@@ -138,6 +138,10 @@ func (run *run) openChannels(open channelOpen) error {
 	if err != nil {
 		return err
 	}
+	account, err := run.conn.account(open.from)
+	if err != nil {
+		return err
+	}
 	spec := channel.OpenParams{
 		Payee: payee, VoucherKey: pay.VoucherKey(key.Seed(), open.key).Public(), Deposit: open.deposit.value,
 		Challenge: open.challenge, Service: open.service,
@@ -162,7 +166,7 @@ func (run *run) openChannels(open channelOpen) error {
 	for i := range params {
 		params[i] = spec
 	}
-	opened, receipt, err := run.conn.Account(pay.NewIdentity(key, 0)).OpenChannels(run.ctx, params)
+	opened, receipt, err := account.OpenChannels(run.ctx, params)
 	if err != nil {
 		return err
 	}

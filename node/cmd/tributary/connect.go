@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 	"time"
 
@@ -102,10 +103,30 @@ func (c *connection) keyrings() ([]*keystore.Keystore, error) {
 	return list, nil
 }
 
-// key opens the key called name, in zone 0.
+// zoneSign stands between the name of a key and the zone of the account that is meant.
+const zoneSign = "@"
+
+// inZone reads the name of a key, or NAME@ZONE: a key has an account in every zone, and
+// that of zone 0 is meant where none is named.
+func inZone(who string) (name string, zone byte, err error) {
+	name, text, named := strings.Cut(who, zoneSign)
+	if !named {
+		return name, 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil {
+		return "", 0, usagef("%q names no account: behind %s is a zone, 0 to 255, as in alice%s1", who, zoneSign, zoneSign)
+	}
+	return name, byte(n), nil
+}
+
+// key opens the key called name, whatever zone follows the name.
 func (c *connection) key(name string) (ledger.PrivateKey, error) {
 	rings, err := c.keyrings()
 	if err != nil {
+		return ledger.PrivateKey{}, err
+	}
+	if name, _, err = inZone(name); err != nil {
 		return ledger.PrivateKey{}, err
 	}
 	if name == "" {
@@ -123,16 +144,22 @@ func (c *connection) key(name string) (ledger.PrivateKey, error) {
 	return ledger.PrivateKey{}, exitf(exitNotFound, "there is no key %q; 'tributary keys list' shows those there are", name)
 }
 
-// account returns the account that signs with the key called name.
+// account returns the account that signs with the key called name, in the zone that is
+// named with it.
 func (c *connection) account(name string) (*client.Account, error) {
 	key, err := c.key(name)
 	if err != nil {
 		return nil, err
 	}
-	return c.Account(pay.NewIdentity(key, 0)), nil
+	_, zone, err := inZone(name)
+	if err != nil {
+		return nil, err
+	}
+	return c.Account(pay.NewIdentity(key, zone)), nil
 }
 
-// address reads an address, or the name of a key.
+// address reads an address, or the name of a key, with its zone behind an @ if it is not
+// 0.
 func (c *connection) address(who string) (ledger.Address, error) {
 	if strings.HasPrefix(who, ledger.AddressPrefix+"1") {
 		a, err := ledger.ParseAddress(who)
@@ -145,9 +172,13 @@ func (c *connection) address(who string) (ledger.Address, error) {
 	if err != nil {
 		return ledger.Address{}, err
 	}
+	name, zone, err := inZone(who)
+	if err != nil {
+		return ledger.Address{}, err
+	}
 	for _, ring := range rings {
-		if info, err := ring.Info(who); err == nil && !info.Public.IsZero() {
-			return ledger.NewAddress(0, info.Public), nil
+		if info, err := ring.Info(name); err == nil && !info.Public.IsZero() {
+			return ledger.NewAddress(zone, info.Public), nil
 		}
 	}
 	return ledger.Address{}, usagef("%q is neither an address (trib1...) nor the name of a key", who)

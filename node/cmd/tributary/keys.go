@@ -24,10 +24,13 @@ type keyResult struct {
 	Words     string           `json:"words,omitempty"`
 }
 
-func newKeyResult(info keystore.Info) keyResult {
+func newKeyResult(info keystore.Info) keyResult { return keyResultIn(info, 0) }
+
+// keyResultIn is a key with its address in a zone.
+func keyResultIn(info keystore.Info, zone byte) keyResult {
 	r := keyResult{Name: info.Name, PublicKey: info.Public, Encrypted: info.Encrypted}
 	if !info.Public.IsZero() {
-		r.Address = ledger.NewAddress(0, info.Public).String()
+		r.Address = ledger.NewAddress(zone, info.Public).String()
 	}
 	return r
 }
@@ -162,10 +165,14 @@ network, if there is one: in HOME/testnet, or where --testnet says.`,
 
 func (c *cli) keysShowCommand() *cobra.Command {
 	var addressOnly, words bool
+	var zone uint8
 	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show a key's address and public key, and with --words its backup",
-		Args:  cobra.ExactArgs(1),
+		Long: `Show a key's address and public key, and with --words its backup. A key has an account
+in every zone: --zone says of which the address is. Commands that take the name of a key
+mean the account in zone 0, and that in zone 1 by NAME@1.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			ring, err := c.keyringOf(args[0])
 			if err != nil {
@@ -175,7 +182,7 @@ func (c *cli) keysShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r := newKeyResult(info)
+			r := keyResultIn(info, zone)
 			if words {
 				key, err := ring.Load(args[0], c.prompt(c.passphraseFile).Ask(args[0]))
 				if err != nil {
@@ -197,6 +204,7 @@ func (c *cli) keysShowCommand() *cobra.Command {
 			return c.printKey(r)
 		},
 	}
+	cmd.Flags().Uint8Var(&zone, "zone", 0, "zone of the account whose address is shown")
 	cmd.Flags().BoolVar(&addressOnly, "address", false, "print the address only")
 	cmd.Flags().BoolVar(&words, "words", false, "also print the 24 words; who has them has the key")
 	return cmd

@@ -122,7 +122,10 @@ func (c *cli) routeHintCommand() *cobra.Command {
 		Short: "Show in which zone a key had better live, and whose providers it had better use",
 		Long: `Show in which zone the owner of a key had better make its account on a service, and the
 shard whose providers it had better use: the least congested, and of those that are as
-good the one that the key decides.`,
+good the one that the key decides.
+
+A key has an account in every zone. Commands mean that of zone 0, and alice@1 is that of
+the key alice in zone 1; it has to be given some coins first, by 'tx transfer alice@1'.`,
 		Args: cobra.ExactArgs(1),
 		RunE: c.connected(func(run *run) error {
 			s, err := run.service(run.args[0])
@@ -151,6 +154,9 @@ good the one that the key decides.`,
 				t.row("provider", r.Provider.Zone, r.Provider.Shard, bar(hint.Provider.Level), nodes(false, r.Provider.Endpoints))
 				t.line("")
 				t.line("account of the key at home: %s", r.Account)
+				if name, _, err := inZone(from); err == nil {
+					t.line("that is %s%s%d where commands take a name", name, zoneSign, r.Home.Zone)
+				}
 			})
 		}),
 	}

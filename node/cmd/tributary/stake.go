@@ -197,11 +197,11 @@ included.
 
 // earning lists the validators with which the key called from has rewards to claim.
 func (run *run) earning(from string) (numbers []uint64, err error) {
-	key, err := run.conn.key(from)
+	account, err := run.conn.account(from)
 	if err != nil {
 		return nil, err
 	}
-	address := key.Address(0)
+	address := account.Address()
 	for d, err := range run.conn.DelegationsOf(run.ctx, address) {
 		if err != nil {
 			return nil, err

@@ -217,7 +217,7 @@ func outcome(s *client.Status) error {
 
 // signing adds the flags of commands that sign.
 func (c *cli) signing(cmd *cobra.Command, from *string) {
-	cmd.Flags().StringVar(from, "from", "", "name of the key that signs and pays the fee")
+	cmd.Flags().StringVar(from, "from", "", "name of the key that signs and pays the fee, and @ZONE if its account is not in zone 0")
 	cmd.Flags().StringVar(&c.passphraseFile, "passphrase-file", "", "file whose first line is the key's passphrase")
 }
 

@@ -288,11 +288,11 @@ func (run *run) operated(from string) (client.ValidatorInfo, error) {
 	if len(run.args) == 1 {
 		return run.validator(run.args[0])
 	}
-	key, err := run.conn.key(from)
+	account, err := run.conn.account(from)
 	if err != nil {
 		return client.ValidatorInfo{}, err
 	}
-	v, err := run.conn.ValidatorOf(run.ctx, key.Address(0))
+	v, err := run.conn.ValidatorOf(run.ctx, account.Address())
 	if code, _ := chain.CodeOf(err); code == chain.CodeValidatorNotFound {
 		return client.ValidatorInfo{}, exitf(exitNotFound, "%s operates no validator; 'tributary validator list' shows those there are", from)
 	}
