@@ -83,3 +83,33 @@ func (r *Remote) SubmitRelay(ctx context.Context, id shard.ID, payload []byte) e
 	}
 	return nil
 }
+
+// maxFetched is how many leaves an outbox has at most that is fetched.
+const maxFetched = 1 << 14
+
+// Outbox implements relay.Remote.
+func (r *Remote) Outbox(ctx context.Context, id shard.ID, height uint64, first, last link.Place) (*link.Outbox, error) {
+	req := &servicev1.GetOutboxRequest{ChainId: uint32(id), Height: height, First: renderPlaceOf(first), Last: renderPlaceOf(last)}
+	resp := &servicev1.GetOutboxResponse{}
+	if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp); err != nil {
+		return nil, fmt.Errorf("fetch the outbox of block %d of shard %d: %w", height, id, err)
+	}
+	count := int(resp.GetLeafCount())
+	if resp.GetMatching() == 0 || count > maxFetched {
+		return nil, nil //nolint:nilnil // it has nothing for those places, or more than is fetched
+	}
+	var leaves []link.Leaf
+	for len(leaves) < count {
+		req = &servicev1.GetOutboxRequest{ChainId: uint32(id), Height: height, Skip: uint32(len(leaves))} //nolint:gosec // at most maxFetched
+		resp = &servicev1.GetOutboxResponse{}
+		if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp); err != nil {
+			return nil, fmt.Errorf("fetch the outbox of block %d of shard %d: %w", height, id, err)
+		}
+		in, err := link.DecodeImport(resp.GetImport())
+		if err != nil {
+			return nil, fmt.Errorf("fetch the outbox of block %d of shard %d: %w", height, id, err)
+		}
+		leaves = append(leaves, in.Leaves...)
+	}
+	return link.OutboxOf(leaves)
+}

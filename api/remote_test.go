@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 
@@ -69,7 +70,21 @@ func TestRemote(t *testing.T) {
 	if _, err := r.Survey(s.ctx(), 2, links); err == nil {
 		t.Error("a survey of a shard that nobody runs")
 	}
+	box := home.chain.Boxes[2]
+	everywhere := link.Place{Service: math.MaxUint32, Zone: math.MaxUint8, Bucket: math.MaxUint8}
+	if got, err := r.Outbox(s.ctx(), home.is.ID, 2, link.Place{}, everywhere); err != nil || got == nil || got.Root() != box.Root() {
+		t.Errorf("the outbox of block 2: %v, %v", got, err)
+	}
+	if got, err := r.Outbox(s.ctx(), home.is.ID, 2, everywhere, everywhere); err != nil || got != nil {
+		t.Errorf("the outbox of a block with nothing for a place: %v, %v", got, err)
+	}
+	if got, err := r.Outbox(s.ctx(), home.is.ID, 1_000, link.Place{}, everywhere); err == nil {
+		t.Errorf("the outbox of a block that there is not: %v", got)
+	}
 	liar := api.NewRemote(shortAnswers{byConn{here}})
+	if got, err := liar.Outbox(s.ctx(), home.is.ID, 2, link.Place{}, everywhere); err == nil {
+		t.Errorf("an outbox with leaves left out: %v", got)
+	}
 	if _, err := liar.Survey(s.ctx(), home.is.ID, links); err == nil {
 		t.Error("an answer about fewer links")
 	}
@@ -83,6 +98,9 @@ func (s shortAnswers) Call(ctx context.Context, endpoint, method string, req, re
 	err := s.byConn.Call(ctx, endpoint, method, req, resp)
 	if w, ok := resp.(*servicev1.GetWantedResponse); ok && err == nil {
 		w.Links = w.GetLinks()[:1]
+	}
+	if w, ok := resp.(*servicev1.GetOutboxResponse); ok && err == nil {
+		w.LeafCount++
 	}
 	return err
 }

@@ -27,6 +27,10 @@
 // destination or a wait that doubles (hold). Whoever brings a little of what waits does
 // not make the rest wait for ever (patience).
 //
+// Nodes that run a destination and not the source ask others for what that has, when those
+// who run the source have all had their turn (pullLane): main says which blocks have
+// messages, and what is fetched has the root that is anchored.
+//
 // # Latency
 //
 // A message waits for blocks and for nothing else: its block is certified at once, the

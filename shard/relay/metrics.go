@@ -9,7 +9,7 @@ type Counters struct {
 	Leaves, Bytes                            atomic.Uint64
 	Anchors, Heights, Settlements, Worthless atomic.Uint64
 	Refused, Failed, Late                    atomic.Uint64
-	Conflicts, Nonsense                      atomic.Uint64
+	Conflicts, Nonsense, Pulled              atomic.Uint64
 	Paid                                     atomic.Uint64
 }
 
@@ -30,6 +30,8 @@ type Snapshot struct {
 	// Conflicts are records about two certified versions of one height of a shard, and
 	// Nonsense is what other nodes answered and cannot be right.
 	Conflicts, Nonsense uint64
+	// Pulled is how often something was brought that nobody else had, and was fetched.
+	Pulled uint64
 	// Paid is the fees of what was handed in to main, in drops, before what is paid back.
 	Paid uint64
 }
@@ -39,6 +41,6 @@ func (c *Counters) snapshot() Snapshot {
 		Rounds: c.Rounds.Load(), Heads: c.Heads.Load(), Epochs: c.Epochs.Load(), Imports: c.Imports.Load(), Relists: c.Relists.Load(),
 		Leaves: c.Leaves.Load(), Bytes: c.Bytes.Load(), Anchors: c.Anchors.Load(), Heights: c.Heights.Load(),
 		Settlements: c.Settlements.Load(), Worthless: c.Worthless.Load(), Refused: c.Refused.Load(), Failed: c.Failed.Load(),
-		Late: c.Late.Load(), Conflicts: c.Conflicts.Load(), Nonsense: c.Nonsense.Load(), Paid: c.Paid.Load(),
+		Late: c.Late.Load(), Conflicts: c.Conflicts.Load(), Nonsense: c.Nonsense.Load(), Pulled: c.Pulled.Load(), Paid: c.Paid.Load(),
 	}
 }

@@ -77,6 +77,9 @@ type Remote interface {
 	Survey(ctx context.Context, id shard.ID, links []link.Link) (Survey, error)
 	// SubmitRelay is that of Shard.
 	SubmitRelay(ctx context.Context, id shard.ID, payload []byte) error
+	// Outbox returns the whole outbox of a block of a shard, nil if that has nothing for the
+	// places from first to last. Who asks knows its root.
+	Outbox(ctx context.Context, id shard.ID, height uint64, first, last link.Place) (*link.Outbox, error)
 }
 
 // MaxWays is of how many links the ways are asked for at once.
@@ -129,9 +132,9 @@ type Relay struct {
 
 	mu     sync.Mutex
 	hosted map[shard.ID]Shard
-	since  map[shard.ID]uint64        // the value of change when hosted got it
-	change uint64                     // how often hosted has changed
-	lanes  map[shard.ID]chan struct{} // to wake them
+	since  map[shard.ID]uint64    // the value of change when hosted got it
+	change uint64                 // how often hosted has changed
+	lanes  map[duty]chan struct{} // to wake them
 	asks   map[ask]struct{}
 	look   chan struct{} // wakes Run
 }
@@ -158,7 +161,7 @@ func New(cfg Config) (*Relay, error) {
 		return nil, fmt.Errorf("relay: Config.Block is %s: it is more than nothing", cfg.Block)
 	}
 	return &Relay{
-		cfg: cfg, log: cfg.Log, hosted: make(map[shard.ID]Shard), since: make(map[shard.ID]uint64), lanes: make(map[shard.ID]chan struct{}),
+		cfg: cfg, log: cfg.Log, hosted: make(map[shard.ID]Shard), since: make(map[shard.ID]uint64), lanes: make(map[duty]chan struct{}),
 		asks: make(map[ask]struct{}), look: make(chan struct{}, 1),
 	}, nil
 }
@@ -222,6 +225,12 @@ func (r *Relay) shards() (hosted map[shard.ID]Shard, since map[shard.ID]uint64, 
 // maxLanes is how many chains are brought something at most.
 const maxLanes = 1_024
 
+// duty names a lane: the chain that is brought something, and whether that is fetched.
+type duty struct {
+	id    shard.ID
+	pulls bool
+}
+
 // lane is what a chain is brought by: one goroutine, which owns all of it.
 type lane interface {
 	// round looks once and does what there is to be done. It returns after what time to
@@ -244,8 +253,8 @@ func sooner(a, b time.Duration) time.Duration {
 // state that cannot be read as a state of these chains.
 func (r *Relay) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	running := make(map[shard.ID]context.CancelFunc)
-	ended := make(chan shard.ID, maxLanes+1)
+	running := make(map[duty]context.CancelFunc)
+	ended := make(chan duty, 2*maxLanes+1)
 	defer func() {
 		for _, cancel := range running {
 			cancel()
@@ -329,19 +338,20 @@ const minRest = 5 * time.Millisecond
 
 // wanted returns what has to be brought something: main and the shards of this node,
 // and those elsewhere for which this node may have something.
-func (r *Relay) wanted() map[shard.ID]func() lane {
+func (r *Relay) wanted() map[duty]func() lane {
 	hosted, _, _ := r.shards()
-	out := make(map[shard.ID]func() lane)
+	out := make(map[duty]func() lane)
 	if len(hosted) == 0 {
 		return out
 	}
+	open := func(id shard.ID) shardLane { return shardLane{r: r, id: id, pairs: make(map[ledger.ChainID]*pair)} }
 	add := func(id shard.ID) {
 		if len(out) < maxLanes {
-			out[id] = func() lane { return &shardLane{r: r, id: id, pairs: make(map[ledger.ChainID]*pair)} }
+			out[duty{id: id}] = func() lane { l := open(id); return &l }
 		}
 	}
 	if r.cfg.Key != nil {
-		out[ledger.MainChain] = func() lane { return newMainLane(r) }
+		out[duty{id: ledger.MainChain}] = func() lane { return newMainLane(r) }
 	}
 	for id := range hosted {
 		add(id)
@@ -349,9 +359,11 @@ func (r *Relay) wanted() map[shard.ID]func() lane {
 	if r.cfg.Remote == nil {
 		return out
 	}
+	elsewhere := false
 	err := r.cfg.Main.Read(func(v chain.View, _ uint64) error {
 		if m, ok := registry.ReadMap(v); ok {
 			for s := range m.All() {
+				elsewhere = elsewhere || hosted[s.ID] == nil
 				add(s.ID)
 			}
 		}
@@ -359,6 +371,11 @@ func (r *Relay) wanted() map[shard.ID]func() lane {
 	})
 	if err != nil {
 		r.counters.Failed.Add(1)
+	}
+	for id := range hosted {
+		if elsewhere {
+			out[duty{id, true}] = func() lane { return &pullLane{shardLane: open(id), far: make(map[shard.ID]*distant)} }
+		}
 	}
 	return out
 }

@@ -105,7 +105,7 @@ func (r *Relay) askMain(a ask) {
 	if len(r.asks) < maxAsks {
 		r.asks[a] = struct{}{}
 	}
-	if c := r.lanes[ledger.MainChain]; c != nil {
+	if c := r.lanes[duty{id: ledger.MainChain}]; c != nil {
 		poke(c)
 	}
 }

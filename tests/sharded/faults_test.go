@@ -171,3 +171,18 @@ func (r remote) SubmitRelay(ctx context.Context, id shard.ID, payload []byte) er
 	}
 	return s.SubmitRelay(ctx, payload)
 }
+
+func (r remote) Outbox(_ context.Context, id shard.ID, height uint64, first, last link.Place) (*link.Outbox, error) {
+	s, err := r.at(id)
+	if err != nil {
+		return nil, err
+	}
+	box, ok, err := s.Outbox(height)
+	if err != nil || !ok {
+		return nil, errors.Join(err, errFault)
+	}
+	if begin, end := box.Span(first, last); begin == end {
+		return nil, nil //nolint:nilnil // it has nothing for them
+	}
+	return box, nil
+}

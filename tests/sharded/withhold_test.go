@@ -99,6 +99,51 @@ func TestWithholdElsewhere(t *testing.T) {
 	}
 }
 
+// TestPull: nobody who runs the source brings anything to the nodes that run the
+// destination, and these fetch it.
+func TestPull(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, genesisOf(t, 8, 24, 2, 2_000))
+	ids := w.foundAll()
+	slow := func(c *relay.Config) { c.Block = time.Hour }
+	for i := range w.mains {
+		if len(w.hosted[i]) != 1 {
+			continue
+		}
+		f := newFaults(uint64(i), 0, 0, 0, 0)
+		if w.hosted[i][ids[0]] != nil {
+			f.lose = 100
+		}
+		w.relayOver(i, func(c *relay.Config) { slow(c); c.Remote = faultyRemote{remote{w, i}, f} },
+			func(id shard.ID) relay.Shard { return carry.Shard{Shard: w.hosted[i][id]} })
+	}
+	w.traffic(25 * time.Millisecond)
+	p := w.open(w.userIn(ids[0], 0), w.userIn(ids[1], 0), 1_000_000)
+	w.until("the home knows the channel", func() bool {
+		_, ok := w.known(p)
+		return ok
+	})
+	const most = 4*link.RelayTimeout + 4*link.RelayTimeout + 8 // their turn, and that of the last of them
+	for range 3 {
+		height := w.send(p, ids[0])
+		w.until("it is anchored", func() bool { return w.anchored(ids[0]) >= height })
+		anchored, _ := w.mains[0].Head()
+		w.until("it arrives", func() bool { return w.earned(p.payee).Total.Amount == uint64(p.cumulative) })
+		arrived, _ := w.mains[0].Head()
+		if took := arrived - anchored; took > most {
+			t.Errorf("it arrived %d blocks of main after its anchor, want %d", took, most)
+		}
+		t.Logf("there %d blocks of main after the anchor", arrived-anchored)
+	}
+	pulled := uint64(0)
+	for _, r := range w.relays {
+		pulled += r.Counters().Pulled
+	}
+	if pulled == 0 {
+		t.Error("nothing was fetched")
+	}
+}
+
 // faultyRemote takes what is for shards elsewhere, and loses some of it.
 type faultyRemote struct {
 	remote
