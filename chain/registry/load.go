@@ -77,8 +77,9 @@ func (c *Context) loads(m *shard.Map) (list []shard.Load) {
 }
 
 // keepRegistered takes the light blocks out of the loads of shards of a zone that has no
-// more shards than its service was registered with. Only on request are those merged: an
-// idle network would lose its shards, and get them back an epoch at a time.
+// more shards than its service was registered with, or will have no more with what is
+// announced. Only on request are those merged: an idle network would lose its shards, and
+// get them back an epoch at a time.
 func (c *Context) keepRegistered(m *shard.Map, loads []shard.Load) {
 	registered := make(map[uint32]int)
 	for i := range loads {
@@ -92,8 +93,20 @@ func (c *Context) keepRegistered(m *shard.Map, loads []shard.Load) {
 			least = int(service.Shards)
 			registered[s.Service] = least
 		}
-		if len(m.Zone(s.Service, s.Zone)) <= least {
+		if coming(m, s.Service, s.Zone) <= least {
 			loads[i].Light = 0
 		}
 	}
+}
+
+// coming returns how many shards a zone has at least until what is announced now holds,
+// without the splits, which may come later.
+func coming(m *shard.Map, service uint32, number byte) int {
+	n := len(m.Zone(service, number))
+	for _, g := range m.Announced() {
+		if g.Kind == shard.Merge && g.Service == service && g.Zone == number {
+			n--
+		}
+	}
+	return n
 }

@@ -317,6 +317,72 @@ func TestLoads(t *testing.T) {
 	}
 }
 
+// TestFloor: shards that are idle merge until their service has as many as it was registered
+// with, and not one more although two changes may be announced at a time. On request they
+// do.
+func TestFloor(t *testing.T) {
+	t.Parallel()
+	for shards, splits := range map[uint8]int{2: 2, 3: 0, 4: 0} {
+		s := service(1, "content", 0)
+		s.Shards = shards
+		if shards == 3 { // of four, of which both halves may merge at once
+			s.Shards = 4
+		}
+		w := newWorld(t, 5, s)
+		if shards == 3 {
+			s.Shards, s.Version = 3, 2
+			w.must(w.ctx.Update(address(1), &s))
+		}
+		now := func() int { return len(w.shards().Zone(1, 0)) }
+		epoch, idle := uint64(0), shard.Load{}.Rest(shard.Window)
+		turn := func() {
+			for _, sh := range w.shards().Zone(1, 0) {
+				for _, p := range sh.Parents {
+					if row, _ := anchor.Read(w.ctx.State, p); row.Until > 0 && !row.Finished() {
+						w.finish(p)
+					}
+				}
+			}
+			epoch++
+			w.epoch(epoch)
+		}
+		for range splits {
+			list := w.shards().Zone(1, 0)
+			slices.SortFunc(list, func(a, b shard.Shard) int { return int(b.Buckets.Last-b.Buckets.First) - int(a.Buckets.Last-a.Buckets.First) })
+			w.must(w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: list[0].ID}}))
+			for range shard.Notice + 1 {
+				turn()
+			}
+		}
+		if now() != 4 {
+			t.Fatalf("%d shards, want 4", now())
+		}
+		for range 4 * shard.Cooldown {
+			for _, sh := range w.shards().Zone(1, 0) {
+				l := idle
+				l.Shard = sh.ID
+				_ = w.ctx.Report(1, 0, byte(sh.Buckets.First), (&shard.Report{Epoch: epoch, Load: l}).Encode())
+			}
+			turn()
+			if now() < int(shards) {
+				t.Fatalf("registered with %d shards, and has %d", shards, now())
+			}
+		}
+		if now() != int(shards) {
+			t.Errorf("registered with %d shards, and keeps %d", shards, now())
+		}
+		for _, sh := range w.shards().Zone(1, 0)[:2] {
+			_ = w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Merge, Shard: sh.ID}})
+		}
+		for range shard.Notice + 1 {
+			turn()
+		}
+		if shards != 3 && now() != int(shards)-1 {
+			t.Errorf("on request %d shards are still %d", shards, now())
+		}
+	}
+}
+
 // TestReserved: what channels may name without a registration belongs to nobody.
 func TestReserved(t *testing.T) {
 	t.Parallel()
