@@ -348,7 +348,9 @@ func TestFloor(t *testing.T) {
 		}
 		for range splits {
 			list := w.shards().Zone(1, 0)
-			slices.SortFunc(list, func(a, b shard.Shard) int { return int(b.Buckets.Last-b.Buckets.First) - int(a.Buckets.Last-a.Buckets.First) })
+			slices.SortFunc(list, func(a, b shard.Shard) int {
+				return int(b.Buckets.Last-b.Buckets.First) - int(a.Buckets.Last-a.Buckets.First)
+			})
 			w.must(w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: list[0].ID}}))
 			for range shard.Notice + 1 {
 				turn()

@@ -236,7 +236,15 @@ func TestEndByAnother(t *testing.T) {
 			t.Errorf("heir %d begins before its parent has ended", h.ID)
 		}
 	}
-	b.ok(6, anchorsOf(b.heights(parent.ID, e.Epoch, 4, 4)))
+	end := b.took(6, anchorsOf(b.heights(parent.ID, e.Epoch, 4, 4)))
+	for _, e := range end.Shards {
+		if e.Kind == settlement.ShardFounded && e.Epoch != b.epoch() {
+			t.Errorf("an heir is founded in epoch %d and told of epoch %d", b.epoch(), e.Epoch)
+		}
+	}
+	if got := shardEvents(&end, settlement.ShardFounded); len(got) != 2 {
+		t.Errorf("founded are %d", got)
+	}
 	if s := b.anchored(parent.ID); s.End != 4 || !s.Finished() {
 		t.Errorf("%+v", s)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/zone"
 )
 
@@ -175,6 +176,12 @@ func (b *block) noteRegistry(index int) {
 			e.TxIndex = index
 		}
 		b.registryEvents = append(b.registryEvents, e)
+		if e.Kind != registry.EventHolds || e.Change != shard.Found {
+			continue
+		}
+		for _, id := range e.Heirs { // those of other changes wait for their parents: see syncShards
+			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFounded, TxIndex: -1, Shard: id, Epoch: e.Epoch})
+		}
 	}
 }
 

@@ -194,7 +194,10 @@ func TestZoneIsAdded(t *testing.T) {
 		b.block()
 	}
 	b.ok(5, &more) // too late for the next pool
-	b.forward(shard.Notice - 1)
+	res = b.forward(shard.Notice - 1)
+	if got := shardEvents(&res, settlement.ShardFounded); len(got) != 2 || got[0] != b.shards().Zone(1, 5)[0].ID {
+		t.Errorf("founded are %d", got)
+	}
 	if got := len(b.shards().Zone(1, 5)); got != 2 {
 		t.Fatalf("zone 5 has %d shards", got)
 	}

@@ -31,7 +31,9 @@ type ShardEventKind uint8
 const (
 	ShardAnchored ShardEventKind = 1 // First and Last (heights)
 	ShardFinished ShardEventKind = 2 // Last (height): it is anchored to its end
-	ShardFounded  ShardEventKind = 3 // Epoch (the first in which it serves): all its parents are finished
+	// ShardFounded: Epoch (the first in which it can serve), when all its parents are
+	// finished, or, of a zone that is new, in the last block before it.
+	ShardFounded ShardEventKind = 3
 	// ShardRedrawn: Generation, the one that begins, Last (the height after which it goes
 	// on), Epoch, Round (of the draw; 0 if the committee is that of the epoch).
 	ShardRedrawn  ShardEventKind = 4
@@ -176,7 +178,7 @@ func (b *block) syncShards(index int) {
 	anchor.Sync(b.state, m, b.ctx.Height)
 	for i := range fresh {
 		if s := &fresh[i]; b.state.Get(anchor.Key(s.ID)) != nil {
-			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFounded, TxIndex: index, Shard: s.ID, Epoch: s.Since})
+			b.shardEvents = append(b.shardEvents, ShardEvent{Kind: ShardFounded, TxIndex: index, Shard: s.ID, Epoch: max(s.Since, m.Epoch())})
 		}
 	}
 }
