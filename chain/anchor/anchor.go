@@ -38,6 +38,18 @@
 // goes on from what is anchored; what the one before certified beyond is lost, and was
 // never final.
 //
+// # Generations
+//
+// Going on is a generation: State.Generation counts them, and every checkpoint names its
+// own (cert.Checkpoint), so that nobody is to blame for having signed a height in two of
+// them, and of none but the present one anything is anchored. Resumed and ResumedRoot say
+// after which height and from which state it goes on, RedrawEpoch by which epoch's committee
+// (shardblock.ResumeFromMain). One begins when others are drawn (Redrawn), and when there
+// is nobody else, but the committee that has to go on is of more than MaxLag epochs ago
+// (Lost), so that nothing it certifies would be anchored: then with the committee of the
+// present epoch (Restarted), which may have the same members. So no shard is dead for ever
+// whose service somebody serves.
+//
 // # The end of a shard
 //
 // A split or a merge replaces a shard from an epoch on: State.Until. There is a committee
@@ -73,8 +85,8 @@
 //   - Records with an encoded Conflict: Context.Judge. For each of Verdict.Signed, if
 //     Verdict.Guilty, staking.PunishShard; and the shard gets another committee.
 //   - Blocks with records, ticks, or the end of an epoch, before registry.End: for some of
-//     Stalled registry.Context.Redraw with Round, then Redrawn, or Asked if there is nobody
-//     else. So at the draw nothing is stalled, and shard.Inputs.Redraw stays empty.
+//     Stalled registry.Context.Redraw with Round, then Redrawn; if there is nobody else,
+//     Restarted for who is Lost, and Asked for the others. So at the draw nothing is stalled, and shard.Inputs.Redraw stays empty.
 //   - Links: Known is link.Anchors on main. On a shard the same rows come with a state
 //     proof against main's certified header.
 //   - Split and merge: see Context.Apply; when a Result says Finished, Sync founds the heirs,
