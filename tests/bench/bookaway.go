@@ -12,9 +12,7 @@ import (
 
 const (
 	awayLimit  = 1.5 // times the processor time with all payees at home
-	awayRounds = 6   // bookings of each payee in a slice
-
-	awaySpread = "  in the passes, from %s"
+	awayRounds = 3   // bookings of each payee in a slice
 )
 
 func awayFigure(share int) string {
@@ -29,69 +27,105 @@ func awayRatio(share int) string {
 type slice struct {
 	span
 
+	rounds int       // bookings of a payee, each of many vouchers
 	blocks [3]uint64 // of main, of the payers' shard and of the other
 }
 
 // bookAway measures what it costs that payees live in another shard, the messages and
-// all that carries them included. Each pass books the same number of vouchers with each
-// share, so that a machine that others use as well tells for none of them: passes go
-// there and back, ratios are within a pass, and what counts is their median.
+// all that carries them included. For each share the same number of vouchers is booked
+// with none, with the share twice, and with none again, so that a machine that others use
+// as well, and that gets slower or faster, tells for neither; and that some times over.
+// What counts is the ratio of the sums.
 func (b *bench) bookAway(ctx context.Context, w *bookWorld, window time.Duration) error {
-	shares := []int{0, 10, 50, 100}
+	shares, passes := []int{10, 50, 100}, max(1, int(window/(10*time.Second)))
 	if b.quick {
-		shares = []int{0, 100}
+		shares, passes = []int{100}, 2*passes
 	}
-	passes := 2 * (1 + int(window/(15*time.Second))) // there and back
 	b.report.step("bookings for payees in another shard, %d passes", passes)
-	taken := make(map[int][]slice)
-	for pass := range passes {
-		turn := slices.Clone(shares)
-		if pass%2 == 1 {
-			slices.Reverse(turn)
-		}
-		for _, share := range turn {
-			away := share * bookSellers / 100
-			books := append(slices.Clone(w.books[0][:bookSellers-away]), w.books[0][bookSellers:bookSellers+away]...)
-			s, err := w.slice(ctx, books)
+	taken := make(map[int][]versus)
+	for range passes {
+		for _, share := range shares {
+			v, err := w.versus(ctx, share)
 			if err != nil {
 				return fmt.Errorf("%d %% of payees in another shard: %w", share, err)
 			}
-			taken[share] = append(taken[share], s)
-			b.report.step("  %3d %%: %.1f us, %.0f bookings/s, blocks %v", share, s.cpu(), s.perSecond(), s.blocks)
+			taken[share] = append(taken[share], v)
+			b.report.step("  %3d %%: %.1f of %.1f us, %.0f of %.0f bookings/s, blocks %v of %v", share,
+				v.away.cpu(), v.home.cpu(), v.away.perSecond(), v.home.perSecond(), v.away.blocks, v.home.blocks)
 		}
 	}
+	var home slice
 	for _, share := range shares {
-		b.awayShare(share, taken[share], taken[0])
+		for _, v := range taken[share] {
+			home = home.with(v.home)
+		}
+	}
+	b.awaySlice(0, home)
+	for _, share := range shares {
+		b.awayShare(share, taken[share])
 	}
 	b.report.limit(awayRatio(100), awayLimit)
 	return nil
 }
 
-// awayShare reports the slices with a share of payees elsewhere, beside those of the
-// same passes with none.
-func (b *bench) awayShare(share int, taken, home []slice) {
-	var cpu, rate, ratio, perBlock, blocks []float64
-	for i := range taken {
-		s := &taken[i]
-		cpu, rate = append(cpu, s.cpu()), append(rate, s.perSecond())
-		ratio = append(ratio, s.cpu()/home[i].cpu())
-		perBlock = append(perBlock, float64(bookSellers*awayRounds)/float64(max(1, s.blocks[1])))
-		blocks = append(blocks, 1_000*float64(s.blocks[0]+s.blocks[1]+s.blocks[2])/float64(s.entries))
+// versus is bookings with payees elsewhere, beside as many with all payees at home.
+type versus struct{ home, away slice }
+
+func (v versus) ratio() float64 { return v.away.cpu() / v.home.cpu() }
+
+// versus takes the slices of a share in their order.
+func (w *bookWorld) versus(ctx context.Context, share int) (v versus, err error) {
+	elsewhere := share * bookSellers / 100
+	home := w.books[0][:bookSellers]
+	away := append(slices.Clone(home[:bookSellers-elsewhere]), w.books[0][bookSellers:bookSellers+elsewhere]...)
+	for i, books := range [][]*book{home, away, away, home} {
+		s, err := w.slice(ctx, books)
+		if err != nil {
+			return v, err
+		}
+		if i == 1 || i == 2 {
+			v.away = v.away.with(s)
+		} else {
+			v.home = v.home.with(s)
+		}
 	}
-	b.report.add(awayFigure(share), median(cpu), "us")
-	b.report.add(fmt.Sprintf("bookings, %d %% of payees in another shard", share), median(rate), "bookings/s")
-	b.report.add("  payees in a block of their payers' shard", median(perBlock), "")
-	b.report.add("  blocks of main and both shards for 1,000 bookings", median(blocks), "")
-	if share > 0 {
-		b.report.add(awayRatio(share), median(ratio), "times")
-		b.report.add(fmt.Sprintf(awaySpread, number(slices.Min(ratio))), slices.Max(ratio), "times")
-	}
+	return v, nil
 }
 
-// median returns the middle of list, which it sorts, and the lower of two.
-func median(list []float64) float64 {
-	slices.Sort(list)
-	return list[(len(list)-1)/2]
+// with returns both slices together.
+func (s slice) with(more slice) slice {
+	if s.entries == 0 {
+		return more
+	}
+	s.to.at = s.to.at.Add(more.to.at.Sub(more.from.at))
+	s.to.cpu += more.to.cpu - more.from.cpu
+	s.entries, s.rounds = s.entries+more.entries, s.rounds+more.rounds
+	for i := range s.blocks {
+		s.blocks[i] += more.blocks[i]
+	}
+	return s
+}
+
+// awayShare reports the slices of a share, and their ratio to those with all payees at
+// home between which they were.
+func (b *bench) awayShare(share int, taken []versus) {
+	var all versus
+	var ratios []float64
+	for _, v := range taken {
+		all.home, all.away = all.home.with(v.home), all.away.with(v.away)
+		ratios = append(ratios, v.ratio())
+	}
+	b.awaySlice(share, all.away)
+	b.report.add(awayRatio(share), all.ratio(), "times")
+	b.report.add(fmt.Sprintf("  in %d passes from %s to", len(ratios), number(slices.Min(ratios))), slices.Max(ratios), "times")
+}
+
+// awaySlice reports what bookings with a share of payees elsewhere took.
+func (b *bench) awaySlice(share int, s slice) {
+	b.report.add(awayFigure(share), s.cpu(), "us")
+	b.report.add(fmt.Sprintf("bookings, %d %% of payees in another shard", share), s.perSecond(), "bookings/s")
+	b.report.add("  payees in a block of their payers' shard", float64(s.rounds)/float64(max(1, s.blocks[1])), "")
+	b.report.add("  blocks of main and both shards for 1,000 bookings", 1_000*float64(s.blocks[0]+s.blocks[1]+s.blocks[2])/float64(s.entries), "")
 }
 
 // slice has each of books book so many times, one after the other, and waits until all
@@ -125,7 +159,7 @@ func (w *bookWorld) slice(ctx context.Context, books []*book) (s slice, err erro
 	if err := w.delivered(ctx, books); err != nil {
 		return s, err
 	}
-	s.entries = booked.Load()
+	s.entries, s.rounds = booked.Load(), len(books)*awayRounds
 	if s.to, err = measure(w.net); err != nil {
 		return s, err
 	}
