@@ -1,12 +1,12 @@
-// Command bench measures what a settlement costs, on four validator processes
-// that share this machine, over gRPC, with every signature verified by every
-// validator, the state root in every header and every commit synced.
+// Command bench measures what a settlement costs, and a booking on a shard, on four
+// validator processes that share this machine, over gRPC, with every signature
+// verified by every validator, the state root in every header and every commit synced.
 //
 // All figures come from one run, and those that matter stand beside a limit of
 // the same machine in the same minute: what Ed25519 batch verification alone
 // would take, and what the same consensus engine takes with an application that
-// does nothing with the same bytes. It prints a table and writes the figures to
-// build/bench.json.
+// does nothing with the same bytes. It prints a table, those that have limits once
+// more with the word OK, OVER or UNDER, and writes the figures to build/bench.json.
 package main
 
 import (
