@@ -79,8 +79,8 @@ func signedService(raw []byte) (uint32, error) {
 	if len(raw) == 0 {
 		return 0, invalid("signed_tx", "is missing; send the fields or the signed transaction")
 	}
-	if len(raw) < at+4 {
-		return 0, invalid("signed_tx", "%d bytes are no transaction", len(raw))
+	if len(raw) < at+4 || string(raw[:len(chain.Magic)]) != chain.Magic {
+		return 0, invalid("signed_tx", "%d bytes that are no signed transaction; send what chain.SignTx makes, unchanged", len(raw))
 	}
 	id := binary.BigEndian.Uint32(raw[at:])
 	if id <= uint32(service.FirstServiceDomain) {
@@ -331,6 +331,7 @@ func (b *backend) explainBooking(err error, of *booking) error {
 	p.subject = BookingName(of.tx.Hash)
 	if rule.Code != chain.CodeWrongShard {
 		p.set("shard", ShardName(of.is.ID))
+		b.adviseBooking(p, rule, of)
 		return p
 	}
 	m, _, mapErr := b.shardMap()
@@ -347,6 +348,29 @@ func (b *backend) explainBooking(err error, of *booking) error {
 		return b.place(p, &home, m.Epoch())
 	}
 	return p
+}
+
+// adviseBooking adds to the refusal of a booking what to do about it.
+func (b *backend) adviseBooking(p *problem, rule *chain.RuleError, of *booking) {
+	at := 0
+	if len(rule.Positions) > 0 && rule.Positions[0] >= 0 && rule.Positions[0] < len(of.usage.Batch.Entries) {
+		at = rule.Positions[0]
+	}
+	e := &of.usage.Batch.Entries[at]
+	switch rule.Code {
+	case chain.CodeAboveDeposit:
+		c, ok, err := b.Index.Channel(e.Index)
+		if err != nil || !ok {
+			return
+		}
+		p.setNumber("deposit", uint64(c.Deposit))
+		p.message += fmt.Sprintf("; its deposit is %d drops: top the channel up (the shard learns of that some blocks later), or book a voucher of less", c.Deposit)
+	case chain.CodeChannelUnknown:
+		p.message += fmt.Sprintf("; if channel %d was opened lately the shard learns of it in some blocks, otherwise it names no service or is closed", e.Index)
+	case chain.CodeChannelExpired:
+		p.message += "; settle its vouchers on the main chain"
+	default:
+	}
 }
 
 // GetBooking implements ServiceChainServiceServer.
