@@ -38,6 +38,25 @@ type tracker struct {
 	flight   service.Sums           // in earnings messages between honest shards
 	received map[*node]service.Sums // by messages that were executed
 	earned   map[ledger.Address]service.Sums
+	// undo remembers how what is noted of the block under way is taken back; nil if nothing
+	// of it ever is.
+	undo func(func())
+}
+
+// taken remembers how something is taken back.
+func (t *tracker) taken(back func()) {
+	if t.undo != nil {
+		t.undo(back)
+	}
+}
+
+// restored remembers a value.
+func restored[K comparable, V any](t *tracker, m map[K]V, key K) {
+	if was, had := m[key]; had {
+		t.taken(func() { m[key] = was })
+	} else {
+		t.taken(func() { delete(m, key) })
+	}
 }
 
 func newTracker() tracker {
@@ -49,6 +68,12 @@ func newTracker() tracker {
 
 // committed checks what a block did.
 func (w *World) committed(n *node, height uint64, out *applied) {
+	w.track.undo = nil
+	if w.shape.stalls && !n.isMain() {
+		w.track.undo = func(f func()) { n.undo[height] = append(n.undo[height], f) }
+		epoch := n.epoch
+		w.track.taken(func() { n.epoch = epoch })
+	}
 	for i := range out.imports {
 		w.receipts(n, &out.imports[i])
 	}
@@ -105,11 +130,13 @@ func (w *World) sent(m *link.Message) {
 		w.counts.Listed++
 		return
 	}
+	restored(&w.track, w.track.messages, key)
 	w.track.messages[key] = &tracked{encoded: m.Encode(), phase: link.PhaseCommitted}
 	w.track.order = append(w.track.order, key)
 	w.counts.Sent++
 	if !m.IsBounce() && service.MessageKind(m.Kind) == service.KindEarnings {
 		w.track.flight = w.track.flight.Plus(sums(w, m))
+		w.track.taken(func() { w.track.flight = w.track.flight.Minus(sums(w, m)) })
 	}
 }
 
@@ -123,6 +150,8 @@ func sums(w *World, m *link.Message) service.Sums {
 
 func (w *World) move(key numbered, events ...link.Event) {
 	t := w.track.messages[key]
+	was := t.phase
+	w.track.taken(func() { t.phase = was })
 	for _, e := range events {
 		next, ok := t.phase.Next(e)
 		if !ok {
@@ -138,6 +167,7 @@ func (w *World) receipts(n *node, in *imported) {
 	at := 0
 	for _, r := range in.receipts {
 		if r.Result == link.Acked {
+			restored(&w.track, w.track.acked, r.Link)
 			for ; w.track.acked[r.Link] < r.Seq; w.track.acked[r.Link]++ {
 				key := numbered{r.Link, w.track.acked[r.Link]}
 				if w.honest(n) && w.honest(w.ownerOf(r.Link.Dst)) {
@@ -151,6 +181,8 @@ func (w *World) receipts(n *node, in *imported) {
 		if m.Link != r.Link || m.Seq != r.Seq || w.track.next[r.Link] != r.Seq {
 			w.failf("chain %d takes message %d of %s, %d is next", n.id, r.Seq, r.Link, w.track.next[r.Link])
 		}
+		restored(&w.track, w.track.next, r.Link)
+		restored(&w.track, w.track.seen, r.Link)
 		w.track.next[r.Link]++
 		w.track.seen[r.Link] = max(w.track.seen[r.Link], in.seen)
 		seen, most := w.track.seen[r.Link], max(w.track.seen[r.Link], in.most)
@@ -188,6 +220,7 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	case link.Acked:
 	}
 	if service.MessageKind(m.Kind) == service.KindEarnings && result == link.Executed && !n.isMain() {
+		restored(&w.track, w.track.received, n)
 		w.track.received[n] = w.track.received[n].Plus(sums(w, m))
 	}
 	if !w.honest(source) {
@@ -201,6 +234,7 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	w.move(key, link.EventAnchor, link.EventDeliver, end)
 	if done := result == link.Executed || result == link.Returned; done && service.MessageKind(m.Kind) == service.KindEarnings {
 		w.track.flight = w.track.flight.Minus(sums(w, m))
+		w.track.taken(func() { w.track.flight = w.track.flight.Plus(sums(w, m)) })
 	}
 }
 
@@ -338,6 +372,7 @@ func (w *World) checkShard(n *node, height uint64, out *applied) {
 		r := &out.service.Receipts[i]
 		if r.Code == chain.CodeOK {
 			w.track.earned[r.Payee] = w.track.earned[r.Payee].Plus(r.Booked)
+			w.track.taken(func() { w.track.earned[r.Payee] = w.track.earned[r.Payee].Minus(r.Booked) })
 		}
 		for _, e := range r.Entries {
 			if !e.Applied() {
@@ -385,6 +420,8 @@ func (w *World) booked(n *node, b *service.Booking) {
 	if cumulative <= a.booked[b.Lane] {
 		w.failf("lane %d of channel %d is booked up to %d after %d", b.Lane, a.index, cumulative, a.booked[b.Lane])
 	}
+	was0, lane := a.booked[b.Lane], b.Lane
+	w.track.taken(func() { a.booked[lane] = was0 })
 	a.booked[b.Lane] = cumulative
 	total, was := uint64(0), false
 	for lane := range a.booked {

@@ -67,7 +67,7 @@ func (w *World) sitting(n *node, height uint64) *session {
 		}
 		return n.sits
 	}
-	c, ok := shardblock.Committee(n.view, height)
+	c, ok := shardblock.Committee(w.base(n), height)
 	if !ok {
 		w.failf("shard %d has forgotten who votes block %d", n.id, height)
 	}

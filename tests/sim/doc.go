@@ -40,8 +40,9 @@
 //   - Loads. Nobody fills half a mebibyte here: where loads are to split and merge shards the
 //     masks of founded shards begin with heavy blocks, those of heirs with light ones.
 //   - Parameters. Epochs are as short as may be, and parameters of shards those of the seed
-//     instead of the zone's. Shards that miss their anchors keep their committees, so that
-//     they can stand still for as long as it takes.
+//     instead of the zone's. In a quarter of the networks shards that miss their anchors get
+//     another committee and go on from what is anchored; in the others they can stand still
+//     for as long as it takes.
 //
 // # Who misbehaves
 //
@@ -52,7 +53,8 @@
 // overspend, payees book and settle stale and repeated vouchers, and vouchers with false
 // signatures, some in the wrong shard. Relays change what they carry, withhold it, bring it
 // twice and to shards that it is not for, with blocks of main that nobody needs or that
-// are not the newest, with bytes behind it and with more than may be. Members of committees
+// are not the newest, or none at all, with bytes behind it and with more than may be; they
+// anchor what a committee made that is none any more. Members of committees
 // sign what is false: with less than two thirds of a shard's power that certifies nothing;
 // in some seeds they have as much or more, and then they anchor what they like, and with
 // what they like the shard ends, so that its heirs have nothing to begin with. Even so main
@@ -68,7 +70,7 @@
 // runs, no place has two shards or none, and whoever draws the committees again draws the
 // same. At the end, once the network is well: every message has ended, links are quiet, every
 // payee has what was booked for it and all of it is redeemed, homes know of channels what
-// main does, and in two of five seeds all chains, replayed from their genesis and the bytes
+// main does, and in three of ten seeds all chains, replayed from their genesis and the bytes
 // of their blocks, have the same roots, and heirs, made again from the states of their
 // parents and of main, the same genesis.
 package sim

@@ -29,7 +29,7 @@ func (w *World) forge() {
 	}
 	c := cert.Checkpoint{
 		Height: n.height() + 1, BlockHash: ledger.HashOf("sim/forged", n.digest[:]), StateRoot: ledger.Hash{0xbb},
-		OutboxRoot: box.Root(),
+		OutboxRoot: box.Root(), Generation: w.generation(n),
 	}
 	w.counts.ForgedCheckpoints++
 	if n.height() > 0 && w.chance(30) {
@@ -43,7 +43,9 @@ func (w *World) forge() {
 }
 
 // ending reports whether the next block of a shard is its last one.
-func (n *node) ending() bool { return !n.over() && shardblock.ReadStatus(n.view).Ended == n.height()+1 }
+func (n *node) ending() bool {
+	return !n.over() && n.resume == nil && shardblock.ReadStatus(n.view).Ended == n.height()+1
+}
 
 // lies returns, as changes of a state, what a corrupt committee would like others to
 // believe.

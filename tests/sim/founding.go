@@ -16,10 +16,14 @@ const serviceID = 7
 type shape struct {
 	zones, shards uint8 // shards of each zone
 	seats         uint8 // of each committee
+	stalls        bool  // shards that miss their anchors get another committee
 }
 
+// shapes is how many there are.
+const shapes = 8
+
 func shapeOf(n int) shape {
-	return []shape{{1, 1, 4}, {1, 2, 4}, {2, 1, 5}, {2, 2, 4}, {1, 4, 7}, {2, 1, 4}}[n%6]
+	return []shape{{1, 1, 4, false}, {1, 2, 4, false}, {2, 1, 5, false}, {2, 2, 4, false}, {1, 4, 7, false}, {2, 1, 4, false}, {1, 2, 4, true}, {2, 1, 4, true}}[n%shapes]
 }
 
 // epochBlocks is how many blocks of main an epoch has: as few as may be.
@@ -30,11 +34,14 @@ const wealth = 1_000_000_000
 
 // mainParams are the parameters of main. Shards stand still for as long as it takes, but
 // in runs that say otherwise.
-func mainParams() settlement.Params {
+func mainParams(s shape) settlement.Params {
 	p := settlement.LocalParams()
 	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 3, 5, 20
 	p.Staking.EpochBlocks = epochBlocks
 	p.Anchors.LateBlocks, p.Anchors.StalledBlocks, p.Anchors.MaxLag = 1<<19, 1<<20, 10_000
+	if s.stalls {
+		p.Anchors.LateBlocks, p.Anchors.StalledBlocks = 8, 16
+	}
 	return p
 }
 
@@ -45,7 +52,7 @@ func (k *Keys) begin(s shape) (*founding, error) {
 	if f := k.founding[s]; f != nil {
 		return f, nil
 	}
-	g := settlement.Genesis{Name: "sim", Time: 1, Params: mainParams()}
+	g := settlement.Genesis{Name: "sim", Time: 1, Params: mainParams(s)}
 	for i, key := range k.public {
 		g.Accounts = append(g.Accounts, settlement.GenesisAccount{Address: addressOf(s, i, key), Balance: wealth})
 	}

@@ -57,7 +57,7 @@ func (w *World) found(id shard.ID) {
 	if err != nil {
 		w.failf("genesis of shard %d: %v", id, err)
 	}
-	n := &node{id: id, rules: &shardRules{net: &w.net, is: g.Service.Shard}, founded: g.Hash()}
+	n := &node{id: id, rules: &shardRules{net: &w.net, is: g.Service.Shard}, geneses: map[uint64]ledger.Hash{w.main().height(): g.Hash()}, undo: map[uint64][]func(){}}
 	var views []chain.View
 	for i := range g.Service.Parents {
 		p := &g.Service.Parents[i]
@@ -181,9 +181,13 @@ func (w *World) changed(out *applied) {
 		}
 	}
 	for _, e := range out.main.Shards {
-		if e.Kind == settlement.ShardFounded {
+		switch e.Kind {
+		case settlement.ShardFounded:
 			w.found(e.Shard)
 			began = true
+		case settlement.ShardRedrawn:
+			w.redrawn(w.byChain[e.Shard], e.Last)
+		default:
 		}
 	}
 	if began {

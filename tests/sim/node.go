@@ -61,13 +61,19 @@ type node struct {
 	down    [validators]bool
 	sits    *session // on main: the committee of the epoch
 
-	parents []*node     // of a shard that came of a split or a merge
-	founded ledger.Hash // of a shard: its shardblock.Genesis
-	tainted bool        // malicious members have or had power over it or a parent
-	dead    bool        // nobody has the states that it would begin with
+	parents []*node // of a shard that came of a split or a merge
+	tainted bool    // malicious members have or had power over it or a parent
+	dead    bool    // nobody has the states that it would begin with
 	// replaced says that its heirs have begun.
 	replaced bool
-	again    *shardblock.Genesis
+	// resume is how it goes on with its next block, as another generation; nil if that is
+	// the one before.
+	resume *shardblock.Resume
+	undone []cert.Certificate  // of blocks of generations before
+	undo   map[uint64][]func() // by height: takes back what was noted of a block
+	// geneses are the hashes of what it began from, by the block of main.
+	geneses map[uint64]ledger.Hash
+	again   *shardblock.Genesis
 	// replayed is the state that its blocks lead to once more.
 	replayed *State
 
@@ -119,6 +125,9 @@ func (n *node) over() bool {
 	if n.isMain() || n.dead || n.replaced {
 		return !n.isMain()
 	}
+	if n.resume != nil {
+		return false
+	}
 	ended := shardblock.ReadStatus(n.view).Ended
 	return ended != 0 && n.height() >= ended
 }
@@ -139,11 +148,14 @@ func (w *World) produce(n *node, force bool) {
 		w.counts.Stalls++
 		return
 	}
-	idle := !n.isMain() && !force && !over && !shardblock.NeedsTick(n.view, n.height()+1)
+	idle := !n.isMain() && !force && !over && n.resume == nil && !shardblock.NeedsTick(n.view, n.height()+1)
 	if idle && len(n.pool) == 0 {
 		return
 	}
 	b := n.next()
+	if n.resume != nil {
+		b.resume = n.resume.Encode()
+	}
 	out, err := n.rules.apply(n.view, &b, false)
 	if err != nil {
 		w.failf("chain %d: %v", n.id, err)
@@ -166,10 +178,10 @@ func (w *World) produce(n *node, force bool) {
 		w.failf("chain %d: height %d is of epoch %d, who votes is of %d", n.id, b.height, out.epoch, sits.committee.Epoch)
 	}
 	n.view.Apply(out.changes)
-	n.digest = digest
+	n.digest, n.resume = digest, nil
 	tree := w.treeOf(n, n.view, digest, b.height)
 	c := w.certify(n, sits, cert.Checkpoint{
-		Height: b.height, BlockHash: ledger.HashOf("sim/block", raw), StateRoot: tree.Root(),
+		Height: b.height, Generation: out.generation, BlockHash: ledger.HashOf("sim/block", raw), StateRoot: tree.Root(),
 		OutboxRoot: out.box.Root(), UsageRoot: out.usage, ResultsRoot: out.results,
 	}, func(i int) bool { return sits.signs(n, i, willing) })
 	n.blocks = append(n.blocks, stored{raw: raw, digest: digest, cert: c, tree: tree})
@@ -295,12 +307,15 @@ func (w *World) replay(n *node) {
 // replayFoundings makes the genesis of shards by the states of main once more.
 func (w *World) replayFoundings(v chain.View, out *applied) {
 	for _, e := range out.main.Shards {
-		if e.Kind != settlement.ShardFounded {
+		if e.Kind != settlement.ShardFounded && (e.Kind != settlement.ShardRedrawn || e.Last > 0) {
 			continue
 		}
 		n := w.byChain[e.Shard]
+		if n.dead {
+			continue
+		}
 		g, err := w.net.genesisOf(v, e.Shard)
-		if err != nil || g.Hash() != n.founded {
+		if err != nil || g.Hash() != n.geneses[out.main.Height] {
 			w.failf("replay the founding of shard %d: %v", e.Shard, err)
 		}
 		n.again = &g

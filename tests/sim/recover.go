@@ -84,7 +84,7 @@ func (w *World) round(until uint64) {
 		}
 	}
 	for i, n := range w.live {
-		w.produce(n, false) // what older blocks of main sent, before newer ones make it forget them
+		w.produce(n, w.urged(n)) // what older blocks of main sent, before newer ones make it forget them
 		if !n.dead && (until == 0 || service.ReadEpoch(n.view).Number < until) {
 			w.tellEpoch(0, n)
 			w.produce(n, false)
@@ -210,7 +210,7 @@ func (w *World) listAgain(still map[link.Link]stuck) {
 	}
 	for i, n := range w.chains {
 		for range link.RelistBlocks {
-			if len(ask[i]) > 0 && n.height()+1 < wait[i] {
+			if len(ask[i]) > 0 && n.height()+1 < wait[i] && (!w.shape.stalls || !n.isMain()) {
 				w.produce(n, true)
 			}
 		}
@@ -258,7 +258,7 @@ func (w *World) unrest() string {
 // finish checks what has to hold in the end.
 func (w *World) finish() {
 	for _, key := range w.track.order {
-		if t := w.track.messages[key]; !t.phase.Final() && w.honest(w.ownerOf(key.l.Src)) && w.honest(w.ownerOf(key.l.Dst)) {
+		if t := w.track.messages[key]; t != nil && !t.phase.Final() && w.honest(w.ownerOf(key.l.Src)) && w.honest(w.ownerOf(key.l.Dst)) {
 			w.failf("message %d of %s is %s", key.seq, key.l, t.phase)
 		}
 	}
@@ -280,7 +280,7 @@ func (w *World) finish() {
 	if w.liar == nil {
 		w.finishEarnings()
 	}
-	again := w.fault != FaultNone || w.chance(40) // it takes a third of the time
+	again := w.fault != FaultNone || w.chance(30) // it takes a third of the time
 	for _, n := range w.chains {
 		if !n.dead && again {
 			w.replay(n)

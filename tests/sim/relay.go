@@ -65,6 +65,9 @@ func (w *World) anchorTo(i int, n *node) bool {
 	}
 	var list []cert.Certificate
 	for h := first; h <= n.height() && len(list) < maxAnchors; h++ {
+		if len(list) > 0 && n.blocks[h-1].cert.Checkpoint.Generation != list[0].Checkpoint.Generation {
+			break
+		}
 		list = append(list, n.blocks[h-1].cert)
 		if last := &list[len(list)-1].Checkpoint; row.Until > 0 && last.Epoch >= row.Until && !careless {
 			break
@@ -77,6 +80,14 @@ func (w *World) anchorTo(i int, n *node) bool {
 		for _, twin := range n.twins {
 			if twin.Checkpoint.Height == first {
 				list = []cert.Certificate{twin}
+			}
+		}
+	}
+	if w.chaos && w.chance(20) { // what a committee made that is none any more
+		for _, old := range n.undone {
+			if old.Checkpoint.Height == row.Height()+1 {
+				list = []cert.Certificate{old}
+				w.counts.Obsolete++
 			}
 		}
 	}
@@ -94,7 +105,7 @@ func (w *World) anchor(i int, r cert.Run) {
 // does with signatures that are real.
 func join(list []cert.Certificate) cert.Run {
 	first := &list[0].Checkpoint
-	r := cert.Run{Network: first.Network, Chain: first.Chain, First: first.Height}
+	r := cert.Run{Network: first.Network, Chain: first.Chain, Generation: first.Generation, First: first.Height}
 	for i := range list {
 		c, p := &list[i], &list[i].Checkpoint
 		at := slices.IndexFunc(r.Sets, func(s cert.SignerSet) bool {
@@ -120,7 +131,7 @@ func (w *World) lieAnchor(i int, n *node) {
 		return
 	}
 	sits := w.sitting(n, n.height()+1)
-	c := cert.Checkpoint{Height: anchoredHeight(w.main().view, n.id) + 1, StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
+	c := cert.Checkpoint{Height: anchoredHeight(w.main().view, n.id) + 1, Generation: w.generation(n), StateRoot: ledger.Hash{1}, OutboxRoot: ledger.Hash{byte(w.pick(256)), 2}}
 	lie := w.certify(n, sits, c, func(i int) bool { return sits.malicious[i] })
 	if w.chance(50) { // claim that everybody signed
 		signature := lie.Signature

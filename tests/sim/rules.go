@@ -65,18 +65,20 @@ func (i *imported) list() {
 
 // applied is what a block does.
 type applied struct {
-	kept      block // the block with what may be in it
-	changes   chain.Changes
-	box       *link.Outbox
-	imports   []imported
-	usage     ledger.Hash
-	results   ledger.Hash
-	anchored  []cert.Checkpoint // by main
-	epoch     uint64            // of the committee that signs
-	refused   []chain.Code
-	main      settlement.Result
-	service   service.Result
-	congested int // transactions of users that were kept out
+	kept     block // the block with what may be in it
+	changes  chain.Changes
+	box      *link.Outbox
+	imports  []imported
+	usage    ledger.Hash
+	results  ledger.Hash
+	anchored []cert.Checkpoint // by main
+	epoch    uint64            // of the committee that signs
+	// generation is that of the block, of a shard.
+	generation uint32
+	refused    []chain.Code
+	main       settlement.Result
+	service    service.Result
+	congested  int // transactions of users that were kept out
 }
 
 // rules applies blocks. What may not be in a block is an error if strict, and else

@@ -25,11 +25,23 @@ func (s *shardRules) verifiers() shardblock.Verifiers {
 
 // apply is that of rules.
 func (s *shardRules) apply(v chain.View, b *block, strict bool) (*applied, error) {
-	out := &applied{kept: block{height: b.height, parent: b.parent, imports: b.imports, txs: b.txs}}
-	if !strict {
-		s.propose(v, b, out)
+	out := &applied{kept: *b}
+	var resume *shardblock.Resume
+	base := v
+	if len(b.resume) > 0 {
+		r, err := shardblock.DecodeResume(b.resume)
+		if err == nil {
+			base, err = r.Over(v)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errBlock, err)
+		}
+		resume = &r
 	}
-	blk := shardblock.Block{Height: b.height, Txs: s.records(out.kept.txs)}
+	if !strict {
+		s.propose(base, b, out)
+	}
+	blk := shardblock.Block{Height: b.height, Txs: s.records(out.kept.txs), Resume: resume}
 	for _, raw := range out.kept.imports {
 		r, err := shardblock.DecodeRelay(raw)
 		if err != nil {
@@ -44,7 +56,7 @@ func (s *shardRules) apply(v chain.View, b *block, strict bool) (*applied, error
 	if err != nil {
 		return nil, err
 	}
-	out.changes, out.box, out.epoch = changes, res.Outbox, res.Epoch
+	out.changes, out.box, out.epoch, out.generation = changes, res.Outbox, res.Epoch, res.Generation
 	out.service, out.usage, out.results = res.Service, res.Service.UsageRoot, res.Service.ResultsRoot
 	for i := range res.Imports {
 		in := &res.Imports[i]

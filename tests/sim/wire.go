@@ -15,6 +15,7 @@ type block struct {
 	height  uint64
 	parent  ledger.Hash // digest of the history before it
 	imports [][]byte    // of a shard: encoded relays
+	resume  []byte      // of a shard: how it goes on as another generation, if it does with this block
 	txs     [][]byte    // raw transactions
 }
 
@@ -22,6 +23,7 @@ func (b *block) encode() []byte {
 	w := codec.NewWriter(1 << 10)
 	w.Uint64(b.height)
 	w.Fixed(b.parent[:])
+	w.Bytes32(b.resume)
 	for _, list := range [][][]byte{b.imports, b.txs} {
 		writeList(w, list)
 	}
@@ -32,6 +34,7 @@ func decodeBlock(raw []byte) (block, error) {
 	r := codec.NewReader(raw)
 	b := block{height: r.Uint64()}
 	r.Into(b.parent[:])
+	b.resume = r.Bytes32(most)
 	b.imports, b.txs = readList(r), readList(r)
 	if err := r.Done(); err != nil {
 		return block{}, fmt.Errorf("decode block: %w", err)

@@ -38,6 +38,9 @@ type Counts struct {
 	// need, with bytes behind them, by blocks of main that are not the newest, what one
 	// that withholds did not bring, and blocks of main that are none.
 	Misled, Oversized, Padded, Trailing, Stale, Withheld, FalseHeads int
+	// Of shards that go on with another committee, or another generation: how often,
+	// blocks that are worth nothing then, and those of them that somebody anchors all the same.
+	Redraws, Undone, Obsolete int
 }
 
 func (c *Counts) all() []*int {
@@ -51,7 +54,7 @@ func (c *Counts) all() []*int {
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt,
 		&c.Epochs, &c.Unproved,
 		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
-		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads,
+		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Redraws, &c.Undone, &c.Obsolete,
 	}
 }
 
@@ -158,7 +161,7 @@ func (w *World) begin() {
 		hasty: w.chance(25), narrow: w.chance(25), crowded: w.chance(20),
 		reshapes: w.chance(45), busy: w.chance(20), withholds: w.chance(25),
 	}
-	w.shape = shapeOf(w.pick(6))
+	w.shape = shapeOf(w.pick(shapes))
 	f, err := w.keys.begin(w.shape)
 	if err != nil {
 		w.failf("genesis of main: %v", err)
@@ -326,7 +329,7 @@ func (w *World) goes(n *node) {
 		if n == w.liar && (w.chance(12) || n.ending() && w.chance(60)) {
 			w.forge()
 		} else {
-			w.produce(n, false)
+			w.produce(n, w.urged(n))
 		}
 	})
 }
