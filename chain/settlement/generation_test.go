@@ -208,6 +208,43 @@ func TestRedrawAtBirth(t *testing.T) {
 	}
 }
 
+// TestReplacedBeforeItBegan: nothing of a shard is anchored when it is replaced. It keeps its
+// committee, however long that takes to begin, and its genesis can be made still; once its
+// first height of that epoch is anchored, which is its last, its heirs begin.
+func TestReplacedBeforeItBegan(t *testing.T) {
+	t.Parallel()
+	b := newServed(t)
+	parent := b.shards().Zone(1, 0)[0]
+	first, err := b.genesisOf(parent.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ok(5, resharded(shard.Split, parent.ID))
+	b.forward(shard.Notice - 1)
+	heirs := b.shards().Heirs(parent.ID)
+	if len(heirs) != 2 {
+		t.Fatal("the shard is not replaced")
+	}
+	b.short(6)
+	for range 3 * 6 {
+		b.busy()
+	}
+	if s := b.anchored(parent.ID); s.Generation != 0 || s.Until == 0 {
+		t.Fatalf("the shard is in generation %d", s.Generation)
+	}
+	again, err := b.genesisOf(parent.ID)
+	if diff := cmp.Diff(first, again); err != nil || diff != "" {
+		t.Errorf("it would begin otherwise: %v: %s", err, diff)
+	}
+	b.ok(6, anchorsOf(b.heights(parent.ID, shard.Notice, 1, 1)))
+	for _, h := range heirs {
+		g, err := b.genesisOf(h.ID)
+		if err != nil || len(g.Service.Parents) != 1 || g.Service.Parents[0].Shard.Chain != parent.ID {
+			t.Errorf("heir %d begins with %+v: %v", h.ID, g.Service.Parents, err)
+		}
+	}
+}
+
 // TestEndByAnother: a shard that is replaced stands still on the way to its end. Another
 // committee makes its last height, which goes on from what is anchored, in a later epoch,
 // and the heirs, founded late, begin with the committees of that one.

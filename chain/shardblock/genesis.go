@@ -1,9 +1,11 @@
 package shardblock
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
@@ -79,7 +81,7 @@ func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id
 		},
 		Generation: row.Origin, Clock: row.Base, EpochBlocks: epochs.EpochBlocks, Params: own, Main: main, Committee: assignment.Committee,
 	}
-	if err := g.inherit(v, id); err != nil {
+	if err := g.inherit(v, id, &row); err != nil {
 		return Genesis{}, err
 	}
 	return g, g.Validate()
@@ -102,25 +104,24 @@ func placed(id shard.ID, row *anchor.State) service.Shard {
 	}
 }
 
-// inherit notes the parents of a shard, which the map names.
-func (g *Genesis) inherit(v chain.View, id shard.ID) error {
-	m, _ := registry.ReadMap(v)
-	if m == nil {
-		return fmt.Errorf("shard %d: %w: main has no map of shards", id, ErrNotFounded)
-	}
-	s, ok := m.Find(id)
-	if !ok {
-		return fmt.Errorf("shard %d: %w: it is not in the map of epoch %d, which would name its parents", id, ErrNotFounded, m.Epoch())
-	}
-	for _, parent := range s.Parents {
-		row, ok := anchor.Read(v, parent)
-		if !ok || !row.Finished() {
+// inherit notes the parents of a shard, whose row of anchors is given: those of its zone
+// that were replaced when it began and had buckets of it. A zone changes once in an epoch.
+// Rows of anchors stay for ever, while the map forgets a shard that is replaced itself,
+// which may have to begin once more with another committee.
+func (g *Genesis) inherit(v chain.View, id shard.ID, row *anchor.State) error {
+	for parent, p := range anchor.All(v) {
+		apart := p.Buckets.Last < row.Buckets.First || row.Buckets.Last < p.Buckets.First
+		if p.Until == 0 || p.Until != row.Since || p.Service != row.Service || p.Zone != row.Zone || apart {
+			continue
+		}
+		if !p.Finished() {
 			return fmt.Errorf("shard %d: %w: its parent %d is not anchored to its end", id, ErrNotFounded, parent)
 		}
 		g.Service.Parents = append(g.Service.Parents, service.Parent{
-			Shard: placed(parent, &row), Height: row.Last.Height, StateRoot: row.Last.StateRoot,
+			Shard: placed(parent, &p), Height: p.Last.Height, StateRoot: p.Last.StateRoot,
 		})
 	}
+	slices.SortFunc(g.Service.Parents, func(a, b service.Parent) int { return cmp.Compare(a.Shard.First, b.Shard.First) })
 	return nil
 }
 
