@@ -18,7 +18,7 @@ import (
 // or a second version of the last block.
 func (w *World) forge() {
 	n := w.liar
-	if n.over() {
+	if n.over() || n.resume != nil { // the first block of a generation is always one
 		return
 	}
 	sits := w.sitting(n, n.height()+1)
