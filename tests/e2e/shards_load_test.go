@@ -56,11 +56,12 @@ type parcel struct {
 }
 
 // usageBook is what a payee books on one service: one more voucher each round on the
-// channel of every payer.
+// channel of every payer, or if there are more payees of those in other shards.
 type usageBook struct {
 	service  uint32
 	account  *client.Account
 	home     shard.ID
+	payers   []int // whose channels it has, by their numbers
 	channels []pay.Channel
 	rounds   int // acknowledged
 }
@@ -119,15 +120,27 @@ func startUsageIn(t *testing.T, net *testnet.Network, zones, payees int, service
 		for n := range payees {
 			c := clients[(half+n)%len(clients)]
 			for i, srv := range services {
-				if i == 0 || n == 0 {
-					u.books = append(u.books, &usageBook{service: srv, account: c.Account(pay.NewIdentity(placed("payee", zone, upper, n), zone))})
+				if i > 0 && n > 0 {
+					continue
 				}
+				b := &usageBook{service: srv, account: c.Account(pay.NewIdentity(placed("payee", zone, upper, n), zone))}
+				for p := range 2 * zones {
+					if n == 0 || p != half {
+						b.payers = append(b.payers, p)
+					}
+				}
+				u.books = append(u.books, b)
 			}
 		}
 	}
 	for i, payer := range u.payers {
 		var params []channel.OpenParams
+		var of []*usageBook
 		for _, b := range u.books {
+			if !slices.Contains(b.payers, i) {
+				continue
+			}
+			of = append(of, b)
 			params = append(params, channel.OpenParams{
 				Payee: b.account.Address(), VoucherKey: u.keys[i].Public(), Service: b.service,
 				Deposit: loadDeposit, ExpiresAt: status.Chains[0].Clock + 400_000, Challenge: 100,
@@ -137,7 +150,7 @@ func startUsageIn(t *testing.T, net *testnet.Network, zones, payees int, service
 		if err != nil {
 			t.Fatalf("open channels: %v", err)
 		}
-		for j, b := range u.books {
+		for j, b := range of {
 			b.channels = append(b.channels, opened[j])
 		}
 	}
@@ -231,8 +244,9 @@ func (u *usageLoad) entries(b *usageBook) []client.UsageEntry {
 			Index: ch.Index, Claim: channel.ClaimVoucher,
 			Cumulative: ledger.Amount(b.rounds+1) * loadPrice, Units: uint64(b.rounds + 1), //nolint:gosec // positive
 		}
-		e.Signature = u.keys[i].Sign(e.Signed(u.domain, ch.ID))
-		entries[i] = client.UsageEntry{Payer: u.payers[i].Address(), Entry: e}
+		payer := b.payers[i]
+		e.Signature = u.keys[payer].Sign(e.Signed(u.domain, ch.ID))
+		entries[i] = client.UsageEntry{Payer: u.payers[payer].Address(), Entry: e}
 	}
 	return entries
 }

@@ -45,12 +45,12 @@ func TestShardsUnderFaults(t *testing.T) {
 		if err := net.KillNode(victim); err != nil {
 			t.Fatal(err)
 		}
-		u.more(t, testnet.Content, payees+random.IntN(6*payees), "bookings while a node is down")
+		u.more(t, testnet.Content, payees+random.IntN(2+2*payees), "bookings while a node is down")
 		if err := net.StartNode(victim); err != nil {
 			t.Fatal(err)
 		}
 		took := ready(t, net, victim)
-		u.more(t, testnet.Content, random.IntN(12*payees), "bookings with all")
+		u.more(t, testnet.Content, random.IntN((8+payees)*payees), "bookings with all")
 		t.Logf("%s was killed, and ready after %v; %d messages after %v", net.Nodes[victim].Name, took, u.sent(), time.Since(begin).Round(time.Second))
 	}
 
@@ -87,7 +87,7 @@ func TestShardsUnderFaults(t *testing.T) {
 }
 
 // maxPayees is how many payees each shard has at most.
-const maxPayees = 32
+const maxPayees = 48
 
 // exactly lets payees have what was paid, to the last drop.
 func exactly(o *testnet.Options) {
