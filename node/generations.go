@@ -173,7 +173,7 @@ func prepared(part kv.Store) (number uint32, err error) {
 	return binary.BigEndian.Uint32(raw), nil
 }
 
-// checkGenerations stops the shards of which the main chain has another generation: those
+// checkGenerations notes how far the shards are anchored, and stops the shards of which the main chain has another generation: those
 // chains are over, and what is signed on them is worth nothing.
 func (s *shards) checkGenerations() {
 	var over []*shardRun
@@ -184,6 +184,7 @@ func (s *shards) checkGenerations() {
 			if !ok {
 				continue
 			}
+			r.anchored.Store(row.Height())
 			r.mu.Lock()
 			if r.chain != nil && r.cancel != nil && r.generation != row.Generation {
 				r.err = fmt.Errorf("%w: %d after %d, from height %d", errAnotherGeneration, row.Generation, r.generation, row.Resumed)

@@ -127,7 +127,7 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store
 			h.ancestors = a
 		}
 	}
-	rules, err := n.shardExecConfig(h, dir)
+	rules, err := n.shardExecConfig(h, r, dir)
 	if err != nil {
 		return err
 	}
@@ -172,6 +172,7 @@ func (n *Node) readyGeneration(ctx context.Context, r *shardRun, store kv.Store)
 	if err := t.prepare(ctx); err != nil {
 		return gen, g, err
 	}
+	r.anchored.Store(gen.anchored)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.generation = gen.number
@@ -202,17 +203,18 @@ func (n *Node) lostShards() string {
 
 // shardExecConfig returns how a shard's rules run: as those of main, with less of
 // everything.
-func (n *Node) shardExecConfig(h *hosted, dir string) (exec.Config, error) {
+func (n *Node) shardExecConfig(h *hosted, r *shardRun, dir string) (exec.Config, error) {
 	c := n.execConfig(h)
 	c.Remembered, c.Keys = shardRemembered, shardKeys
 	c.PendingBytes, c.PendingRecords = shardPendingBytes, shardPendingRecords
 	c.RecentBlocks, c.RecentItems = shardRecentBlocks, shardRecentItems
 	c.MempoolTxs, c.MempoolBytes = n.cfg.Shards.MempoolTxs, int64(n.cfg.Shards.MempoolBytes) //nolint:gosec // bounded by the settings
+	c.Anchored = r.anchored.Load
 	if n.inMemory {
 		return c, nil
 	}
 	var err error
-	c.Snapshots, err = layer.OpenSnapshots(filepath.Join(dir, "snapshots"), 0)
+	c.Snapshots, err = layer.OpenHeldSnapshots(filepath.Join(dir, "snapshots"), r.anchored.Load())
 	return c, err
 }
 

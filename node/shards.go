@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -78,6 +79,8 @@ type shardRun struct {
 	peers    []string
 	sought   time.Time // since when it waits for somebody who tells headers; zero unless it does
 	stranded time.Time // since when nobody has the blocks it lacks; zero unless so
+
+	anchored atomic.Uint64 // last height that main has anchored, as of its last block
 
 	mu    sync.Mutex
 	duty  duty

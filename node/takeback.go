@@ -114,7 +114,7 @@ func (t *takeBack) begun(l *layer.Settlement) (bool, error) {
 
 // own makes the state of what is here. It returns the layer that is open then.
 func (t *takeBack) own(ctx context.Context, l *layer.Settlement) (*layer.Settlement, error) {
-	snapshots, err := layer.OpenSnapshots(filepath.Join(t.dir, "snapshots"), 0)
+	snapshots, err := layer.OpenHeldSnapshots(filepath.Join(t.dir, "snapshots"), t.gen.height)
 	if err != nil {
 		return l, err
 	}

@@ -144,6 +144,11 @@ type Config struct {
 	// epochs, and gives them to nodes that join. nil makes none. Blocks that come
 	// after the oldest are kept whatever KeepBlocks says.
 	Snapshots *layer.Snapshots
+	// Anchored returns the height from which the chain goes on if its committee does not:
+	// the last that the main chain has anchored. A snapshot not above it, and the blocks
+	// after that, are kept, or all blocks as long as there is no such snapshot. nil is for
+	// a chain that never goes back. It must be safe for concurrent use and fast.
+	Anchored func() uint64
 	// SnapshotStride is how many blocks lie between two snapshots at least, so that
 	// one stays long enough to be fetched where epochs are short.
 	SnapshotStride uint64

@@ -192,10 +192,13 @@ func (e *Executor) indexBegun() (bool, error) {
 }
 
 // keptBlocks returns the first height whose block must be kept for those who take
-// the oldest snapshot.
+// the oldest snapshot, or to go back to what is anchored.
 func (e *Executor) keptBlocks(wanted uint64) uint64 {
 	if e.cfg.Snapshots == nil {
 		return wanted
+	}
+	if e.cfg.Anchored != nil && !e.cfg.Snapshots.Hold(e.cfg.Anchored()) {
+		return 1
 	}
 	if oldest, ok := e.cfg.Snapshots.Oldest(); ok {
 		return min(wanted, oldest)

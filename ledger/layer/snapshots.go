@@ -40,15 +40,26 @@ type Snapshots struct {
 
 	making sync.Mutex
 
-	mu   sync.Mutex
-	list []Manifest // ascending by height
+	mu    sync.Mutex
+	list  []Manifest // ascending by height
+	held  bool
+	floor uint64 // see Hold
 }
 
 // OpenSnapshots opens the snapshots in dir, making it if there is none, and
 // removes what is not whole. The newest keep of them are kept; 0 means
 // DefaultSnapshots.
 func OpenSnapshots(dir string, keep int) (*Snapshots, error) {
-	s := &Snapshots{dir: dir, keep: cmp.Or(keep, DefaultSnapshots), chunk: SnapshotChunkBytes}
+	return openSnapshots(&Snapshots{dir: dir, keep: cmp.Or(keep, DefaultSnapshots), chunk: SnapshotChunkBytes})
+}
+
+// OpenHeldSnapshots is OpenSnapshots with DefaultSnapshots, and Hold.
+func OpenHeldSnapshots(dir string, height uint64) (*Snapshots, error) {
+	return openSnapshots(&Snapshots{dir: dir, keep: DefaultSnapshots, chunk: SnapshotChunkBytes, held: true, floor: height})
+}
+
+func openSnapshots(s *Snapshots) (*Snapshots, error) {
+	dir := s.dir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
@@ -195,12 +206,21 @@ func (s *Snapshots) make(ctx context.Context, state *statetree.Snapshot) (Manife
 func (s *Snapshots) trim() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.list) > s.keep {
+	for len(s.list) > s.keep && !(s.held && s.list[0].State.Height <= s.floor && s.list[1].State.Height > s.floor) {
 		if err := s.drop(0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Hold has the newest snapshot stay that is not above a height, however many newer ones
+// there are: the chain may have to go on from that height. It reports whether there is one.
+func (s *Snapshots) Hold(height uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held, s.floor = true, height
+	return len(s.list) > 0 && s.list[0].State.Height <= height
 }
 
 // Drop removes the snapshots that are worthless.

@@ -359,6 +359,47 @@ func withState(t *testing.T, row byte) *layer.Settlement {
 	return l
 }
 
+// TestHeldSnapshot: of the snapshots up to a height the newest stays, whatever comes after.
+func TestHeldSnapshot(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openSnapshots(t, dir)
+	l := openOn(t, memkv.New())
+	heights := func() (list []uint64) {
+		for _, m := range s.List() {
+			list = append(list, m.State.Height)
+		}
+		return list
+	}
+	for height := uint64(10); height <= 60; height += 10 {
+		if err := advance(l, height); err != nil {
+			t.Fatal(err)
+		}
+		makeSnapshot(t, s, l)
+		if height == 10 && s.Hold(9) || height == 20 && !s.Hold(25) {
+			t.Errorf("at %d it is held wrongly", height)
+		}
+	}
+	if got := heights(); !slices.Equal(got, []uint64{20, 30, 40, 50, 60}) {
+		t.Errorf("snapshots %v, want the one at 20 and all above", got)
+	}
+	again, err := layer.OpenHeldSnapshots(dir, 45)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s = again; !slices.Equal(heights(), []uint64{40, 50, 60}) {
+		t.Errorf("snapshots %v after a start, want the one at 40 and all above", heights())
+	}
+	s.Hold(55)
+	if err := advance(l, 70); err != nil {
+		t.Fatal(err)
+	}
+	makeSnapshot(t, s, l)
+	if got := heights(); !slices.Equal(got, []uint64{50, 60, 70}) {
+		t.Errorf("snapshots %v, want the one at 50 and all above", got)
+	}
+}
+
 // TestClear: a layer that was cleared has nothing of what it had, wherever that was
 // interrupted and begun again.
 func TestClear(t *testing.T) {
