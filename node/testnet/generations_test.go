@@ -236,7 +236,7 @@ func TestShardGetsAnotherCommittee(t *testing.T) {
 	_, stood = w.members()
 	w.until(ctx, 6*time.Minute, "the shard goes on", func() bool {
 		nodes, anchored := w.members()
-		return len(nodes) > 0 && anchored > stood+5
+		return len(nodes) > 0 && anchored > stood+2
 	})
 	lines := w.told.lines()
 	for _, line := range lines {
