@@ -206,7 +206,10 @@ func (s *Snapshots) make(ctx context.Context, state *statetree.Snapshot) (Manife
 func (s *Snapshots) trim() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.list) > s.keep && !(s.held && s.list[0].State.Height <= s.floor && s.list[1].State.Height > s.floor) {
+	for len(s.list) > s.keep {
+		if s.held && s.list[0].State.Height <= s.floor && s.list[1].State.Height > s.floor {
+			return nil
+		}
 		if err := s.drop(0); err != nil {
 			return err
 		}
