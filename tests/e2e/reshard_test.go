@@ -59,6 +59,15 @@ func TestShardsSplitAndMerge(t *testing.T) {
 	t.Logf("all was earned %v after the last booking", u.drained(t, dial(t, net, 0)))
 	u.verify(t, net)
 	quiet(t, net)
+	for i := range net.Nodes {
+		var shown []shard.ID
+		for _, s := range shardsOf(t, dial(t, net, i), testnet.Content) {
+			shown = append(shown, s.ID)
+		}
+		if want := []shard.ID{whole[0].ID, first.ID + 1, first.ID + 2, first.ID + 3}; !slices.Equal(shown, want) {
+			t.Errorf("%s shows shards %d, want %d", net.Nodes[i].Name, shown, want)
+		}
+	}
 }
 
 // shardsOf returns the shards of a service as a node shows them, by zone and bucket.
@@ -74,26 +83,35 @@ func shardsOf(t *testing.T, c *client.Client, srv uint32) (list []client.ShardIn
 }
 
 // askMerge asks for two shards to be merged as soon as they have served long enough, in
-// one epoch for both.
+// each epoch for both, until the map of the next epoch has their heir.
 func (u *usageLoad) askMerge(t *testing.T, net *testnet.Network, halves []client.ShardInfo) {
 	t.Helper()
 	c := dial(t, net, 0)
 	owner := c.Account(pay.NewIdentity(testnet.Key(net.Nodes[0].Name), 0))
-	asked := uint64(0) // the epoch after the last one in which it was asked for
-	await(t, time.Minute, "the merge is taken", func(ctx context.Context) bool {
+	asked := halves[0].Since + shard.Cooldown // the epoch from which on it may be asked for
+	await(t, time.Minute, "the merge is announced", func(ctx context.Context) bool {
 		s, err := c.StakingStatus(ctx)
-		if err != nil || s.Epoch < max(asked, halves[0].Since+shard.Cooldown) {
+		if err != nil {
 			return false
 		}
-		asked = s.Epoch + 1
-		for _, h := range halves {
-			m := registry.Reshard{Request: shard.Request{Kind: shard.Merge, Shard: h.ID}}
-			if _, err := owner.Submit(ctx, chain.KindReshard, m.Encode()); err != nil {
-				t.Logf("ask for the merge of shard %d in epoch %d: %v", h.ID, s.Epoch, err)
-				return false
+		next := s.Epoch + 1
+		for h, err := range c.Shards(ctx, strconv.FormatUint(uint64(testnet.Content), 10), &next) {
+			if err == nil && slices.Equal(h.Parents, []shard.ID{halves[0].ID, halves[1].ID}) {
+				return true
 			}
 		}
-		return true
+		if s.Epoch < asked {
+			return false
+		}
+		asked = next
+		for _, h := range halves {
+			m := registry.Reshard{Request: shard.Request{Kind: shard.Merge, Shard: h.ID}}
+			if _, err := owner.Submit(ctx, chain.KindReshard, m.Encode()); err != nil { // it is announced already, for one
+				t.Logf("ask for the merge of shard %d in epoch %d: %v", h.ID, s.Epoch, err)
+				break
+			}
+		}
+		return false
 	})
 }
 
