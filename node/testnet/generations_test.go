@@ -210,9 +210,10 @@ func TestShardStandsStillForLong(t *testing.T) {
 	}
 }
 
-// TestShardGetsAnotherCommittee: three of the four members of a shard's committee leave it
-// for good. Others are drawn, until there are enough who serve; those that never had the
-// shard's state get it from those that have it, and the shard goes on where it was anchored.
+// TestShardGetsAnotherCommittee: two of the four members of a shard's committee leave it for
+// good. Others are drawn, until there are enough who serve (with six candidates three draws
+// of five have three of the other four); those that never had the shard's state get it from
+// those that have it, and the shard goes on where it was anchored.
 func TestShardGetsAnotherCommittee(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
@@ -230,13 +231,13 @@ func TestShardGetsAnotherCommittee(t *testing.T) {
 		members, stood = w.members()
 		return stood >= 5 && len(members) >= 4
 	})
-	for _, i := range members[:3] {
+	for _, i := range members[:2] {
 		w.lead(ctx, i, false)
 	}
 	_, stood = w.members()
 	w.until(ctx, 6*time.Minute, "the shard goes on", func() bool {
 		nodes, anchored := w.members()
-		return len(nodes) > 0 && anchored > stood+2
+		return len(nodes) > 0 && anchored > stood+4
 	})
 	lines := w.told.lines()
 	for _, line := range lines {

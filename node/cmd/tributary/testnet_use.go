@@ -89,11 +89,15 @@ func shardTable(t *table, nodes []nodeResult) {
 			if s.State == stateReady {
 				ready++
 			}
-			if s.Height > best.Height {
+			if s.Height > best.Height || best.Shard.Service == 0 && s.Shard.Service != 0 {
 				best = s
 			}
 		}
 		h := best.Shard
+		if h.Service == 0 { // drawn for an epoch to come, and not founded yet
+			t.row(best.Name, "-", "-", "-", fmt.Sprintf("%d of %d", ready, len(list)), "-", "-", h.Committee, "-")
+			continue
+		}
 		t.row(best.Name, h.Service, h.Zone, fmt.Sprintf("%d-%d", h.First, h.Last), fmt.Sprintf("%d of %d", ready, len(list)),
 			best.Height, h.Anchored, h.Committee, percent(uint64(h.LevelBps)))
 	}

@@ -398,8 +398,11 @@ func (r *earnedResult) fields(t *table, most uint64) {
 	t.field("shard", fmt.Sprintf("%d, height %d, anchored up to %d", r.Shard, r.Height, r.Anchored))
 	t.field("in all", r.Total)
 	t.field("told by", r.toldBy())
+	if len(r.Epochs) == 0 {
+		return
+	}
 	t.line("")
-	t.row("EPOCH", "COINS", "UNITS", "WORK", "")
+	t.row("EPOCH", "COINS", "UNITS", "WORK", "BESIDE THE BEST")
 	for i := range r.Epochs {
 		e := &r.Epochs[i]
 		t.row(strconv.FormatUint(e.Epoch, 10), ledger.Amount(e.Earned.Amount), e.Earned.Units, e.Earned.Work, partBar(uint64(e.Earned.Amount), most))
