@@ -462,7 +462,7 @@ func TestShardEvents(t *testing.T) {
 			{Kind: settlement.ShardFinished, TxIndex: 2, Shard: 4, Last: 9},
 			{Kind: settlement.ShardFounded, TxIndex: 2, Shard: 8, Epoch: 3},
 		}},
-		{Height: 2, Registry: []registry.Event{split}, Shards: []settlement.ShardEvent{{Kind: settlement.ShardRedrawn, TxIndex: -1, Shard: 2, Epoch: 1, Round: 1}}},
+		{Height: 2, Registry: []registry.Event{split}, Shards: []settlement.ShardEvent{{Kind: settlement.ShardRedrawn, TxIndex: -1, Shard: 2, Last: 40, Epoch: 1, Round: 1, Generation: 2}}},
 		{Height: 1, Registry: []registry.Event{{Kind: registry.EventServes, Service: 7, Validator: 3, Epoch: 2}}},
 	}
 	kinds := func(req *servicev1.ListShardEventsRequest) (list []string) {
@@ -503,6 +503,13 @@ func TestShardEvents(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 	if e := page.GetEvents()[1]; e.TxIndex != nil || e.GetChange() != "split" || !slices.Equal(e.GetHeirs(), []string{"shards/8", "shards/9"}) || e.GetTime() == nil {
+		t.Errorf("%v", e)
+	}
+	page, err = here.services().ListShardEvents(s.ctx(), &servicev1.ListShardEventsRequest{Shard: "shards/2"})
+	if err != nil || len(page.GetEvents()) != 1 {
+		t.Fatalf("%v, %v", page, err)
+	}
+	if e := page.GetEvents()[0]; e.GetGeneration() != 2 || e.GetLastHeight() != 40 || e.GetRound() != 1 {
 		t.Errorf("%v", e)
 	}
 	_, err = here.services().ListShardEvents(s.ctx(), &servicev1.ListShardEventsRequest{Shard: "shards/x"})

@@ -188,7 +188,7 @@ func txIndex(i int) *uint32 {
 func renderShardEvent(e *settlement.ShardEvent) *servicev1.ShardEvent {
 	return &servicev1.ShardEvent{
 		Kind: servicev1.ShardEvent_Kind(e.Kind + shardKinds), TxIndex: txIndex(e.TxIndex), Shards: []string{ShardName(e.Shard)},
-		FirstHeight: e.First, LastHeight: e.Last, Epoch: e.Epoch, Round: e.Round, Guilty: e.Guilty,
+		FirstHeight: e.First, LastHeight: e.Last, Epoch: e.Epoch, Round: e.Round, Guilty: e.Guilty, Generation: e.Generation,
 	}
 }
 

@@ -47,3 +47,14 @@ func TestShardsShowWhatIsDrawn(t *testing.T) {
 		t.Error("an answer about another shard is taken")
 	}
 }
+
+// TestShardEventHasItsGeneration: where a shard goes on in another generation is taken over.
+func TestShardEventHasItsGeneration(t *testing.T) {
+	t.Parallel()
+	e, err := shardEventOf(&servicev1.ShardEvent{
+		Kind: servicev1.ShardEvent_KIND_DRAWN_ANEW, Height: 90, Service: "services/1", Shards: []string{"shards/2"}, LastHeight: 40, Epoch: 4, Generation: 5,
+	})
+	if err != nil || e.Kind != "drawn-anew" || e.Last != 40 || e.Epoch != 4 || e.Round != 0 || e.Generation != 5 {
+		t.Errorf("%+v, %v", e, err)
+	}
+}

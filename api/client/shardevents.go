@@ -35,8 +35,9 @@ type ShardEvent struct {
 
 	Validator   uint64
 	First, Last uint64 // heights of the shard
-	Round       uint32 // of the draw
+	Round       uint32 // of the draw; 0 if the committee is that of the epoch
 	Guilty      uint32 // members that are to blame
+	Generation  uint32 // that begins, after Last
 }
 
 // ShardEvents yields what happened to services and shards, newest first: to one shard if
@@ -69,6 +70,7 @@ func shardEventOf(m *servicev1.ShardEvent) (ShardEvent, error) {
 		Kind:   strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(m.GetKind().String(), "KIND_"), "_", "-")),
 		Height: m.GetHeight(), Time: timeOf(m.GetTime()), TxIndex: -1, Zone: byte(m.GetZone()), Change: m.GetChange(), Epoch: m.GetEpoch(),
 		Version: m.GetVersion(), Validator: m.GetValidator(), First: m.GetFirstHeight(), Last: m.GetLastHeight(), Round: m.GetRound(), Guilty: m.GetGuilty(),
+		Generation: m.GetGeneration(),
 	}
 	if m.TxIndex != nil {
 		e.TxIndex = int(m.GetTxIndex())

@@ -164,7 +164,7 @@ func encodeShardEvents(e *ShardEvents) []byte {
 	for i := range e.Shards {
 		ev := &e.Shards[i]
 		w.Uint8(uint8(ev.Kind))
-		for _, n := range []uint64{uint64(ev.TxIndex + 1), uint64(ev.Shard), ev.First, ev.Last, ev.Epoch, uint64(ev.Round), uint64(ev.Guilty)} { //nolint:gosec // at least -1
+		for _, n := range []uint64{uint64(ev.TxIndex + 1), uint64(ev.Shard), ev.First, ev.Last, ev.Epoch, uint64(ev.Round), uint64(ev.Guilty), uint64(ev.Generation)} { //nolint:gosec // at least -1
 			w.Uvarint(n)
 		}
 	}
@@ -195,6 +195,7 @@ func decodeShardEvents(height uint64, raw []byte) (ShardEvents, error) {
 		e.Shards = append(e.Shards, settlement.ShardEvent{
 			Kind: settlement.ShardEventKind(r.Uint8()), TxIndex: int(r.Uvarint(most)) - 1, Shard: shard.ID(r.Uvarint(most)),
 			First: r.Uvarint(noLimit), Last: r.Uvarint(noLimit), Epoch: r.Uvarint(noLimit), Round: uint32(r.Uvarint(most)), Guilty: uint32(r.Uvarint(most)),
+			Generation: uint32(r.Uvarint(most)),
 		})
 	}
 	if err := r.Done(); err != nil {

@@ -21,6 +21,7 @@ func goldenShardEvents() ShardEvents {
 		Shards: []settlement.ShardEvent{
 			{Kind: settlement.ShardAnchored, TxIndex: 0, Shard: 5, First: 1, Last: 200},
 			{Kind: settlement.ShardConflict, TxIndex: 1, Shard: 6, First: 9, Last: 9, Epoch: 2, Round: 1, Guilty: 3},
+			{Kind: settlement.ShardRedrawn, TxIndex: -1, Shard: 2, Last: 40, Epoch: 4, Generation: 5},
 		},
 	}
 }
@@ -30,7 +31,7 @@ func TestShardEventsEncoding(t *testing.T) {
 	t.Parallel()
 	e := goldenShardEvents()
 	raw := encodeShardEvents(&e)
-	const want = "02" + "0700010002000101050209" + "0aac02" + "0305010300" + "4d00" + "0000" + "06" + "02" + "01010501c801000000" + "05020609090201" + "03"
+	const want = "02" + "0700010002000101050209" + "0aac02" + "0305010300" + "4d00" + "0000" + "06" + "03" + "01010501c80100000000" + "0502060909020103" + "00" + "0400020028040000" + "05"
 	if got := hex.EncodeToString(raw); got != want {
 		t.Errorf("events\n%s, want\n%s", got, want)
 	}

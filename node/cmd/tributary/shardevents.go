@@ -75,28 +75,30 @@ func printOutcomes(t *table, r *txResult) {
 
 // shardEvent is one thing that happened to a service or to its shards.
 type shardEvent struct {
-	Height    uint64     `json:"height"`
-	Time      *time.Time `json:"time,omitempty"`
-	TxIndex   *int       `json:"tx_index,omitempty"`
-	Kind      string     `json:"kind"`
-	Service   uint32     `json:"service"`
-	Zone      byte       `json:"zone"`
-	Change    string     `json:"change,omitempty"`
-	Shards    []uint32   `json:"shards,omitempty"`
-	Heirs     []uint32   `json:"heirs,omitempty"`
-	Epoch     uint64     `json:"epoch,omitempty"`
-	Version   uint32     `json:"version,omitempty"`
-	Validator *uint64    `json:"validator,omitempty"`
-	First     uint64     `json:"first_height,omitempty"`
-	Last      uint64     `json:"last_height,omitempty"`
-	Round     uint32     `json:"round,omitempty"`
-	Guilty    uint32     `json:"guilty,omitempty"`
+	Height     uint64     `json:"height"`
+	Time       *time.Time `json:"time,omitempty"`
+	TxIndex    *int       `json:"tx_index,omitempty"`
+	Kind       string     `json:"kind"`
+	Service    uint32     `json:"service"`
+	Zone       byte       `json:"zone"`
+	Change     string     `json:"change,omitempty"`
+	Shards     []uint32   `json:"shards,omitempty"`
+	Heirs      []uint32   `json:"heirs,omitempty"`
+	Epoch      uint64     `json:"epoch,omitempty"`
+	Version    uint32     `json:"version,omitempty"`
+	Validator  *uint64    `json:"validator,omitempty"`
+	First      uint64     `json:"first_height,omitempty"`
+	Last       uint64     `json:"last_height,omitempty"`
+	Round      uint32     `json:"round,omitempty"`
+	Guilty     uint32     `json:"guilty,omitempty"`
+	Generation uint32     `json:"generation,omitempty"`
 }
 
 func newShardEvent(e *client.ShardEvent) shardEvent {
 	r := shardEvent{
 		Height: e.Height, Kind: e.Kind, Service: e.Service, Zone: e.Zone, Change: e.Change, Shards: ids(e.Shards), Heirs: ids(e.Heirs),
 		Epoch: e.Epoch, Version: e.Version, First: e.First, Last: e.Last, Round: e.Round, Guilty: e.Guilty,
+		Generation: e.Generation,
 	}
 	if !e.Time.IsZero() {
 		r.Time = &e.Time
@@ -145,7 +147,7 @@ func (e *shardEvent) says() string {
 	case "redrawn":
 		return fmt.Sprintf("another committee serves it in epoch %d, as anchors were missing", e.Epoch)
 	case "drawn-anew":
-		return fmt.Sprintf("draw %d in epoch %d, as anchors were missing", e.Round, e.Epoch)
+		return fmt.Sprintf("generation %d from height %d, %s", e.Generation, e.Last+1, e.drawn())
 	case "anchored":
 		return fmt.Sprintf("heights %d to %d are anchored", e.First, e.Last)
 	case "finished":
@@ -157,6 +159,14 @@ func (e *shardEvent) says() string {
 	default:
 		return e.Kind
 	}
+}
+
+// drawn tells with whom a generation begins.
+func (e *shardEvent) drawn() string {
+	if e.Round == 0 {
+		return fmt.Sprintf("restarted with the drawn committee of epoch %d", e.Epoch)
+	}
+	return fmt.Sprintf("another committee by draw %d of epoch %d", e.Round, e.Epoch)
 }
 
 func (c *cli) shardEventsCommand() *cobra.Command {

@@ -240,7 +240,9 @@ const (
 	ShardEvent_KIND_FINISHED ShardEvent_Kind = 18
 	// The main chain has what the shard begins from; it serves from epoch on.
 	ShardEvent_KIND_FOUNDED ShardEvent_Kind = 19
-	// Another committee was drawn, for the round-th time in epoch.
+	// The shard goes on after last_height, its last one that is anchored, in a new
+	// generation: with another committee, drawn for the round-th time in epoch, or, if
+	// round is 0, with that of epoch.
 	ShardEvent_KIND_DRAWN_ANEW ShardEvent_Kind = 20
 	// guilty members signed two versions of first_height.
 	ShardEvent_KIND_CONFLICT ShardEvent_Kind = 21
@@ -3225,6 +3227,7 @@ type ShardEvent struct {
 	LastHeight    uint64   `protobuf:"varint,14,opt,name=last_height,json=lastHeight,proto3" json:"last_height,omitempty"`
 	Round         uint32   `protobuf:"varint,15,opt,name=round,proto3" json:"round,omitempty"`
 	Guilty        uint32   `protobuf:"varint,16,opt,name=guilty,proto3" json:"guilty,omitempty"`
+	Generation    uint32   `protobuf:"varint,17,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3367,6 +3370,13 @@ func (x *ShardEvent) GetRound() uint32 {
 func (x *ShardEvent) GetGuilty() uint32 {
 	if x != nil {
 		return x.Guilty
+	}
+	return 0
+}
+
+func (x *ShardEvent) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
 	}
 	return 0
 }
@@ -4587,7 +4597,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\x06height\x18\x06 \x01(\x04R\x06height\x12'\n" +
 	"\x0fanchored_height\x18\a \x01(\x04R\x0eanchoredHeight\x124\n" +
 	"\x06source\x18\b \x01(\v2\x1c.tributary.service.v1.SourceR\x06source\x126\n" +
-	"\x05proof\x18\t \x01(\v2 .tributary.service.v1.ProvedRowsR\x05proof\"\x96\x06\n" +
+	"\x05proof\x18\t \x01(\v2 .tributary.service.v1.ProvedRowsR\x05proof\"\xb6\x06\n" +
 	"\n" +
 	"ShardEvent\x129\n" +
 	"\x04kind\x18\x01 \x01(\x0e2%.tributary.service.v1.ShardEvent.KindR\x04kind\x12\x16\n" +
@@ -4607,7 +4617,10 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\vlast_height\x18\x0e \x01(\x04R\n" +
 	"lastHeight\x12\x14\n" +
 	"\x05round\x18\x0f \x01(\rR\x05round\x12\x16\n" +
-	"\x06guilty\x18\x10 \x01(\rR\x06guilty\"\xa3\x02\n" +
+	"\x06guilty\x18\x10 \x01(\rR\x06guilty\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x11 \x01(\rR\n" +
+	"generation\"\xa3\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_REGISTERED\x10\x01\x12\x10\n" +
