@@ -277,8 +277,12 @@ func waited(from, height uint64) uint64 { return height - min(from, height) }
 // before was taken at from.
 func (p *Params) Due(height, from uint64) bool { return waited(from, height) >= uint64(p.DueBlocks) }
 
+// EagerHeights is how many heights a run has at most that is due for its messages alone:
+// who has a committee could fill blocks for nothing with longer ones.
+const EagerHeights = 8
+
 // DueWith is Due for an anchor of heights with messages or without: those that somebody
-// waits for are due in each block.
+// waits for are due in each block, in a run of EagerHeights at most.
 func (p *Params) DueWith(height, from uint64, messages bool) bool {
 	return p.Due(height, from) || messages && height > from
 }

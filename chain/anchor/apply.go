@@ -165,7 +165,7 @@ func (c *Context) each(a *Anchors, do func(s *State, run *cert.Run) error) ([]Re
 		known := uint64(0)
 		if err == nil {
 			known = uint64(s.known(run))
-			results[i].Due = c.Rules.DueWith(c.Height, s.From, sends(run.Heads[known:]))
+			results[i].Due = c.Rules.DueWith(c.Height, s.From, len(run.Heads) <= EagerHeights && sends(run.Heads[known:]))
 			err = do(&s, run)
 		}
 		if err == nil {

@@ -256,4 +256,8 @@ func TestDueWith(t *testing.T) {
 	if r := w.take(run(t, one, 8, 9, version{})); r[0].Due { // of what is new nothing has messages
 		t.Error("what is anchored makes what is not due")
 	}
+	w.ctx.Height++
+	if r := w.take(run(t, one, 10, 10+anchor.EagerHeights, version{})); r[0].Due {
+		t.Error("a long run is due for its messages alone")
+	}
 }

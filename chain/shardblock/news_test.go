@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/chain/shardblock/shardtest"
 	"github.com/tributary-network/tributary/consensus/cert"
@@ -50,4 +51,30 @@ func TestNewsIsOfUse(t *testing.T) {
 	}
 	w.left.Block(relays(headRelay(head(1)))) // meanwhile somebody else brought the head
 	w.left.Block(relays(w.main.Notices(1, 0, 0)))
+}
+
+// TestForeignServices: what a shard of another service sends is refused, and is not sent
+// back: its committee could fill the links of this one for nothing.
+func TestForeignServices(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	foreign := shardtest.ShardAt(99, 0, 0, 255)
+	foreign.Service = shardtest.Service + 1
+	w.main.Found(foreign)
+	l := link.Link{Src: link.Place{Service: foreign.Service, Bucket: 3}, Dst: placeOf(keyIn(t, "payee", 0, 127).Address(1))}
+	box := rebox(t, &link.Message{Link: l, Kind: 1, Expiry: 1 << 40})
+	row, _ := anchor.Read(w.main, 99)
+	p := cert.Checkpoint{Network: shardtest.Network(), Chain: 99, Height: 1, OutboxRoot: box.Root()}
+	row.Tree.Push(p.Encode())
+	row.Last, row.Outboxes = p, append(row.Outboxes, p.OutboxRoot)
+	w.main.Set(anchor.Key(99), row.Encode())
+	head := w.main.Block()
+	proof := w.main.Row(anchor.Key(99))
+	in, err := box.Import(99, 1, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, w.left, &shardblock.Relay{
+		Kind: shardblock.KindImport, News: shardblock.News{Heads: []cert.Certificate{head}}, Import: &shardblock.Import{Anchors: &proof, Link: in},
+	}, chain.CodeForeignPlace)
 }

@@ -90,12 +90,26 @@ func (w *work) bring(o *chain.Overlay, in *Import) error {
 	if err != nil {
 		return err
 	}
+	if err := w.related(&in.Link); err != nil {
+		return err
+	}
 	receipts, err := w.links(o).Apply(&in.Link, known, handler{w})
 	if err != nil {
 		return err
 	}
 	a, _ := known.Anchored(in.Link.Shard, in.Link.Height)
 	w.imports = append(w.imports, Imported{Import: &in.Link, Clock: max(a.Clock, a.Newest), Receipts: receipts})
+	return nil
+}
+
+// related refuses what is of neither main nor this service: no honest shard sends it, and
+// to send it back would let the committee of any service fill this one's links.
+func (w *work) related(in *link.Import) error {
+	for _, l := range in.Leaves {
+		if from := l.From(); from != (link.Place{}) && from.Service != w.shard.Service {
+			return chain.Refuse(chain.CodeForeignPlace, "leaf from %s, which is of service %d, this is %d", from, from.Service, w.shard.Service)
+		}
+	}
 	return nil
 }
 
@@ -154,18 +168,10 @@ type handler struct{ *work }
 
 // Execute is that of link.Handler.
 func (h handler) Execute(_ *link.Context, m *link.Message) error {
-	if !h.sender(m) {
-		return chain.Refuse(chain.CodeWrongService, "message of service %d, this is %d", m.Link.Src.Service, h.shard.Service)
-	}
 	if result := h.run.Take(inbound(m, service.Fresh)); !result.Taken() {
 		return chain.Refuse(result.Code, "%s", result.Detail)
 	}
 	return nil
-}
-
-// sender reports whether a message is of main or of this service.
-func (h handler) sender(m *link.Message) bool {
-	return m.Link.Src == link.Place{} || m.Link.Src.Service == h.shard.Service
 }
 
 // Return is that of link.Handler. What comes back from main nobody here sent as a

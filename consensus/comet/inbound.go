@@ -13,7 +13,7 @@ import (
 const (
 	// inboundRoom is how many connections of peers to keep are accepted beyond
 	// Config.MaxInbound, besides those that are known at the start.
-	inboundRoom = 128
+	inboundRoom = 64
 	// filterPath is what CometBFT asks the application before it takes a peer, with the
 	// peer's id behind it.
 	filterPath = "/p2p/filter/id/"

@@ -43,7 +43,7 @@ func FrontOf(id shard.ID, s *anchor.State, rules *anchor.Params, height, head ui
 			break // the last height; consensus may have made an empty block on top of it
 		}
 	}
-	f.Due = len(f.Certificates) > 0 && rules.DueWith(height, s.From, f.Messages)
+	f.Due = len(f.Certificates) > 0 && rules.DueWith(height, s.From, f.Messages && len(f.Certificates) <= anchor.EagerHeights)
 	return f
 }
 

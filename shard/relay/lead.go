@@ -14,12 +14,18 @@ import (
 // forgotten the committee of that epoch.
 var errForgotten = errors.New("the shard has forgotten that epoch of main")
 
+// maxLead is how many bytes of committees and proofs a relay of hand-overs has at most:
+// one committee of committee.MaxSeats members fits at any rate, and the whole stays below
+// chain.MaxTxSize.
+const maxLead = 512 << 10
+
 // lead returns the hand-overs that a shard has to be brought before anything that is
 // proved against blocks of main, none if it knows their committees. They are relays of
 // their own, because one with a hand-over that somebody else brought first is refused as
 // a whole. The blocks themselves go with what is proved against them: see heads. s is
 // changed to what the shard then has.
 func (r *Relay) lead(s *Survey, blocks ...*cert.Certificate) (list []*shardblock.Relay, err error) {
+	size := 0
 	for _, c := range blocks {
 		if c.Checkpoint.Epoch < s.First {
 			return nil, errForgotten
@@ -33,8 +39,9 @@ func (r *Relay) lead(s *Survey, blocks ...*cert.Certificate) (list []*shardblock
 			if err != nil {
 				return nil, fmt.Errorf("lead a shard to epoch %d of main: %w", e, err)
 			}
-			if n := len(list); n == 0 || len(list[n-1].News.Handovers) == shardblock.MaxHandovers {
-				list = append(list, &shardblock.Relay{Kind: shardblock.KindHead})
+			size += len(row.Value) + len(row.Proof)
+			if n := len(list); n == 0 || len(list[n-1].News.Handovers) == shardblock.MaxHandovers || size > maxLead {
+				list, size = append(list, &shardblock.Relay{Kind: shardblock.KindHead}), len(row.Value)+len(row.Proof)
 			}
 			news := &list[len(list)-1].News
 			news.Handovers = append(news.Handovers, shardblock.Handover{Certificate: signed, Record: row})

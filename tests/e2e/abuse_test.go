@@ -38,8 +38,9 @@ const (
 	// abuseMemory bounds what a node may grow by more than those left in peace.
 	abuseMemory = 96 << 20
 	// abuseFiles bounds the files that connections of one address hold: 64 of
-	// gRPC, and about 40 of peers that never say who they are.
-	abuseFiles = 160
+	// gRPC, and 104 of peers that never say who they are: 40 strangers, and as many
+	// as a committee may have to let in beside them.
+	abuseFiles = 200
 )
 
 // Whoever reaches the ports of a node can send anything. The node refuses it at a
