@@ -20,7 +20,7 @@ type ancestors struct{ snapshots []*statetree.Snapshot }
 // openAncestors opens them in the store that all shards share, where the shards have
 // stopped. A state that is not there, since the shard ran on other nodes, is fetched. It
 // returns nil for a shard that was founded with its zone.
-func (n *Node) openAncestors(ctx context.Context, r *shardRun, g *shardblock.Genesis, store kv.Store) (a *ancestors, err error) {
+func (n *Node) openAncestors(ctx context.Context, r *shardRun, g *shardblock.Genesis) (a *ancestors, err error) {
 	if len(g.Service.Parents) == 0 {
 		return nil, nil //nolint:nilnil // there are none
 	}
@@ -31,7 +31,7 @@ func (n *Node) openAncestors(ctx context.Context, r *shardRun, g *shardblock.Gen
 		}
 	}()
 	for i := range g.Service.Parents {
-		s, err := n.openAncestor(ctx, r, &g.Service.Parents[i], store)
+		s, err := n.openAncestor(ctx, r, &g.Service.Parents[i])
 		if err != nil {
 			return a, err
 		}
@@ -41,11 +41,14 @@ func (n *Node) openAncestors(ctx context.Context, r *shardRun, g *shardblock.Gen
 }
 
 // openAncestor opens one of them.
-func (n *Node) openAncestor(ctx context.Context, r *shardRun, p *service.Parent, store kv.Store) (*statetree.Snapshot, error) {
+func (n *Node) openAncestor(ctx context.Context, r *shardRun, p *service.Parent) (*statetree.Snapshot, error) {
 	id := p.Shard.Chain
-	release, ok := n.shards.parts.take(id)
-	if !ok { // it makes its last block, or another heir fetches its state
+	store, release, err := n.shards.occupy(id)
+	if errors.Is(err, errPartTaken) { // it makes its last block, another heir fetches its state, or it is being removed
 		return nil, fmt.Errorf("%w: shard %d, which it takes over from, is in use here", shardblock.ErrNotFounded, id)
+	}
+	if err != nil {
+		return nil, err
 	}
 	defer release()
 	part := kv.Prefixed(store, shardPrefix(id))

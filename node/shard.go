@@ -117,7 +117,7 @@ func (n *Node) openShardParts(ctx context.Context, h *hosted, r *shardRun, store
 	case empty && gen.height > 0:
 		how.Only = true // its first block is not to be had with what came before it
 	case empty:
-		a, err := n.openAncestors(ctx, r, &g, store)
+		a, err := n.openAncestors(ctx, r, &g)
 		switch {
 		case errors.Is(err, errStateElsewhere) && how != nil:
 			how.Only = true // a snapshot needs no parents

@@ -79,6 +79,24 @@ func (s *shards) condemned() []shard.ID {
 	return slices.Sorted(maps.Keys(s.doomed))
 }
 
+// occupy takes a shard's part of the store, until release is called. One that is to be
+// removed may be half there and is refused with errPartTaken, like one that is in use: what
+// an earlier run of the node left so is known once the store is open.
+func (s *shards) occupy(id shard.ID) (store *badgerkv.Store, release func(), err error) {
+	release, ok := s.parts.take(id)
+	if !ok {
+		return nil, nil, errPartTaken
+	}
+	if store, err = s.openStore(); err == nil && slices.Contains(s.condemned(), id) {
+		err = errPartTaken
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return store, release, nil
+}
+
 // unfinishedRemovals returns the shards that an earlier run of the node had begun to
 // remove.
 func unfinishedRemovals(store kv.Store) (ids []shard.ID, err error) {

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"os"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/registry"
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv"
@@ -190,5 +194,62 @@ func TestRemoveShard(t *testing.T) {
 	}
 	if left, err := unfinishedRemovals(store); err != nil || len(left) != 0 {
 		t.Errorf("removals to finish: %v, %v", left, err)
+	}
+}
+
+// TestHalfRemoved: a shard whose removal a killed node had not finished is opened by nobody
+// before it is: not to run it, not for its heirs, not to give its state.
+func TestHalfRemoved(t *testing.T) {
+	t.Parallel()
+	n := &Node{home: home.Dir(t.TempDir()), log: slog.New(slog.DiscardHandler)}
+	n.cfg.Shards.Memtable = 1 << 20
+	for name, use := range map[string]func(s *shards) error{
+		"run it": func(s *shards) error {
+			r := &shardRun{id: 2}
+			r.place.ID = 2
+			return s.host(t.Context(), r)
+		},
+		"take over from it": func(*shards) error {
+			p := service.Parent{}
+			p.Shard.Chain = 2
+			_, err := n.openAncestor(t.Context(), &shardRun{id: 3}, &p)
+			return err
+		},
+		"give its state": func(s *shards) error {
+			_, err := s.openState(stateName{2, ledger.Hash{}})
+			return err
+		},
+	} {
+		store, err := badgerkv.Open(badgerkv.Small(n.serviceDir()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = put(kv.Prefixed(store, []byte(removingView)), shardName(2), []byte{1})
+		if err := errors.Join(err, store.Close()); err != nil {
+			t.Fatal(err)
+		}
+		n.shards = newShards(n)
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Errorf("%s: it is opened: %v", name, p)
+				}
+			}()
+			err := use(n.shards)
+			if !errors.Is(err, errPartTaken) && !errors.Is(err, shardblock.ErrNotFounded) && !errors.Is(err, exec.ErrUnknown) {
+				t.Errorf("%s: %v", name, err)
+			}
+			release, ok := n.shards.parts.take(2)
+			if !ok {
+				t.Fatalf("%s: its part was not given back", name)
+			}
+			release()
+		}()
+		if err := n.shards.clear(t.Context()); err != nil || len(n.shards.condemned()) != 0 {
+			t.Errorf("%s: the removal is not finished: %v, %v", name, err, n.shards.condemned())
+		}
+		if err := n.shards.store.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -244,15 +244,15 @@ func (s *shards) start(ctx context.Context, r *shardRun) {
 
 // host opens a shard and runs it until ctx ends, or something fails.
 func (s *shards) host(ctx context.Context, r *shardRun) error {
-	release, ok := s.parts.take(r.id)
-	if !ok {
-		return errPartTaken
+	if err := r.locate(s.node); err != nil {
+		return err
+	}
+	store, release, err := s.occupy(r.id)
+	if err != nil {
+		return err
 	}
 	defer release()
-	if slices.Contains(s.condemned(), r.id) {
-		return errPartTaken
-	}
-	h, err := s.open(ctx, r)
+	h, err := s.node.openShard(ctx, r, store)
 	if err != nil {
 		return err
 	}
@@ -265,18 +265,6 @@ func (s *shards) host(ctx context.Context, r *shardRun) error {
 	over := s.node.relays.serve(ctx, r.id, h)
 	defer over()
 	return h.run(ctx, func() { s.began(ctx, r, h) })
-}
-
-func (s *shards) open(ctx context.Context, r *shardRun) (*hosted, error) {
-	n := s.node
-	if err := r.locate(n); err != nil {
-		return nil, err
-	}
-	store, err := s.openStore()
-	if err != nil {
-		return nil, err
-	}
-	return n.openShard(ctx, r, store)
 }
 
 // opened returns the store that the shards share, or nil if none has needed it yet.

@@ -290,18 +290,17 @@ func (s *shards) openState(name stateName) (*statetree.Snapshot, error) {
 	if h := s.find(name.id); h != nil {
 		l = h.layer
 	} else {
-		release, ok := s.parts.take(name.id)
-		if !ok {
-			return nil, missing // it is about to start or to stop
-		}
-		defer release()
 		if _, err := os.Stat(s.node.serviceDir()); err != nil && s.opened() == nil {
 			return nil, missing
 		}
-		store, err := s.openStore()
+		store, release, err := s.occupy(name.id)
+		if errors.Is(err, errPartTaken) {
+			return nil, missing // it is about to start, to stop or to be removed
+		}
 		if err != nil {
 			return nil, err
 		}
+		defer release()
 		if l, err = layer.New(kv.Prefixed(store, shardPrefix(name.id)), s.node.shardLayer()); err != nil {
 			return nil, err
 		}
@@ -371,15 +370,14 @@ func (s *shards) takeBackFor(ctx context.Context, name stateName) error {
 	if _, err := os.Stat(n.shardDir(name.id)); err != nil || gen.height == 0 || gen.root != name.root {
 		return missing
 	}
-	release, ok := s.parts.take(name.id)
-	if !ok {
+	store, release, err := s.occupy(name.id)
+	if errors.Is(err, errPartTaken) {
 		return missing
 	}
-	defer release()
-	store, err := s.openStore()
 	if err != nil {
 		return err
 	}
+	defer release()
 	g, err := n.shardGenesis(ctx, name.id)
 	if err != nil {
 		return err

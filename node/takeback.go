@@ -25,7 +25,6 @@ type takeBack struct {
 	node    *Node
 	gen     *generation
 	genesis *shardblock.Genesis
-	store   kv.Store // that all shards share
 	part    kv.Store
 	dir     string
 	tell    func(string)
@@ -35,7 +34,7 @@ type takeBack struct {
 
 func (n *Node) newTakeBack(gen *generation, g *shardblock.Genesis, store kv.Store) *takeBack {
 	return &takeBack{
-		node: n, gen: gen, genesis: g, store: store, part: kv.Prefixed(store, shardPrefix(gen.id)), dir: n.shardDir(gen.id),
+		node: n, gen: gen, genesis: g, part: kv.Prefixed(store, shardPrefix(gen.id)), dir: n.shardDir(gen.id),
 		tell: func(string) {}, log: n.logOf(gen.id),
 	}
 }
@@ -199,7 +198,7 @@ func (t *takeBack) initialise(ctx context.Context, l *layer.Settlement) (*exec.S
 	if run == nil {
 		run = &shardRun{id: t.gen.id}
 	}
-	a, err := t.node.openAncestors(ctx, run, t.genesis, t.store)
+	a, err := t.node.openAncestors(ctx, run, t.genesis)
 	if err != nil {
 		return nil, err
 	}
