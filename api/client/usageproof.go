@@ -116,10 +116,17 @@ func (s *CertifiedState) verify(key []byte, trusted []*Trust) error {
 // and its usage root has the entries. What is proved is in Entries; of Booking only Shard
 // and Height are, and of the results of these entries Position, Code, Lane and Seq.
 //
-// anchored says that the height is anchored, as that state has it too; that is what makes
-// it final. Below the last anchored height it is not shown which version of the block is
-// anchored; if two were certified, more than a third of the committee's power signed both,
-// and can be punished for that.
+// anchored says that the block is anchored, as that state has it too; that is what makes
+// it final. A shard may go on from its last anchored height as another generation; what
+// the one before certified beyond is taken back, and ErrProof. Two certified versions of a
+// height are therefore nobody's fault, unless they are of one generation: then more than a
+// third of the committee's power signed both, and can be punished for that; below the last
+// anchored height it is not shown which of these is anchored.
+//
+// The state says where the last generation went on, and not where those before it did. Of
+// a block of a generation that several followed, and of which any is anchored beyond, it
+// can not be shown whether the first of them took it back: anchored is false then, unless
+// the block is the last that is anchored.
 //
 // The errors are ErrProof, ErrNoTrust, those of package cert, and merkle.ErrProof.
 func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
@@ -155,12 +162,24 @@ func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%w: what of shard %d is anchored: %w", ErrProof, p.Booking.Shard, err)
 	}
+	return anchoredBy(&row, c)
+}
+
+// anchoredBy reports whether a certified block is shown to be anchored by what the main
+// chain has of its shard. ErrProof means that another one is, or that it is taken back.
+func anchoredBy(row *anchor.State, c *cert.Checkpoint) (bool, error) {
 	last := row.Last
 	last.Round = c.Round // one block may be certified in several rounds
-	if row.Height() == c.Height && last != *c {
-		return false, fmt.Errorf("%w: another version of block %d of shard %d is anchored", ErrProof, c.Height, p.Booking.Shard)
+	switch {
+	case row.Height() == c.Height && last == *c:
+		return true, nil
+	case row.TakesBack(c.Generation, c.Height):
+		return false, fmt.Errorf("%w: block %d of generation %d of shard %d is taken back: generation %d goes on after height %d",
+			ErrProof, c.Height, c.Generation, c.Chain, row.Generation, row.Resumed)
+	case row.Height() == c.Height, c.Generation == row.Generation && c.Height <= row.Resumed, c.Generation > row.Generation && c.Height <= row.Height():
+		return false, fmt.Errorf("%w: another version of block %d of shard %d is anchored", ErrProof, c.Height, c.Chain)
 	}
-	return row.Height() >= c.Height, nil
+	return row.Keeps(c.Generation, c.Height), nil
 }
 
 // verifyEntries returns nil if there is an entry, and each is in the usage root of the

@@ -22,12 +22,19 @@ const provedShard shard.ID = 5
 // provedUsage is a proof of two bookings of a shard, and who is trusted.
 func provedUsage(t *testing.T, anchored bool) (*client.UsageProof, *client.Trust) {
 	t.Helper()
+	return provedBlock(t, anchored, 0, nil)
+}
+
+// provedBlock is provedUsage for block 4 of a generation, and changes what the main chain has
+// of the shard after that.
+func provedBlock(t *testing.T, anchored bool, generation uint32, then func(row *anchor.State)) (*client.UsageProof, *client.Trust) {
+	t.Helper()
 	m := shardtest.NewMain(t)
 	com := shardtest.CommitteeOf(t, 0, 100, 101, 102, 103)
 	m.Assign(0, provedShard, 100, 101, 102, 103)
 	bookings := []service.Booking{{ChannelID: ledger.Hash{1}, Lane: 2, Seq: 3, Units: 4, Cumulative: 5}, {ChannelID: ledger.Hash{2}, Seq: 1}}
 	certificate := shardtest.Certify(t, &com, cert.Checkpoint{
-		Network: shardtest.Network(), Chain: provedShard, Height: 4, UsageRoot: service.UsageRoot(bookings), CommitteeHash: com.Hash(),
+		Network: shardtest.Network(), Chain: provedShard, Height: 4, Generation: generation, UsageRoot: service.UsageRoot(bookings), CommitteeHash: com.Hash(),
 	})
 	row := anchor.State{Service: 7, Buckets: shard.Whole()}
 	if anchored {
@@ -41,6 +48,9 @@ func provedUsage(t *testing.T, anchored bool) (*client.UsageProof, *client.Trust
 		row.Tree.Push(other.Encode())
 		row.Last = other
 		row.Outboxes = append(row.Outboxes, ledger.Hash{})
+	}
+	if then != nil {
+		then(&row)
 	}
 	m.Set(anchor.Key(provedShard), row.Encode())
 	head := m.Block()
@@ -121,5 +131,51 @@ func TestUsageProof(t *testing.T) {
 	p, _ := provedUsage(t, true)
 	if _, err := p.Verify(); !errors.Is(err, client.ErrProof) {
 		t.Errorf("without trust: %v", err)
+	}
+}
+
+// TestUsageProofOfGenerations: a block that is taken back is not anchored, however far the
+// generation after it is, and what the main chain does not show is not claimed.
+func TestUsageProofOfGenerations(t *testing.T) {
+	t.Parallel()
+	push := func(row *anchor.State, generation uint32, heights int) {
+		for range heights {
+			p := cert.Checkpoint{Network: shardtest.Network(), Chain: provedShard, Height: row.Height() + 1, Generation: generation}
+			row.Tree.Push(p.Encode())
+			row.Last, row.Outboxes = p, append(row.Outboxes, ledger.Hash{})
+		}
+	}
+	resume := func(row *anchor.State, generation uint32) {
+		row.Generation, row.Resumed, row.ResumedRoot = generation, row.Height(), ledger.Hash{9}
+	}
+	for name, r := range map[string]struct {
+		generation uint32 // of the block that is proved, the fourth
+		first      bool   // it is anchored before the rest happens
+		then       func(row *anchor.State)
+		anchored   bool
+		err        error
+	}{
+		"taken back, the next ones are not anchored": {0, false, func(row *anchor.State) { push(row, 0, 3); resume(row, 1) }, false, client.ErrProof},
+		"taken back, another is anchored":            {0, false, func(row *anchor.State) { push(row, 0, 3); resume(row, 1); push(row, 1, 1) }, false, client.ErrProof},
+		"taken back, others are anchored beyond":     {0, false, func(row *anchor.State) { push(row, 0, 3); resume(row, 1); push(row, 1, 2) }, false, client.ErrProof},
+		"kept by the next one":                       {0, true, func(row *anchor.State) { push(row, 0, 2); resume(row, 1); push(row, 1, 2) }, true, nil},
+		"the last one, and kept by the next ones":    {0, true, func(row *anchor.State) { resume(row, 3) }, true, nil},
+		"of the generation in force":                 {1, false, func(row *anchor.State) { push(row, 0, 3); resume(row, 1); push(row, 1, 2) }, true, nil},
+		"of it, below where that goes on":            {1, false, func(row *anchor.State) { push(row, 0, 5); resume(row, 1) }, false, client.ErrProof},
+		"of a generation that main does not know":    {1, false, func(row *anchor.State) { push(row, 0, 3) }, false, nil},
+		"of one, beyond where it can have begun":     {1, false, func(row *anchor.State) { push(row, 0, 5) }, false, client.ErrProof},
+		"several followed":                           {0, false, func(row *anchor.State) { push(row, 0, 3); resume(row, 1); push(row, 1, 3); resume(row, 2) }, false, nil},
+		"several followed, the first from nothing": {0, false, func(row *anchor.State) {
+			resume(row, 1)
+			row.ResumedRoot, row.Origin = ledger.Hash{}, 1
+			push(row, 1, 5)
+			resume(row, 2)
+		}, false, client.ErrProof},
+		"several followed, without anchors": {0, true, func(row *anchor.State) { push(row, 0, 1); resume(row, 2) }, true, nil},
+	} {
+		p, trust := provedBlock(t, r.first, r.generation, r.then)
+		if got, err := p.Verify(trust); got != r.anchored || !errors.Is(err, r.err) {
+			t.Errorf("%s: anchored %v, %v", name, got, err)
+		}
 	}
 }
