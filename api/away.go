@@ -112,7 +112,9 @@ func (s *services) foundAway(ctx context.Context, m *shard.Map, endpoint string,
 	}
 	sh, ok := m.Find(id)
 	if !ok {
-		return nil, fmt.Errorf("%w: of shard %d, which there is not", errWrongProof, id)
+		if sh, _, err = s.pastShardByName("shard", ShardName(id)); err != nil {
+			return nil, fmt.Errorf("%w: of shard %d, which there is not", errWrongProof, id)
+		}
 	}
 	verified, err := s.checkBooking(ctx, &sh, req, resp, hash)
 	if err != nil {

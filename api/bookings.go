@@ -385,18 +385,30 @@ func (s *services) GetBooking(ctx context.Context, req *servicev1.GetBookingRequ
 	if req.GetShard() == "" {
 		return s.searchBooking(ctx, hash, req)
 	}
-	sh, epoch, err := s.shardByName("shard", req.GetShard())
+	sh, epoch, err := s.pastShardByName("shard", req.GetShard())
 	if err != nil {
 		return nil, err
 	}
-	if local, ok := s.hosted(sh.ID); ok {
-		return s.bookingIn(ctx, local, &sh, hash, req)
+	if local, ok := s.readable(sh.ID); ok {
+		resp, err := s.bookingIn(ctx, local, &sh, hash, req)
+		if _, runs := s.hosted(sh.ID); err == nil || runs || handedOn(ctx) {
+			return resp, err
+		}
+		// This node may have joined the shard late.
+		if away, bad := s.bookingAway(ctx, &sh, epoch, req, hash); bad == nil {
+			return away, nil
+		}
+		return nil, err
 	}
-	return s.bookingAway(ctx, &sh, epoch, req, hash)
+	resp, err := s.bookingAway(ctx, &sh, epoch, req, hash)
+	if err != nil {
+		return nil, s.endedAway(ctx, sh.ID, err)
+	}
+	return resp, nil
 }
 
-// bookingIn returns a booking of a shard that runs here.
-func (s *services) bookingIn(ctx context.Context, local Shard, sh *shard.Shard, hash ledger.Hash, req *servicev1.GetBookingRequest) (*servicev1.GetBookingResponse, error) {
+// bookingIn returns a booking of a shard that runs here, or has ended.
+func (s *services) bookingIn(ctx context.Context, local ShardRecords, sh *shard.Shard, hash ledger.Hash, req *servicev1.GetBookingRequest) (*servicev1.GetBookingResponse, error) {
 	status, err := local.Status(hash)
 	if errors.Is(err, exec.ErrUnknown) {
 		return nil, missing(ReasonTransactionNotFound, req.GetName(), "%s does not know %s; if it was submitted lately, submit it again", ShardName(sh.ID), req.GetName())
@@ -414,20 +426,22 @@ func (s *services) bookingIn(ctx context.Context, local Shard, sh *shard.Shard, 
 	return resp, err
 }
 
-// searchBooking looks for a booking in all shards that run here, and then asks others.
+// searchBooking looks for a booking in all shards that run here, and in those that ended
+// last, and then asks others.
 func (s *services) searchBooking(ctx context.Context, hash ledger.Hash, req *servicev1.GetBookingRequest) (*servicev1.GetBookingResponse, error) {
 	m, _, only, err := s.mapFor(req.GetService())
 	if err != nil {
 		return nil, err
 	}
 	ids := s.hostedIDs()
-	s.rates.charge(callerIP(ctx), rowTokens(shardRows*len(ids)))
-	for _, id := range ids {
-		local, ok := s.hosted(id)
+	all := slices.Concat(ids, s.kept())
+	s.rates.charge(callerIP(ctx), rowTokens(shardRows*len(ids))+messageTokens*(len(all)-len(ids)))
+	for _, id := range all {
+		local, ok := s.readable(id)
 		if !ok {
 			continue
 		}
-		sh, _, err := s.shardByName("shard", ShardName(id))
+		sh, _, err := s.pastShardByName("shard", ShardName(id))
 		if err != nil || only != 0 && sh.Service != only {
 			continue
 		}
@@ -465,7 +479,7 @@ func (s *services) searchBooking(ctx context.Context, hash ledger.Hash, req *ser
 }
 
 // proveUsage proves that entries of a booking were booked.
-func (s *services) proveUsage(ctx context.Context, local Shard, sh *shard.Shard, status *exec.ShardStatus, req *servicev1.GetBookingRequest) (*servicev1.UsageProof, error) {
+func (s *services) proveUsage(ctx context.Context, local ShardRecords, sh *shard.Shard, status *exec.ShardStatus, req *servicev1.GetBookingRequest) (*servicev1.UsageProof, error) {
 	name := req.GetName()
 	if s.calls.crowded() {
 		return nil, s.calls.refuse(s.calls.calls)

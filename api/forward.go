@@ -137,17 +137,8 @@ func (b *backend) shardByName(path, name string) (sh shard.Shard, epoch uint64, 
 		})
 		return sh, m.Epoch(), err
 	}
-	p := missing(chain.CodeUnknownShard.String(), name, "there is no shard %d in epoch %d; ListShards tells which there are", id, m.Epoch())
-	p.setNumber("epoch", m.Epoch())
-	if heirs := m.Heirs(id); len(heirs) > 0 {
-		var names []string
-		for i := range heirs {
-			names = append(names, ShardName(heirs[i].ID))
-		}
-		p.message += "; what it had went to " + strings.Join(names, " and ")
-		p.set("heirs", strings.Join(names, ","))
-	}
-	return sh, 0, p
+	err = b.State.Read(func(v chain.View, _ uint64) error { return noShard(v, m, id, name) })
+	return sh, 0, err
 }
 
 // parseShardName reads "shards/{id}" in the field at path.

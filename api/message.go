@@ -29,7 +29,7 @@ const (
 // GetMessage implements RoutingServiceServer.
 func (r *routing) GetMessage(ctx context.Context, req *servicev1.GetMessageRequest) (*servicev1.GetMessageResponse, error) {
 	id := ledger.ChainID(req.GetChainId())
-	if _, err := r.blocks(id); err != nil {
+	if _, err := r.readBlocks(id); err != nil {
 		return nil, err
 	}
 	r.rates.charge(callerIP(ctx), messageTokens)
@@ -55,16 +55,16 @@ func (r *routing) GetMessage(ctx context.Context, req *servicev1.GetMessageReque
 	}
 }
 
-// sent returns what a transaction of a chain that runs here sent.
+// sent returns what a transaction of a chain that runs here, or has ended, sent.
 func (r *routing) sent(ctx context.Context, id ledger.ChainID, hash ledger.Hash) (*servicev1.GetMessageResponse, error) {
-	source, err := r.blocks(id)
+	source, err := r.readBlocks(id)
 	if err != nil {
 		return nil, err
 	}
 	resp := &servicev1.GetMessageResponse{}
 	resp.Height, _ = source.Head()
 	var about func(*link.Message) (of, netted bool)
-	if s, ok := r.hosted(id); ok {
+	if s, ok := r.readable(id); ok {
 		about, err = r.sentByShard(ctx, s, hash, resp)
 	} else {
 		about, err = r.sentByMain(hash, resp)
@@ -138,7 +138,7 @@ func (r *routing) sentByMain(hash ledger.Hash, resp *servicev1.GetMessageRespons
 
 // sentByShard is sentByMain for a shard: a message of earnings stands for all that its
 // block booked for a payee.
-func (r *routing) sentByShard(ctx context.Context, s Shard, hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
+func (r *routing) sentByShard(ctx context.Context, s ShardRecords, hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
 	status, err := s.Status(hash)
 	if errors.Is(err, exec.ErrUnknown) {
 		return nil, missing(ReasonTransactionNotFound, BookingName(hash), "this node does not know %s", BookingName(hash))
@@ -192,7 +192,7 @@ func (r *routing) outboxLeaf(source chainBlocks, id ledger.ChainID, height uint6
 	} else if !errors.Is(err, exec.ErrNoCertificate) && !errors.Is(err, exec.ErrPruned) {
 		return nil, err
 	}
-	if s, ok := r.hosted(id); ok {
+	if s, ok := r.readable(id); ok {
 		if b, err := s.Block(height); err == nil {
 			out.Time = renderTime(b.Time)
 		}
@@ -202,12 +202,15 @@ func (r *routing) outboxLeaf(source chainBlocks, id ledger.ChainID, height uint6
 	return out, nil
 }
 
-// readState calls f with the state of a chain that runs here.
+// readState calls f with the state of a chain that runs here, or has ended.
 func (b *backend) readState(id ledger.ChainID, f func(v chain.View, height uint64) error) error {
-	if s, ok := b.hosted(id); ok {
+	if id == b.Network.Domain.Chain {
+		return b.State.Read(f)
+	}
+	if s, ok := b.readable(id); ok {
 		return s.Read(f)
 	}
-	return b.State.Read(f)
+	return b.notHere(id)
 }
 
 // known returns what a chain that runs here knows of a message.
@@ -230,7 +233,7 @@ func (r *routing) known(ctx context.Context, id ledger.ChainID, l link.Link, seq
 // findAck looks for the block that took a message in, from the last one that
 // acknowledged the link backwards, and fills in what it says.
 func (r *routing) findAck(ctx context.Context, id ledger.ChainID, l link.Link, seq, listed uint64, resp *servicev1.GetMessageResponse) error {
-	source, err := r.blocks(id)
+	source, err := r.readBlocks(id)
 	if err != nil {
 		return err
 	}

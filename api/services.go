@@ -264,9 +264,7 @@ func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest)
 		}
 		sh, ok := m.Find(id)
 		if !ok {
-			p := missing(chain.CodeUnknownShard.String(), req.GetName(), "there is no shard %d in epoch %d; ListShards tells which there are", id, m.Epoch())
-			p.setNumber("epoch", m.Epoch())
-			return p
+			return noShard(v, m, id, req.GetName())
 		}
 		e := m.Epoch()
 		seed := staking.Seed(v, e)

@@ -24,6 +24,11 @@ type Shards interface {
 	Shard(id shard.ID) (s Shard, ok bool)
 	// Hosted returns the ids of those that run here, ascending.
 	Hosted() []shard.ID
+	// Ended returns what a shard did that is anchored to its end and does not run here, if
+	// this node has it up to the end.
+	Ended(id shard.ID) (s ShardRecords, ok bool)
+	// Kept returns up to limit ids of those that Ended may return, the last ended first.
+	Kept(limit int) []shard.ID
 }
 
 // Shard is a shard that runs on this node. All of it must be safe for concurrent use,

@@ -86,7 +86,7 @@ func (t *tracer) note(format string, args ...any) {
 // origin returns the chain that took the transaction.
 func (t *tracer) origin(ctx context.Context, named string) (ledger.ChainID, error) {
 	if named != "" {
-		sh, _, err := t.shardByName("shard", named)
+		sh, _, err := t.pastShardByName("shard", named)
 		return sh.ID, err
 	}
 	if _, err := t.Pool.Status(t.hash); err == nil {
@@ -105,7 +105,7 @@ func (t *tracer) origin(ctx context.Context, named string) (ledger.ChainID, erro
 
 // ask asks a chain, here or at another node.
 func (t *tracer) ask(ctx context.Context, id ledger.ChainID, req *servicev1.GetMessageRequest) (*servicev1.GetMessageResponse, servicev1.Evidence, error) {
-	if _, err := t.blocks(id); err == nil {
+	if _, err := t.readBlocks(id); err == nil {
 		resp, err := t.GetMessage(ctx, req)
 		return resp, servicev1.Evidence_EVIDENCE_OWN, err
 	}
@@ -113,12 +113,15 @@ func (t *tracer) ask(ctx context.Context, id ledger.ChainID, req *servicev1.GetM
 		return nil, 0, unavailable(ReasonOverloaded, retrySoon, "the trace needs more calls of other nodes than one may make; ask a node that runs its shards")
 	}
 	t.calls++
-	sh, epoch, err := t.shardByName("shard", ShardName(id))
+	sh, epoch, err := t.pastShardByName("shard", ShardName(id))
 	if err != nil {
 		return nil, 0, err
 	}
 	resp := &servicev1.GetMessageResponse{}
 	_, err = t.forward(ctx, &sh, epoch, servicev1.RoutingService_GetMessage_FullMethodName, req, resp, nil)
+	if err != nil {
+		err = t.endedAway(ctx, id, err)
+	}
 	return resp, servicev1.Evidence_EVIDENCE_CLAIMED, err
 }
 

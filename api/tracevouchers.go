@@ -25,7 +25,7 @@ const (
 )
 
 // bookedBy adds to an answer what a transaction of a shard that runs here booked.
-func (r *routing) bookedBy(ctx context.Context, s Shard, status *exec.ShardStatus, resp *servicev1.GetMessageResponse) error {
+func (r *routing) bookedBy(ctx context.Context, s ShardRecords, status *exec.ShardStatus, resp *servicev1.GetMessageResponse) error {
 	entries := status.Receipt.Entries
 	if applied(entries) == 0 || r.calls.crowded() {
 		return nil
@@ -77,7 +77,7 @@ func firstBooking(block *exec.ShardBlock, position uint32) (n int) {
 
 // settling reports whether a shard named a voucher, or a later one of its lane, for
 // settlement.
-func (r *routing) settling(s Shard, e *service.EntryResult, b *service.Booking) (named bool, err error) {
+func (r *routing) settling(s ShardRecords, e *service.EntryResult, b *service.Booking) (named bool, err error) {
 	c, ok, err := r.Index.Channel(e.Index)
 	if err != nil || !ok {
 		return false, err

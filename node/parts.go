@@ -18,11 +18,23 @@ var errPartTaken = errors.New("the files of the shard are in use: it is about to
 type parts struct {
 	mu    sync.Mutex
 	taken map[shard.ID]bool
+	// lent asks whoever only reads parts, and took one by borrow, for it back. It is set
+	// once, may be nil, and returns when the part is nobody's.
+	lent func(id shard.ID)
 }
 
 // take makes the caller the owner of a part until release is called; ok is false if it has
-// another one.
+// another one. Who only reads it gives it back for that.
 func (p *parts) take(id shard.ID) (release func(), ok bool) {
+	if release, ok = p.borrow(id); !ok && p.lent != nil {
+		p.lent(id)
+		release, ok = p.borrow(id)
+	}
+	return release, ok
+}
+
+// borrow is take of a part that nobody has.
+func (p *parts) borrow(id shard.ID) (release func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.taken[id] {

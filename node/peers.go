@@ -21,7 +21,7 @@ import (
 
 // openPeers makes what reaches other nodes for shards that do not run here.
 func (n *Node) openPeers(context.Context, Options) (err error) {
-	d := &doors{own: n.nodeKey.ID(), directory: n.directory}
+	d := &doors{own: n.nodeKey.ID(), directory: n.directory, keepers: n.keepers}
 	if file := n.cfg.Path(n.cfg.Shards.CAFile); file != "" {
 		if d.roots, err = api.LoadAuthority(file); err != nil {
 			return fmt.Errorf("shards.ca_file: %w", err)
@@ -36,17 +36,29 @@ func (n *Node) openPeers(context.Context, Options) (err error) {
 type doors struct {
 	own       string // id of this node
 	directory *directory.Directory
-	roots     *x509.CertPool // nil means the system's
+	// keepers returns who may have what a shard did that has ended, nobody of any other.
+	keepers func(id ledger.ChainID) []ledger.PublicKey
+	roots   *x509.CertPool // nil means the system's
 
 	mu     sync.Mutex
 	secure map[string]bool // by endpoint, of those that were handed out
 }
 
 // endpoints returns where nodes that run a shard serve the API: those of validators, and
-// those that have caught up, first. Plaintext is spoken on this machine only.
+// those that have caught up, first. Of a shard that has ended they are followed by those
+// of the validators that ended it. Plaintext is spoken on this machine only.
 func (d *doors) endpoints(id ledger.ChainID) (list []string) {
 	for _, e := range d.directory.Hosts(id) {
 		if !slices.Contains(list, e.GRPC) && d.open(&e) {
+			list = append(list, e.GRPC)
+		}
+	}
+	keepers := d.keepers(id)
+	if len(keepers) == 0 {
+		return list
+	}
+	for _, e := range d.directory.Nodes() {
+		if e.Validator != (ledger.PublicKey{}) && slices.Contains(keepers, e.Validator) && !slices.Contains(list, e.GRPC) && d.open(&e) {
 			list = append(list, e.GRPC)
 		}
 	}

@@ -56,7 +56,8 @@ type shards struct {
 	epoch  uint64              // in which they were
 	kept   map[shard.ID]uint32 // generations of which it is kept what they begin from
 
-	parts   parts      // of the store, each with one owner at a time
+	parts   parts // of the store, each with one owner at a time
+	past    *endedShards
 	opening sync.Mutex // of the store
 
 	mu    sync.Mutex
@@ -95,9 +96,12 @@ type shardRun struct {
 }
 
 func newShards(n *Node) *shards {
-	return &shards{
+	s := &shards{
 		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]uint32{}, doomed: map[shard.ID]bool{},
 	}
+	s.past = newEndedShards(s)
+	s.parts.lent = s.past.giveBack
+	return s
 }
 
 // run runs the shards until ctx ends. It stops them before it returns.
@@ -112,6 +116,7 @@ func (s *shards) run(ctx context.Context) error {
 	group.Go(func() error { return s.loop(running, moved) })
 	group.Go(func() error { return s.node.states.run(running) })
 	group.Go(func() error { return s.tidy(running) })
+	group.Go(func() error { return s.past.run(running) })
 	err := group.Wait()
 	if store := s.opened(); store != nil {
 		if err := store.Close(); err != nil {
