@@ -55,6 +55,7 @@ type shardNode struct {
 	world    *shardWorld
 	name     string
 	hosts    []shard.ID
+	keeps    []shard.ID // that have ended
 	listener *bufconn.Listener
 	conn     *grpc.ClientConn
 	calls    int  // that other nodes made of it
@@ -142,7 +143,7 @@ func (n *shardNode) dialed(ctx context.Context) (net.Conn, error) {
 // others are the other nodes that run a chain.
 func (n *shardNode) others(id ledger.ChainID) (list []string) {
 	for name, other := range n.world.nodes {
-		if other != n && slices.Contains(other.hosts, id) {
+		if other != n && (slices.Contains(other.hosts, id) || slices.Contains(other.keeps, id)) {
 			list = append(list, name)
 		}
 	}
@@ -160,6 +161,17 @@ func (n *shardNode) Shard(id shard.ID) (api.Shard, bool) {
 
 // Hosted implements api.Shards.
 func (n *shardNode) Hosted() []shard.ID { return n.hosts }
+
+// Ended implements api.Shards.
+func (n *shardNode) Ended(id shard.ID) (api.ShardRecords, bool) {
+	if !slices.Contains(n.keeps, id) {
+		return nil, false
+	}
+	return n.world.shards[id], true
+}
+
+// Kept implements api.Shards.
+func (n *shardNode) Kept(limit int) []shard.ID { return n.keeps[:min(limit, len(n.keeps))] }
 
 func (n *shardNode) services() servicev1.ServiceChainServiceClient {
 	return servicev1.NewServiceChainServiceClient(n.conn)

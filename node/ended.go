@@ -48,7 +48,8 @@ var errEndedBusy = fmt.Errorf("%w: it has ended, and its data are in use or too 
 // closed when there are none for a while, or when somebody else needs its part of the
 // store. It is safe for concurrent use.
 type endedShards struct {
-	shards *shards
+	log  *slog.Logger
+	from func(id shard.ID) (*endedShard, error) // opens one
 
 	mu      sync.Mutex
 	serving bool // between the beginning and the end of run
@@ -68,15 +69,13 @@ type endedShard struct {
 	leaving chan struct{} // closed by the last call, if it is to be closed; nil otherwise
 }
 
-func newEndedShards(s *shards) *endedShards {
-	return &endedShards{shards: s, open: map[shard.ID]*endedShard{}, rest: map[shard.ID]time.Time{}, lacking: map[shard.ID]time.Time{}}
+func newEndedShards(log *slog.Logger, from func(id shard.ID) (*endedShard, error)) *endedShards {
+	return &endedShards{log: log, from: from, open: map[shard.ID]*endedShard{}, rest: map[shard.ID]time.Time{}, lacking: map[shard.ID]time.Time{}}
 }
 
 // run lets shards be read until ctx ends, and closes them.
 func (e *endedShards) run(ctx context.Context) error {
-	e.mu.Lock()
-	e.serving = true
-	e.mu.Unlock()
+	e.begin()
 	defer e.stop()
 	tick := time.NewTicker(endedTick)
 	defer tick.Stop()
@@ -88,6 +87,12 @@ func (e *endedShards) run(ctx context.Context) error {
 			e.closeIdle(time.Now())
 		}
 	}
+}
+
+func (e *endedShards) begin() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.serving = true
 }
 
 // stop closes all, after the calls under way, and opens none any more.
@@ -119,7 +124,7 @@ func (e *endedShards) closeIdle(now time.Time) {
 func (e *endedShards) close(r *endedShard) {
 	delete(e.open, r.id)
 	if err := r.layer.Close(); err != nil {
-		e.shards.log.Warn("close a shard that has ended", slog.String("shard", shardName(r.id)), slog.Any("err", err))
+		e.log.Warn("close a shard that has ended", slog.String("shard", shardName(r.id)), slog.Any("err", err))
 	}
 	r.release()
 }
@@ -160,7 +165,7 @@ func (e *endedShards) acquire(id shard.ID) (*endedShard, error) {
 			return nil, errEndedBusy
 		}
 		var err error
-		if r, err = e.shards.openEnded(id); err != nil {
+		if r, err = e.from(id); err != nil {
 			if errors.Is(err, exec.ErrUnknown) {
 				e.lacking[id] = now.Add(endedRest)
 			}

@@ -14,7 +14,7 @@ var errPartTaken = errors.New("the files of the shard are in use: it is about to
 
 // parts are the shards' parts of the store that all share. Whoever opens one owns it
 // meanwhile: the shard that runs, those that take over from one that has ended, who gives
-// its state to other nodes, who removes it. It is safe for concurrent use.
+// its state to other nodes, who removes it, who reads what one did that has ended. It is safe for concurrent use.
 type parts struct {
 	mu    sync.Mutex
 	taken map[shard.ID]bool

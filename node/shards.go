@@ -99,7 +99,7 @@ func newShards(n *Node) *shards {
 	s := &shards{
 		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]uint32{}, doomed: map[shard.ID]bool{},
 	}
-	s.past = newEndedShards(s)
+	s.past = newEndedShards(s.log, s.openEnded)
 	s.parts.lent = s.past.giveBack
 	return s
 }
