@@ -33,6 +33,10 @@ const (
 	tellOpened  = 1 << iota // with all lanes that were redeemed
 	tellChanged             // deposit or expiry
 	tellClosed              // and nothing else: the home forgets the channel
+	// tellFirst goes with tellOpened: no notice that opens the channel was ever sent. One
+	// that is to be sent once more says nothing of what the home knows, as another one may
+	// be under way.
+	tellFirst
 )
 
 const (
@@ -63,8 +67,8 @@ func (t *told) merge(next *told) {
 	}
 	if t.flags&tellClosed != 0 {
 		t.lanes = 0
-		if t.flags&tellOpened != 0 {
-			t.flags = 0 // the home never knew it
+		if t.flags&tellFirst != 0 {
+			t.flags = 0 // the home never heard of it
 			return
 		}
 		t.flags = tellClosed
@@ -280,7 +284,7 @@ func (b *block) gather(receipts []Receipt, events []Event) news {
 			delete(homes, e.Index)
 			n.add(home, e.Index, &told{flags: tellClosed, payer: e.Payer, redeemed: e.Redeemed})
 		case e.Kind == channel.EventOpened && receipts[e.TxIndex].Kind == chain.KindCoopClose: // the roll-over
-			n.add(home, e.Index, &told{flags: tellOpened})
+			n.add(home, e.Index, &told{flags: tellOpened | tellFirst})
 		case e.Kind == channel.EventExtended:
 			n.add(home, e.Index, &told{flags: tellChanged})
 		case e.Kind == channel.EventRedeemed:

@@ -105,16 +105,23 @@ func (h *home) anchor(by int) (results []settlement.Result) {
 	results = append(results, res)
 	for _, c := range h.certs {
 		height := c.Checkpoint.Height
-		if leaves := len(h.boxes[height].Leaves()); leaves > 0 {
-			in, err := h.boxes[height].Import(h.shard.ID, height, 0, leaves)
-			if err != nil {
-				h.b.t.Fatal(err)
-			}
-			results = append(results, h.b.block(h.b.signed(by, &settlement.Delivery{Import: in})))
+		if len(h.boxes[height].Leaves()) > 0 {
+			results = append(results, h.b.block(h.says(by, height)))
 		}
 	}
 	h.certs = nil
 	return results
+}
+
+// says returns a transaction that brings all that a block of the home says to the main
+// chain.
+func (h *home) says(by int, height uint64) settlement.BlockTx {
+	h.b.t.Helper()
+	in, err := h.boxes[height].Import(h.shard.ID, height, 0, len(h.boxes[height].Leaves()))
+	if err != nil {
+		h.b.t.Fatal(err)
+	}
+	return h.b.signed(by, &settlement.Delivery{Import: in})
 }
 
 // serviceOpen opens n channels that name the registered service.
@@ -353,6 +360,98 @@ func TestNoticesComeBack(t *testing.T) {
 			}
 			if diff := cmp.Diff(row.want, got); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+// about returns what notices say of a channel whose totals do not change.
+func about(list []link.Message, index uint64) (got []channel.NoticeKind) {
+	for i := range list {
+		var of uint64
+		switch m := &list[i]; channel.NoticeKind(m.Kind) {
+		case channel.NoticeOpened:
+			n, _ := channel.DecodeOpenedNotice(m.Payload)
+			of = n.Index
+		case channel.NoticeChanged:
+			n, _ := channel.DecodeChangedNotice(m.Payload)
+			of = n.Index
+		case channel.NoticeClosed:
+			n, _ := channel.DecodeClosedNotice(m.Payload)
+			of = n.Index
+		default:
+			continue
+		}
+		if of == index {
+			got = append(got, channel.NoticeKind(list[i].Kind))
+		}
+	}
+	return got
+}
+
+// TestToldAgainAndClosed: a channel that its home was told of, or may have been, is closed
+// there too, though it waits to be opened there once more. Nobody is told of the close of
+// a channel that nobody was told of.
+func TestToldAgainAndClosed(t *testing.T) {
+	t.Parallel()
+	closes := func(b *bench, index uint64) settlement.BlockTx {
+		return b.signed(1, b.batch(1, closing(b.voucher(b.ref(index), 1, 5))))
+	}
+	for _, row := range []struct {
+		name string
+		late func(b *bench, h *home) []settlement.Result // both top-ups of channel 0 are on their way back, and the link is full
+		of   uint64
+		want []channel.NoticeKind
+	}{
+		{"while the second waits", func(b *bench, h *home) []settlement.Result {
+			list := []settlement.Result{b.block(h.says(6, 2)), b.block(h.says(6, 3), b.signed(0, b.serviceOpen(1, 1)))}
+			return append(list, b.block(closes(b, 0)))
+		}, 0, []channel.NoticeKind{channel.NoticeOpened, channel.NoticeClosed}},
+		{"in the block of the second", func(b *bench, h *home) []settlement.Result {
+			return []settlement.Result{b.block(h.says(6, 2)), b.block(h.says(6, 3), closes(b, 0))}
+		}, 0, []channel.NoticeKind{channel.NoticeOpened, channel.NoticeClosed}},
+		{"rolled over, and never told", func(b *bench, _ *home) []settlement.Result {
+			next := b.serviceOpen(1, 1).Channels[0]
+			list := []settlement.Result{b.block(b.signed(2, b.coopClose(0, 1, b.ref(1), 20, &next)))}
+			return append(list, b.block(closes(b, settlement.ChannelCount(b.view)-1)))
+		}, link.MaxUnacked, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := newServed(t)
+			h := newHome(b, 0)
+			place := link.Place{Service: 1, Zone: b.addrs[0].Zone(), Bucket: b.addrs[0].Bucket()}
+			res := b.block(b.signed(0, b.serviceOpen(1, 2, 500)))
+			h.take(&res)
+			h.code = chain.CodeChannelUnknown
+			for _, total := range []ledger.Amount{700, 800} {
+				res = b.block(b.signed(4, &channel.TopUp{Channel: b.ref(0), NewTotal: total}))
+				h.take(&res)
+			}
+			h.code = chain.CodeOK
+			b.block(b.signed(6, anchorsOf(b.join(h.certs...))))
+			b.block(h.says(6, 1))
+			h.certs = nil
+			all := []settlement.Result{b.block(b.signed(0, b.serviceOpen(1, 1_024))), b.block(b.signed(0, b.serviceOpen(1, link.MaxUnacked-2-1_024)))}
+			out := link.OutboundAt(b.view, link.Link{Dst: place})
+			if n, _ := out.UnderWay(); n != link.MaxUnacked {
+				t.Fatalf("%d notices are under way", n)
+			}
+			all = append(all, row.late(b, h)...)
+			for i := range all {
+				for _, r := range all[i].Receipts {
+					if r.Code != chain.CodeOK {
+						t.Fatalf("%s: %s: %s", r.Kind, r.Code, r.Detail)
+					}
+				}
+				h.take(&all[i])
+			}
+			var got []channel.NoticeKind
+			for _, res := range append(all, h.anchor(6)...) {
+				got = append(got, about(notices(&res), row.of)...)
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" || settlement.Waiting(b.view, place) != 0 {
+				t.Errorf("%d wait still: %s", settlement.Waiting(b.view, place), diff)
 			}
 		})
 	}
