@@ -18,7 +18,6 @@ import (
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/layer"
-	"github.com/tributary-network/tributary/node/directory"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 )
@@ -36,6 +35,11 @@ const (
 	// stateFailures in a row make a node that is asked for chunks one that is not asked
 	// any more.
 	stateFailures = 10
+	// stateBusy is how long those who describe a state alike are asked for one chunk while
+	// they only answer that they are busy.
+	stateBusy = 2 * time.Minute
+	// stateMost bounds the bytes of a state where the settings do not.
+	stateMost = 64 << 30
 	// stateTold is how often the log tells of progress.
 	stateTold = 10 * time.Second
 )
@@ -58,7 +62,9 @@ func (w *wantedState) String() string {
 // giver is a node that is asked for a state.
 type giver struct {
 	endpoint string
+	trust    int  // 0: it is of who served the shard, 1: of another validator, 2: of anybody
 	failures int  // in a row
+	busy     int  // answers in a row that it is
 	gone     bool // it does not have the state, cannot be reached, or sent what is wrong
 }
 
@@ -73,9 +79,7 @@ type described struct {
 // is trusted; who sends a wrong chunk is not asked again. progress may be nil.
 func (n *Node) fetchState(ctx context.Context, want *wantedState, into *layer.Settlement, progress func(string)) error {
 	f := &stateFetch{call: n.peers.Call, want: want, into: into, progress: progress, log: n.module("states").With(slog.String("shard", shardName(want.id)))}
-	for _, endpoint := range n.stateGivers(want.id) {
-		f.givers = append(f.givers, &giver{endpoint: endpoint})
-	}
+	f.givers, f.most = n.stateGivers(want.id), uint64(n.cfg.Shards.MaxData)
 	return f.run(ctx)
 }
 
@@ -92,8 +96,20 @@ func (f *stateFetch) run(ctx context.Context) error {
 		}
 		f.log.LogAttrs(ctx, slog.LevelWarn, "what nodes gave as the state of a shard is not it", slog.Int("nodes", len(lists[i].givers)), slog.Any("err", err))
 	}
+	return f.nowhere()
+}
+
+// nowhere says that nobody gives the state, and why if it was too large.
+func (f *stateFetch) nowhere() error {
+	if f.large > 0 {
+		return fmt.Errorf("%w: %s has %d MiB as nodes describe it, more than shards.max_data, %d MiB: raise it if that is right",
+			errStateElsewhere, f.want, f.large>>20, f.limit()>>20)
+	}
 	return fmt.Errorf("%w: %s, asked of %d nodes", errStateElsewhere, f.want, len(f.givers))
 }
+
+// limit returns how many bytes the state may have.
+func (f *stateFetch) limit() uint64 { return cmp.Or(f.most, stateMost) }
 
 // stateFetch is a state that is being fetched.
 type stateFetch struct {
@@ -103,10 +119,14 @@ type stateFetch struct {
 	into     *layer.Settlement
 	progress func(string)
 	givers   []*giver
+	most     uint64        // bytes; 0 is stateMost
+	patience time.Duration // with those that are busy; 0 is stateBusy
+	large    uint64        // bytes of a description that was refused for them
 }
 
-// describe asks what the state is like, and returns what is said, that of the most nodes
-// first.
+// describe asks what the state is like, and returns what is said: a description is only as
+// good as who gives it, so first that of nodes of who served the shard, then that of other
+// validators', and of these that of the most nodes.
 func (f *stateFetch) describe(ctx context.Context) (lists []described, err error) {
 	patience, cancel := context.WithTimeout(ctx, statePatience)
 	defer cancel()
@@ -127,11 +147,18 @@ func (f *stateFetch) describe(ctx context.Context) (lists []described, err error
 			break
 		}
 	}
-	slices.SortStableFunc(lists, func(a, b described) int { return cmp.Compare(len(b.givers), len(a.givers)) })
+	slices.SortStableFunc(lists, func(a, b described) int {
+		return cmp.Or(cmp.Compare(a.trust(), b.trust()), cmp.Compare(len(b.givers), len(a.givers)))
+	})
 	if len(lists) == 0 {
-		return nil, cmp.Or(ctx.Err(), fmt.Errorf("%w: %s, asked of %d nodes", errStateElsewhere, f.want, len(f.givers)))
+		return nil, cmp.Or(ctx.Err(), f.nowhere())
 	}
 	return lists, nil
+}
+
+// trust returns that of the giver who is trusted most.
+func (d *described) trust() int {
+	return slices.MinFunc(d.givers, func(a, b *giver) int { return cmp.Compare(a.trust, b.trust) }).trust
 }
 
 // gather adds what a node says to what others do.
@@ -170,6 +197,9 @@ func (f *stateFetch) ask(ctx context.Context, givers []*giver) (list []described
 			case bad != nil || m.State.AppHash != f.want.root:
 				g.gone = true
 				f.log.LogAttrs(ctx, slog.LevelWarn, "a node describes another state than it was asked for", slog.String("node", g.endpoint), slog.Any("err", bad))
+			case m.Bytes > f.limit():
+				g.gone, f.large = true, max(f.large, m.Bytes)
+				f.log.LogAttrs(ctx, slog.LevelWarn, "a node describes a state that takes more than shards.max_data", slog.String("node", g.endpoint), slog.Uint64("bytes", m.Bytes))
 			default:
 				m.State.Height = f.want.height
 				list = append(list, described{m, []*giver{g}})
@@ -195,11 +225,15 @@ func (f *stateFetch) take(ctx context.Context, d *described) (done bool, err err
 	}
 	defer func() { err = errors.Join(err, r.Abort()) }()
 	began, told := time.Now(), time.Now()
-	total := len(d.manifest.Chunks)
+	total, taken := len(d.manifest.Chunks), uint64(0)
 	for {
 		chunk, from, err := f.chunk(ctx, d, r.Next())
 		if err != nil {
 			return false, err
+		}
+		if taken += uint64(len(chunk)); taken > f.limit() {
+			f.large = max(f.large, taken)
+			return false, fmt.Errorf("%s has more bytes than shards.max_data: %w", f.want, layer.ErrSnapshot)
 		}
 		done, err := r.Add(r.Next(), chunk)
 		switch {
@@ -223,39 +257,57 @@ func (f *stateFetch) take(ctx context.Context, d *described) (done bool, err err
 }
 
 // chunk returns a chunk from one of those who have the state: the one that gave the last,
-// as long as it does.
+// as long as it does. One that is busy, or failed, is asked again when the others have
+// been, and all of them only for a time.
 func (f *stateFetch) chunk(ctx context.Context, d *described, index uint32) ([]byte, *giver, error) {
+	began := time.Now()
 	for {
-		var from *giver
-		for _, g := range d.givers {
-			if !g.gone && (from == nil || g.failures < from.failures) {
-				from = g
-			}
-		}
+		from := d.next()
 		if from == nil {
 			return nil, nil, fmt.Errorf("chunk %d of %s: none of %d nodes gives it: %w", index, f.want, len(d.givers), layer.ErrSnapshot)
+		}
+		if from.busy+from.failures > 0 && !pause(ctx, stateRest) {
+			return nil, nil, ctx.Err()
 		}
 		var resp servicev1.GetShardStateChunkResponse
 		err := f.bounded(ctx, from, servicev1.RelayService_GetShardStateChunk_FullMethodName,
 			&servicev1.GetShardStateChunkRequest{ChainId: uint32(f.want.id), StateRoot: f.want.root[:], Index: index}, &resp)
 		switch {
 		case err == nil:
-			from.failures = 0
+			from.failures, from.busy = 0, 0
 			return resp.GetChunk(), from, nil
 		case ctx.Err() != nil:
 			return nil, nil, ctx.Err()
 		case status.Code(err) == codes.NotFound:
 			from.gone = true
 			continue
-		case status.Code(err) != codes.ResourceExhausted: // and else it asks for patience
+		case status.Code(err) == codes.ResourceExhausted:
+			from.busy++
+		default:
 			from.failures++
 			from.gone = from.failures >= stateFailures
 		}
 		f.log.LogAttrs(ctx, slog.LevelDebug, "chunk of a state not given", slog.String("node", from.endpoint), slog.Any("err", err))
-		if !pause(ctx, stateRest) {
-			return nil, nil, ctx.Err()
+		if patience := cmp.Or(f.patience, stateBusy); time.Since(began) >= patience && d.waited() {
+			return nil, nil, fmt.Errorf("chunk %d of %s: nobody gave it in %v: %w", index, f.want, patience, layer.ErrSnapshot)
 		}
 	}
+}
+
+// next returns who is to be asked for a chunk, or nil if nobody is left.
+func (d *described) next() (from *giver) {
+	for _, g := range d.givers {
+		if !g.gone && (from == nil || g.failures+g.busy < from.failures+from.busy) {
+			from = g
+		}
+	}
+	return from
+}
+
+// waited reports whether everybody has been asked in vain.
+func (d *described) waited() bool {
+	from := d.next()
+	return from == nil || from.busy+from.failures > 0
 }
 
 func (f *stateFetch) say(text string) {
@@ -264,12 +316,13 @@ func (f *stateFetch) say(text string) {
 	}
 }
 
-// stateGivers returns where nodes serve the API that may have a state of a shard: those
-// that run it, then those of validators that served it as far as the main chain remembers,
-// then all others.
-func (n *Node) stateGivers(id shard.ID) []string {
+// stateGivers returns where nodes serve the API that may have a state of a shard: those of
+// validators that served it as far as the main chain remembers, those of other validators,
+// then all others; of each, those that run it go first.
+func (n *Node) stateGivers(id shard.ID) (list []*giver) {
 	served := map[ledger.PublicKey]bool{}
-	_ = n.main.exec.Read(func(v chain.View, height uint64) error { // it is but the order
+	nodes := slices.Concat(n.directory.Hosts(id), n.directory.Nodes())
+	_ = n.main.exec.Read(func(v chain.View, height uint64) error { // without it nobody is trusted more than others
 		epoch := n.genesis.Params.Staking.Epoch(height + 1)
 		for e := epoch - min(epoch, n.genesis.Params.Staking.Kept()); e <= epoch; e++ {
 			if a, ok := registry.ReadAssignment(v, e, id); ok {
@@ -280,24 +333,27 @@ func (n *Node) stateGivers(id shard.ID) []string {
 		}
 		return nil
 	})
-	list := n.doors.endpoints(id)
-	nodes := n.directory.Nodes()
-	slices.SortStableFunc(nodes, func(a, b directory.Entry) int {
-		return cmp.Compare(unserved(served, &a), unserved(served, &b))
-	})
 	for i := range nodes {
-		if e := &nodes[i]; n.doors.open(e) && !slices.Contains(list, e.GRPC) {
-			list = append(list, e.GRPC)
+		e := &nodes[i]
+		g := &giver{endpoint: e.GRPC, trust: 2}
+		switch {
+		case served[e.Validator]:
+			g.trust = 0
+		case e.Validator != ledger.PublicKey{}:
+			g.trust = 1
+		}
+		if n.doors.open(e) {
+			list = append(list, g)
 		}
 	}
-	return list[:min(len(list), stateHosts)]
-}
-
-func unserved(served map[ledger.PublicKey]bool, e *directory.Entry) int {
-	if served[e.Validator] {
-		return 0
+	slices.SortStableFunc(list, func(a, b *giver) int { return cmp.Compare(a.trust, b.trust) })
+	var once []*giver
+	for _, g := range list {
+		if !slices.ContainsFunc(once, func(o *giver) bool { return o.endpoint == g.endpoint }) {
+			once = append(once, g)
+		}
 	}
-	return 1
+	return once[:min(len(once), stateHosts)]
 }
 
 // pause waits for d, and reports false if ctx ended.

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -104,7 +106,11 @@ func TestFetchState(t *testing.T) {
 	other := newGiverWorld(t, 1)
 	lying := other.manifest
 	lying.State.AppHash = w.manifest.State.AppHash
-	const height = 1 // of the blocks after which the state is the same, the first
+	const most = 8 << 20
+	huge := w.manifest
+	huge.Bytes = most + 1
+	huge.Chunks = append(slices.Clone(huge.Chunks), ledger.Hash{1}) // whatever it takes to say so
+	const height = 1                                                // of the blocks after which the state is the same, the first
 	gone := status.Error(codes.NotFound, "not here")
 	busy := status.Error(codes.ResourceExhausted, "later")
 	count := 0
@@ -152,6 +158,43 @@ func TestFetchState(t *testing.T) {
 			},
 			"b": w.honest,
 		}, false},
+		"one is always busy": {map[string]func(int) ([]byte, error){
+			"a": func(i int) ([]byte, error) {
+				if i < 0 {
+					return w.honest(i)
+				}
+				return nil, busy
+			},
+			"b": w.honest,
+		}, false},
+		"all who describe it so are always busy": {map[string]func(int) ([]byte, error){
+			"a": func(i int) ([]byte, error) {
+				if i < 0 {
+					return lying.Encode(), nil
+				}
+				return nil, busy
+			},
+			"b": w.honest,
+		}, false},
+		"too large": {map[string]func(int) ([]byte, error){
+			"a": func(i int) ([]byte, error) {
+				if i < 0 {
+					return huge.Encode(), nil
+				}
+				t.Error("a chunk is asked of who describes a state that is too large")
+				return nil, busy
+			},
+			"b": w.honest,
+		}, false},
+		"more than was said": {map[string]func(int) ([]byte, error){
+			"a": func(i int) ([]byte, error) {
+				if i < 0 {
+					return lying.Encode(), nil
+				}
+				return make([]byte, most+1), nil
+			},
+			"b": w.honest,
+		}, false},
 		"it has to be waited for": {map[string]func(int) ([]byte, error){
 			"a": func(i int) ([]byte, error) {
 				if count++; i < 0 && count < 3 {
@@ -170,7 +213,7 @@ func TestFetchState(t *testing.T) {
 			}
 			f := &stateFetch{
 				call: world.call, into: l, log: slog.New(slog.DiscardHandler),
-				want: &wantedState{stateName{2, w.manifest.State.AppHash}, height},
+				want: &wantedState{stateName{2, w.manifest.State.AppHash}, height}, most: most, patience: time.Millisecond,
 			}
 			for _, endpoint := range slices.Sorted(maps.Keys(test.nodes)) {
 				f.givers = append(f.givers, &giver{endpoint: endpoint})
@@ -194,6 +237,44 @@ func TestFetchState(t *testing.T) {
 				t.Errorf("a row of %d bytes", len(value))
 			}
 		})
+	}
+}
+
+// TestFetchStateTooLarge: who has nothing but a state that takes more than it may is told so.
+func TestFetchStateTooLarge(t *testing.T) {
+	t.Parallel()
+	w := newGiverWorld(t, 0)
+	w.nodes["a"] = w.honest
+	f := &stateFetch{
+		call: w.call, log: slog.New(slog.DiscardHandler), givers: []*giver{{endpoint: "a"}}, most: w.manifest.Bytes - 1,
+		want: &wantedState{stateName{2, w.manifest.State.AppHash}, 1},
+	}
+	if err := f.run(t.Context()); !errors.Is(err, errStateElsewhere) || !strings.Contains(err.Error(), "shards.max_data") || w.asked["a"] != 1 {
+		t.Errorf("asked %v, error %v", w.asked, err)
+	}
+}
+
+// TestDescriptionOfTheTrusted: what those say who served a shard goes before what more
+// nodes say, and what other validators say after it.
+func TestDescriptionOfTheTrusted(t *testing.T) {
+	t.Parallel()
+	w := newGiverWorld(t, 0)
+	f := &stateFetch{call: w.call, log: slog.New(slog.DiscardHandler), want: &wantedState{stateName{2, w.manifest.State.AppHash}, 1}}
+	for i, trust := range []int{2, 2, 2, 1, 1, 0} {
+		m := w.manifest
+		m.Bytes -= uint64(trust)
+		name := string(rune('a' + i))
+		w.nodes[name] = func(int) ([]byte, error) { return m.Encode(), nil }
+		f.givers = append(f.givers, &giver{endpoint: name, trust: trust})
+	}
+	lists, err := f.describe(t.Context())
+	if err != nil || len(lists) != 3 {
+		t.Fatalf("%d descriptions, error %v", len(lists), err)
+	}
+	for trust := range lists {
+		if got := w.manifest.Bytes - lists[trust].manifest.Bytes; got != uint64(trust) {
+			t.Errorf("description %d is of those with trust %d", trust, got)
+		}
 	}
 }
 
