@@ -10,6 +10,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
@@ -44,7 +45,7 @@ func (s *services) bookAway(ctx context.Context, sh *shard.Shard, epoch uint64, 
 		}
 	}
 	resp.Source = source
-	return resp, s.settleStage(sh, resp.GetBooking())
+	return resp, s.settleStage(sh, resp.GetBooking(), nil)
 }
 
 // beforeDeadline returns a context that ends early enough to answer before ctx does.
@@ -69,17 +70,20 @@ func sameBooking(m *servicev1.Booking, hash ledger.Hash, sh *shard.Shard) error 
 }
 
 // settleStage makes the stage of a booking that another node told what the main chain here
-// says: FINAL is what is anchored.
-func (b *backend) settleStage(sh *shard.Shard, m *servicev1.Booking) error {
+// says: FINAL is what is anchored. c is the checkpoint of its block, if that is proved. Once
+// the shard has gone on as another generation, a height does not tell which of them a block
+// without a proof is of: it is FINAL if the other node says so and its height is anchored.
+func (b *backend) settleStage(sh *shard.Shard, m *servicev1.Booking, c *cert.Checkpoint) error {
 	t := m.GetTransaction()
-	if t.GetStage() != chainv1.Stage_STAGE_FINAL && t.GetStage() != chainv1.Stage_STAGE_INCLUDED {
+	told := t.GetStage()
+	if told != chainv1.Stage_STAGE_FINAL && told != chainv1.Stage_STAGE_INCLUDED {
 		return nil
 	}
-	at, err := b.anchored(sh.ID)
+	row, err := b.anchors(sh.ID)
 	if err != nil {
 		return err
 	}
-	if t.Stage = chainv1.Stage_STAGE_INCLUDED; t.GetHeight() > 0 && t.GetHeight() <= at {
+	if t.Stage = chainv1.Stage_STAGE_INCLUDED; keepsTold(&row, c, t.GetHeight(), told == chainv1.Stage_STAGE_FINAL) {
 		t.Stage = chainv1.Stage_STAGE_FINAL
 	}
 	return nil
@@ -89,9 +93,10 @@ func (b *backend) settleStage(sh *shard.Shard, m *servicev1.Booking) error {
 // for.
 func (s *services) bookingAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.GetBookingRequest, hash ledger.Hash) (*servicev1.GetBookingResponse, error) {
 	resp := &servicev1.GetBookingResponse{}
+	var proved *cert.Checkpoint
 	verified := false
 	source, err := s.forward(ctx, sh, epoch, servicev1.ServiceChainService_GetBooking_FullMethodName, req, resp, func() (err error) {
-		verified, err = s.checkBooking(ctx, sh, req, resp, hash)
+		proved, verified, err = s.checkBooking(ctx, sh, req, resp, hash)
 		return err
 	})
 	if err != nil {
@@ -100,7 +105,7 @@ func (s *services) bookingAway(ctx context.Context, sh *shard.Shard, epoch uint6
 	if resp.Source = source; verified {
 		resp.Source.Evidence = servicev1.Evidence_EVIDENCE_VERIFIED
 	}
-	return resp, s.settleStage(sh, resp.GetBooking())
+	return resp, s.settleStage(sh, resp.GetBooking(), proved)
 }
 
 // foundAway returns a booking that a node told which was asked what it knows, if it can be
@@ -116,7 +121,7 @@ func (s *services) foundAway(ctx context.Context, m *shard.Map, endpoint string,
 			return nil, fmt.Errorf("%w: of shard %d, which there is not", errWrongProof, id)
 		}
 	}
-	verified, err := s.checkBooking(ctx, &sh, req, resp, hash)
+	proved, verified, err := s.checkBooking(ctx, &sh, req, resp, hash)
 	if err != nil {
 		s.Peers.Fault(endpoint)
 		return nil, err
@@ -125,41 +130,45 @@ func (s *services) foundAway(ctx context.Context, m *shard.Map, endpoint string,
 	if verified {
 		resp.Source.Evidence = servicev1.Evidence_EVIDENCE_VERIFIED
 	}
-	return resp, s.settleStage(&sh, resp.GetBooking())
+	return resp, s.settleStage(&sh, resp.GetBooking(), proved)
 }
 
 // checkBooking errs unless an answer of another node about a booking can be right, and
-// reports whether it proves all entries that were asked for and are said to be booked.
-func (b *backend) checkBooking(ctx context.Context, sh *shard.Shard, req *servicev1.GetBookingRequest, resp *servicev1.GetBookingResponse, hash ledger.Hash) (verified bool, err error) {
+// reports whether it proves all entries that were asked for and are said to be booked. block is
+// the checkpoint of its block, nil unless that is proved.
+func (b *backend) checkBooking(ctx context.Context, sh *shard.Shard, req *servicev1.GetBookingRequest, resp *servicev1.GetBookingResponse, hash ledger.Hash) (block *cert.Checkpoint, verified bool, err error) {
 	m, p := resp.GetBooking(), resp.GetProof()
 	if err := sameBooking(m, hash, sh); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if len(req.GetProve()) == 0 || p == nil {
 		resp.Proof = nil
-		return false, nil
+		return nil, false, nil
 	}
 	c, known, err := b.verifyCertificate(ctx, sh.ID, m.GetTransaction().GetHeight(), p.GetCertificate())
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if len(p.GetEntries()) > len(req.GetProve()) {
-		return false, fmt.Errorf("%w: %d entries, and %d were asked for", errWrongProof, len(p.GetEntries()), len(req.GetProve()))
+		return nil, false, fmt.Errorf("%w: %d entries, and %d were asked for", errWrongProof, len(p.GetEntries()), len(req.GetProve()))
+	}
+	if known {
+		block = &c.Checkpoint
 	}
 	proved := make(map[uint32]bool)
 	for _, e := range p.GetEntries() {
 		proof, err := service.DecodeBookingProof(e.GetProof())
 		if err != nil {
-			return false, fmt.Errorf("%w: %w", errWrongProof, err)
+			return nil, false, fmt.Errorf("%w: %w", errWrongProof, err)
 		}
 		if err := proof.Verify(c.Checkpoint.UsageRoot); err != nil {
-			return false, fmt.Errorf("%w: %w", errWrongProof, err)
+			return nil, false, fmt.Errorf("%w: %w", errWrongProof, err)
 		}
 		at := slices.IndexFunc(m.GetResults(), func(r *servicev1.BookingResult) bool { return r.GetPosition() == e.GetPosition() })
 		if at >= 0 {
 			r := m.GetResults()[at]
 			if r.GetCode() != chainv1.Code_CODE_OK || r.GetLane() != uint32(proof.Booking.Lane) || r.GetSeq() != proof.Booking.Seq {
-				return false, fmt.Errorf("%w: of another entry than %d", errWrongProof, e.GetPosition())
+				return nil, false, fmt.Errorf("%w: of another entry than %d", errWrongProof, e.GetPosition())
 			}
 		}
 		proved[e.GetPosition()] = true
@@ -170,7 +179,7 @@ func (b *backend) checkBooking(ctx context.Context, sh *shard.Shard, req *servic
 		})
 		known = known && (booked || proved[position])
 	}
-	return known && len(proved) > 0, nil
+	return block, known && len(proved) > 0, nil
 }
 
 // usageAway asks another node for the usage of a channel, and verifies it as far as it is

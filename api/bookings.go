@@ -179,7 +179,7 @@ func (s *services) BookUsage(ctx context.Context, req *servicev1.BookUsageReques
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.renderBooking(&sh, &status, &b.tx, detailOf(req.GetFullResults()))
+	out, err := s.renderBooking(b.shard, &sh, &status, &b.tx, detailOf(req.GetFullResults()))
 	return &servicev1.BookUsageResponse{Booking: out, Source: ownAnswer()}, err
 }
 
@@ -294,16 +294,41 @@ func (s *services) awaitBooking(ctx context.Context, b *booking, hash ledger.Has
 		}
 	}
 	if b.stage == exec.StageFinal && status.Stage == exec.StageFinal {
-		return status, s.awaitAnchor(ctx, b.is.ID, status.Height)
+		if err := s.awaitAnchor(ctx, b.shard, b.is.ID, status.Height); err != nil {
+			return status, err
+		}
+		return s.afterAnchor(b, hash, status)
 	}
 	return status, nil
 }
 
-// awaitAnchor returns when a height of a shard is anchored, or when ctx ends.
-func (b *backend) awaitAnchor(ctx context.Context, id shard.ID, height uint64) error {
+// afterAnchor returns where a booking is after its anchor was waited for: meanwhile the shard
+// may have gone on as another generation, which took its block back.
+func (s *services) afterAnchor(b *booking, hash ledger.Hash, before exec.ShardStatus) (exec.ShardStatus, error) {
+	local, ok := s.hosted(b.is.ID)
+	if !ok {
+		return before, nil
+	}
+	b.shard = local
+	status, err := local.Status(hash)
+	if errors.Is(err, exec.ErrUnknown) {
+		return exec.ShardStatus{
+			Hash: hash, Stage: exec.StageDropped, DropReason: "its block was taken back: the shard went on from an earlier one with another committee; send it again",
+		}, nil
+	}
+	return status, err
+}
+
+// awaitAnchor returns when a height of a shard is anchored, when the shard goes on as another
+// generation than that of its chain here, or when ctx ends.
+func (b *backend) awaitAnchor(ctx context.Context, local ShardState, id shard.ID, height uint64) error {
 	blocks := b.State.Subscribe(0)
+	began, err := b.anchors(id)
+	if err != nil {
+		return err
+	}
 	for {
-		if at, err := b.anchored(id); err != nil || at >= height {
+		if row, err := b.anchors(id); err != nil || row.Height() >= height || row.Generation != began.Generation || takesBackOwn(&row, local, height) {
 			return err
 		}
 		_, err := blocks.Next(ctx)
@@ -417,7 +442,7 @@ func (s *services) bookingIn(ctx context.Context, local ShardRecords, sh *shard.
 		return nil, err
 	}
 	resp := &servicev1.GetBookingResponse{Source: ownAnswer()}
-	if resp.Booking, err = s.renderBooking(sh, &status, nil, detailOf(req.GetFullResults())); err != nil {
+	if resp.Booking, err = s.renderBooking(local, sh, &status, nil, detailOf(req.GetFullResults())); err != nil {
 		return nil, err
 	}
 	if len(req.GetProve()) > 0 {

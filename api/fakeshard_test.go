@@ -38,6 +38,7 @@ type fakeShard struct {
 	refuse  error         // what Submit fails with
 	relays  [][]byte
 	certify bool              // blocks have certificates
+	forgot  ledger.Hash       // a record of which Status does not know
 	tree    *statetree.Tree   // of the state after the last block
 	store   kv.Store          // of tree
 	rows    map[string][]byte // in tree
@@ -164,7 +165,7 @@ func (f *fakeShard) Simulate(_ context.Context, raw []byte) (service.Receipt, er
 func (f *fakeShard) Status(hash ledger.Hash) (exec.ShardStatus, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s, ok := f.at[hash]; ok {
+	if s, ok := f.at[hash]; ok && hash != f.forgot {
 		return s, nil
 	}
 	return exec.ShardStatus{}, exec.ErrUnknown

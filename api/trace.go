@@ -8,8 +8,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
@@ -138,7 +140,7 @@ func (t *tracer) begin(id ledger.ChainID, answer *servicev1.GetMessageResponse, 
 	}
 	o.State = servicev1.HopState_HOP_STATE_COMMITTED
 	o.Steps = append(o.Steps, t.step(o.GetState(), id, tx.GetHeight(), answer.GetTime(), evidence))
-	at, ok, err := t.anchoredAt(id, tx.GetHeight())
+	at, ok, err := t.anchoredAt(id, tx.GetHeight(), answer.GetCertificate())
 	if err == nil && ok {
 		o.State = servicev1.HopState_HOP_STATE_ANCHORED
 		o.Steps = append(o.Steps, at)
@@ -156,8 +158,9 @@ func (t *tracer) step(state servicev1.HopState, id ledger.ChainID, height uint64
 }
 
 // anchoredAt returns the step of being anchored of a block of a chain, if it is: by an
-// anchor on the main chain or, of the main chain itself, by its certificate.
-func (t *tracer) anchoredAt(id ledger.ChainID, height uint64) (*servicev1.Step, bool, error) {
+// anchor on the main chain or, of the main chain itself, by its certificate. raw is the
+// block's certificate, which tells of which generation it is, if there is one.
+func (t *tracer) anchoredAt(id ledger.ChainID, height uint64, raw []byte) (*servicev1.Step, bool, error) {
 	own := servicev1.Evidence_EVIDENCE_OWN
 	if id == t.Network.Domain.Chain {
 		c, err := t.Agreement.LatestCertificate()
@@ -166,8 +169,8 @@ func (t *tracer) anchoredAt(id ledger.ChainID, height uint64) (*servicev1.Step, 
 		}
 		return t.step(servicev1.HopState_HOP_STATE_ANCHORED, id, height, nil, own), true, nil
 	}
-	at, err := t.anchored(id)
-	if err != nil || at < height {
+	row, err := t.anchors(id)
+	if err != nil || !t.keeps(&row, id, height, raw) {
 		return nil, false, err
 	}
 	step := t.step(servicev1.HopState_HOP_STATE_ANCHORED, t.Network.Domain.Chain, 0, nil, own)
@@ -183,6 +186,18 @@ func (t *tracer) anchoredAt(id ledger.ChainID, height uint64) (*servicev1.Step, 
 		step.Time = renderStamp(h.Time)
 	}
 	return step, true, nil
+}
+
+// keeps reports whether a block of a shard is anchored, by what is known of it.
+func (t *tracer) keeps(row *anchor.State, id shard.ID, height uint64, raw []byte) bool {
+	if local, ok := t.readable(id); ok {
+		return keepsOwn(row, local, height)
+	}
+	var c *cert.Checkpoint
+	if told, err := cert.Decode(raw); err == nil && told.Checkpoint.Chain == id {
+		c = &told.Checkpoint
+	}
+	return keepsTold(row, c, height, height <= row.Resumed)
 }
 
 // hop adds a message that the transaction sent.
@@ -204,7 +219,7 @@ func (t *tracer) hop(ctx context.Context, id ledger.ChainID, answer *servicev1.G
 	}
 	t.out.Hops = append(t.out.Hops, h)
 	h.Steps = append(h.Steps, &servicev1.Step{State: h.GetState(), ChainId: uint32(id), Height: leaf.GetHeight(), Time: leaf.GetTime(), Proof: proof})
-	at, ok, err := t.anchoredAt(id, leaf.GetHeight())
+	at, ok, err := t.anchoredAt(id, leaf.GetHeight(), leaf.GetCertificate())
 	if err != nil {
 		return err
 	}

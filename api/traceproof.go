@@ -69,7 +69,8 @@ func (b *backend) committeeOf(id ledger.ChainID, epoch uint64) (com committee.Co
 }
 
 // verifyCertificate decodes the certificate of a block of a chain and verifies it with the
-// committee that the main chain drew. ok is false if that committee is not known here.
+// committee that the main chain drew. ok is false if that committee is not known here. That of a block
+// which another generation of the shard took back proves nothing.
 func (b *backend) verifyCertificate(ctx context.Context, id ledger.ChainID, height uint64, raw []byte) (c cert.Certificate, ok bool, err error) {
 	if c, err = cert.Decode(raw); err != nil {
 		return c, false, err
@@ -89,7 +90,14 @@ func (b *backend) verifyCertificate(ctx context.Context, id ledger.ChainID, heig
 	if err := c.Verify(b.Network.Domain.Network, id, &com, keys); err != nil {
 		return c, false, fmt.Errorf("%w: %w", errWrongProof, err)
 	}
-	return c, true, nil
+	if id == b.Network.Domain.Chain {
+		return c, true, nil
+	}
+	row, err := b.anchors(id)
+	if err == nil && row.TakesBack(c.Checkpoint.Generation, height) {
+		err = fmt.Errorf("%w: block %d of generation %d, and generation %d went on after height %d", errWrongProof, height, c.Checkpoint.Generation, row.Generation, row.Resumed)
+	}
+	return c, err == nil, err
 }
 
 // verifyLeaf returns a leaf of an outbox and what proves it. What another node told is

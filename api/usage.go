@@ -57,7 +57,7 @@ func renderSums(s service.Sums) *servicev1.Sums {
 
 // renderBooking returns a booking as clients see it: what is durable in the shard is
 // INCLUDED, and FINAL once it is anchored. tx may be nil.
-func (b *backend) renderBooking(sh *shard.Shard, s *exec.ShardStatus, tx *chain.Tx, how detail) (*servicev1.Booking, error) {
+func (b *backend) renderBooking(local ShardState, sh *shard.Shard, s *exec.ShardStatus, tx *chain.Tx, how detail) (*servicev1.Booking, error) {
 	out := &servicev1.Booking{
 		Name: BookingName(s.Hash), Shard: ShardName(sh.ID), Service: ServiceName(sh.Service),
 		Transaction: &chainv1.Transaction{
@@ -66,11 +66,11 @@ func (b *backend) renderBooking(sh *shard.Shard, s *exec.ShardStatus, tx *chain.
 	}
 	t := out.GetTransaction()
 	if s.Stage == exec.StageFinal {
-		at, err := b.anchored(sh.ID)
+		row, err := b.anchors(sh.ID)
 		if err != nil {
 			return nil, err
 		}
-		if at < s.Height {
+		if !keepsOwn(&row, local, s.Height) {
 			t.Stage = chainv1.Stage_STAGE_INCLUDED
 		}
 	}
