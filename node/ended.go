@@ -234,19 +234,18 @@ func (s *shards) openEnded(id shard.ID) (r *endedShard, err error) {
 	if err != nil || !kept {
 		return nil, errors.Join(err, missing)
 	}
-	release, ok := s.parts.borrow(id)
-	if !ok {
+	store, release, err := s.occupyBy(id, s.parts.borrow)
+	if errors.Is(err, errPartTaken) {
 		return nil, errEndedBusy
+	}
+	if err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			release()
 		}
 	}()
-	store, err := s.openStore()
-	if err != nil {
-		return nil, err
-	}
 	part := kv.Prefixed(store, shardPrefix(id))
 	if number, err := prepared(part); err != nil || number != gen.number {
 		return nil, errors.Join(err, missing)

@@ -83,7 +83,12 @@ func (s *shards) condemned() []shard.ID {
 // removed may be half there and is refused with errPartTaken, like one that is in use: what
 // an earlier run of the node left so is known once the store is open.
 func (s *shards) occupy(id shard.ID) (store *badgerkv.Store, release func(), err error) {
-	release, ok := s.parts.take(id)
+	return s.occupyBy(id, s.parts.take)
+}
+
+// occupyBy is occupy with parts.borrow instead of parts.take, for who only reads.
+func (s *shards) occupyBy(id shard.ID, take func(id shard.ID) (release func(), ok bool)) (store *badgerkv.Store, release func(), err error) {
+	release, ok := take(id)
 	if !ok {
 		return nil, nil, errPartTaken
 	}

@@ -215,6 +215,10 @@ func TestHalfRemoved(t *testing.T) {
 			_, err := n.openAncestor(t.Context(), &shardRun{id: 3}, &p)
 			return err
 		},
+		"read what it did": func(s *shards) error {
+			_, _, err := s.occupyBy(2, s.parts.borrow)
+			return err
+		},
 		"give its state": func(s *shards) error {
 			_, err := s.openState(stateName{2, ledger.Hash{}})
 			return err
