@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 const (
@@ -18,7 +19,8 @@ const (
 )
 
 // bundler packs checked records and hands the bundles to consensus: urgent
-// records in bundles of their own and first. What it holds is bounded by the
+// records in bundles of their own and first, then those for shards in bundles of
+// their own. What it holds is bounded by the
 // tracker, which every record passes before.
 type bundler struct {
 	exec  *Executor
@@ -30,8 +32,8 @@ type bundler struct {
 	wake   chan struct{} // capacity 1: something was queued
 
 	// Owned by run.
-	urgent, ordinary lane
-	pause            time.Duration // before the next attempt after a failure; 0 if none failed
+	urgent, shards, ordinary lane
+	pause                    time.Duration // before the next attempt after a failure; 0 if none failed
 }
 
 // bundleShare is the part of a block's weight that a bundle of several records
@@ -50,7 +52,7 @@ type lane struct {
 
 func newBundler(e *Executor) *bundler {
 	empty := lane{most: e.traits.BlockWeight / bundleShare}
-	return &bundler{exec: e, delay: e.cfg.BundleDelay, wake: make(chan struct{}, 1), urgent: empty, ordinary: empty}
+	return &bundler{exec: e, delay: e.cfg.BundleDelay, wake: make(chan struct{}, 1), urgent: empty, shards: empty, ordinary: empty}
 }
 
 // push queues a record that the tracker has taken in.
@@ -91,21 +93,25 @@ func (b *bundler) run(ctx context.Context, broadcast func([]byte) error) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			cooling, b.urgent.blocked, b.ordinary.blocked = false, false, false
+			cooling, b.urgent.blocked, b.shards.blocked, b.ordinary.blocked = false, false, false, false
 		case <-b.wake:
 		}
 		b.pack()
-		if !cooling || b.ordinary.blocked {
+		if !cooling || b.shards.blocked || b.ordinary.blocked {
 			b.urgent.flush()
+		}
+		if !cooling || b.ordinary.blocked {
+			b.shards.flush()
 		}
 		if !cooling {
 			b.ordinary.flush()
 		}
 		sent := b.urgent.send(b, broadcast)
+		sent = b.shards.send(b, broadcast) || sent
 		sent = b.ordinary.send(b, broadcast) || sent
 		switch {
 		case cooling:
-		case b.urgent.blocked || b.ordinary.blocked:
+		case b.urgent.blocked || b.shards.blocked || b.ordinary.blocked:
 			b.pause = min(max(2*b.pause, retryBroadcast), maxRetryBroadcast)
 			timer.Reset(b.pause)
 			cooling = true
@@ -124,20 +130,25 @@ func (b *bundler) pack() {
 	b.queued, b.relays = nil, nil
 	b.mu.Unlock()
 	for _, r := range relays {
-		to := &b.ordinary
-		if r.urgent {
-			to = &b.urgent
-		}
+		to := b.lane(r.class)
 		if len(to.unsent) < b.exec.cfg.PoolBundles {
 			to.unsent = append(to.unsent, r)
 		}
 	}
 	for _, r := range queued {
-		if r.urgent {
-			b.urgent.add(r)
-		} else {
-			b.ordinary.add(r)
-		}
+		b.lane(r.class).add(r)
+	}
+}
+
+// lane returns the lane of a class.
+func (b *bundler) lane(c link.Class) *lane {
+	switch c {
+	case classUrgent:
+		return &b.urgent
+	case link.ClassUser:
+		return &b.ordinary
+	default:
+		return &b.shards
 	}
 }
 

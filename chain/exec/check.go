@@ -71,7 +71,7 @@ func (e *Executor) split(records []*record, height uint64) error {
 	}
 	for i, r := range b.records {
 		was := records[i]
-		r.checked, r.urgent, r.deadline, r.fee = was.checked, was.urgent, was.deadline, was.fee
+		r.checked, r.urgent, r.class, r.deadline, r.fee = was.checked, was.urgent, was.class, was.deadline, was.fee
 	}
 	b.summarise()
 	if _, err := e.pool.add(b, height); err != nil {

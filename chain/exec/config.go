@@ -100,7 +100,8 @@ type Config struct {
 	MempoolTxs   int
 	MempoolBytes int64
 	// PoolBytes, PoolBundles and PoolRecords bound what has passed Check and is
-	// not committed; a quarter of each is kept for urgent bundles. The default of
+	// not committed; a quarter of each is kept for urgent bundles, half of which those
+	// for shards may use, and so below. The default of
 	// the first two is nine tenths of the mempool, and they must be below it.
 	PoolBytes   int64
 	PoolBundles int

@@ -101,7 +101,11 @@ func payeesOf(tx *chain.Tx) []ledger.Address {
 // Appraise is that of Admission.
 func (m *mainRules) Appraise(v chain.View, height uint64, tx *chain.Tx) Appraisal {
 	urgent, deadline := settlement.Urgent(v, height, tx)
-	return Appraisal{Urgent: urgent, Deadline: deadline, Fee: settlement.Fee(m.params, tx)}
+	a := Appraisal{Urgent: urgent, Deadline: deadline, Fee: settlement.Fee(m.params, tx)}
+	if settlement.ForShards(tx.Kind) {
+		a.Class = settlement.Class(tx)
+	}
+	return a
 }
 
 // Idle is that of Admission. It costs more than a look-up only if a payee cannot pay for

@@ -8,10 +8,24 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
-// reserve is the share of each bound that only urgent things may use: 1/4.
+// reserve is the share of each bound that users' records may not use: 1/4. What is for
+// shards may use half of it, and urgent things all.
 const reserve = 4
+
+// openTo returns how much of a bound is open to a class.
+func openTo[T int | int64](bound T, c link.Class) T {
+	switch c {
+	case classUrgent:
+		return bound
+	case link.ClassUser:
+		return bound - bound/reserve
+	default:
+		return bound - bound/reserve/2
+	}
+}
 
 // pool holds the bundles that passed Check and are not committed. Proposing
 // takes nothing out, so that a round that fails loses nothing; only a commit
@@ -128,7 +142,7 @@ func (p *pool) add(b *bundle, height uint64) (rest []*record, err error) {
 	if p.bundles[key] != nil {
 		return nil, nil // the same, or one whose key collides with it
 	}
-	if err := p.room(len(b.raw), len(b.records), b.urgent); err != nil {
+	if err := p.room(len(b.raw), len(b.records), b.class); err != nil {
 		return nil, err
 	}
 	if b.dead == nil {
@@ -159,8 +173,8 @@ func (p *pool) add(b *bundle, height uint64) (rest []*record, err error) {
 }
 
 // fresh reports whether record i of b is new, or b a much better place for it
-// than where it counts: urgent, or of twice the rate. A record can climb in this
-// way a few times only.
+// than where it counts: of an earlier class, or of twice the rate. A record can climb in
+// this way a few times only.
 func (p *pool) fresh(b *bundle, i int) bool {
 	if b.dead[i] {
 		return false
@@ -170,10 +184,10 @@ func (p *pool) fresh(b *bundle, i int) bool {
 		return true
 	}
 	first := h.places[0]
-	if first.record().tx.Hash != b.records[i].tx.Hash || first.b.urgent && !b.urgent {
+	if first.record().tx.Hash != b.records[i].tx.Hash || first.b.class < b.class {
 		return false
 	}
-	return b.urgent && !first.b.urgent || b.rate > 2*first.b.rate
+	return b.class < first.b.class || b.rate > 2*first.b.rate
 }
 
 // hold enters a record that may execute. The caller holds mu.
@@ -230,19 +244,15 @@ func (p *pool) discount(at place) {
 	}
 }
 
-// fits returns a BusyError unless there is room for a record of that size.
-func (p *pool) fits(size int, urgent bool) error {
+// fits returns a BusyError unless there is room for a record of that size and class.
+func (p *pool) fits(size int, c link.Class) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.room(size, 1, urgent)
+	return p.room(size, 1, c)
 }
 
-func (p *pool) room(size, records int, urgent bool) error {
-	maxBytes, maxBundles, maxRecords := p.maxBytes, p.maxBundles, p.maxRecords
-	if !urgent {
-		maxBytes, maxBundles, maxRecords = maxBytes-maxBytes/reserve, maxBundles-maxBundles/reserve, maxRecords-maxRecords/reserve
-	}
-	if p.bytes+int64(size) > maxBytes || len(p.bundles) >= maxBundles || p.records+records > maxRecords {
+func (p *pool) room(size, records int, c link.Class) error {
+	if p.bytes+int64(size) > openTo(p.maxBytes, c) || len(p.bundles) >= openTo(p.maxBundles, c) || p.records+records > openTo(p.maxRecords, c) {
 		return &BusyError{Reason: ErrPoolFull, RetryAfter: retryFull}
 	}
 	return nil

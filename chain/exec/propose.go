@@ -7,15 +7,21 @@ import (
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // bundleOverhead is what consensus adds at most to each bundle of a block.
 const bundleOverhead = 6
 
+// shardsPart is the part of a block that records for shards have before users', by
+// bytes and by weight: 1/3.
+const shardsPart = 3
+
 // Propose picks the bundles of the block at height, of at most maxBytes as
 // consensus counts them and at most Traits.BlockBytes and
 // Traits.BlockWeight: urgent ones first, by deadline, until the share reserved
-// for them is used up; then all by expected fee for each byte, then by arrival.
+// for them is used up; then those for shards, by class, until their third of the block
+// is; then all by expected fee for each byte, then by arrival.
 // mempool is what consensus holds, oldest first; what the pool does not know of it
 // is checked and packed like the rest.
 // Nothing is taken out of the pool. A bundle some of whose records were executed,
@@ -111,22 +117,24 @@ func (p *pool) liveBytes() (size int64) {
 func (p *pool) pick(first [][]byte, maxBytes int64, limits *Traits) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var urgent, all []*bundle
+	var urgent, shards, all []*bundle
 	for _, b := range p.bundles {
 		if b.mine.records == 0 {
 			continue
 		}
 		all = append(all, b)
-		if b.urgent {
+		switch {
+		case b.urgent:
 			urgent = append(urgent, b)
+		case b.class < link.ClassUser:
+			shards = append(shards, b)
 		}
 	}
 	slices.SortFunc(urgent, func(a, b *bundle) int {
 		return cmp.Or(cmp.Compare(a.deadline, b.deadline), bytes.Compare(a.records[0].tx.Hash[:], b.records[0].tx.Hash[:]))
 	})
-	slices.SortFunc(all, func(a, b *bundle) int {
-		return cmp.Or(cmp.Compare(b.mine.rate(), a.mine.rate()), cmp.Compare(a.order, b.order))
-	})
+	slices.SortFunc(all, byRate)
+	slices.SortFunc(shards, func(a, b *bundle) int { return cmp.Or(cmp.Compare(a.class, b.class), byRate(a, b)) })
 	fill := packing{
 		blockLeft: limits.BlockBytes, wireLeft: maxBytes, weightLeft: limits.BlockWeight,
 		taken: make(map[*bundle]bool), raw: first,
@@ -143,6 +151,9 @@ func (p *pool) pick(first [][]byte, maxBytes int64, limits *Traits) [][]byte {
 		}
 		p.put(&fill, b)
 	}
+	p.putShards(&fill, shards, packing{
+		blockLeft: limits.BlockBytes / shardsPart, wireLeft: maxBytes / shardsPart, weightLeft: limits.BlockWeight / shardsPart,
+	})
 	for _, b := range all {
 		if fill.wireLeft < chain.TxOverhead {
 			break
@@ -150,6 +161,22 @@ func (p *pool) pick(first [][]byte, maxBytes int64, limits *Traits) [][]byte {
 		p.put(&fill, b)
 	}
 	return fill.raw
+}
+
+func byRate(a, b *bundle) int {
+	return cmp.Or(cmp.Compare(b.mine.rate(), a.mine.rate()), cmp.Compare(a.order, b.order))
+}
+
+// putShards adds those of list that fit into part of the block.
+func (p *pool) putShards(fill *packing, list []*bundle, part packing) {
+	block := max(0, fill.blockLeft-part.blockLeft)
+	wire := max(0, fill.wireLeft-part.wireLeft)
+	weight := max(0, fill.weightLeft-part.weightLeft)
+	fill.blockLeft, fill.wireLeft, fill.weightLeft = fill.blockLeft-block, fill.wireLeft-wire, fill.weightLeft-weight
+	for _, b := range list {
+		p.put(fill, b)
+	}
+	fill.blockLeft, fill.wireLeft, fill.weightLeft = fill.blockLeft+block, fill.wireLeft+wire, fill.weightLeft+weight
 }
 
 // put adds what counts in b to the block if it fits.

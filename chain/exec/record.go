@@ -1,12 +1,17 @@
 package exec
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 )
+
+// classUrgent is the class of urgent records, which come before all others.
+const classUrgent link.Class = 0
 
 // record is a decoded transaction and what this node knows about it. It does
 // not change once others can see it.
@@ -20,6 +25,7 @@ type record struct {
 	room     int64 // bytes of a block's room that its weight takes
 	checked  bool  // every signature it needs was verified
 	urgent   bool
+	class    link.Class    // classUrgent, that of a record for shards, or link.ClassUser
 	deadline uint64        // sigma; of an urgent record
 	fee      ledger.Amount // what it is expected to pay
 }
@@ -44,7 +50,7 @@ func (e *Executor) newRecord(raw []byte) *record {
 	}
 	return &record{
 		tx: tx, id: e.secret.fingerprint(tx.Hash[:], tx.Signature[:]), at: e.rules.Slot(&tx),
-		weight: weight, room: weight * e.traits.BlockBytes / e.traits.BlockWeight,
+		weight: weight, room: weight * e.traits.BlockBytes / e.traits.BlockWeight, class: link.ClassUser,
 	}
 }
 
@@ -60,8 +66,9 @@ type bundle struct {
 	slots   []Slot // of records, filled in by summarise
 	own     bool   // packed by this node's bundler
 
-	urgent   bool   // all records are
-	deadline uint64 // the earliest of an urgent bundle
+	urgent   bool       // all records are
+	class    link.Class // the last of the records' classes
+	deadline uint64     // the earliest of an urgent bundle
 	all      share
 	rate     float64 // of the records that could execute when the bundle came
 
@@ -113,6 +120,7 @@ func (b *bundle) summarise() {
 	b.urgent = len(b.records) > 0
 	for i, r := range b.records {
 		b.all.add(r)
+		b.class = max(b.class, r.class)
 		if b.dead == nil || !b.dead[i] {
 			live.add(r)
 		}
@@ -143,6 +151,9 @@ func firstExpiry(records []*record, head uint64) uint64 {
 func (e *Executor) classify(v chain.View, height uint64, r *record) {
 	a := e.rules.Appraise(v, height, &r.tx)
 	r.urgent, r.deadline, r.fee = a.Urgent, a.Deadline, a.Fee
+	if r.class = cmp.Or(a.Class, link.ClassUser); a.Urgent {
+		r.class = classUrgent
+	}
 }
 
 // badSignature makes the refusal of a record whose signatures bad do not hold.

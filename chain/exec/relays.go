@@ -233,7 +233,7 @@ func (e *Executor) SubmitRelay(_ context.Context, payload []byte) (err error) {
 		return chain.Refuse(chain.CodeMalformed, "relay of %d bytes, want 1 to %d", len(payload), chain.MaxTxSize)
 	}
 	b := &bundle{raw: chain.EncodeRelay(payload)}
-	b.relay, b.urgent = b.raw[1:], true
+	b.relay, b.urgent, b.class = b.raw[1:], true, classUrgent
 	fresh, err := e.relays.add(b.raw)
 	if err == nil && fresh {
 		e.bundler.relay(b)

@@ -96,6 +96,9 @@ type Appraisal struct {
 	Urgent   bool
 	Deadline uint64        // of an urgent record: the earlier ones go first
 	Fee      ledger.Amount // what it is expected to pay
+	// Class is the part of a block of a record that shards wait for: below link.ClassUser.
+	// It is 0 for all others.
+	Class link.Class
 }
 
 // Admitted is what a record would do in the next block.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // retryFull is when it makes sense to try again after a pool was full: some
@@ -79,10 +80,10 @@ func (e *Executor) leave(size int) {
 	e.inFlightBytes.Add(-int64(size))
 }
 
-// crowded reports whether only urgent calls may go on.
-func (e *Executor) crowded() bool {
-	return e.inFlight.Load() > int64(e.cfg.Submits-e.cfg.Submits/reserve) ||
-		e.inFlightBytes.Load() > max(e.cfg.SubmitBytes-e.cfg.SubmitBytes/reserve, chain.MaxTxSize)
+// crowded reports whether only calls with records of an earlier class may go on.
+func (e *Executor) crowded(c link.Class) bool {
+	return e.inFlight.Load() > int64(openTo(e.cfg.Submits, c)) ||
+		e.inFlightBytes.Load() > max(openTo(e.cfg.SubmitBytes, c), chain.MaxTxSize)
 }
 
 // ready returns why nothing can be submitted now, or nil.
@@ -156,13 +157,13 @@ func (e *Executor) precheck(r *record) (c precheck, err error) {
 		v = newMemoView(v)
 		height := e.head.Load().height + 1
 		e.classify(v, height, r)
-		if !r.urgent && e.crowded() {
+		if !r.urgent && e.crowded(r.class) {
 			return &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
 		}
-		if err := e.pool.fits(len(r.tx.Raw), r.urgent); err != nil {
+		if err := e.pool.fits(len(r.tx.Raw), r.class); err != nil {
 			return err
 		}
-		if err := e.tracker.room(len(r.tx.Raw), r.urgent); err != nil {
+		if err := e.tracker.room(len(r.tx.Raw), r.class); err != nil {
 			return err
 		}
 		admitted, err := e.rules.Admit(v, height, &r.tx)
@@ -190,7 +191,7 @@ func (e *Executor) Simulate(ctx context.Context, raw []byte) (Receipt, error) {
 		return Receipt{}, err
 	}
 	defer e.leave(len(raw))
-	if e.crowded() {
+	if e.crowded(link.ClassUser) {
 		return Receipt{}, &BusyError{Reason: ErrTooManyWaiting, RetryAfter: retryFull}
 	}
 	r := e.newRecord(raw)

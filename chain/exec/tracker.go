@@ -7,6 +7,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // tracker knows the records submitted to this node that are not final: what
@@ -63,19 +64,15 @@ func newTracker(c Config) *tracker {
 	}
 }
 
-// room returns a BusyError unless a record of that size fits.
-func (t *tracker) room(size int, urgent bool) error {
+// room returns a BusyError unless a record of that size and class fits.
+func (t *tracker) room(size int, c link.Class) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.roomLocked(size, urgent)
+	return t.roomLocked(size, c)
 }
 
-func (t *tracker) roomLocked(size int, urgent bool) error {
-	maxBytes, maxRecords := t.maxBytes, t.maxRecords
-	if !urgent {
-		maxBytes, maxRecords = maxBytes-maxBytes/reserve, maxRecords-maxRecords/reserve
-	}
-	if t.bytes+int64(size) > maxBytes || len(t.pending) >= maxRecords {
+func (t *tracker) roomLocked(size int, c link.Class) error {
+	if t.bytes+int64(size) > openTo(t.maxBytes, c) || len(t.pending) >= openTo(t.maxRecords, c) {
 		return &BusyError{Reason: ErrPoolFull, RetryAfter: retryFull}
 	}
 	return nil
@@ -113,7 +110,7 @@ func (t *tracker) add(r *record, height uint64, spend, balance ledger.Amount) er
 	if err := t.conflictLocked(r); err != nil {
 		return err
 	}
-	if err := t.roomLocked(len(r.tx.Raw), r.urgent); err != nil {
+	if err := t.roomLocked(len(r.tx.Raw), r.class); err != nil {
 		return err
 	}
 	s := t.signers[r.at.Signer]

@@ -42,6 +42,17 @@ func decodeShard(tx *chain.Tx) (*shardMessage, error) {
 	}
 }
 
+// ForShards reports whether transactions of a kind carry something for shards. Without
+// them shards stand still.
+func ForShards(k chain.Kind) bool {
+	switch k {
+	case chain.KindAnchor, chain.KindAnchorConflict, chain.KindImport, chain.KindRelist, chain.KindReack:
+		return true
+	default:
+		return false
+	}
+}
+
 // fee returns what the message costs on top of TxFee.
 func (m *shardMessage) fee(p *Params) ledger.Amount {
 	switch {
