@@ -94,7 +94,8 @@ func (a *account) Sign(v chain.View, p *settlement.Params, height uint64, kind c
 
 // Help returns which links of bucket 0 are to be listed and acknowledged again.
 func Help(src chain.View, height uint64, dst chain.View, at uint64, first, last link.Place, has bool) (relist, reack []link.Link) {
-	out := helped(stillAt(src, height, []uint8{0}, first, last), dst, at, func(link.Link, uint64) bool { return has })
+	list, _ := stillAt(src, height, []uint8{0}, first, last)
+	out := helped(list, dst, at, func(link.Link, uint64) bool { return has })
 	return out.relist, out.reack
 }
 

@@ -207,9 +207,8 @@ func (l *mainLane) survey() (list []report, version uint64) {
 				b.next(service.Outstanding(v, b.after, MaxEntries), height, l.height)
 			}
 			one.settlements = b.found
-			if height > b.rescued && (b.rescued == 0 || height >= b.rescued+rescueBlocks) {
-				b.rescued = height
-				one.still = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
+			if height >= b.rescueAt {
+				one.still, b.rescueAt = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
 			}
 			return nil
 		})

@@ -22,16 +22,24 @@ type still struct {
 }
 
 // stillAt returns the links from some buckets of a chain to the places from first to
-// last that stand still, by the chain's state after the block at height.
-func stillAt(v chain.View, height uint64, buckets []uint8, first, last link.Place) (list []still) {
+// last that stand still, by the chain's state after the block at height, and the height
+// from which on it is to be looked again: rescueBlocks later, or where another link will
+// have stood still for long enough, for a chain that has nothing to do may make no more
+// blocks than that.
+func stillAt(v chain.View, height uint64, buckets []uint8, first, last link.Place) (list []still, again uint64) {
+	again = height + rescueBlocks
 	for _, b := range buckets {
 		for l, o := range link.Outbounds(v, b) {
-			if l.Dst.Compare(first) >= 0 && l.Dst.Compare(last) <= 0 && o.Unacked() > 0 && standsStill(height, o.Progress) {
+			switch {
+			case l.Dst.Compare(first) < 0 || l.Dst.Compare(last) > 0 || o.Unacked() == 0:
+			case standsStill(height, o.Progress):
 				list = append(list, still{l, o.Acked, o.Next})
+			default:
+				again = min(again, o.Progress+link.RelistBlocks)
 			}
 		}
 	}
-	return list
+	return list, again
 }
 
 // standsStill reports whether a chain may list something again that was listed last at a
@@ -126,14 +134,15 @@ func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *
 	}
 	first, last := spanOf(&s.span)
 	var list []still
+	var again uint64
 	err := s.sources[id].Read(func(v chain.View, height uint64) error {
-		list = stillAt(v, height, sourceBuckets(v, id), first, last)
+		list, again = stillAt(v, height, sourceBuckets(v, id), first, last)
 		return nil
 	})
 	if err != nil {
 		return
 	}
-	p.rescued, p.rescueAt = p.head, p.head+rescueBlocks
+	p.rescued, p.rescueAt = p.head, again
 	if len(list) == 0 {
 		return
 	}
