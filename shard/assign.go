@@ -125,7 +125,11 @@ func Assign(in Inputs) []Assignment {
 // round is 1 for the first of an epoch. The committee is empty, and Kept, if
 // nobody can be drawn, or the map has neither the shard nor, of one that it replaced,
 // an heir.
-func Redraw(in Inputs, id ID, round uint32) Assignment {
+func Redraw(in Inputs, id ID, round uint32) Assignment { return Redraws(in, id)(round) }
+
+// Redraws returns Redraw of a shard by round. What rounds have in common, which is nearly
+// all of the work, is done once.
+func Redraws(in Inputs, id ID) func(round uint32) Assignment {
 	d := newDraw(&in)
 	var u *urn
 	if s, ok := in.Map.Find(id); ok {
@@ -133,7 +137,7 @@ func Redraw(in Inputs, id ID, round uint32) Assignment {
 	} else if heirs := in.Map.Heirs(id); len(heirs) > 0 {
 		u = d.pools[heirs[0].Service]
 	}
-	return d.assign(id, u, nil, round)
+	return func(round uint32) Assignment { return d.assign(id, u, nil, round) }
 }
 
 // Check draws the committees again. It returns ErrWrongAssignment, naming the

@@ -309,8 +309,9 @@ func (c *Context) Redraw(id shard.ID, round uint32) (drawn uint32) {
 // others draws members from a round on until they are not those of now, who may be nobody,
 // and returns the round, 0 if there is nobody else.
 func others(in shard.Inputs, id shard.ID, round uint32, now *committee.Committee) (a shard.Assignment, drawn uint32) {
+	draw := shard.Redraws(in, id)
 	for drawn = round; drawn < round+redrawRounds; drawn++ {
-		switch a = shard.Redraw(in, id, drawn); {
+		switch a = draw(drawn); {
 		case len(a.Committee.Members) == 0:
 			return a, 0
 		case !sameMembers(now, &a.Committee):
