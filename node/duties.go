@@ -65,9 +65,9 @@ func (s *shards) duties() (list []duty, err error) {
 	if err != nil || registered.IsZero() {
 		return nil, err
 	}
-	left, alone := 0, map[shard.ID]bool{}
-	for id := range s.runs {
-		alone[id] = !n.runElsewhere(id)
+	left, alone, heads := 0, map[shard.ID]bool{}, map[shard.ID]uint64{}
+	for id, r := range s.runs {
+		alone[id], heads[id] = !n.runElsewhere(id), r.head()
 	}
 	err = n.main.exec.Read(func(v chain.View, height uint64) error {
 		epoch := n.genesis.Params.Staking.Epoch(height + 1)
@@ -85,7 +85,7 @@ func (s *shards) duties() (list []duty, err error) {
 		for _, id := range known {
 			switch row, ok := anchor.Read(v, id); {
 			case !ok || row.Until == 0:
-			case row.Finished() && (alone[id] || !s.runs[id].below(row.End)):
+			case row.Finished() && (alone[id] || s.runs[id] == nil || heads[id] >= row.End):
 				// Who lacks its last blocks, and finds nobody who still runs it, has its
 				// heirs begin with the state that others give.
 				ended = append(ended, id)

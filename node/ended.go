@@ -349,7 +349,7 @@ func (s hostedShards) Ended(id shard.ID) (api.ShardRecords, bool) {
 // Kept implements api.Shards.
 func (s hostedShards) Kept(limit int) (ids []shard.ID) {
 	ends := map[shard.ID]uint64{}
-	for _, id := range s.shards.node.here() {
+	for _, id := range s.shards.node.directories() {
 		if row, keeps := s.shards.keeps(id); keeps && s.shards.find(id) == nil {
 			ids, ends[id] = append(ids, id), row.Until
 		}

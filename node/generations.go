@@ -1,6 +1,8 @@
 package node
 
 import (
+	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -174,29 +176,55 @@ func prepared(part kv.Store) (number uint32, err error) {
 }
 
 // checkGenerations notes how far the shards are anchored, and stops the shards of which the main chain has another generation: those
-// chains are over, and what is signed on them is worth nothing.
+// chains are over, and what is signed on them is worth nothing. What is fetched to start one is of no use either.
 func (s *shards) checkGenerations() {
-	var over []*shardRun
-	runs := s.sorted()
+	runs, rows := s.sorted(), map[shard.ID]anchor.State{}
 	_ = s.node.main.exec.Read(func(v chain.View, _ uint64) error { // a store that is closed has none
 		for _, r := range runs {
-			row, ok := anchor.Read(v, r.id)
-			if !ok {
-				continue
+			if row, ok := anchor.Read(v, r.id); ok {
+				rows[r.id] = row
 			}
-			r.anchored.Store(row.Height())
-			r.mu.Lock()
-			if r.chain != nil && r.cancel != nil && r.generation != row.Generation {
-				r.err = fmt.Errorf("%w: %d after %d, from height %d", errAnotherGeneration, row.Generation, r.generation, row.Resumed)
-				over = append(over, r)
-			}
-			r.mu.Unlock()
 		}
 		return nil
 	})
-	for _, r := range over {
+	for _, r := range runs {
+		if row, ok := rows[r.id]; ok {
+			r.compare(&row)
+		}
+	}
+}
+
+// compare notes how far a shard is anchored, and stops one that runs, or is about to, with
+// another generation than its row of the main chain says.
+func (r *shardRun) compare(row *anchor.State) {
+	r.anchored.Store(row.Height())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.chosen && r.cancel != nil && r.generation != row.Generation {
+		r.over = fmt.Errorf("%w: %d after %d, from height %d", errAnotherGeneration, row.Generation, r.generation, row.Resumed)
 		r.cancel()
 	}
+}
+
+// choose notes which generation of the shard is started.
+func (r *shardRun) choose(number uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.generation, r.chosen = number, true
+}
+
+// left notes that the shard has stopped, and why: that its generation is over goes before
+// what came of stopping it.
+func (r *shardRun) left(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = r.over
+	} else if r.over != nil {
+		err = errors.Join(r.over, err)
+	}
+	r.chain, r.err, r.note = nil, cmp.Or(err, r.err), ""
+	r.chosen, r.over = false, nil
 }
 
 // shardDir is where the files of a shard lie.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"math"
 
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain"
@@ -26,17 +27,14 @@ func (r *shardRun) tell(note string) {
 	r.note = note
 }
 
-// below reports whether the shard runs here and has not come to a height.
-func (r *shardRun) below(height uint64) bool {
-	if r == nil {
-		return false
-	}
+// head returns the height of a shard's chain here, which is above all if it does not run.
+func (r *shardRun) head() uint64 {
 	h := r.look()
 	if h == nil {
-		return false
+		return math.MaxUint64
 	}
 	head, _ := h.exec.Head()
-	return head < height
+	return head
 }
 
 // find returns the chain of a shard that runs here, or nil.

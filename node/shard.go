@@ -158,6 +158,7 @@ func (n *Node) readyGeneration(ctx context.Context, r *shardRun, store kv.Store)
 	if gen, err = n.generationOf(r.id); err != nil {
 		return gen, g, err
 	}
+	r.choose(gen.number)
 	if g, err = n.shardGenesis(ctx, r.id); err != nil {
 		return gen, g, err
 	}
@@ -173,9 +174,6 @@ func (n *Node) readyGeneration(ctx context.Context, r *shardRun, store kv.Store)
 		return gen, g, err
 	}
 	r.anchored.Store(gen.anchored)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.generation = gen.number
 	return gen, g, nil
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -114,8 +115,47 @@ func unfinishedRemovals(store kv.Store) (ids []shard.ID, err error) {
 	return ids, it.Close()
 }
 
-// here returns the shards that have a directory, ascending by name.
-func (n *Node) here() (ids []shard.ID) {
+// here returns the shards that have a directory, or a part of the store: the state of a
+// shard that never ran here is fetched for its heirs. They are ascending.
+func (s *shards) here() (ids []shard.ID, err error) {
+	if _, err := os.Stat(s.node.serviceDir()); err == nil {
+		store, err := s.openStore()
+		if err != nil {
+			return nil, err
+		}
+		if ids, err = storedParts(store); err != nil {
+			return nil, err
+		}
+	}
+	ids = append(ids, s.node.directories()...)
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
+// storedParts returns the shards that have something in the store that all share.
+func storedParts(store kv.Store) (ids []shard.ID, err error) {
+	all := []byte("s")
+	for from := all; ; {
+		it := store.Iterate(from, kv.PrefixEnd(all), false)
+		if !it.Next() {
+			return ids, it.Close()
+		}
+		key := bytes.Clone(it.Key())
+		if err := it.Close(); err != nil {
+			return nil, err
+		}
+		name, _, _ := bytes.Cut(key, []byte("/"))
+		id, ok := parseShardName(string(name))
+		if !ok {
+			from = append(key, 0)
+			continue
+		}
+		ids, from = append(ids, id), kv.PrefixEnd(shardPrefix(id))
+	}
+}
+
+// directories returns the shards that have one.
+func (n *Node) directories() (ids []shard.ID) {
 	entries, err := os.ReadDir(n.shardsDir())
 	if err != nil {
 		return nil // there is none yet
@@ -200,7 +240,11 @@ func (s *shards) findIdle(ctx context.Context) {
 	if registered.IsZero() {
 		row = math.MaxUint64 // nobody's
 	}
-	here := n.here()
+	here, err := s.here()
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "look which shards have data here", slog.Any("err", err))
+		return
+	}
 	var over []shard.ID
 	ends := map[shard.ID]bool{}
 	err = n.main.exec.Read(func(v chain.View, height uint64) error {

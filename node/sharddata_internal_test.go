@@ -21,6 +21,8 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
+	"github.com/tributary-network/tributary/ledger/kv/memkv"
+	"github.com/tributary-network/tributary/ledger/layer"
 	"github.com/tributary-network/tributary/node/home"
 	"github.com/tributary-network/tributary/shard"
 )
@@ -255,5 +257,72 @@ func TestHalfRemoved(t *testing.T) {
 		if err := n.shards.store.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestStoredParts: a shard that has only a state here is found, whatever its number.
+func TestStoredParts(t *testing.T) {
+	t.Parallel()
+	n := &Node{home: home.Dir(t.TempDir()), log: slog.New(slog.DiscardHandler)}
+	n.shards = newShards(n)
+	if ids, err := n.shards.here(); err != nil || len(ids) != 0 {
+		t.Errorf("before there is a store: %v, %v", ids, err)
+	}
+	store, err := badgerkv.Open(badgerkv.Small(n.serviceDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	for _, key := range []string{"removing/s9", "s", "s2/a", "s2/b", "s20/a", "s3/a", "states/s7", "sx/a", "t4/a"} {
+		if err := put(store, key, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []shard.ID{3, 5} {
+		if err := os.MkdirAll(n.shardDir(id), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.shards.store = store
+	if ids, err := n.shards.here(); err != nil || !slices.Equal(ids, []shard.ID{2, 3, 5, 20}) {
+		t.Errorf("here are %v, %v", ids, err)
+	}
+}
+
+// TestOfferAfterTheEnd: a state that is offered while or after the node stops does not stay
+// open.
+func TestOfferAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	l, err := layer.New(memkv.New(), layer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bad := l.Init(chain.Changes{{Key: []byte("k"), Value: []byte("v")}})
+	if _, err := l.Prepare(1, nil); err != nil || bad != nil || l.Commit(nil) != nil {
+		t.Fatal(err, bad)
+	}
+	s := newStates(&Node{home: home.Dir(t.TempDir()), log: slog.New(slog.DiscardHandler)})
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	for _, when := range []string{"before", "after"} {
+		state, err := l.OpenSnapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.offer(2, state)
+		if err := s.run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.ready) != 0 {
+			t.Errorf("offered %s the end: it is left", when)
+		}
+	}
+	state, err := l.OpenSnapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.offer(2, state)
+	if len(s.ready) != 0 {
+		t.Error("offered after the end: it is left")
 	}
 }

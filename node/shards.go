@@ -69,7 +69,7 @@ type shards struct {
 }
 
 // shardRun is one shard of a node. Its fields are the owner's, the loop of shards, but
-// for those that mu guards.
+// for those that mu guards. mu is not held while a state is read, nor taken while one is.
 type shardRun struct {
 	id       shard.ID
 	slot     int
@@ -91,8 +91,11 @@ type shardRun struct {
 	note  string      // what it does before it runs, "" if nothing takes time
 	began bool        // it runs for long enough to have started
 	data  uint64      // on disk, as of the last look
-	// generation is that of the chain that runs, or ran last.
+	// generation is that of the chain that runs, or ran last; chosen says that it runs or is
+	// about to, over why it was stopped if the main chain has another one.
 	generation uint32
+	chosen     bool
+	over       error
 }
 
 func newShards(n *Node) *shards {
@@ -239,10 +242,7 @@ func (s *shards) sorted() []*shardRun {
 func (s *shards) start(ctx context.Context, r *shardRun) {
 	ctx, r.cancel = context.WithCancel(ctx)
 	go func() {
-		err := s.host(ctx, r)
-		r.mu.Lock()
-		r.chain, r.err, r.note = nil, cmp.Or(err, r.err), ""
-		r.mu.Unlock()
+		r.left(s.host(ctx, r))
 		s.ended <- r
 	}()
 }
@@ -329,18 +329,26 @@ func (s *shards) measure(out *telemetry.NodeSample) {
 // locate learns which accounts the shard is the home of.
 func (r *shardRun) locate(n *Node) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.place.ID != 0 {
+	known := r.place.ID != 0
+	r.mu.Unlock()
+	if known {
 		return nil
 	}
-	return n.main.exec.Read(func(v chain.View, _ uint64) error {
-		row, ok := anchor.Read(v, r.id)
-		if !ok {
-			return fmt.Errorf("shard %d: %w", r.id, shardblock.ErrNotFounded)
+	var row anchor.State
+	err := n.main.exec.Read(func(v chain.View, _ uint64) (err error) {
+		var ok bool
+		if row, ok = anchor.Read(v, r.id); !ok {
+			err = fmt.Errorf("shard %d: %w", r.id, shardblock.ErrNotFounded)
 		}
-		r.place = shard.Shard{ID: r.id, Service: row.Service, Zone: row.Zone, Buckets: row.Buckets, Since: row.Since}
-		return nil
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.place = shard.Shard{ID: r.id, Service: row.Service, Zone: row.Zone, Buckets: row.Buckets, Since: row.Since}
+	return nil
 }
 
 // began notes that a shard has joined its network.

@@ -50,6 +50,7 @@ type states struct {
 	kept   map[shard.ID]*layer.Snapshots
 	due    []stateName
 	ready  []readyState
+	ended  bool                    // run has
 	absent map[stateName]time.Time // looked for in vain
 }
 
@@ -111,6 +112,10 @@ func (s *states) want(name stateName) {
 func (s *states) offer(id shard.ID, state *statetree.Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended { // a shard was still about to start
+		_ = state.Close() // it was only read
+		return
+	}
 	s.ready = append(s.ready, readyState{id, state})
 	select {
 	case s.wake <- struct{}{}:
@@ -132,6 +137,14 @@ func (s *states) putAside(ctx context.Context) {
 		}
 		_ = r.state.Close() // it was only read
 	}
+}
+
+// end closes what is offered and was not put aside.
+func (s *states) end(ctx context.Context) {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.putAside(ctx)
 }
 
 // Chunk implements api.ShardStates.
@@ -191,7 +204,7 @@ func (s *states) open(id shard.ID, create bool) (*layer.Snapshots, error) {
 func (s *states) run(ctx context.Context) error {
 	sweep := time.NewTicker(statesSwept)
 	defer sweep.Stop()
-	defer s.putAside(ctx)
+	defer s.end(ctx)
 	for {
 		select {
 		case <-ctx.Done():

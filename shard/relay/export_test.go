@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
@@ -90,6 +91,14 @@ func (a *account) Sign(v chain.View, p *settlement.Params, height uint64, kind c
 		a.use(&s, height)
 	}
 	return s.raw, s.nonce, err
+}
+
+// Funds has a lane of an account told by rounds what they came to, nil for one that paid.
+func (a *account) Funds(log *slog.Logger, rounds ...error) {
+	l := &mainLane{r: &Relay{log: log}, account: a}
+	for _, err := range rounds {
+		l.funds(err, err == nil)
+	}
 }
 
 // Help returns which links of bucket 0 are to be listed and acknowledged again.

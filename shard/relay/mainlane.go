@@ -33,6 +33,7 @@ type mainLane struct {
 	asked   map[ask]*task
 	watch   *watch
 	height  uint64 // of main in the last round
+	lacks   error  // why the account could pay for nothing then, nil while it can
 
 	known   seats // for one height of main
 	knownOf stamp
@@ -263,7 +264,24 @@ func (l *mainLane) plan(s *scale, reports []report) (err error) {
 		}
 		err = cmp.Or(err, failed)
 	}
+	l.funds(err, len(s.drafts) > 0)
 	return err
+}
+
+// funds tells who operates the node when the account begins to lack coins for what was to
+// be sent, and when it has some again, by what a round says: paid is one that sends.
+func (l *mainLane) funds(err error, paid bool) {
+	lacks := errors.Is(err, errPoor) || errors.Is(err, errNoAccount)
+	account := slog.String("account", l.account.self.String())
+	switch {
+	case lacks && !errors.Is(err, l.lacks):
+		l.lacks = err
+		l.r.log.LogAttrs(context.Background(), slog.LevelWarn, "this node carries nothing to the main chain until its relayer has coins: send some to the account that `tributary relayer` shows",
+			account, slog.Any("error", err))
+	case !lacks && paid && l.lacks != nil:
+		l.lacks = nil
+		l.r.log.LogAttrs(context.Background(), slog.LevelInfo, "the relayer has coins again", account)
+	}
 }
 
 // turn returns for how many blocks this node waits before it sends main something of a
