@@ -84,30 +84,69 @@ func (r *Remote) SubmitRelay(ctx context.Context, id shard.ID, payload []byte) e
 	return nil
 }
 
-// maxFetched is how many leaves an outbox has at most that is fetched.
-const maxFetched = 1 << 14
+const (
+	// maxFetched is how many leaves an outbox has at most that is fetched, and
+	// maxFetchedBytes how many bytes they are.
+	maxFetched      = 1 << 14
+	maxFetchedBytes = 64 << 20
+	// maxFetchCalls is in how many parts it comes at most. A part is as large as an import
+	// may be, or has half as many leaves as that, and so on where the leaves after it are
+	// large.
+	maxFetchCalls = 256
+	// fetchTimeout is how long all of them may take.
+	fetchTimeout = 30 * time.Second
+)
 
 // Outbox implements relay.Remote.
 func (r *Remote) Outbox(ctx context.Context, id shard.ID, height uint64, first, last link.Place) (*link.Outbox, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	box, err := r.outbox(ctx, id, height, first, last)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the outbox of block %d of shard %d: %w", height, id, err)
+	}
+	return box, nil
+}
+
+func (r *Remote) outbox(ctx context.Context, id shard.ID, height uint64, first, last link.Place) (*link.Outbox, error) {
 	req := &servicev1.GetOutboxRequest{ChainId: uint32(id), Height: height, First: renderPlaceOf(first), Last: renderPlaceOf(last)}
 	resp := &servicev1.GetOutboxResponse{}
 	if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp); err != nil {
-		return nil, fmt.Errorf("fetch the outbox of block %d of shard %d: %w", height, id, err)
+		return nil, err
 	}
 	count := int(resp.GetLeafCount())
 	if resp.GetMatching() == 0 || count > maxFetched {
 		return nil, nil //nolint:nilnil // it has nothing for those places, or more than is fetched
 	}
+	root, err := readHash("root", resp.GetRoot())
+	if err != nil {
+		return nil, err
+	}
 	var leaves []link.Leaf
-	for len(leaves) < count {
+	size := 0
+	for calls := 0; len(leaves) < count; calls++ {
 		req = &servicev1.GetOutboxRequest{ChainId: uint32(id), Height: height, Skip: uint32(len(leaves))} //nolint:gosec // at most maxFetched
 		resp = &servicev1.GetOutboxResponse{}
 		if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp); err != nil {
-			return nil, fmt.Errorf("fetch the outbox of block %d of shard %d: %w", height, id, err)
+			return nil, err
 		}
 		in, err := link.DecodeImport(resp.GetImport())
 		if err != nil {
-			return nil, fmt.Errorf("fetch the outbox of block %d of shard %d: %w", height, id, err)
+			return nil, err
+		}
+		if size += len(resp.GetImport()); calls == maxFetchCalls || size > maxFetchedBytes {
+			return nil, fmt.Errorf("%d bytes in %d parts have %d of its %d leaves", size, calls+1, len(leaves), count)
+		}
+		if in.Shard != id || in.Height != height || in.Range.Begin != uint64(len(leaves)) || in.Range.Size != uint64(count) { //nolint:gosec // not negative
+			return nil, fmt.Errorf("%w: leaves from %d on of %d of block %d of shard %d, want those from %d on of %d",
+				errWrongProof, in.Range.Begin, in.Range.Size, in.Height, in.Shard, len(leaves), count)
+		}
+		part := make([][]byte, len(in.Leaves))
+		for i := range in.Leaves {
+			part[i] = in.Leaves[i].Encode()
+		}
+		if err := in.Range.Verify(root, part); err != nil {
+			return nil, fmt.Errorf("%w: leaves from %d on: %w", errWrongProof, len(leaves), err)
 		}
 		leaves = append(leaves, in.Leaves...)
 	}

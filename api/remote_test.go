@@ -104,3 +104,85 @@ func (s shortAnswers) Call(ctx context.Context, endpoint, method string, req, re
 	}
 	return err
 }
+
+// parts is a node that answers with parts of an outbox as it likes.
+type parts struct {
+	calls, most int // so many calls are expected
+	count       uint32
+	root        ledger.Hash
+	part        func(skip uint32) link.Import
+}
+
+// Hosts implements api.Forwarder.
+func (*parts) Hosts(ledger.ChainID) []string { return []string{"liar"} }
+
+// Fault implements api.Forwarder.
+func (*parts) Fault(string) {}
+
+// Call implements api.Forwarder.
+func (p *parts) Call(_ context.Context, _, _ string, req, resp proto.Message) error {
+	if p.calls++; p.calls > p.most {
+		return errors.New("asked too often")
+	}
+	in := p.part(req.(*servicev1.GetOutboxRequest).GetSkip())
+	out := resp.(*servicev1.GetOutboxResponse)
+	out.Matching, out.LeafCount, out.Root, out.Import = 1, p.count, p.root[:], in.Encode()
+	return nil
+}
+
+// TestOutboxOfALiar: the parts of an outbox are those that were asked for, one after the
+// other, and a host that sends it a leaf at a time is not followed to its end.
+func TestOutboxOfALiar(t *testing.T) {
+	t.Parallel()
+	const id, height, count = 2, 1, 1_000
+	var leaves []link.Leaf
+	for i := range uint64(count) {
+		m := link.Message{Link: link.Link{Dst: link.Place{Service: 1}}, Seq: i, Expiry: 9}
+		leaves = append(leaves, link.Leaf{Message: &m})
+	}
+	box, err := link.OutboxOf(leaves)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := func(first, n uint32) link.Import {
+		in, err := box.Import(id, height, int(first), min(count, int(first+n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in
+	}
+	fetch := func(p *parts) (*link.Outbox, error) {
+		return api.NewRemote(p).Outbox(t.Context(), id, height, link.Place{}, link.Place{Service: 9})
+	}
+	honest := &parts{most: 5, count: count, root: box.Root(), part: func(skip uint32) link.Import { return part(skip, 256) }}
+	if got, err := fetch(honest); err != nil || got.Root() != box.Root() || honest.calls != 5 {
+		t.Errorf("%d calls: %v", honest.calls, err)
+	}
+	for name, p := range map[string]*parts{
+		"the same part again": {most: 3, count: count, part: func(uint32) link.Import { return part(0, 256) }},
+		"of more leaves":      {most: 2, count: 1 << 14, part: func(skip uint32) link.Import { return part(skip, 256) }},
+		"of another shard": {most: 2, count: count, part: func(skip uint32) link.Import {
+			in := part(skip, 256)
+			in.Shard++
+			return in
+		}},
+		"of another block": {most: 2, count: count, part: func(skip uint32) link.Import {
+			in := part(skip, 256)
+			in.Height++
+			return in
+		}},
+		"of another leaf": {most: 2, count: count, part: func(skip uint32) link.Import {
+			in := part(skip, 256)
+			m := *in.Leaves[3].Message
+			m.Seq++
+			in.Leaves[3].Message = &m
+			return in
+		}},
+		"a leaf at a time": {most: 300, count: count, part: func(skip uint32) link.Import { return part(skip, 1) }},
+	} {
+		p.root = box.Root()
+		if got, err := fetch(p); err == nil || p.calls > p.most {
+			t.Errorf("%s: %v after %d calls, %v", name, got, p.calls, err)
+		}
+	}
+}
