@@ -332,6 +332,14 @@ func TestTraceOfBooking(t *testing.T) {
 			t.Errorf("%s: %v", n.name, last)
 		}
 	}
+	// An acknowledgement proves that the message was taken in, not what came of it.
+	payees.mu.Lock()
+	payees.certify = true
+	payees.mu.Unlock()
+	h = trace(away).GetHops()[0]
+	if taken, ran := h.GetSteps()[2].GetProof().GetEvidence(), h.GetSteps()[3].GetProof().GetEvidence(); taken != servicev1.Evidence_EVIDENCE_VERIFIED || ran != servicev1.Evidence_EVIDENCE_CLAIMED || h.GetNote() == "" {
+		t.Errorf("taken in: %v, executed: %v, %q", taken, ran, h.GetNote())
+	}
 	s.deliver(payees, home) // the acknowledgement
 	for _, n := range []*shardNode{here, away} {
 		if h := trace(n).GetHops()[0]; h.GetState() != acked {

@@ -300,9 +300,16 @@ func (t *tracer) arrival(ctx context.Context, h *servicev1.Hop, m *link.Message)
 		t.advance(h, link.EventAnchor, t.step(0, t.Network.Domain.Chain, 0, nil, evidence))
 	}
 	t.advance(h, link.EventDeliver, t.step(0, to, at.GetHeight(), at.GetTime(), at.GetProof().GetEvidence()))
-	if answer.GetAcknowledgement() != nil {
-		t.advance(h, event, at)
+	if answer.GetAcknowledgement() == nil {
+		return
 	}
+	if event == link.EventExecute && at.GetProof().GetEvidence() == servicev1.Evidence_EVIDENCE_VERIFIED {
+		// The acknowledgement proves that the message was taken in. That no bounce of it stands
+		// beside it is what the node says that was asked.
+		at.Proof.Evidence = servicev1.Evidence_EVIDENCE_CLAIMED
+		h.Note = "it is proved that it was taken in, and not that it was executed: whether it was sent back is what the node says that was asked"
+	}
+	t.advance(h, event, at)
 }
 
 // acknowledged adds that the source knows that a message arrived.

@@ -222,7 +222,7 @@ func (a *Account) SubmitUsage(ctx context.Context, u *service.Usage, stage Stage
 			}
 		case b.Stage >= stage:
 			return b, nil
-		case ctx.Err() != nil:
+		case !sleep(ctx, a.client.options.retry.delay(1, nil)):
 			return b, &UnknownOutcomeError{Hash: b.Hash, Err: ctx.Err()}
 		}
 	}
