@@ -79,6 +79,12 @@ func (b *bookkeeper) BookUsage(_ context.Context, req *servicev1.BookUsageReques
 // keep serves a bookkeeper and returns a client of it.
 func (b *bookkeeper) keep(t *testing.T) *client.Client {
 	t.Helper()
+	return b.keepFor(t, client.RetryPolicy{MinDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond})
+}
+
+// keepFor is keep for a client that waits as it is told before it tries again.
+func (b *bookkeeper) keepFor(t *testing.T, retry client.RetryPolicy) *client.Client {
+	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
 	nodev1.RegisterNodeServiceServer(server, &b.scripted)
@@ -86,7 +92,7 @@ func (b *bookkeeper) keep(t *testing.T) *client.Client {
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	c, err := client.Dial(within(t), "localhost", client.WithDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		client.WithRetry(client.RetryPolicy{MinDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond}))
+		client.WithRetry(retry))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,5 +235,26 @@ func TestReceipts(t *testing.T) {
 	}
 	if !ledger.Verify(got.Receipt.PayeeKey, r.Signed(service.Domain(scriptedDomain.Network, 7)), got.Receipt.Signature) {
 		t.Error("the receipt is not the payee's")
+	}
+}
+
+// TestBookingIsAskedForCalmly: a node that answers at once that a booking is not as far as
+// it is waited for is not asked again at once.
+func TestBookingIsAskedForCalmly(t *testing.T) {
+	t.Parallel()
+	b := &bookkeeper{answer: func(int, *service.Usage, ledger.Hash) (chainv1.Stage, error) {
+		return chainv1.Stage_STAGE_INCLUDED, nil
+	}}
+	account := b.keepFor(t, client.RetryPolicy{MinDelay: time.Minute, MaxDelay: time.Minute}).Account(identityOf(0))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := account.BookUsage(ctx, 7, vouchersOf()[:1], client.StageFinal)
+	if unknown, ok := errors.AsType[*client.UnknownOutcomeError](err); !ok || unknown.Hash.IsZero() {
+		t.Errorf("%v", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.asked != 1 {
+		t.Errorf("asked %d times", b.asked)
 	}
 }
