@@ -124,8 +124,12 @@ func (p *parts) Call(_ context.Context, _, _ string, req, resp proto.Message) er
 	if p.calls++; p.calls > p.most {
 		return errors.New("asked too often")
 	}
-	in := p.part(req.(*servicev1.GetOutboxRequest).GetSkip())
-	out := resp.(*servicev1.GetOutboxResponse)
+	ask, asked := req.(*servicev1.GetOutboxRequest)
+	out, answers := resp.(*servicev1.GetOutboxResponse)
+	if !asked || !answers {
+		return errors.New("not asked for an outbox")
+	}
+	in := p.part(ask.GetSkip())
 	out.Matching, out.LeafCount, out.Root, out.Import = 1, p.count, p.root[:], in.Encode()
 	return nil
 }
