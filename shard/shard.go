@@ -29,7 +29,7 @@
 //     replaces them, which is their last: for that they have a committee of the members
 //     before (Assignment.Last). Heirs begin with that state, restricted to their buckets,
 //     and their committees with the parents' members. No shard is split or merged before
-//     it has begun, or its heirs would wait for ever.
+//     it has begun and something of it is final, or its heirs might wait for ever.
 //   - A shard that learns of an epoch reports how full it was in the one before (Report):
 //     Load.Block for every block that had something in it, and Load.Rest for those that
 //     main made in that epoch beyond them, or idle shards would never merge. Main keeps the

@@ -61,7 +61,9 @@
 // later that it anchors, with nothing behind it in its run. With that the shard is
 // Finished, and Sync founds its heirs. They begin with the state that the last checkpoint
 // names (State.Last), each with its own buckets, and their clock goes on from the
-// parents'. Until then their anchors are refused, and they are neither split nor merged.
+// parents'. Until then their anchors are refused. No shard is split or merged of which
+// nothing is anchored (chain/registry): nobody but its own committee could bring it to its
+// end.
 //
 // A shard that stands still on the way to its end is drawn anew like others
 // (registry.Context.Redraw), in the epoch that runs then: hence "or later". It is only

@@ -263,8 +263,8 @@ func (c *Context) Serve(from ledger.Address, m *Serve) error {
 }
 
 // Reshard notes a request for the end of the epoch. It refuses a shard that is not founded
-// yet, since its parents are not anchored to their ends, and one that nobody serves: such
-// a shard has no state that heirs could begin with.
+// yet, since its parents are not anchored to their ends, one that nobody serves, and one of
+// which nothing is anchored: such a shard has no state that heirs could begin with.
 func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	if !c.On() {
 		return chain.Refuse(chain.CodeUnknownKind, "this chain has no shards: its genesis has no validators")
@@ -279,8 +279,12 @@ func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	if s, _ := ReadService(c.State, at.Service); s.Owner != from {
 		return chain.Refuse(chain.CodeNotOwner, "shard %d is of service %d, which is of %s", m.Shard, at.Service, s.Owner)
 	}
-	if !c.begun(m.Shard) {
+	if !c.served(m.Shard) {
 		return chain.Refuse(chain.CodeReshardRefused, "nobody serves shard %d, so it has no state that others could begin with", m.Shard)
+	}
+	if at.Height() == 0 {
+		return chain.Refuse(chain.CodeReshardRefused,
+			"nothing of shard %d is anchored yet, so it has no state that others could begin with: ask again after its first anchor, which `tributary shard status %d` shows", m.Shard, m.Shard)
 	}
 	shards, _ := ReadMap(c.State)
 	if err := shards.Check(m.Request); err != nil {
@@ -295,9 +299,18 @@ func (c *Context) Reshard(from ledger.Address, m *Reshard) error {
 	return nil
 }
 
-// begun reports whether a shard is founded and served: nobody could bring one to its end
-// that never had a committee, and once it has one it keeps one.
+// begun reports whether a shard is served and something of it is anchored. Nobody could
+// bring one to its end that never had a committee, and once it has one it keeps one. From
+// what is anchored another committee can go on; if that of a shard without an anchor died
+// on the way to its end, its buckets would be lost, since nobody else has a block of which
+// main could say that it is the last.
 func (c *Context) begun(id shard.ID) bool {
+	at, ok := anchor.Read(c.State, id)
+	return ok && at.Height() > 0 && c.served(id)
+}
+
+// served reports whether a shard has a committee.
+func (c *Context) served(id shard.ID) bool {
 	s, _ := ReadShort(c.State, c.epoch(), id)
-	return len(s.Seats) > 0 && c.State.Get(anchor.Key(id)) != nil
+	return len(s.Seats) > 0
 }

@@ -39,7 +39,7 @@ func act(rt *rapid.T, w *world, epoch uint64, next *uint32, redrawn map[uint64]b
 	}
 	id := rapid.SampledFrom(ids).Draw(rt, "shard")
 	s, _ := anchor.Read(w.ctx.State, id)
-	switch rapid.SampledFrom([]string{"split", "merge", "report", "finish", "finish", "redraw", "serve", "register"}).Draw(rt, "act") {
+	switch rapid.SampledFrom([]string{"split", "merge", "report", "anchor", "finish", "finish", "redraw", "serve", "register"}).Draw(rt, "act") {
 	case "split":
 		_ = w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: id}})
 	case "merge":
@@ -55,6 +55,10 @@ func act(rt *rapid.T, w *world, epoch uint64, next *uint32, redrawn map[uint64]b
 		l.Light = ^l.Heavy
 		p := shard.Report{Epoch: epoch - min(epoch, uint64(rapid.IntRange(0, 2).Draw(rt, "late"))), Load: l}
 		_ = w.ctx.Report(s.Service, s.Zone, byte(s.Buckets.First), p.Encode())
+	case "anchor":
+		if _, served := registry.ReadAssignment(w.ctx.State, epoch, id); served {
+			w.anchored(id)
+		}
 	case "finish":
 		if s.Until > 0 && !s.Finished() {
 			w.finish(id)
@@ -122,7 +126,8 @@ func check(rt *rapid.T, w *world, epoch uint64, redrawn map[uint64]bool) {
 	}
 	for _, s := range m.Announced() {
 		for _, id := range s.Shards {
-			if a, _ := registry.ReadShort(v, epoch, id); v.Get(anchor.Key(id)) == nil || len(a.Seats) == 0 {
+			a, _ := registry.ReadShort(v, epoch, id)
+			if row, founded := anchor.Read(v, id); !founded || row.Height() == 0 || len(a.Seats) == 0 {
 				rt.Fatalf("%s was announced before shard %d has begun", &s, id)
 			}
 		}

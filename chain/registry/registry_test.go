@@ -136,11 +136,37 @@ func (w *world) finish(id shard.ID) {
 	if !ok || s.Until == 0 {
 		w.t.Fatalf("shard %d is not replaced", id)
 	}
-	s.Last = cert.Checkpoint{Chain: id, Height: 1, Epoch: s.Until}
-	s.Tree.Push(s.Last.Encode())
-	s.Outboxes, s.End = []ledger.Hash{{}}, 1
-	w.ctx.State.Set(anchor.Key(id), s.Encode())
+	s.End = s.Height() + 1
+	w.push(id, &s, s.Until)
 	anchor.Sync(w.ctx.State, w.shards(), w.ctx.Height)
+}
+
+// push anchors the next height of a shard, whose row is s.
+func (w *world) push(id shard.ID, s *anchor.State, epoch uint64) {
+	s.Last = cert.Checkpoint{Chain: id, Height: s.Height() + 1, Epoch: epoch}
+	s.Tree.Push(s.Last.Encode())
+	s.Outboxes = append(s.Outboxes, ledger.Hash{})
+	w.ctx.State.Set(anchor.Key(id), s.Encode())
+}
+
+// anchored anchors the first height of shards that have none; of all that are founded if
+// none is named.
+func (w *world) anchored(ids ...shard.ID) {
+	w.t.Helper()
+	if len(ids) == 0 {
+		for id := range anchor.All(w.ctx.State) {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range ids {
+		s, ok := anchor.Read(w.ctx.State, id)
+		if !ok {
+			w.t.Fatalf("shard %d is not founded", id)
+		}
+		if s.Height() == 0 {
+			w.push(id, &s, s.Begins)
+		}
+	}
 }
 
 // refused wants an error of the code, and the state as it was.
@@ -242,6 +268,10 @@ func TestReshard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5, service(1, "content", 0))
 	first := w.shards().Zone(1, 0)[0]
+	w.refused("a split of a shard without an anchor", chain.CodeReshardRefused, func() error {
+		return w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: first.ID}})
+	})
+	w.anchored()
 	w.must(w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: first.ID}}))
 	w.epoch(1)
 	if got := w.shards().Announced(); len(got) != 1 || got[0].At != 2 || len(registry.Requests(w.ctx.State)) != 0 {
@@ -270,9 +300,13 @@ func TestReshard(t *testing.T) {
 	}
 	w.refused("a merge of heirs that have not begun", chain.CodeUnknownShard, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
 	w.finish(first.ID)
+	w.refused("a merge of an heir without an anchor", chain.CodeReshardRefused, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
+	w.anchored(heirs[0].ID)
 	w.refused("a merge too soon", chain.CodeReshardRefused, func() error { return w.ctx.Reshard(address(1), merge(heirs[0].ID)) })
 	w.epoch(2 + shard.Cooldown)
 	w.must(w.ctx.Reshard(address(1), merge(heirs[0].ID)))
+	w.refused("a merge with an heir without an anchor", chain.CodeReshardRefused, func() error { return w.ctx.Reshard(address(1), merge(heirs[1].ID)) })
+	w.anchored(heirs[1].ID)
 	w.must(w.ctx.Reshard(address(1), merge(heirs[1].ID)))
 	w.epoch(2 + shard.Cooldown + shard.Notice)
 	if got := w.shards().Zone(1, 0); len(got) != 2 || got[0].Buckets != first.Buckets || got[0].ID == first.ID {
@@ -432,6 +466,7 @@ func TestGolden(t *testing.T) {
 		"reshard": fmt.Sprintf("%x", (&registry.Reshard{Request: shard.Request{Kind: shard.Merge, Shard: 5}}).Encode()),
 		"genesis": w.digest().String(),
 	}
+	w.anchored()
 	w.must(w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: w.shards().Zone(1, 0)[0].ID}}))
 	for e := uint64(1); e < 5; e++ {
 		w.epoch(e)

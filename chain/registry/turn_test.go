@@ -75,6 +75,7 @@ func TestFoundedLate(t *testing.T) {
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5, service(1, "content", 0))
+	w.anchored()
 	list := w.shards().Zone(1, 0)
 	for _, s := range list {
 		w.must(w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: s.ID}}))
@@ -104,6 +105,7 @@ func TestEvents(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5, service(1, "content", 0))
+	w.anchored()
 	first := w.shards().Zone(1, 0)[0]
 	w.must(w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: first.ID}}))
 	w.epoch(2)
@@ -134,7 +136,7 @@ func TestReplaced(t *testing.T) {
 	}
 	w.finish(first.ID)
 	for _, h := range heirs {
-		if s, ok := anchor.Read(w.ctx.State, h.ID); !ok || s.Since != 2 || s.Base != 1 {
+		if s, ok := anchor.Read(w.ctx.State, h.ID); !ok || s.Since != 2 || s.Base != 2 {
 			t.Errorf("heir %d: %+v", h.ID, s)
 		}
 	}
@@ -145,6 +147,7 @@ func TestReplaced(t *testing.T) {
 func TestRedraw(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 12, service(1, "content", 0))
+	w.anchored()
 	list := w.shards().Zone(1, 0)
 	w.must(w.ctx.Reshard(address(1), &registry.Reshard{Request: shard.Request{Kind: shard.Split, Shard: list[0].ID}}))
 	w.epoch(1)
@@ -288,17 +291,24 @@ func TestLoads(t *testing.T) {
 	w.must(report(list[1].ID, 0, second, idle))
 	w.refused("the same again", chain.CodeStale, func() error { return report(list[0].ID, 0, first, heavy) })
 	w.epoch(2)
-	if got := w.shards().Announced(); len(got) != 1 || got[0].Kind != shard.Split || got[0].At != 3 || got[0].Shards[0] != list[0].ID {
+	if got := w.shards().Announced(); len(got) != 0 {
+		t.Fatalf("announced is %v for a shard without an anchor", got)
+	}
+	w.anchored()
+	w.must(report(list[0].ID, 1, first, heavy))
+	w.epoch(3)
+	if got := w.shards().Announced(); len(got) != 1 || got[0].Kind != shard.Split || got[0].At != 4 || got[0].Shards[0] != list[0].ID {
 		t.Fatalf("announced %v", got)
 	}
-	w.epoch(3)
+	w.epoch(4)
 	if _, kept := registry.ReadReport(w.ctx.State, list[0].ID); kept {
 		t.Error("the load of a shard that is replaced is kept")
 	}
 	heirs := w.shards().Heirs(list[0].ID)
 	w.finish(list[0].ID)
-	w.epoch(3 + shard.Cooldown)
-	now := uint64(3 + shard.Cooldown - 1)
+	w.anchored(heirs[0].ID, heirs[1].ID)
+	w.epoch(4 + shard.Cooldown)
+	now := uint64(4 + shard.Cooldown - 1)
 	for _, h := range heirs {
 		w.must(report(h.ID, now, byte(h.Buckets.First), idle))
 	}
@@ -308,6 +318,7 @@ func TestLoads(t *testing.T) {
 	}
 	// A report that is too old wants nothing.
 	late := newWorld(t, 5, service(1, "content", 0))
+	late.anchored()
 	id := late.shards().Zone(1, 0)[0].ID
 	late.epoch(2)
 	late.must(late.ctx.Report(1, 0, first, (&shard.Report{Load: shard.Load{Shard: id, Heavy: heavy.Heavy}}).Encode()))
@@ -334,6 +345,7 @@ func TestFloor(t *testing.T) {
 			w.must(w.ctx.Update(address(1), &s))
 		}
 		now := func() int { return len(w.shards().Zone(1, 0)) }
+		w.anchored()
 		epoch, idle := uint64(0), shard.Load{}.Rest(shard.Window)
 		turn := func() {
 			for _, sh := range w.shards().Zone(1, 0) {
@@ -343,6 +355,7 @@ func TestFloor(t *testing.T) {
 					}
 				}
 			}
+			w.anchored()
 			epoch++
 			w.epoch(epoch)
 		}

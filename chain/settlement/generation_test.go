@@ -208,38 +208,45 @@ func TestRedrawAtBirth(t *testing.T) {
 	}
 }
 
-// TestReplacedBeforeItBegan: nothing of a shard is anchored when it is replaced. It keeps its
-// committee, however long that takes to begin, and its genesis can be made still; once its
-// first height of that epoch is anchored, which is its last, its heirs begin.
-func TestReplacedBeforeItBegan(t *testing.T) {
+// TestNotReplacedBeforeItBegan: a shard of which nothing is anchored is not split, or nobody
+// could bring it to its end if its committee died. With its first anchor it is, and if its
+// committee dies then, another one makes the last height, and the heirs begin.
+func TestNotReplacedBeforeItBegan(t *testing.T) {
 	t.Parallel()
 	b := newServed(t)
+	b.short(16)
 	parent := b.shards().Zone(1, 0)[0]
-	first, err := b.genesisOf(parent.ID)
+	b.refused(5, resharded(shard.Split, parent.ID), chain.CodeReshardRefused)
+	b.forward(shard.Notice - 1)
+	if b.anchored(parent.ID).Until != 0 {
+		t.Fatal("the shard is replaced all the same")
+	}
+	first := b.until(parent.ID, b.anchored(parent.ID).Generation+1) // it has no end to come to
+	e := redrawn(t, &first, parent.ID)
+	b.ok(6, anchorsOf(b.heights(parent.ID, e.Epoch, 1, 1)))
+	genesis, err := b.genesisOf(parent.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.ok(5, resharded(shard.Split, parent.ID))
-	b.forward(shard.Notice - 1)
+	at := b.epoch() + shard.Notice
+	b.forward(at - 1)
 	heirs := b.shards().Heirs(parent.ID)
-	if len(heirs) != 2 {
-		t.Fatal("the shard is not replaced")
+	if len(heirs) != 2 || b.anchored(parent.ID).Until != at {
+		t.Fatalf("heirs %v of %+v", heirs, b.anchored(parent.ID))
 	}
-	b.short(6)
-	for range 3 * 6 {
-		b.busy()
+	b.until(parent.ID, b.anchored(parent.ID).Generation+1)
+	r := b.resume(parent.ID)
+	if !r.Assignment.Last || r.Height != 1 {
+		t.Fatalf("it goes on by %+v", r)
 	}
-	if s := b.anchored(parent.ID); s.Generation != 0 || s.Until == 0 {
-		t.Fatalf("the shard is in generation %d", s.Generation)
+	if again, err := b.genesisOf(parent.ID); err != nil || !cmp.Equal(again, genesis) {
+		t.Errorf("it began otherwise: %v", err)
 	}
-	again, err := b.genesisOf(parent.ID)
-	if diff := cmp.Diff(first, again); err != nil || diff != "" {
-		t.Errorf("it would begin otherwise: %v: %s", err, diff)
-	}
-	b.ok(6, anchorsOf(b.heights(parent.ID, shard.Notice, 1, 1)))
+	b.ok(6, anchorsOf(b.heights(parent.ID, r.Record.Epoch, 2, 2)))
 	for _, h := range heirs {
 		g, err := b.genesisOf(h.ID)
-		if err != nil || len(g.Service.Parents) != 1 || g.Service.Parents[0].Shard.Chain != parent.ID {
+		if err != nil || len(g.Service.Parents) != 1 || g.Service.Parents[0].Shard.Chain != parent.ID || g.Service.Parents[0].Height != 2 {
 			t.Errorf("heir %d begins with %+v: %v", h.ID, g.Service.Parents, err)
 		}
 	}

@@ -96,6 +96,8 @@ func TestHandOver(t *testing.T) {
 	for b.shards().Epoch() < 2+shard.Cooldown {
 		b.block()
 	}
+	b.refused(owner, resharded(shard.Merge, heirs[1].ID), chain.CodeReshardRefused) // nothing of it is anchored
+	b.took(6, anchorsOf(b.heights(heirs[1].ID, b.epoch(), 1, 1)))
 	for _, h := range heirs {
 		b.took(owner, resharded(shard.Merge, h.ID))
 	}
@@ -109,7 +111,7 @@ func TestHandOver(t *testing.T) {
 	if got := shardEvents(&res, settlement.ShardFounded); len(got) != 0 {
 		t.Errorf("founded are %d before the other parent has ended", got)
 	}
-	res = b.took(6, anchorsOf(b.heights(heirs[1].ID, at-1, 1, 4)))
+	res = b.took(6, anchorsOf(b.heights(heirs[1].ID, at-1, 2, 4)))
 	if got := shardEvents(&res, settlement.ShardFinished); len(got) != 0 {
 		t.Errorf("finished are %d before the epoch", got)
 	}

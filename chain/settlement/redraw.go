@@ -83,18 +83,13 @@ func (b *block) redrawStalled() {
 func (b *block) restart(id shard.ID) bool {
 	state, _ := anchor.Read(b.state, id)
 	serving, _ := registry.ReadShort(b.state, b.anchors.Epoch, id)
-	if !b.anchors.Rules.Lost(&state, b.anchors.Epoch) || len(serving.Seats) == 0 || unborn(&state) {
+	if !b.anchors.Rules.Lost(&state, b.anchors.Epoch) || len(serving.Seats) == 0 {
 		return false
 	}
 	b.anchors.Restarted(id)
 	b.renewed(id, 0)
 	return true
 }
-
-// unborn reports whether a shard is replaced before anything of it was anchored. Another
-// generation of it would begin by a genesis, which says of no block that it is the last;
-// so it comes to its end with the committee that it has.
-func unborn(s *anchor.State) bool { return s.Until > 0 && s.Height() == 0 }
 
 // renewed notes that another generation of a shard begins.
 func (b *block) renewed(id shard.ID, round uint32) {
@@ -108,9 +103,6 @@ func (b *block) renewed(id shard.ID, round uint32) {
 // If there is nobody else it changes nothing and returns false: a committee that stays
 // loses nothing of what it has certified.
 func (b *block) redraw(id shard.ID) bool {
-	if state, _ := anchor.Read(b.state, id); unborn(&state) {
-		return false
-	}
 	round := b.registry.Redraw(id, b.anchors.Round(id))
 	if round == 0 {
 		return false

@@ -99,7 +99,8 @@ func TestRegistryRefusals(t *testing.T) {
 		change(&s)
 		return &s
 	}
-	first := newServed(t).shards().Zone(1, 0)[0].ID
+	list := newServed(t).shards().Zone(1, 0)
+	first, second := list[0].ID, list[1].ID // of which the first has an anchor
 	for _, row := range []struct {
 		name    string
 		by      int
@@ -128,6 +129,7 @@ func TestRegistryRefusals(t *testing.T) {
 		{"serves what is not there", 0, &registry.Serve{Service: 2, On: true}, 3, chain.CodeUnknownService},
 		{"serves without a validator", 6, &registry.Serve{Service: 1, On: true}, 3, chain.CodeNotOperator},
 		{"a split", 5, resharded(shard.Split, first), 10, chain.CodeOK},
+		{"a split without an anchor", 5, resharded(shard.Split, second), 3, chain.CodeReshardRefused},
 		{"a split by a stranger", 6, resharded(shard.Split, first), 3, chain.CodeNotOwner},
 		{"a split of nothing", 5, resharded(shard.Split, 77), 3, chain.CodeUnknownShard},
 		{"a split into three", 5, resharded(7, first), 0, chain.CodeInvalidValue},
@@ -135,6 +137,8 @@ func TestRegistryRefusals(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			b := newServed(t)
+			b.ok(4, anchorsOf(b.heights(first, 0, 1, 1)))
+			collected := b.totals().Fees
 			tx := b.signed(row.by, row.payload)
 			full, added := settlement.Fee(b.params, &tx.Tx), ledger.Amount(0)
 			if row.name == "with a zone more" {
@@ -149,8 +153,8 @@ func TestRegistryRefusals(t *testing.T) {
 			if r.Code != row.code || r.Fee != row.fee || admitted.Code != r.Code || row.code == chain.CodeOK && full+added != r.Fee {
 				t.Errorf("%s (%s) for %d, want %s for %d; Admit says %s, Fee %d", r.Code, r.Detail, r.Fee, row.code, row.fee, admitted.Code, full)
 			}
-			if got := before - b.balance(row.by); got != uint64(row.fee) || b.totals().Fees != row.fee {
-				t.Errorf("paid %d, collected %d, want %d", got, b.totals().Fees, row.fee)
+			if got := before - b.balance(row.by); got != uint64(row.fee) || b.totals().Fees-collected != row.fee {
+				t.Errorf("paid %d, collected %d, want %d", got, b.totals().Fees-collected, row.fee)
 			}
 			if row.code != chain.CodeOK && r.Detail == "" {
 				t.Error("the refusal says nothing")
@@ -348,7 +352,9 @@ func TestRegistryInBlocks(t *testing.T) {
 	for i := range 4 {
 		b.ok(i, &registry.Serve{Service: 9, On: true})
 	}
-	b.ok(5, resharded(shard.Split, b.shards().Zone(1, 1)[1].ID))
+	splits := b.shards().Zone(1, 1)[1].ID
+	b.ok(6, anchorsOf(b.heights(splits, 0, 1, 1)))
+	b.ok(5, resharded(shard.Split, splits))
 	var pools []shard.Pool // of the last election
 	for b.height < 5*rules.EpochBlocks {
 		epoch := rules.Epoch(b.height + 1)
@@ -489,6 +495,7 @@ func TestRegistryWeight(t *testing.T) {
 	b := newServed(t)
 	s, next := serviceOf(6, 9, "proxy", 0, 1, 2, 3), serviceOf(5, 1, "other", 0, 1)
 	next.Version = 2
+	b.ok(6, anchorsOf(b.heights(b.shards().Zone(1, 0)[0].ID, 0, 1, 1)))
 	for _, row := range []struct {
 		by      int
 		payload encoder
@@ -564,7 +571,10 @@ func TestGoldenRegistry(t *testing.T) {
 	next := serviceOf(5, 1, "media", 0, 1, 4)
 	next.Version = 2
 	script := map[uint64][]func() settlement.BlockTx{
-		1:  {func() settlement.BlockTx { return b.signed(6, &s) }, func() settlement.BlockTx { return b.signed(0, &registry.Serve{Service: 9, On: true}) }},
+		1: {func() settlement.BlockTx { return b.signed(6, &s) }, func() settlement.BlockTx { return b.signed(0, &registry.Serve{Service: 9, On: true}) }},
+		4: {func() settlement.BlockTx {
+			return b.signed(6, anchorsOf(b.heights(b.shards().Zone(1, 0)[1].ID, 0, 1, 1)))
+		}},
 		5:  {func() settlement.BlockTx { return b.signed(5, resharded(shard.Split, b.shards().Zone(1, 0)[1].ID)) }},
 		13: {func() settlement.BlockTx { return b.signed(5, &next) }, func() settlement.BlockTx { return b.signed(0, &registry.Serve{Service: 1}) }},
 		14: {func() settlement.BlockTx { return b.signed(6, &next) }},

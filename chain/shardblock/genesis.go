@@ -107,7 +107,7 @@ func placed(id shard.ID, row *anchor.State) service.Shard {
 // inherit notes the parents of a shard, whose row of anchors is given: those of its zone
 // that were replaced when it began and had buckets of it. A zone changes once in an epoch.
 // Rows of anchors stay for ever, while the map forgets a shard that is replaced itself,
-// which may have to begin once more with another committee.
+// whose genesis those still need who lack its last blocks.
 func (g *Genesis) inherit(v chain.View, id shard.ID, row *anchor.State) error {
 	for parent, p := range anchor.All(v) {
 		apart := p.Buckets.Last < row.Buckets.First || row.Buckets.Last < p.Buckets.First

@@ -43,6 +43,9 @@ func TestShardsSplitAndMerge(t *testing.T) {
 	u.more(t, testnet.Content, 8, "bookings before the split")
 
 	first := shardsOf(t, dial(t, net, 0), testnet.Content)[0]
+	await(t, time.Minute, "something of the shard is anchored", func(context.Context) bool {
+		return shardsOf(t, dial(t, net, 0), testnet.Content)[0].Anchoring.Height > 0
+	})
 	operator := newUser(t)
 	operator.flags = []string{"--testnet", net.Dir}
 	operator.ok("shard", "split", strconv.FormatUint(uint64(first.ID), 10), "--from", net.Nodes[0].Name)

@@ -22,11 +22,11 @@ func (c *cli) shardCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "shard", Short: "Show the shards of services, how they do, and who serves them"}
 	cmd.AddCommand(c.shardMapCommand(), c.shardShowCommand(), c.shardStatusCommand(), c.shardTraceCommand(), c.shardEventsCommand(), c.shardWatchCommand(),
 		c.reshardCommand(shard.Split, "split SHARD", "Ask for a shard to be split", `Ask for a shard to be split into two halves of its buckets. Only the owner of the
-service may. What is asked for is planned at the end of the epoch, and holds one epoch
-later.`),
+service may, once something of the shard is anchored. What is asked for is planned at
+the end of the epoch, and holds one epoch later.`),
 		c.reshardCommand(shard.Merge, "merge SHARD", "Ask for a shard to be merged with its sibling", `Ask for a shard to be merged with its sibling, the shard with the other half of the
-buckets that both come from. Only the owner of the service may, and it has to ask for
-both in the same epoch.`))
+buckets that both come from. Only the owner of the service may, once something of both
+is anchored, and it has to ask for both in the same epoch.`))
 	return cmd
 }
 
