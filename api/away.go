@@ -182,34 +182,60 @@ func (b *backend) checkBooking(ctx context.Context, sh *shard.Shard, req *servic
 	return block, known && len(proved) > 0, nil
 }
 
+// rowsAnswer is an answer about a shard's state with a proof of the rows that it is of.
+type rowsAnswer interface {
+	proto.Message
+	GetProof() *servicev1.ProvedRows
+}
+
+// readAway makes a call of another node and returns its answer, its proof and who it was.
+// about errs if resp answers another question. read returns what proved rows say, and
+// ok=false if they are not those of the question: where the rows prove it, that is the
+// answer, whatever else the node says.
+func readAway[M rowsAnswer](ctx context.Context, b *backend, sh *shard.Shard, epoch uint64, method string, ask proto.Message, resp M, about func() error, read func(rows *provedRows) (M, bool)) (M, *servicev1.ProvedRows, *servicev1.Source, error) {
+	var own M
+	proved := false
+	source, err := b.forward(ctx, sh, epoch, method, ask, resp, func() error {
+		proved = false // what a node before this one proved in part is nothing
+		if err := about(); err != nil {
+			return err
+		}
+		rows, err := b.openRows(ctx, sh.ID, resp.GetProof())
+		if err != nil || rows == nil {
+			return err
+		}
+		told, ok := read(rows)
+		if !ok || rows.lacks {
+			return fmt.Errorf("%w: its rows are not all those of the question", errWrongProof)
+		}
+		own, proved = told, true
+		return nil
+	})
+	if err != nil || !proved {
+		return resp, resp.GetProof(), source, err
+	}
+	source.Evidence = servicev1.Evidence_EVIDENCE_VERIFIED
+	return own, resp.GetProof(), source, nil
+}
+
 // usageAway asks another node for the usage of a channel, and verifies it as far as it is
 // proved.
 func (s *services) usageAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.GetUsageRequest, c *exec.ChannelInfo) (*servicev1.GetUsageResponse, error) {
 	ask := &servicev1.GetUsageRequest{Channel: req.GetChannel(), Prove: true}
-	resp := &servicev1.GetUsageResponse{}
-	var own *servicev1.GetUsageResponse
-	source, err := s.forward(ctx, sh, epoch, servicev1.ServiceChainService_GetUsage_FullMethodName, ask, resp, func() error {
-		if resp.GetChannelIndex() != c.Index || resp.GetShard() != ShardName(sh.ID) || resp.GetPayer() != c.Payer.String() || resp.GetPayee() != c.Payee.String() {
-			return fmt.Errorf("an answer about channel %d of %s, asked about %d of %s", resp.GetChannelIndex(), quoted(resp.GetShard()), c.Index, ShardName(sh.ID))
+	told := &servicev1.GetUsageResponse{}
+	about := func() error {
+		if told.GetChannelIndex() != c.Index || told.GetShard() != ShardName(sh.ID) || told.GetPayer() != c.Payer.String() || told.GetPayee() != c.Payee.String() {
+			return fmt.Errorf("an answer about channel %d of %s, asked about %d of %s", told.GetChannelIndex(), quoted(told.GetShard()), c.Index, ShardName(sh.ID))
 		}
-		rows, err := s.openRows(ctx, sh.ID, resp.GetProof())
-		if err != nil || rows == nil {
-			return err
-		}
-		own = &servicev1.GetUsageResponse{}
-		ok := usageOf(rows, service.HomeOf(c.Payer).Bucket, c.Index, own)
-		if !ok || rows.lacks {
-			return fmt.Errorf("%w: it is not of the rows of channel %d", errWrongProof, c.Index)
-		}
-		own.Height = rows.height
 		return nil
-	})
+	}
+	read := func(rows *provedRows) (*servicev1.GetUsageResponse, bool) {
+		own := &servicev1.GetUsageResponse{Height: rows.height}
+		return own, usageOf(rows, service.HomeOf(c.Payer).Bucket, c.Index, own)
+	}
+	resp, proof, source, err := readAway(ctx, s.backend, sh, epoch, servicev1.ServiceChainService_GetUsage_FullMethodName, ask, told, about, read)
 	if err != nil {
 		return nil, err
-	}
-	proof := resp.GetProof()
-	if own != nil {
-		resp, source.Evidence = own, servicev1.Evidence_EVIDENCE_VERIFIED
 	}
 	if resp.Source, resp.Proof = source, nil; req.GetProve() {
 		resp.Proof = proof
@@ -223,29 +249,21 @@ func (s *services) usageAway(ctx context.Context, sh *shard.Shard, epoch uint64,
 // is proved.
 func (s *services) earningsAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.GetEarningsRequest, payee ledger.Address) (*servicev1.GetEarningsResponse, error) {
 	ask := &servicev1.GetEarningsRequest{Payee: req.GetPayee(), Service: ServiceName(sh.Service), Prove: true}
-	resp := &servicev1.GetEarningsResponse{}
-	var own *servicev1.GetEarningsResponse
-	source, err := s.forward(ctx, sh, epoch, servicev1.ServiceChainService_GetEarnings_FullMethodName, ask, resp, func() error {
-		if resp.GetPayee() != req.GetPayee() || resp.GetShard() != ShardName(sh.ID) {
-			return fmt.Errorf("an answer about %s of %s, asked about %s of %s", quoted(resp.GetPayee()), quoted(resp.GetShard()), req.GetPayee(), ShardName(sh.ID))
+	told := &servicev1.GetEarningsResponse{}
+	about := func() error {
+		if told.GetPayee() != req.GetPayee() || told.GetShard() != ShardName(sh.ID) {
+			return fmt.Errorf("an answer about %s of %s, asked about %s of %s", quoted(told.GetPayee()), quoted(told.GetShard()), req.GetPayee(), ShardName(sh.ID))
 		}
-		rows, err := s.openRows(ctx, sh.ID, resp.GetProof())
-		if err != nil || rows == nil {
-			return err
-		}
-		own = &servicev1.GetEarningsResponse{}
-		if earningsOf(rows, payee, own); rows.lacks {
-			return fmt.Errorf("%w: it is not of the earnings of %s", errWrongProof, payee)
-		}
-		own.Height = rows.height
 		return nil
-	})
+	}
+	read := func(rows *provedRows) (*servicev1.GetEarningsResponse, bool) {
+		own := &servicev1.GetEarningsResponse{Height: rows.height}
+		earningsOf(rows, payee, own)
+		return own, true
+	}
+	resp, proof, source, err := readAway(ctx, s.backend, sh, epoch, servicev1.ServiceChainService_GetEarnings_FullMethodName, ask, told, about, read)
 	if err != nil {
 		return nil, err
-	}
-	proof := resp.GetProof()
-	if own != nil {
-		resp, source.Evidence = own, servicev1.Evidence_EVIDENCE_VERIFIED
 	}
 	if resp.Source, resp.Proof = source, nil; req.GetProve() {
 		resp.Proof = proof

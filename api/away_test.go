@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tributary-network/tributary/api"
+	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
@@ -369,5 +371,72 @@ func TestBookingIsOnce(t *testing.T) {
 	got, err := n.services().BookUsage(s.ctx(), req)
 	if err != nil || got.GetBooking().GetTransaction().GetStage() != chainv1.Stage_STAGE_INCLUDED {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestPartOfAProof: of a node whose rows are proved and not all those of the question nothing
+// is kept, whatever the next one answers.
+func TestPartOfAProof(t *testing.T) {
+	t.Parallel()
+	s, here, _ := twoNodes(t)
+	c := s.sell(s.elsewhere(s.payer.addr)).told()
+	home, payees := s.home(s.payer.addr), s.home(c.payee.addr)
+	u := c.usage(1_000)
+	e := &u.Batch.Entries[0]
+	e.Lane = 3 // lane 0 is in the channel's row, others have their own
+	e.Signature = c.key.Sign(e.Signed(s.domain, c.id))
+	raw := chain.SignTx(service.Domain(s.domain.Network, 1), c.payee.key, chain.TxFields{Kind: chain.KindBookUsage, Zone: c.payee.addr.Zone(), Payload: u.Encode()})
+	if _, err := here.services().BookUsage(s.ctx(), signedUsage(raw)); err != nil {
+		t.Fatal(err)
+	}
+	s.deliver(home, payees)
+	for _, f := range []*fakeShard{home, payees} {
+		f.mu.Lock()
+		f.certify = true
+		f.mu.Unlock()
+	}
+	_, st, err := payees.Certified(service.TotalsKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, err := st.Proof.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &chainv1.StateProof{Key: st.Key, Value: st.Value, Proof: proof, Height: st.Height, AppHash: st.Root[:]}
+	o := &others{node: here, names: []string{"liar", "honest"}}
+	o.answer = func(_ context.Context, name string, call func() error, resp proto.Message) error {
+		if err := call(); err != nil {
+			return err
+		}
+		switch m := resp.(type) {
+		case *servicev1.GetUsageResponse:
+			if name == "liar" {
+				m.Proof.Rows = m.GetProof().GetRows()[:1]
+			} else {
+				m.Proof = nil
+			}
+		case *servicev1.GetEarningsResponse:
+			if name == "liar" {
+				m.Proof.Rows = []*chainv1.StateProof{other}
+			} else {
+				m.Proof = nil
+			}
+		}
+		return nil
+	}
+	n := s.gateway(o)
+	usage, err := n.services().GetUsage(s.ctx(), &servicev1.GetUsageRequest{Channel: c.name()})
+	if err != nil || usage.GetBooked().GetAmount() != 1_000 || len(usage.GetLanes()) != 1 || usage.GetSource().GetServedBy() != "honest" ||
+		usage.GetSource().GetEvidence() != servicev1.Evidence_EVIDENCE_CLAIMED {
+		t.Errorf("usage: %v, %v", usage, err)
+	}
+	earned, err := n.services().GetEarnings(s.ctx(), &servicev1.GetEarningsRequest{Payee: api.AccountName(c.payee.addr), Service: "services/content"})
+	if err != nil || earned.GetTotal().GetAmount() != 1_000 || earned.GetSource().GetServedBy() != "honest" ||
+		earned.GetSource().GetEvidence() != servicev1.Evidence_EVIDENCE_CLAIMED {
+		t.Errorf("earnings: %v, %v", earned, err)
+	}
+	if _, faults := o.reset(); !slices.Equal(faults, []string{"liar", "liar"}) {
+		t.Errorf("faults %v", faults)
 	}
 }

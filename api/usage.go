@@ -167,7 +167,7 @@ func (s *services) usageIn(ctx context.Context, local Shard, sh *shard.Shard, re
 }
 
 // usageOf adds what a shard's state says of a channel whose payer is in a bucket, and
-// returns false if it does not know it.
+// returns false if it does not know it, or if v lacks one of its lanes.
 func usageOf(v chain.View, bucket uint8, index uint64, out *servicev1.GetUsageResponse) bool {
 	u, ok := service.ChannelAt(v, bucket, index)
 	if !ok {
@@ -179,7 +179,10 @@ func usageOf(v chain.View, bucket uint8, index uint64, out *servicev1.GetUsageRe
 		if u.Lanes&(1<<lane) == 0 {
 			continue
 		}
-		l := service.LaneOf(v, &u, index, lane)
+		l, ok := service.LaneAt(v, &u, index, lane)
+		if !ok {
+			return false
+		}
 		out.Lanes = append(out.Lanes, &servicev1.LaneUsage{
 			Lane: uint32(lane), Cumulative: uint64(l.Cumulative), Units: l.Units, Work: l.Work, UsageRoot: optionalHash(l.UsageRoot),
 			Seq: l.Seq, Settled: uint64(l.Settled), Redeemed: uint64(l.Redeemed),

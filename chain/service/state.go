@@ -306,6 +306,13 @@ func LaneOf(v chain.View, c *Channel, index uint64, lane uint8) Lane {
 	return must(laneOf(v, c, index, lane))
 }
 
+// LaneAt is LaneOf of a view that may not have all rows, as one of rows that somebody proved:
+// ok is false if the lane's is not there, or is none.
+func LaneAt(v chain.View, c *Channel, index uint64, lane uint8) (l Lane, ok bool) {
+	l, err := laneOf(v, c, index, lane)
+	return l, err == nil
+}
+
 func laneOf(v chain.View, c *Channel, index uint64, lane uint8) (Lane, error) {
 	switch {
 	case lane == 0:
