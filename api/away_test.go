@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -230,8 +231,7 @@ func TestReadsOfOthers(t *testing.T) {
 	}
 }
 
-// TestNextNodeIsAsked: what does not answer the question sends the call to the next node;
-// what the rules say ends it.
+// TestNextNodeIsAsked: what does not answer the question sends the call to the next node.
 func TestNextNodeIsAsked(t *testing.T) {
 	t.Parallel()
 	s, here, _ := twoNodes(t)
@@ -257,30 +257,25 @@ func TestNextNodeIsAsked(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		err  error
-		next bool
 	}{
-		{"unavailable", status.Error(codes.Unavailable, "gone"), true},
-		{"not running it", refusal(codes.FailedPrecondition, api.ReasonNotHosted), true},
-		{"behind", refusal(codes.Unavailable, api.ReasonNotSynced), true},
-		{"rate limited", refusal(codes.ResourceExhausted, api.ReasonRateLimited), true},
-		{"overloaded", refusal(codes.ResourceExhausted, api.ReasonOverloaded), true},
-		{"congested, as one says", refusal(codes.ResourceExhausted, api.ReasonCongested), true},
-		{"does not know", refusal(codes.NotFound, "CHANNEL_UNKNOWN"), true},
-		{"pruned", refusal(codes.DataLoss, api.ReasonPruned), true},
-		{"a fault of its own", refusal(codes.Internal, api.ReasonInternal), true},
-		{"old software", status.Error(codes.Unimplemented, "unknown method"), true},
-		{"nobody's domain", status.Error(codes.InvalidArgument, "who are you"), true},
-		{"not of the rules", refusal(codes.FailedPrecondition, "MOON_PHASE"), true},
-		{"the request", refusal(codes.InvalidArgument, api.ReasonInvalidField), false},
-		{"the rules", refusal(codes.FailedPrecondition, "WRONG_SHARD"), false},
+		{"unavailable", status.Error(codes.Unavailable, "gone")},
+		{"not running it", refusal(codes.FailedPrecondition, api.ReasonNotHosted)},
+		{"behind", refusal(codes.Unavailable, api.ReasonNotSynced)},
+		{"rate limited", refusal(codes.ResourceExhausted, api.ReasonRateLimited)},
+		{"overloaded", refusal(codes.ResourceExhausted, api.ReasonOverloaded)},
+		{"congested, as one says", refusal(codes.ResourceExhausted, api.ReasonCongested)},
+		{"does not know", refusal(codes.NotFound, "CHANNEL_UNKNOWN")},
+		{"pruned", refusal(codes.DataLoss, api.ReasonPruned)},
+		{"a fault of its own", refusal(codes.Internal, api.ReasonInternal)},
+		{"old software", status.Error(codes.Unimplemented, "unknown method")},
+		{"nobody's domain", status.Error(codes.InvalidArgument, "who are you")},
+		{"not of the rules", refusal(codes.FailedPrecondition, "MOON_PHASE")},
+		{"the request, as one says", refusal(codes.InvalidArgument, api.ReasonInvalidField)},
+		{"the rules, as one says", refusal(codes.FailedPrecondition, "WRONG_SHARD")},
 	} {
 		first = row.err
 		err := ask()
-		want := []string{"a", "b"}
-		if !row.next {
-			want = want[:1]
-		}
-		if asked, _ := o.reset(); !slices.Equal(asked, want) || (err == nil) != row.next {
+		if asked, _ := o.reset(); !slices.Equal(asked, []string{"a", "b"}) || err != nil {
 			t.Errorf("%s: asked %v, %v", row.name, asked, err)
 		}
 	}
@@ -439,4 +434,77 @@ func TestPartOfAProof(t *testing.T) {
 	if _, faults := o.reset(); !slices.Equal(faults, []string{"liar", "liar"}) {
 		t.Errorf("faults %v", faults)
 	}
+}
+
+// TestRefusalIsConfirmed: what one node refuses another one is asked too, and one that lies
+// or is behind does not keep a call from those that take it.
+func TestRefusalIsConfirmed(t *testing.T) {
+	t.Parallel()
+	s, here, _ := twoNodes(t)
+	c := s.sell(s.payee).told()
+	var says map[string]error // who is not in it answers rightly
+	o := &others{node: here}
+	hangs := status.Error(codes.DeadlineExceeded, "hangs")
+	o.answer = func(ctx context.Context, name string, call func() error, _ proto.Message) error {
+		switch err := says[name]; {
+		case err == hangs: //nolint:errorlint // it is that one
+			<-ctx.Done()
+			return status.FromContextError(ctx.Err()).Err()
+		case err != nil:
+			return err
+		default:
+			return call()
+		}
+	}
+	n := s.gateway(o)
+	shard := refusal(codes.FailedPrecondition, "WRONG_SHARD")
+	deposit := refusal(codes.FailedPrecondition, "ABOVE_DEPOSIT")
+	form := refusal(codes.InvalidArgument, api.ReasonInvalidField)
+	unknown := refusal(codes.NotFound, "CHANNEL_UNKNOWN")
+	gone := status.Error(codes.Unavailable, "gone")
+	for _, row := range []struct {
+		name   string
+		says   []error // of the nodes a, b, ...
+		asked  string
+		reason string // empty: the call is taken
+	}{
+		{"the first one lies", []error{shard, nil, nil}, "ab", ""},
+		{"it lies about the request", []error{form, nil, nil}, "ab", ""},
+		{"two lie, each in its way", []error{shard, deposit, nil}, "abc", ""},
+		{"two say so", []error{shard, shard, nil}, "ab", "WRONG_SHARD"},
+		{"the first and the third say so", []error{shard, deposit, shard}, "abc", "WRONG_SHARD"},
+		{"each says something else", []error{shard, deposit, form, nil}, "abc", "WRONG_SHARD"},
+		{"there is no other one", []error{deposit}, "a", "ABOVE_DEPOSIT"},
+		{"the others are gone", []error{deposit, gone, gone}, "abc", "ABOVE_DEPOSIT"},
+		{"the second one is gone", []error{deposit, gone, nil}, "abc", ""},
+		{"the first one does not know", []error{unknown, deposit, nil}, "abc", ""},
+		{"only one knows", []error{unknown, deposit, unknown}, "abc", "ABOVE_DEPOSIT"},
+		{"the second one is slow", []error{deposit, hangs}, "ab", "ABOVE_DEPOSIT"},
+		{"the second one is slow, and the first lies", []error{deposit, hangs, nil}, "abc", ""},
+	} {
+		o.names, says = nil, make(map[string]error)
+		for i, err := range row.says {
+			name := string(rune('a' + i))
+			o.names, says[name] = append(o.names, name), err
+		}
+		ctx, cancel := context.WithTimeout(s.ctx(), 4*time.Second)
+		got, err := n.services().GetUsage(ctx, &servicev1.GetUsageRequest{Channel: c.name()})
+		cancel()
+		if row.reason != "" {
+			wantProblem(t, err, status.Code(err), row.reason)
+		} else if err != nil {
+			t.Errorf("%s: %v", row.name, err)
+		}
+		asked, _ := o.reset()
+		if all := strings.Join(asked, ""); all != row.asked || row.reason == "" && got.GetSource().GetServedBy() != row.asked[len(row.asked)-1:] {
+			t.Errorf("%s: asked %s, answered by %v", row.name, all, got.GetSource())
+		}
+	}
+
+	// With no time left the refusal is the answer, and not that the time is over.
+	o.names, says = []string{"a", "b"}, map[string]error{"a": shard, "b": hangs}
+	ctx, cancel := context.WithTimeout(s.ctx(), 2*time.Second)
+	defer cancel()
+	_, err := n.services().GetUsage(ctx, &servicev1.GetUsageRequest{Channel: c.name()})
+	wantProblem(t, err, codes.FailedPrecondition, "WRONG_SHARD")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -24,6 +25,10 @@ const (
 	// the call, but forwardLeast in any case.
 	forwardTimeout = 10 * time.Second
 	forwardLeast   = time.Second
+	// confirmTimeout is how long one of them may take that is asked because another one
+	// refused for good. With less than confirmLeast left it is not asked.
+	confirmTimeout = 2 * time.Second
+	confirmLeast   = 50 * time.Millisecond
 )
 
 var (
@@ -68,7 +73,7 @@ const (
 	// doubtful: the node is busy, or does not know. Another one may do better.
 	doubtful
 	// definite: the shard's rules, or the request itself, are the reason, on which all
-	// nodes agree.
+	// honest nodes agree that are as far.
 	definite
 )
 
@@ -108,61 +113,126 @@ func codeNamed(name string) (chain.Code, bool) {
 	return 0, false
 }
 
-// askHosts makes a call of nodes that run a chain, one after the other, until one answers
-// it, fills resp with that, and returns who it was. share returns how long one of so many
-// that are left may take. accept may be nil; it errs if an answer cannot be right, and
-// then the next one is asked.
+// hostCall is a call that one of the nodes which run a chain is to answer.
+type hostCall struct {
+	chain  ledger.ChainID
+	method string
+	req    proto.Message
+	// resp is filled with the answer.
+	resp proto.Message
+	// accept may be nil. It errs if resp cannot be right, and then the next node is asked.
+	accept func() error
+	// share returns how long one of so many nodes that are left may take; confirming says
+	// that it is asked because one before it refused for good.
+	share func(left int, confirming bool) time.Duration
+
+	// confirmed is how many nodes were asked because one before had refused for good.
+	confirmed int
+}
+
+// said is what a node said that does not do what it was asked.
+type said struct {
+	what  *relayed
+	worth verdict
+}
+
+// agrees reports whether two nodes say the same, so that no other one need be asked.
+func (s said) agrees(other said) bool {
+	same := s.what.status.Code() == other.what.status.Code() && s.what.info().GetReason() == other.what.info().GetReason()
+	return same && (s.worth == definite && other.worth == definite || congested(s.what))
+}
+
+// ask makes the call of nodes that run the chain, one after the other, at most
+// forwardTries, until one answers it, and returns who it was.
 //
-// A definite refusal ends the search, as a *relayed, and so do two that say that the shard
-// is congested. A doubtful one is returned if nobody does better. Other errors are
-// errNobody, errNoAnswer and that of ctx.
-func askHosts(ctx context.Context, peers Forwarder, id ledger.ChainID, method string, req, resp proto.Message, share func(left int) time.Duration, accept func() error) (endpoint string, err error) {
-	hosts := peers.Hosts(id)
+// A refusal is what one node says, which may lie or be behind: whatever the reason is, for
+// this node does not execute the shard. So another node is asked too, and if it takes the
+// call, that is the answer. Two that refuse alike, definitely or since the shard is
+// congested, end the search. If nobody confirms a refusal, because there is no other node,
+// none of them answers within confirmTimeout, or no time is left, the first definite one is
+// the answer, and otherwise the first doubtful one, as a *relayed. Two nodes that lie alike
+// are believed, and so is one that says that it has taken what it has not: what it says is
+// no more than a claim, until the shard's certificate or anchor shows it.
+//
+// Other errors are errNobody, errNoAnswer and that of ctx.
+func (c *hostCall) ask(ctx context.Context, peers Forwarder) (endpoint string, err error) {
+	hosts := peers.Hosts(c.chain)
 	hosts = hosts[:min(len(hosts), forwardTries)]
 	if len(hosts) == 0 {
 		return "", errNobody
 	}
-	var refusal *relayed
+	var list []said
+	final := func() int {
+		return slices.IndexFunc(list, func(s said) bool { return s.worth == definite })
+	}
 	for i, endpoint := range hosts {
-		attempt, cancel := context.WithTimeout(ctx, share(len(hosts)-i))
-		err := peers.Call(attempt, endpoint, method, req, resp)
-		cancel()
-		if err == nil && accept != nil {
-			if err = accept(); err != nil {
-				peers.Fault(endpoint)
+		confirming := final() >= 0
+		limit := c.share(len(hosts)-i, confirming)
+		if confirming {
+			if limit < confirmLeast {
+				break
 			}
+			c.confirmed++
 		}
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		err := c.try(attempt, peers, endpoint)
+		cancel()
 		if err == nil {
 			return endpoint, nil
 		}
-		proto.Reset(resp)
 		if ctx.Err() != nil {
-			return "", ctx.Err()
+			break
 		}
 		r, worth := judge(err)
-		switch {
-		case worth == definite, worth == doubtful && refusal != nil && congested(r) && congested(refusal):
+		if worth == noVerdict {
+			continue
+		}
+		one := said{r, worth}
+		if slices.ContainsFunc(list, one.agrees) {
 			return "", r
-		case worth == doubtful && refusal == nil:
-			refusal = r
+		}
+		list = append(list, one)
+	}
+	switch at := final(); {
+	case at >= 0:
+		return "", list[at].what
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case len(list) > 0:
+		return "", list[0].what
+	default:
+		return "", errNoAnswer
+	}
+}
+
+// try makes the call of one node. resp is empty unless it answers.
+func (c *hostCall) try(ctx context.Context, peers Forwarder, endpoint string) error {
+	err := peers.Call(ctx, endpoint, c.method, c.req, c.resp)
+	if err == nil && c.accept != nil {
+		if err = c.accept(); err != nil {
+			peers.Fault(endpoint)
 		}
 	}
-	if refusal != nil {
-		return "", refusal
+	if err != nil {
+		proto.Reset(c.resp)
 	}
-	return "", errNoAnswer
+	return err
 }
 
 func congested(r *relayed) bool { return r.info().GetReason() == ReasonCongested }
 
-// forwardShare returns how long one of so many nodes that are left may take.
-func (b *backend) forwardShare(ctx context.Context) func(left int) time.Duration {
-	return func(left int) time.Duration {
-		deadline, ok := ctx.Deadline()
-		if !ok {
-			return forwardTimeout
+// forwardShare is hostCall.share: a node that is to confirm a refusal has half of what is left
+// at most, so that the answer still arrives.
+func (b *backend) forwardShare(ctx context.Context) func(left int, confirming bool) time.Duration {
+	return func(left int, confirming bool) time.Duration {
+		rest := forwardTimeout * time.Duration(left)
+		if deadline, ok := ctx.Deadline(); ok {
+			rest = deadline.Sub(b.Now())
 		}
-		return min(forwardTimeout, max(forwardLeast, deadline.Sub(b.Now())/time.Duration(left)))
+		if confirming {
+			return min(confirmTimeout, rest/2)
+		}
+		return min(forwardTimeout, max(forwardLeast, rest/time.Duration(left)))
 	}
 }
 
@@ -174,7 +244,9 @@ func (b *backend) forward(ctx context.Context, sh *shard.Shard, epoch uint64, me
 		return nil, b.notHosted(sh, epoch)
 	}
 	b.rates.charge(callerIP(ctx), forwardTokens)
-	endpoint, err := askHosts(ctx, b.Peers, sh.ID, method, req, resp, b.forwardShare(ctx), accept)
+	call := hostCall{chain: sh.ID, method: method, req: req, resp: resp, accept: accept, share: b.forwardShare(ctx)}
+	endpoint, err := call.ask(ctx, b.Peers)
+	b.rates.charge(callerIP(ctx), forwardTokens*call.confirmed)
 	if refusal, ok := errors.AsType[*relayed](err); ok {
 		b.metrics.forwarded("refused")
 		return nil, refusal

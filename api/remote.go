@@ -26,9 +26,17 @@ func NewRemote(peers Forwarder) *Remote { return &Remote{peers} }
 // remoteTimeout is how long a node may take to answer before another one is asked.
 const remoteTimeout = 5 * time.Second
 
-// call asks the nodes that run a shard, one after the other, until one answers.
-func (r *Remote) call(ctx context.Context, id shard.ID, method string, req, resp proto.Message) error {
-	_, err := askHosts(ctx, r.peers, id, method, req, resp, func(int) time.Duration { return remoteTimeout }, nil)
+// call asks the nodes that run a shard, one after the other, until one answers that accept
+// does not err about; nil takes any answer.
+func (r *Remote) call(ctx context.Context, id shard.ID, method string, req, resp proto.Message, accept func() error) error {
+	share := func(_ int, confirming bool) time.Duration {
+		if confirming {
+			return confirmTimeout
+		}
+		return remoteTimeout
+	}
+	c := hostCall{chain: id, method: method, req: req, resp: resp, accept: accept, share: share}
+	_, err := c.ask(ctx, r.peers)
 	if refusal, ok := errors.AsType[*relayed](err); ok {
 		return ruleOf(refusal)
 	}
@@ -51,11 +59,21 @@ func (r *Remote) Survey(ctx context.Context, id shard.ID, links []link.Link) (re
 		req.Links = append(req.Links, &servicev1.LinkName{From: renderPlaceOf(l.Src), To: renderPlaceOf(l.Dst)})
 	}
 	resp := &servicev1.GetWantedResponse{}
-	if err := r.call(ctx, id, servicev1.RelayService_GetWanted_FullMethodName, req, resp); err != nil {
+	var out relay.Survey
+	read := func() (err error) {
+		out, err = readSurvey(resp, len(links))
+		return err
+	}
+	if err := r.call(ctx, id, servicev1.RelayService_GetWanted_FullMethodName, req, resp, read); err != nil {
 		return relay.Survey{}, fmt.Errorf("survey shard %d: %w", id, err)
 	}
-	if len(resp.GetLinks()) != len(links) {
-		return relay.Survey{}, fmt.Errorf("survey shard %d: %d links in the answer, want %d", id, len(resp.GetLinks()), len(links))
+	return out, nil
+}
+
+// readSurvey reads an answer about so many links.
+func readSurvey(resp *servicev1.GetWantedResponse, links int) (relay.Survey, error) {
+	if len(resp.GetLinks()) != links {
+		return relay.Survey{}, fmt.Errorf("%d links in the answer, want %d", len(resp.GetLinks()), links)
 	}
 	out := relay.Survey{
 		Height: resp.GetHeight(), Epoch: resp.GetEpoch(), Ended: resp.GetEnded(), Heads: resp.GetHeads(),
@@ -64,11 +82,11 @@ func (r *Remote) Survey(ctx context.Context, id shard.ID, links []link.Link) (re
 	for _, m := range resp.GetLinks() {
 		in, err := link.DecodeInbound(m.GetInbound())
 		if err != nil {
-			return relay.Survey{}, fmt.Errorf("survey shard %d: %w", id, err)
+			return relay.Survey{}, err
 		}
 		back, err := link.DecodeOutbound(m.GetOutbound())
 		if err != nil {
-			return relay.Survey{}, fmt.Errorf("survey shard %d: %w", id, err)
+			return relay.Survey{}, err
 		}
 		out.Ways = append(out.Ways, relay.Way{In: in, Out: back})
 	}
@@ -78,7 +96,7 @@ func (r *Remote) Survey(ctx context.Context, id shard.ID, links []link.Link) (re
 // SubmitRelay implements relay.Remote.
 func (r *Remote) SubmitRelay(ctx context.Context, id shard.ID, payload []byte) error {
 	req := &servicev1.SubmitRelayRequest{ChainId: uint32(id), Payload: payload}
-	if err := r.call(ctx, id, servicev1.RelayService_SubmitRelay_FullMethodName, req, &servicev1.SubmitRelayResponse{}); err != nil {
+	if err := r.call(ctx, id, servicev1.RelayService_SubmitRelay_FullMethodName, req, &servicev1.SubmitRelayResponse{}, nil); err != nil {
 		return fmt.Errorf("bring a relay to shard %d: %w", id, err)
 	}
 	return nil
@@ -111,7 +129,7 @@ func (r *Remote) Outbox(ctx context.Context, id shard.ID, height uint64, first, 
 func (r *Remote) outbox(ctx context.Context, id shard.ID, height uint64, first, last link.Place) (*link.Outbox, error) {
 	req := &servicev1.GetOutboxRequest{ChainId: uint32(id), Height: height, First: renderPlaceOf(first), Last: renderPlaceOf(last)}
 	resp := &servicev1.GetOutboxResponse{}
-	if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp); err != nil {
+	if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp, nil); err != nil {
 		return nil, err
 	}
 	count := int(resp.GetLeafCount())
@@ -127,7 +145,7 @@ func (r *Remote) outbox(ctx context.Context, id shard.ID, height uint64, first, 
 	for calls := 0; len(leaves) < count; calls++ {
 		req = &servicev1.GetOutboxRequest{ChainId: uint32(id), Height: height, Skip: uint32(len(leaves))} //nolint:gosec // at most maxFetched
 		resp = &servicev1.GetOutboxResponse{}
-		if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp); err != nil {
+		if err := r.call(ctx, id, servicev1.RelayService_GetOutbox_FullMethodName, req, resp, nil); err != nil {
 			return nil, err
 		}
 		in, err := link.DecodeImport(resp.GetImport())

@@ -90,6 +90,45 @@ func TestRemote(t *testing.T) {
 	}
 }
 
+// TestAnswersAboutOthers: a node that answers about something else than it was asked gives way
+// to the next one.
+func TestAnswersAboutOthers(t *testing.T) {
+	t.Parallel()
+	s, here, _ := twoNodes(t)
+	c := s.sell(s.elsewhere(s.payer.addr)).told()
+	booked, err := here.services().BookUsage(s.ctx(), signedUsage(c.book(1_000)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &others{node: here, names: []string{"liar", "honest"}}
+	o.answer = func(_ context.Context, name string, call func() error, resp proto.Message) error {
+		err := call()
+		if name == "honest" {
+			return err
+		}
+		switch m := resp.(type) {
+		case *servicev1.GetWantedResponse:
+			m.Links = nil
+		case *servicev1.GetMessageResponse:
+			if tx := m.GetTransaction(); tx != nil {
+				tx.Hash = make([]byte, ledger.HashSize)
+			}
+		}
+		return err
+	}
+	way := s.home(s.payer.addr).chain.Boxes[2].Leaves()[0].Message.Link
+	if got, err := api.NewRemote(o).Survey(s.ctx(), s.home(s.payer.addr).is.ID, []link.Link{way}); err != nil || len(got.Ways) != 1 {
+		t.Errorf("survey: %v, %v", got, err)
+	}
+	name := booked.GetBooking().GetName()
+	if got, err := s.gateway(o).routing().Trace(s.ctx(), &servicev1.TraceRequest{Name: name, Shard: booked.GetBooking().GetShard()}); err != nil || len(got.GetHops()) != 1 {
+		t.Errorf("trace: %v, %v", got, err)
+	}
+	if _, faults := o.reset(); len(faults) < 2 {
+		t.Errorf("faults %v", faults)
+	}
+}
+
 // shortAnswers are peers that answer about fewer links than they were asked for.
 type shortAnswers struct{ byConn }
 

@@ -120,7 +120,12 @@ func (t *tracer) ask(ctx context.Context, id ledger.ChainID, req *servicev1.GetM
 		return nil, 0, err
 	}
 	resp := &servicev1.GetMessageResponse{}
-	_, err = t.forward(ctx, &sh, epoch, servicev1.RoutingService_GetMessage_FullMethodName, req, resp, nil)
+	_, err = t.forward(ctx, &sh, epoch, servicev1.RoutingService_GetMessage_FullMethodName, req, resp, func() error {
+		if want := req.GetSent().GetTxHash(); want != nil && string(resp.GetTransaction().GetHash()) != string(want) {
+			return fmt.Errorf("an answer about transaction %x, asked about %x", resp.GetTransaction().GetHash(), want)
+		}
+		return nil
+	})
 	if err != nil {
 		err = t.endedAway(ctx, id, err)
 	}
