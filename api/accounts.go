@@ -117,7 +117,7 @@ func (a *accounts) RequestFaucet(ctx context.Context, req *accountv1.RequestFauc
 	}
 	body := sha256.Sum256(binary.BigEndian.AppendUint64(to[:], uint64(amount)))
 	var status exec.Status
-	hash, err := a.ids.do(ctx, req.GetRequestId(), body, func() (ledger.Hash, error) {
+	hash, err := a.ids.do(ctx, req.GetRequestId(), body, nil, func() (ledger.Hash, error) {
 		var err error
 		status, err = a.Faucet.give(ctx, a.backend, to, amount)
 		return status.Hash, err

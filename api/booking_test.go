@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -307,4 +308,39 @@ func TestProofOfUsage(t *testing.T) {
 	}
 	_, err = here.services().GetBooking(s.ctx(), &servicev1.GetBookingRequest{Name: name, Shard: resp.GetBooking().GetShard(), Prove: []uint32{1}})
 	wantBadField(t, err, "prove")
+}
+
+// TestRepeatOfWhatIsGone: the repeat of a booking that a shard took back, or lost, with the
+// same request id books it; a repeat of what is there changes nothing.
+func TestRepeatOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	s, here, away := twoNodes(t)
+	c := s.sell(s.payee).told()
+	home := s.home(s.payer.addr)
+	req := signedUsage(c.book(1_000))
+	req.RequestId = "1b671a64-40d5-491e-99b0-da01ff1f3341"
+	lose := func(on bool) {
+		home.mu.Lock()
+		defer home.mu.Unlock()
+		home.lose = on
+	}
+	lose(true)
+	if got, err := here.services().BookUsage(s.ctx(), req); err != nil || got.GetBooking().GetTransaction().GetStage() != chainv1.Stage_STAGE_CHECKED {
+		t.Fatalf("%v, %v", got, err)
+	}
+	lose(false)
+	req.WaitFor = chainv1.Stage_STAGE_INCLUDED
+	var calls sync.WaitGroup
+	for _, n := range []*shardNode{here, here, away} {
+		calls.Go(func() {
+			got, err := n.services().BookUsage(s.ctx(), req)
+			if err != nil || got.GetBooking().GetTransaction().GetStage() != chainv1.Stage_STAGE_INCLUDED || got.GetBooking().GetApplied() != 1 {
+				t.Errorf("%s: %v, %v", n.name, got, err)
+			}
+		})
+	}
+	calls.Wait()
+	if head, _ := home.Head(); head != 2 {
+		t.Errorf("%d blocks, want one for the notice and one for the booking", head)
+	}
 }

@@ -255,7 +255,11 @@ func (s *services) book(ctx context.Context, b *booking) (status exec.ShardStatu
 		}
 		return exec.ShardStatus{Hash: b.tx.Hash, Receipt: &receipt}, nil
 	}
-	hash, err := s.ids.do(ctx, b.requestID, sha256.Sum256(b.tx.Raw), func() (ledger.Hash, error) {
+	gone := func(hash ledger.Hash) bool {
+		_, err := b.shard.Status(hash)
+		return errors.Is(err, exec.ErrUnknown)
+	}
+	hash, err := s.ids.do(ctx, b.requestID, sha256.Sum256(b.tx.Raw), gone, func() (ledger.Hash, error) {
 		var err error
 		status, err = b.shard.Submit(ctx, b.tx.Raw)
 		s.metrics.book(err)

@@ -82,7 +82,7 @@ func NewRequestIDs(limit int, now func() time.Time) *RequestIDs {
 }
 
 func (r *RequestIDs) Do(ctx context.Context, id string, body [32]byte, submit func() (ledger.Hash, error)) (ledger.Hash, error) {
-	return r.r.do(ctx, id, body, submit)
+	return r.r.do(ctx, id, body, nil, submit)
 }
 
 // Charge, Reserve and their like are what work costs.

@@ -36,6 +36,7 @@ type fakeShard struct {
 	at      map[ledger.Hash]exec.ShardStatus
 	changed chan struct{} // closed by the next block
 	refuse  error         // what Submit fails with
+	lose    bool          // Submit takes what comes and forgets it
 	relays  [][]byte
 	certify bool              // blocks have certificates
 	forgot  ledger.Hash       // a record of which Status does not know
@@ -135,6 +136,9 @@ func (f *fakeShard) Submit(_ context.Context, raw []byte) (exec.ShardStatus, err
 	}
 	if _, err := f.admit(&tx); err != nil {
 		return exec.ShardStatus{}, err
+	}
+	if f.lose {
+		return exec.ShardStatus{Hash: tx.Hash, Stage: exec.StageChecked}, nil
 	}
 	f.block(nil, service.BlockTx{Tx: tx})
 	return f.at[tx.Hash], nil

@@ -69,8 +69,10 @@ func parseRequestID(path, s string) (uuid.UUID, error) {
 
 // do calls submit once for each id: a repeat with the same body gets the hash
 // of the first call, waiting for it if need be. An id whose submit failed is
-// forgotten. An empty id only calls submit.
-func (r *requestIDs) do(ctx context.Context, id string, body [sha256.Size]byte, submit func() (ledger.Hash, error)) (ledger.Hash, error) {
+// forgotten, and so is one whose transaction is gone: a shard that went on from an
+// earlier block took it back, or the node lost it. Then the repeat submits. A nil gone
+// means that none is. An empty id only calls submit.
+func (r *requestIDs) do(ctx context.Context, id string, body [sha256.Size]byte, gone func(ledger.Hash) bool, submit func() (ledger.Hash, error)) (ledger.Hash, error) {
 	if id == "" {
 		return submit()
 	}
@@ -92,9 +94,12 @@ func (r *requestIDs) do(ctx context.Context, id string, body [sha256.Size]byte, 
 		case <-entry.done:
 		}
 		if !entry.hash.IsZero() {
-			return entry.hash, nil
+			if gone == nil || !gone(entry.hash) {
+				return entry.hash, nil
+			}
+			r.forget(entry)
 		}
-		// The first call failed, so this one is the first now.
+		// The first call failed, or what came of it is gone: this one may be the first now.
 	}
 }
 
@@ -156,14 +161,19 @@ func (r *requestIDs) drop(e *idEntry) {
 	delete(r.byID, e.id)
 }
 
+// forget drops an entry, unless that was done before.
+func (r *requestIDs) forget(e *idEntry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID[e.id] == e {
+		r.drop(e)
+	}
+}
+
 func (r *requestIDs) finish(entry *idEntry, submit func() (ledger.Hash, error)) (hash ledger.Hash, err error) {
 	defer func() { // also if submit panics
 		if hash.IsZero() {
-			r.mu.Lock()
-			if r.byID[entry.id] == entry {
-				r.drop(entry)
-			}
-			r.mu.Unlock()
+			r.forget(entry)
 		}
 		entry.hash = hash
 		close(entry.done)

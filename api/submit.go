@@ -79,7 +79,11 @@ func (b *backend) submit(ctx context.Context, s *submission) (status exec.Status
 		}
 		return simulated(&receipt, s.tx.Hash), nil
 	}
-	hash, err := b.ids.do(ctx, s.requestID, sha256.Sum256(s.tx.Raw), func() (ledger.Hash, error) {
+	gone := func(hash ledger.Hash) bool {
+		_, err := b.Pool.Status(hash)
+		return errors.Is(err, exec.ErrUnknown)
+	}
+	hash, err := b.ids.do(ctx, s.requestID, sha256.Sum256(s.tx.Raw), gone, func() (ledger.Hash, error) {
 		var err error
 		status, err = b.Pool.Submit(ctx, s.tx.Raw)
 		b.metrics.submit(err)
