@@ -24,6 +24,9 @@ func (s *shardWorld) goOn(id shard.ID, generation uint32, heights int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if row.Height() > row.Resumed {
+		row.Ends = append(row.Ends, anchor.End{Generation: row.Generation, Height: row.Height()})
+	}
 	row.Generation, row.Resumed, row.ResumedRoot = generation, row.Height(), ledger.Hash{1}
 	for range heights {
 		p := cert.Checkpoint{Chain: id, Generation: generation, Height: row.Height() + 1}

@@ -123,10 +123,9 @@ func (s *CertifiedState) verify(key []byte, trusted []*Trust) error {
 // third of the committee's power signed both, and can be punished for that; below the last
 // anchored height it is not shown which of these is anchored.
 //
-// The state says where the last generation went on, and not where those before it did. Of
-// a block of a generation that several followed, and of which any is anchored beyond, it
-// can not be shown whether the first of them took it back: anchored is false then, unless
-// the block is the last that is anchored.
+// The state says where the last anchor.MaxEnds generations ended of which anything is
+// anchored. Of a block of one before them it can not be shown whether it was taken back:
+// anchored is false then.
 //
 // The errors are ErrProof, ErrNoTrust, those of package cert, and merkle.ErrProof.
 func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
@@ -170,13 +169,14 @@ func (p *UsageProof) Verify(trusted ...*Trust) (anchored bool, err error) {
 func anchoredBy(row *anchor.State, c *cert.Checkpoint) (bool, error) {
 	last := row.Last
 	last.Round = c.Round // one block may be certified in several rounds
+	began, known := row.Began(c.Generation)
 	switch {
 	case row.Height() == c.Height && last == *c:
 		return true, nil
 	case row.TakesBack(c.Generation, c.Height):
-		return false, fmt.Errorf("%w: block %d of generation %d of shard %d is taken back: generation %d goes on after height %d",
+		return false, fmt.Errorf("%w: block %d of generation %d of shard %d is taken back: generation %d is in force, and went on after height %d",
 			ErrProof, c.Height, c.Generation, c.Chain, row.Generation, row.Resumed)
-	case row.Height() == c.Height, c.Generation == row.Generation && c.Height <= row.Resumed, c.Generation > row.Generation && c.Height <= row.Height():
+	case row.Height() == c.Height, known && c.Height <= began, c.Generation > row.Generation && c.Height <= row.Height():
 		return false, fmt.Errorf("%w: another version of block %d of shard %d is anchored", ErrProof, c.Height, c.Chain)
 	}
 	return row.Keeps(c.Generation, c.Height), nil

@@ -146,6 +146,9 @@ func TestUsageProofOfGenerations(t *testing.T) {
 		}
 	}
 	resume := func(row *anchor.State, generation uint32) {
+		if row.Height() > row.Resumed {
+			row.Ends = append(row.Ends, anchor.End{Generation: row.Generation, Height: row.Height()})
+		}
 		row.Generation, row.Resumed, row.ResumedRoot = generation, row.Height(), ledger.Hash{9}
 	}
 	for name, r := range map[string]struct {
@@ -164,7 +167,34 @@ func TestUsageProofOfGenerations(t *testing.T) {
 		"of it, below where that goes on":            {1, false, func(row *anchor.State) { push(row, 0, 5); resume(row, 1) }, false, client.ErrProof},
 		"of a generation that main does not know":    {1, false, func(row *anchor.State) { push(row, 0, 3) }, false, nil},
 		"of one, beyond where it can have begun":     {1, false, func(row *anchor.State) { push(row, 0, 5) }, false, client.ErrProof},
-		"several followed":                           {0, false, func(row *anchor.State) { push(row, 0, 3); resume(row, 1); push(row, 1, 3); resume(row, 2) }, false, nil},
+		"several followed, taken back by the first":  {0, false, func(row *anchor.State) { push(row, 0, 3); resume(row, 1); push(row, 1, 3); resume(row, 2) }, false, client.ErrProof},
+		"several followed, kept by the first": {0, true, func(row *anchor.State) {
+			resume(row, 1)
+			push(row, 1, 3)
+			resume(row, 2)
+			push(row, 2, 1)
+		}, true, nil},
+		"several followed, kept by the second": {1, false, func(row *anchor.State) {
+			push(row, 0, 3)
+			resume(row, 1)
+			push(row, 1, 3)
+			resume(row, 2)
+			push(row, 2, 1)
+			resume(row, 3)
+		}, true, nil},
+		"of an earlier one, below where that went on": {1, false, func(row *anchor.State) {
+			push(row, 0, 4)
+			resume(row, 1)
+			push(row, 1, 1)
+			resume(row, 2)
+		}, false, client.ErrProof},
+		"more followed than main knows of": {0, true, func(row *anchor.State) {
+			for g := range uint32(anchor.MaxEnds + 1) {
+				resume(row, g+1)
+				push(row, g+1, 1)
+			}
+			row.Ends = row.Ends[1:]
+		}, false, nil},
 		"several followed, the first from nothing": {0, false, func(row *anchor.State) {
 			resume(row, 1)
 			row.ResumedRoot, row.Origin = ledger.Hash{}, 1

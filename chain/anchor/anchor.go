@@ -44,10 +44,12 @@
 // own (cert.Checkpoint), so that nobody is to blame for having signed a height in two of
 // them, and of none but the present one anything is anchored. Resumed and ResumedRoot say
 // after which height and from which state it goes on, RedrawEpoch by which epoch's committee
-// (shardblock.ResumeFromMain). One begins when others are drawn (Redrawn), and when there
-// is nobody else, but the committee that has to go on is of more than MaxLag epochs ago
-// (Lost), so that nothing it certifies would be anchored: then with the committee of the
-// present epoch (Restarted), which may have the same members. So no shard is dead for ever
+// (shardblock.ResumeFromMain). Ends say where the earlier ones ended, so that anybody can
+// tell of a certified block whether it is anchored (Keeps) or never will be (TakesBack). One
+// begins when others are drawn (Redrawn), and when there is nobody else, but the committee
+// that has to go on is of more than MaxLag epochs ago (Lost), so that nothing it certifies
+// would be anchored: then with the committee of the present epoch (Restarted), which may
+// have the same members. So no shard is dead for ever
 // whose service somebody serves.
 //
 // # The end of a shard

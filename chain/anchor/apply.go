@@ -352,6 +352,7 @@ func (c *Context) Restarted(id shard.ID) {
 
 // begin begins another generation of a shard.
 func (c *Context) begin(s *State) {
+	s.end()
 	s.Generation++
 	s.Resumed, s.ResumedRoot = s.Height(), s.Last.StateRoot
 	if s.Resumed == 0 {

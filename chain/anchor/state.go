@@ -24,9 +24,12 @@ const (
 	// Window is the number of heights of a shard whose outbox roots the state has.
 	Window = 64
 	// MaxStateSize is the length of the longest encoded State in bytes.
-	MaxStateSize = stateFixed + 8 + merkle.MaxPath*ledger.HashSize + cert.CheckpointSize + 8 + Window*ledger.HashSize
+	MaxStateSize = stateFixed + 8 + merkle.MaxPath*ledger.HashSize + cert.CheckpointSize + 8 + Window*ledger.HashSize + 1 + MaxEnds*endSize
+	// MaxEnds is of how many earlier generations the state has where they ended.
+	MaxEnds = 16
 
 	stateFixed = 4 + 3 + 9*8 + 3*4 + ledger.HashSize
+	endSize    = 4 + 8
 )
 
 // ErrBadState means bytes that are no State.
@@ -74,6 +77,10 @@ type State struct {
 	Generation  uint32
 	Resumed     uint64
 	ResumedRoot ledger.Hash
+	// Ends are where the earlier generations ended of which anything is anchored, the last
+	// MaxEnds of them, ascending. The last one's height is Resumed, and the first one's
+	// generation Origin, unless there were more.
+	Ends []End
 	// Tree has the checkpoints of all heights from 1 on, encoded, as its leaves: that
 	// of height h is leaf h-1.
 	Tree merkle.Frontier
@@ -82,6 +89,13 @@ type State struct {
 	// Outboxes are the outbox roots of the last heights, Window of them or all,
 	// ascending by height.
 	Outboxes []ledger.Hash
+}
+
+// End is the last height of a generation that is anchored, and after which another one went
+// on.
+type End struct {
+	Generation uint32
+	Height     uint64
 }
 
 // Height returns the last height that is anchored, 0 if none is.
@@ -119,9 +133,9 @@ func (s *State) push(c *cert.Checkpoint) {
 // the generation 8 each, redraws, origin and generation 4 each, root of the generation 32,
 // the tree, and if it is not empty the last checkpoint and the outbox roots: 8 bytes with
 // a bit for each, the newest in the lowest, that is set unless the root is zero, and
-// those that are not zero, 32 each.
+// those that are not zero, 32 each, and the number 1 of the ends, 4 and 8 each.
 func (s *State) Encode() []byte {
-	w := codec.NewWriter(stateFixed + 8 + len(s.Tree.Roots)*ledger.HashSize + cert.CheckpointSize + 8 + len(s.Outboxes)*ledger.HashSize)
+	w := codec.NewWriter(stateFixed + 8 + len(s.Tree.Roots)*ledger.HashSize + cert.CheckpointSize + 8 + len(s.Outboxes)*ledger.HashSize + 1 + len(s.Ends)*endSize)
 	w.Uint32(s.Service)
 	w.Uint8(s.Zone)
 	w.Uint8(uint8(s.Buckets.First))
@@ -150,6 +164,11 @@ func (s *State) Encode() []byte {
 		if !s.Outboxes[i].IsZero() {
 			w.Fixed(s.Outboxes[i][:])
 		}
+	}
+	w.Uint8(uint8(len(s.Ends))) //nolint:gosec // at most MaxEnds
+	for _, e := range s.Ends {
+		w.Uint32(e.Generation)
+		w.Uint64(e.Height)
 	}
 	return w.Bytes()
 }
@@ -193,8 +212,23 @@ func DecodeState(b []byte) (State, error) {
 		return State{}, fmt.Errorf("decode anchors: serves from epoch %d until %d: %w", s.Since, s.Until, ErrBadState)
 	case s.Resumed > s.Tree.Size, s.Origin > s.Generation, s.Last.Generation > s.Generation, s.Generation == 0 && s.Resumed > 0, s.Begins < s.Since:
 		return State{}, fmt.Errorf("decode anchors: generation %d goes on from height %d of %d: %w", s.Generation, s.Resumed, s.Tree.Size, ErrBadState)
+	case !s.rightEnds():
+		return State{}, fmt.Errorf("decode anchors: generations from %d on that ended at %v, before generation %d from height %d: %w", s.Origin, s.Ends, s.Generation, s.Resumed, ErrBadState)
 	}
 	return s, nil
+}
+
+// rightEnds reports whether a shard can have such ends.
+func (s *State) rightEnds() bool {
+	last := End{Generation: s.Origin}
+	for i, e := range s.Ends {
+		first := i == 0 && (e.Generation == s.Origin || len(s.Ends) == MaxEnds)
+		if e.Height <= last.Height || e.Generation <= last.Generation && !first || i == 0 && !first || e.Generation >= s.Generation {
+			return false
+		}
+		last = e
+	}
+	return last.Height == s.Resumed && len(s.Ends) <= MaxEnds
 }
 
 // readLast reads the last checkpoint and the outbox roots.
@@ -223,6 +257,13 @@ func (s *State) readLast(r *codec.Reader) error {
 	}
 	if root := s.Outboxes[n-1]; r.Err() == nil && root != s.Last.OutboxRoot {
 		return fmt.Errorf("decode anchors: last outbox root %s, in the checkpoint %s: %w", root, s.Last.OutboxRoot, ErrBadState)
+	}
+	count := int(r.Uint8())
+	if count > MaxEnds {
+		return fmt.Errorf("decode anchors: %d generations that ended, at most %d: %w", count, MaxEnds, ErrBadState)
+	}
+	for range count {
+		s.Ends = append(s.Ends, End{Generation: r.Uint32(), Height: r.Uint64()})
 	}
 	return nil
 }

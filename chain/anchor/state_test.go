@@ -50,6 +50,9 @@ func TestStateRoundTrip(t *testing.T) {
 		s := anchored(t, n)
 		s.Since, s.Until, s.End, s.Base, s.From, s.Asked, s.RedrawEpoch, s.Redraws = 1, 20, n, 3, 4, 7, 5, 6
 		s.Begins, s.Origin, s.Generation, s.Resumed, s.ResumedRoot = 2, 8, 9, n/2, ledger.HashOf("root")
+		if n > 1 {
+			s.Ends = []anchor.End{{Generation: 8, Height: n / 2}}
+		}
 		raw := s.Encode()
 		again, err := anchor.DecodeState(raw)
 		if diff := cmp.Diff(*s, again); err != nil || diff != "" {
@@ -105,6 +108,21 @@ func TestDecodeStateRefuses(t *testing.T) {
 		{"an end before the beginning", edit(func(s *anchor.State) { s.Since, s.Begins, s.Until = 3, 3, 3 }), anchor.ErrBadState},
 		{"a beginning before the first epoch", edit(func(s *anchor.State) { s.Since = 3 }), anchor.ErrBadState},
 		{"a generation beyond what is anchored", edit(func(s *anchor.State) { s.Generation, s.Resumed = 1, 6 }), anchor.ErrBadState},
+		{"a generation that goes on after none", edit(func(s *anchor.State) { s.Generation, s.Resumed = 1, 3 }), anchor.ErrBadState},
+		{"one that goes on elsewhere than that before ended", edit(func(s *anchor.State) {
+			s.Generation, s.Resumed, s.Ends = 1, 3, []anchor.End{{Generation: 0, Height: 2}}
+		}), anchor.ErrBadState},
+		{"an end of the generation in force", edit(func(s *anchor.State) {
+			s.Generation, s.Resumed, s.Ends = 1, 3, []anchor.End{{Generation: 0, Height: 2}, {Generation: 1, Height: 3}}
+		}), anchor.ErrBadState},
+		{"an end at height 0", edit(func(s *anchor.State) { s.Generation, s.Ends = 1, []anchor.End{{Generation: 0}} }), anchor.ErrBadState},
+		{"a first end of another than made height 1", edit(func(s *anchor.State) {
+			s.Generation, s.Resumed, s.Ends = 2, 3, []anchor.End{{Generation: 1, Height: 3}}
+		}), anchor.ErrBadState},
+		{"ends out of order", edit(func(s *anchor.State) {
+			s.Generation, s.Resumed, s.Ends = 3, 3, []anchor.End{{Generation: 0, Height: 2}, {Generation: 2, Height: 2}, {Generation: 1, Height: 3}}
+		}), anchor.ErrBadState},
+		{"too many ends", edit(func(s *anchor.State) { s.Ends = make([]anchor.End, anchor.MaxEnds+1) }), anchor.ErrBadState},
 		{"a first generation that goes on", edit(func(s *anchor.State) { s.Resumed = 1 }), anchor.ErrBadState},
 		{"an origin to come", edit(func(s *anchor.State) { s.Origin = 1 }), anchor.ErrBadState},
 		{"a last height of a generation to come", edit(func(s *anchor.State) { s.Last.Generation = 1 }), anchor.ErrBadState},

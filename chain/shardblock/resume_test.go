@@ -206,6 +206,7 @@ func TestResumeFromMain(t *testing.T) {
 		row.Outboxes = append(row.Outboxes, ledger.Hash{})
 	}
 	row.Last, row.Resumed, row.ResumedRoot = w.left.Checkpoints[2], 2, ledger.HashOf("root at 2")
+	row.Ends = []anchor.End{{Generation: 0, Height: 2}}
 	o.Set(anchor.Key(leftID), row.Encode())
 	if _, _, err := shardblock.ResumeFromMain(o, leftID); !errors.Is(err, shardblock.ErrNotFounded) {
 		t.Errorf("without the record of the epoch: %v", err)
