@@ -30,6 +30,9 @@ const (
 	// how long it rests before.
 	usageTry  = 20 * time.Second
 	usageRest = 100 * time.Millisecond
+	// usagePatience is how long it is tried: a test waits several times, for patience at
+	// most, while a shard that is to book stands still.
+	usagePatience = 4 * patience
 )
 
 // usageLoad is payees that book without pause what payers in other shards owe them, and
@@ -61,9 +64,10 @@ type usageBook struct {
 	service  uint32
 	account  *client.Account
 	home     shard.ID
-	payers   []int // whose channels it has, by their numbers
+	payers   []int // whose channels it has, by their numbers, ascending
 	channels []pay.Channel
-	rounds   int // acknowledged
+	rounds   int  // acknowledged
+	final    bool // it waits until its bookings are final
 }
 
 // placed returns a key whose account in a zone is in the lower or upper half of the
@@ -89,6 +93,12 @@ func startUsage(t *testing.T, net *testnet.Network, payees int, services ...uint
 
 // startUsageIn is startUsage in so many of the zones.
 func startUsageIn(t *testing.T, net *testnet.Network, zones, payees int, services ...uint32) *usageLoad {
+	t.Helper()
+	return startWideUsage(t, net, zones, payees, 1, services...)
+}
+
+// startWideUsage is startUsageIn with so many channels from each payer to each payee.
+func startWideUsage(t *testing.T, net *testnet.Network, zones, payees, width int, services ...uint32) *usageLoad {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -126,7 +136,7 @@ func startUsageIn(t *testing.T, net *testnet.Network, zones, payees int, service
 				b := &usageBook{service: srv, account: c.Account(pay.NewIdentity(placed("payee", zone, upper, n), zone))}
 				for p := range 2 * zones {
 					if n == 0 || p != half {
-						b.payers = append(b.payers, p)
+						b.payers = append(b.payers, slices.Repeat([]int{p}, width)...)
 					}
 				}
 				u.books = append(u.books, b)
@@ -137,14 +147,16 @@ func startUsageIn(t *testing.T, net *testnet.Network, zones, payees int, service
 		var params []channel.OpenParams
 		var of []*usageBook
 		for _, b := range u.books {
-			if !slices.Contains(b.payers, i) {
-				continue
+			for _, p := range b.payers {
+				if p != i {
+					continue
+				}
+				of = append(of, b)
+				params = append(params, channel.OpenParams{
+					Payee: b.account.Address(), VoucherKey: u.keys[i].Public(), Service: b.service,
+					Deposit: loadDeposit, ExpiresAt: status.Chains[0].Clock + 400_000, Challenge: 100,
+				})
 			}
-			of = append(of, b)
-			params = append(params, channel.OpenParams{
-				Payee: b.account.Address(), VoucherKey: u.keys[i].Public(), Service: b.service,
-				Deposit: loadDeposit, ExpiresAt: status.Chains[0].Clock + 400_000, Challenge: 100,
-			})
 		}
 		opened, _, err := payer.OpenChannels(ctx, params)
 		if err != nil {
@@ -224,7 +236,7 @@ func (u *usageLoad) round(b *usageBook) error {
 		}
 		// A shard that has ended refuses, and until its heirs serve nobody takes it.
 		code, refused := chain.CodeOf(err)
-		if refused && code != chain.CodeShardEnded && code != chain.CodeWrongShard || time.Since(begin) > patience {
+		if refused && code != chain.CodeShardEnded && code != chain.CodeWrongShard || time.Since(begin) > usagePatience {
 			return fmt.Errorf("round %d of service %d: %w", b.rounds+1, b.service, err)
 		}
 		<-time.After(usageRest)
@@ -254,7 +266,11 @@ func (u *usageLoad) entries(b *usageBook) []client.UsageEntry {
 func (u *usageLoad) try(b *usageBook, entries []client.UsageEntry) ([]client.Booking, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), usageTry)
 	defer cancel()
-	list, err := b.account.BookUsage(ctx, b.service, entries, client.StageIncluded)
+	stage := client.StageIncluded
+	if b.final {
+		stage = client.StageFinal
+	}
+	list, err := b.account.BookUsage(ctx, b.service, entries, stage)
 	for i := range list {
 		for _, r := range list[i].Results {
 			if r.Code != chain.CodeOK && r.Code != chain.CodeStale {

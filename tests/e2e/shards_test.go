@@ -17,6 +17,7 @@ import (
 
 var (
 	shardMessages = flag.Int("shards.messages", 300, "how many messages shards send each other in TestShardsUnderFaults")
+	shardPayees   = flag.Int("shards.payees", 0, "how many payees each shard has in TestShardsUnderFaults; 0 is more for more messages")
 	shardSeed     = flag.Uint64("shards.seed", 0, "what TestShardsUnderFaults does; 0 picks something")
 )
 
@@ -35,7 +36,10 @@ func TestShardsUnderFaults(t *testing.T) {
 	net := network(t, withServices, exactly, func(o *testnet.Options) {
 		o.Configure = func(_ int, c *config.Config) { c.GRPC.RequestsPerSecond, c.GRPC.Burst = 100_000, 100_000 }
 	})
-	payees := min(1+*shardMessages/1_000, maxPayees) // more for each block
+	payees := *shardPayees
+	if payees == 0 {
+		payees = min(1+*shardMessages/1_000, maxPayees) // more for each block
+	}
 	u := startUsage(t, net, payees, testnet.Content, testnet.Proxy)
 	end := u.begin(t)
 	u.more(t, testnet.Content, 8*payees, "bookings before a node is killed")
@@ -51,7 +55,9 @@ func TestShardsUnderFaults(t *testing.T) {
 		}
 		took := ready(t, net, victim)
 		u.more(t, testnet.Content, random.IntN((8+payees)*payees), "bookings with all")
-		t.Logf("%s was killed, and ready after %v; %d messages after %v", net.Nodes[victim].Name, took, u.sent(), time.Since(begin).Round(time.Second))
+		sent, passed := u.sent(), time.Since(begin)
+		t.Logf("%s was killed, and ready after %v; %d of %d messages after %v, %.0f a second", net.Nodes[victim].Name, took,
+			sent, *shardMessages, passed.Round(time.Second), float64(sent)/passed.Seconds())
 	}
 
 	for i := range net.Nodes { // whatever their chains do now
@@ -77,10 +83,14 @@ func TestShardsUnderFaults(t *testing.T) {
 		t.Errorf("it took %v until all was earned", took)
 	}
 	u.verify(t, net)
+	first := u.executed(t, net, 0)
 	for i := range net.Nodes {
-		if n := u.executed(t, net, i); n < u.sent() {
+		switch n := u.executed(t, net, i); {
+		case n < u.sent():
 			t.Errorf("%s executed %d messages, %d bookings were acknowledged that sent one", net.Nodes[i].Name, n, u.sent())
-		} else {
+		case n != first:
+			t.Errorf("%s executed %d messages, %s executed %d", net.Nodes[i].Name, n, net.Nodes[0].Name, first)
+		default:
 			t.Logf("%s executed %d messages", net.Nodes[i].Name, n)
 		}
 	}
