@@ -181,6 +181,10 @@ type Limits struct {
 	// BlockBytes is the size of a block's transactions at most, 2 to 16 MiB: the longest
 	// transaction has one.
 	BlockBytes uint32
+	// HeavyBytes is the size of a block's transactions and messages above which it is
+	// heavy, 1 KiB to half of BlockBytes: the limit of shard.Load.Block. Where three in
+	// four of main's block times have a block heavier than that, the shard splits.
+	HeavyBytes uint32
 	// MessageBytes is the size of a message to another shard, 1 to 64 KiB.
 	MessageBytes uint32
 	// LinkMessages and LinkBytes are what may be on the way on a link: 1 to 2,048
@@ -192,16 +196,11 @@ type Limits struct {
 
 // DefaultLimits are the limits to start with.
 func DefaultLimits() Limits {
-	return Limits{BlockBytes: 2 << 20, MessageBytes: 64 << 10, LinkMessages: 2_048, LinkBytes: 4 << 20, ExpiryAnchors: 512}
+	return Limits{BlockBytes: 2 << 20, HeavyBytes: 1 << 20, MessageBytes: 64 << 10, LinkMessages: 2_048, LinkBytes: 4 << 20, ExpiryAnchors: 512}
 }
 
-// HeavyBytes returns the size of a block's transactions, half of BlockBytes, above
-// which it is heavy: the limit of shard.Load.Block. While messages wait, users may
-// have no more than this half of a block.
-func (l *Limits) HeavyBytes() uint64 { return uint64(l.BlockBytes / 2) }
-
 func (l *Limits) fields() []*uint32 {
-	return []*uint32{&l.BlockBytes, &l.MessageBytes, &l.LinkMessages, &l.LinkBytes, &l.ExpiryAnchors}
+	return []*uint32{&l.BlockBytes, &l.HeavyBytes, &l.MessageBytes, &l.LinkMessages, &l.LinkBytes, &l.ExpiryAnchors}
 }
 
 // Validate returns ErrBadLimits with the first limit out of its range.
@@ -211,6 +210,7 @@ func (l *Limits) Validate() error {
 		value, low, high uint32
 	}{
 		{"block_bytes", l.BlockBytes, 2 << 20, 16 << 20},
+		{"heavy_bytes", l.HeavyBytes, 1 << 10, l.BlockBytes / 2},
 		{"message_bytes", l.MessageBytes, 1 << 10, 64 << 10},
 		{"link_messages", l.LinkMessages, 1, 1 << 11},
 		{"link_bytes", l.LinkBytes, 128 << 10, 4 << 20},

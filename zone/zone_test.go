@@ -28,7 +28,7 @@ func content() zone.ServiceType {
 	north := zone.DefaultPolicy("north")
 	south := zone.Policy{
 		Region: "south-2", Fees: zone.Fees{ShareBps: 100, Entry: 7},
-		Limits:      zone.Limits{BlockBytes: 3 << 20, MessageBytes: 2 << 10, LinkMessages: 9, LinkBytes: 1 << 18, ExpiryAnchors: 64},
+		Limits:      zone.Limits{BlockBytes: 3 << 20, HeavyBytes: 1 << 19, MessageBytes: 2 << 10, LinkMessages: 9, LinkBytes: 1 << 18, ExpiryAnchors: 64},
 		Replication: 3, Proofs: zone.Proofs(zone.Bandwidth, zone.CallTime),
 	}
 	return zone.ServiceType{
@@ -55,11 +55,11 @@ func TestValidate(t *testing.T) {
 			s.Fees = zone.Fees{ShareBps: zone.MaxShareBps, Entry: zone.MaxEntryFee}
 			s.Name = "a" + strings.Repeat("9", zone.MaxName-1)
 			policy(s).Replication = zone.MaxReplication
-			policy(s).Limits = zone.Limits{BlockBytes: 16 << 20, MessageBytes: 64 << 10, LinkMessages: 1 << 11, LinkBytes: 4 << 20, ExpiryAnchors: 1 << 16}
+			policy(s).Limits = zone.Limits{BlockBytes: 16 << 20, HeavyBytes: 8 << 20, MessageBytes: 64 << 10, LinkMessages: 1 << 11, LinkBytes: 4 << 20, ExpiryAnchors: 1 << 16}
 		}, nil, ""},
 		{"the lowest of all", func(s *zone.ServiceType) {
 			s.Shards, s.CommitteeSize, s.MinStake, s.Fees, s.Name, s.Unit.Size = 1, zone.MinCommittee, 0, zone.Fees{}, "a", 1
-			policy(s).Limits = zone.Limits{BlockBytes: 2 << 20, MessageBytes: 1 << 10, LinkMessages: 1, LinkBytes: 128 << 10, ExpiryAnchors: 8}
+			policy(s).Limits = zone.Limits{BlockBytes: 2 << 20, HeavyBytes: 1 << 10, MessageBytes: 1 << 10, LinkMessages: 1, LinkBytes: 128 << 10, ExpiryAnchors: 8}
 		}, nil, ""},
 		{"no id", func(s *zone.ServiceType) { s.ID = 0 }, zone.ErrBadID, "id"},
 		{"id too high", func(s *zone.ServiceType) { s.ID = 1 << 31 }, zone.ErrBadID, "id"},
@@ -96,6 +96,8 @@ func TestValidate(t *testing.T) {
 		{"fees of a zone", func(s *zone.ServiceType) { policy(s).Fees.ShareBps = 9_999 }, zone.ErrBadFees, "zone 9: share_bps"},
 		{"blocks too small", func(s *zone.ServiceType) { policy(s).Limits.BlockBytes = 128<<10 - 1 }, zone.ErrBadLimits, "block_bytes"},
 		{"blocks too large", func(s *zone.ServiceType) { policy(s).Limits.BlockBytes = 16<<20 + 1 }, zone.ErrBadLimits, "block_bytes"},
+		{"blocks that are always heavy", func(s *zone.ServiceType) { policy(s).Limits.HeavyBytes = 1<<10 - 1 }, zone.ErrBadLimits, "heavy_bytes"},
+		{"blocks that are never heavy", func(s *zone.ServiceType) { policy(s).Limits.HeavyBytes = policy(s).Limits.BlockBytes/2 + 1 }, zone.ErrBadLimits, "heavy_bytes"},
 		{"messages too small", func(s *zone.ServiceType) { policy(s).Limits.MessageBytes = 255 }, zone.ErrBadLimits, "message_bytes"},
 		{"messages too large", func(s *zone.ServiceType) { policy(s).Limits.MessageBytes = 64<<10 + 1 }, zone.ErrBadLimits, "message_bytes"},
 		{"links of nothing", func(s *zone.ServiceType) { policy(s).Limits.LinkMessages = 0 }, zone.ErrBadLimits, "link_messages"},
@@ -254,9 +256,9 @@ func TestFees(t *testing.T) {
 func TestHeavyBytes(t *testing.T) {
 	t.Parallel()
 	limits := zone.DefaultLimits()
-	full := uint64(limits.BlockBytes)
-	l := shard.Load{}.Block(full, limits.HeavyBytes()).Block(full/2, limits.HeavyBytes()).Block(full/2+1, limits.HeavyBytes())
-	if l = l.Block(full/8, limits.HeavyBytes()); l.Heavy != 0b1010 || l.Light != 1 {
+	full, heavy := uint64(limits.BlockBytes), uint64(limits.HeavyBytes)
+	l := shard.Load{}.Block(full, heavy).Block(full/2, heavy).Block(full/2+1, heavy)
+	if l = l.Block(full/8, heavy); l.Heavy != 0b1010 || l.Light != 1 {
 		t.Errorf("heavy %b, light %b", l.Heavy, l.Light)
 	}
 }

@@ -65,9 +65,6 @@ func (s *Status) count(before chain.View, changes chain.Changes) error {
 	return nil
 }
 
-// loadLimit is which part of a block's room makes it heavy, above which it is.
-const loadLimit = 2
-
 // load counts how full a block with something in it is, and reports it to main if the
 // block begins an epoch. Other blocks without anything change no state; they count with the
 // next one.
@@ -75,18 +72,19 @@ func (w *work) load(s *Status, b *Block) {
 	if len(b.Relays)+len(b.Txs) == 0 && w.began == nil {
 		return
 	}
-	p := must(service.ReadParams(w.view))
+	heavy := w.config.Params.HeavyBytes
 	l := shard.Load{Shard: w.shard.Chain, Heavy: shard.Mask(s.Heavy), Light: shard.Mask(s.Light)}.Rest(w.height - 1 - s.Loaded)
-	l = l.Block(b.size(), uint64(p.MaxBlockBytes)/loadLimit)
+	size := b.size()
+	l = l.Block(size, heavy)
+	s.Carried += size
+	if w.began != nil {
+		l = l.Rest(rested(w.began.First-s.MainFirst, w.height-s.First, s.Carried/heavy))
+	}
 	s.Heavy, s.Light, s.Loaded = uint64(l.Heavy), uint64(l.Light), w.height
 	if w.began == nil {
 		return
 	}
-	blocks, own := w.began.First-s.MainFirst, w.height-s.First
-	if blocks > own { // it could have made more
-		l = l.Rest(blocks - own)
-	}
-	s.First, s.MainFirst = w.height, w.began.First
+	s.First, s.MainFirst, s.Carried = w.height, w.began.First, 0
 	if s.Ended != 0 || s.Epoch == 0 {
 		return
 	}
@@ -96,6 +94,18 @@ func (w *work) load(s *Status, b *Block) {
 		Link: link.Link{Src: link.Place{Service: w.shard.Service, Zone: w.shard.Zone, Bucket: w.shard.First}},
 		Kind: shard.KindReport, Payload: report.Encode(),
 	})
+}
+
+// rested returns for how many blocks a shard had nothing to do while main made so many,
+// scaled to the window of a mask if they are more. It made own blocks itself. One that has
+// much to do may make its blocks more slowly than main, and does not rest meanwhile: if what
+// it carried is worth more blocks that are as full as the limit, those count.
+func rested(blocks, own, worth uint64) uint64 {
+	if blocks == 0 {
+		return 0
+	}
+	window, used := min(blocks, shard.Window), min(blocks, max(own, worth))
+	return window - window*used/blocks
 }
 
 // NeedsTick reports whether the shard needs the block at height although nobody sends

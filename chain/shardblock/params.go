@@ -1,6 +1,7 @@
 package shardblock
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/tributary-network/tributary/chain/service"
@@ -21,6 +22,8 @@ type Params struct {
 	// UnderWay is how many messages a link has under way at most, 1 to link.MaxUnacked,
 	// and UnderWayBytes how many bytes of them, 1 to link.MaxUnackedBytes.
 	UnderWay, UnderWayBytes uint64
+	// HeavyBytes is the size in bytes above which a block is heavy, at least 1.
+	HeavyBytes uint64
 	// MessageBytes is how long the payload of a message is at most, 1 to link.MaxPayload.
 	MessageBytes uint64
 }
@@ -30,6 +33,7 @@ func DefaultParams() Params {
 	return Params{
 		Capacity: route.DefaultCapacity(), Lifetime: link.DefaultLifetime,
 		UnderWay: link.MaxUnacked, UnderWayBytes: link.MaxUnackedBytes, MessageBytes: link.MaxPayload,
+		HeavyBytes: uint64(zone.DefaultLimits().HeavyBytes),
 	}
 }
 
@@ -39,7 +43,7 @@ func limited(l *zone.Limits, p *service.Params) Params {
 	p.MaxBlockBytes = int64(l.BlockBytes)
 	out := DefaultParams()
 	out.Lifetime, out.UnderWay, out.UnderWayBytes = uint64(l.ExpiryAnchors), uint64(l.LinkMessages), uint64(l.LinkBytes)
-	out.MessageBytes = uint64(l.MessageBytes)
+	out.MessageBytes, out.HeavyBytes = uint64(l.MessageBytes), uint64(l.HeavyBytes)
 	return out
 }
 
@@ -60,15 +64,17 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("under_way is %d messages, want 1 to %d", p.UnderWay, uint64(link.MaxUnacked))
 	case p.UnderWayBytes == 0 || p.UnderWayBytes > link.MaxUnackedBytes:
 		return fmt.Errorf("under_way_bytes is %d, want 1 to %d", p.UnderWayBytes, uint64(link.MaxUnackedBytes))
+	case p.HeavyBytes == 0:
+		return errors.New("heavy_bytes is 0, want at least 1")
 	case p.MessageBytes == 0 || p.MessageBytes > link.MaxPayload:
 		return fmt.Errorf("message_bytes is %d, want 1 to %d", p.MessageBytes, uint64(link.MaxPayload))
 	}
 	return nil
 }
 
-func (p *Params) fields() [8]*uint64 {
+func (p *Params) fields() [9]*uint64 {
 	c := &p.Capacity
-	return [8]*uint64{&c.Inbox, &c.Outbox, &c.Bytes, &c.MissedAnchors, &p.Lifetime, &p.UnderWay, &p.UnderWayBytes, &p.MessageBytes}
+	return [9]*uint64{&c.Inbox, &c.Outbox, &c.Bytes, &c.MissedAnchors, &p.Lifetime, &p.UnderWay, &p.UnderWayBytes, &p.HeavyBytes, &p.MessageBytes}
 }
 
 func (p *Params) write(w *codec.Writer) {

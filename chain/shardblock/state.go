@@ -150,14 +150,16 @@ type Status struct {
 	// First is the height of the shard's block that began Epoch, and MainFirst that of the
 	// first block of Epoch on main.
 	First, MainFirst uint64
+	// Carried is how many bytes the blocks after First have, as a shard.Load counts them.
+	Carried uint64
 }
 
 // StatusSize is the length of an encoded Status in bytes.
-const StatusSize = 4 + 10*8
+const StatusSize = 4 + 11*8
 
-func (s *Status) fields() [10]*uint64 {
-	return [10]*uint64{
-		&s.Epoch, &s.Since, &s.Ended, &s.Outbox, &s.Bytes, &s.Heavy, &s.Light, &s.Loaded, &s.First, &s.MainFirst,
+func (s *Status) fields() [11]*uint64 {
+	return [11]*uint64{
+		&s.Epoch, &s.Since, &s.Ended, &s.Outbox, &s.Bytes, &s.Heavy, &s.Light, &s.Loaded, &s.First, &s.MainFirst, &s.Carried,
 	}
 }
 

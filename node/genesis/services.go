@@ -39,6 +39,7 @@ type zoneWire struct {
 	ShareBps      uint32   `json:"share_bps"`
 	EntryFee      amount   `json:"entry_fee"`
 	BlockBytes    uint32   `json:"block_bytes"`
+	HeavyBytes    uint32   `json:"heavy_bytes"`
 	MessageBytes  uint32   `json:"message_bytes"`
 	LinkMessages  uint32   `json:"link_messages"`
 	LinkBytes     uint32   `json:"link_bytes"`
@@ -95,7 +96,7 @@ func wireService(s *zone.ServiceType) service {
 		p := &s.Zones[i].Policy
 		w.Zones[i] = zoneWire{
 			Number: s.Zones[i].Number, Region: p.Region, ShareBps: p.Fees.ShareBps, EntryFee: amount(p.Fees.Entry),
-			BlockBytes: p.Limits.BlockBytes, MessageBytes: p.Limits.MessageBytes, LinkMessages: p.Limits.LinkMessages,
+			BlockBytes: p.Limits.BlockBytes, HeavyBytes: p.Limits.HeavyBytes, MessageBytes: p.Limits.MessageBytes, LinkMessages: p.Limits.LinkMessages,
 			LinkBytes: p.Limits.LinkBytes, ExpiryAnchors: p.Limits.ExpiryAnchors, Replication: p.Replication, Proofs: []string{},
 		}
 		for _, k := range proofKinds() {
@@ -127,7 +128,7 @@ func (w *service) service(at string) (s zone.ServiceType, err error) {
 		p := zone.Policy{
 			Region: z.Region, Fees: zone.Fees{ShareBps: z.ShareBps, Entry: ledger.Amount(z.EntryFee)},
 			Limits: zone.Limits{
-				BlockBytes: z.BlockBytes, MessageBytes: z.MessageBytes, LinkMessages: z.LinkMessages,
+				BlockBytes: z.BlockBytes, HeavyBytes: z.HeavyBytes, MessageBytes: z.MessageBytes, LinkMessages: z.LinkMessages,
 				LinkBytes: z.LinkBytes, ExpiryAnchors: z.ExpiryAnchors,
 			},
 			Replication: z.Replication,

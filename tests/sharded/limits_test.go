@@ -13,7 +13,7 @@ import (
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	gen := genesisOf(t, 4, 2, 1, 20)
-	want := zone.Limits{BlockBytes: 3 << 20, MessageBytes: 2 << 10, LinkMessages: 9, LinkBytes: 1 << 18, ExpiryAnchors: 64}
+	want := zone.Limits{BlockBytes: 3 << 20, HeavyBytes: 1 << 12, MessageBytes: 2 << 10, LinkMessages: 9, LinkBytes: 1 << 18, ExpiryAnchors: 64}
 	gen.Services[0].Zones[0].Policy.Limits = want
 	changes, err := gen.State()
 	if err != nil {
@@ -28,7 +28,8 @@ func TestLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := zone.Limits{
-			BlockBytes: uint32(g.Service.Params.MaxBlockBytes), MessageBytes: uint32(g.Params.MessageBytes), //nolint:gosec // as below, what was set
+			BlockBytes: uint32(g.Service.Params.MaxBlockBytes), HeavyBytes: uint32(g.Params.HeavyBytes), //nolint:gosec // as below, what was set
+			MessageBytes: uint32(g.Params.MessageBytes),                                                                                  //nolint:gosec // above
 			LinkMessages: uint32(g.Params.UnderWay), LinkBytes: uint32(g.Params.UnderWayBytes), ExpiryAnchors: uint32(g.Params.Lifetime), //nolint:gosec // above
 		}
 		if got != want {

@@ -32,6 +32,7 @@ type zoneResult struct {
 	ShareBps      uint32   `json:"share_bps"`
 	EntryFee      drops    `json:"entry_fee"`
 	BlockBytes    uint32   `json:"block_bytes"`
+	HeavyBytes    uint32   `json:"heavy_bytes"`
 	MessageBytes  uint32   `json:"message_bytes"`
 	LinkMessages  uint32   `json:"link_messages"`
 	LinkBytes     uint32   `json:"link_bytes"`
@@ -73,7 +74,7 @@ func newServiceResult(s *client.ServiceInfo) serviceResult {
 		p := &s.Zones[i].Policy
 		z := zoneResult{
 			Number: s.Zones[i].Number, Region: p.Region, Shards: s.Shards[i], ShareBps: p.Fees.ShareBps, EntryFee: drops(p.Fees.Entry),
-			BlockBytes: p.Limits.BlockBytes, MessageBytes: p.Limits.MessageBytes, LinkMessages: p.Limits.LinkMessages, LinkBytes: p.Limits.LinkBytes,
+			BlockBytes: p.Limits.BlockBytes, HeavyBytes: p.Limits.HeavyBytes, MessageBytes: p.Limits.MessageBytes, LinkMessages: p.Limits.LinkMessages, LinkBytes: p.Limits.LinkBytes,
 			ExpiryAnchors: p.Limits.ExpiryAnchors, Replication: p.Replication, Proofs: []string{},
 		}
 		for k := zone.NoProof; k <= zone.CallTime; k++ {
