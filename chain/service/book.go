@@ -33,10 +33,12 @@ func (b *block) book(u *Usage, bad map[int]chain.Code) (entries []EntryResult, a
 		e, r := &u.Batch.Entries[i], &entries[i]
 		r.Bucket, r.Index, r.Lane = u.Buckets[i], e.Index, e.Lane
 		r.Code = b.bookEntry(u, i, bad[i], r)
-		added = added.Plus(r.Booked)
+		if r.Applied() {
+			b.add(u.Batch.Payee, r.Booked)
+			added = added.Plus(r.Booked)
+		}
 	}
 	if added != (Sums{}) {
-		b.added.add(u.Batch.Payee, added)
 		b.totals.Booked = b.totals.Booked.Plus(added)
 	}
 	return entries, added

@@ -99,7 +99,14 @@ func EarningsOf(v chain.View, payee ledger.Address) Earnings {
 // netting is what a block adds, by payee.
 type netting map[ledger.Address]Sums
 
-func (n netting) add(payee ledger.Address, s Sums) { n[payee] = n[payee].Plus(s) }
+// add adds what is booked for a payee. What a message could not count is stuck.
+func (b *block) add(payee ledger.Address, s Sums) {
+	if !b.added[payee].holds(s) {
+		b.stick(b.shard.First, s)
+		return
+	}
+	b.added[payee] = b.added[payee].Plus(s)
+}
 
 // net books what the block added: at home for payees of this shard, and by one
 // message each for the others, ascending by payee. What the link to a place has no
@@ -110,7 +117,7 @@ func (b *block) net(send func(Message) bool) []Message {
 	for key, value := range b.state.Range([]byte{prefixWaiting}) {
 		payee := ledger.Address(key[1:])
 		waiting[payee] = sumsAt(value)
-		b.added.add(payee, waiting[payee])
+		b.add(payee, waiting[payee])
 	}
 	payees := make([]ledger.Address, 0, len(b.added))
 	for p := range b.added {
@@ -122,7 +129,11 @@ func (b *block) net(send func(Message) bool) []Message {
 	for _, p := range payees {
 		home := HomeOf(p)
 		if b.shard.Owns(home) {
-			b.credit(p, b.epoch.Number, b.added[p])
+			if EarningsOf(b.state, p).Total.holds(b.added[p]) {
+				b.credit(p, b.epoch.Number, b.added[p])
+			} else {
+				b.stick(home.Bucket, b.added[p])
+			}
 			b.wait(p, waiting[p], Sums{})
 			continue
 		}
@@ -158,7 +169,7 @@ func (b *block) wait(payee ledger.Address, from, to Sums) {
 
 // credit adds to what a payee of this shard has earned. An epoch that this shard
 // has not begun counts as the next one, so that no number from elsewhere can push
-// out what is kept.
+// out what is kept. The caller has found that the earnings hold it.
 func (b *block) credit(payee ledger.Address, epoch uint64, s Sums) {
 	e := EarningsOf(b.state, payee)
 	e.add(min(epoch, b.epoch.Number+1), s)

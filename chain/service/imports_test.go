@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,7 +66,12 @@ func TestImportCodes(t *testing.T) {
 		{"redeemed on what is not known", redeemed(b.home(), channel.LaneTotal{Index: 6, Redeemed: 9}), chain.CodeOK},
 		{"redeemed elsewhere", with(redeemed(far.home(), channel.LaneTotal{Index: 7, Redeemed: 9}), func(m *service.Inbound) { m.To = a.home() }), chain.CodeWrongShard},
 		{"earned", earnings(a.payeeAddress(), 0, sums), chain.CodeOK},
-		{"earned in another epoch", earnings(a.payeeAddress(), 1<<60, sums), chain.CodeOK},
+		{"earned in the next epoch", earnings(a.payeeAddress(), 1, sums), chain.CodeOK},
+		{"earned in an epoch that has not begun", earnings(a.payeeAddress(), 2, sums), chain.CodeInvalidValue},
+		{"earned after the epoch of main", with(earnings(a.payeeAddress(), 8, sums), func(m *service.Inbound) { m.MainEpoch = 7 }), chain.CodeOK},
+		{"earned later than that", with(earnings(a.payeeAddress(), 9, sums), func(m *service.Inbound) { m.MainEpoch = 7 }), chain.CodeInvalidValue},
+		{"all there is", earnings(a.payeeAddress(), 0, service.Sums{Amount: uint64(ledger.MaxAmount), Units: math.MaxUint64, Work: math.MaxUint64}), chain.CodeOK},
+		{"more than there is", earnings(a.payeeAddress(), 0, service.Sums{Amount: uint64(ledger.MaxAmount) + 1}), chain.CodeAmountOverflow},
 		{"earned elsewhere", earnings(far.payeeAddress(), 0, sums), chain.CodeWrongShard},
 		{"payee elsewhere", with(earnings(far.payeeAddress(), 0, sums), func(m *service.Inbound) { m.To = a.home() }), chain.CodeWrongShard},
 		{"earned on main", with(earnings(a.payeeAddress(), 0, sums), func(m *service.Inbound) { m.Main = true }), chain.CodeWrongSource},
@@ -125,17 +131,74 @@ func TestEarningsByEpoch(t *testing.T) {
 	for epoch := range uint64(10) {
 		s.block(service.Block{
 			Epoch: &service.EpochStart{Epoch: epoch},
-			Inbox: []service.Inbound{earnings(payee, epoch, drop), earnings(payee, 1<<40, drop)},
+			Inbox: []service.Inbound{earnings(payee, epoch, drop), late(earnings(payee, epoch+7, drop))},
 		})
 	}
 	e := service.EarningsOf(s.view, payee)
 	if len(e.Epochs) != service.KeptEpochs || e.Total != (service.Sums{Amount: 20, Units: 20, Work: 20}) {
 		t.Fatalf("earnings %+v", e)
 	}
-	for epoch, want := range map[uint64]uint64{2: 0, 3: 2, 9: 2, 10: 1, 11: 0, 1 << 40: 0} {
+	for epoch, want := range map[uint64]uint64{2: 0, 3: 2, 9: 2, 10: 1, 11: 0, 16: 0} {
 		if got := e.In(epoch).Amount; got != want {
 			t.Errorf("epoch %d: %d, want %d", epoch, got, want)
 		}
+	}
+}
+
+// late is a message that a shard takes before it knows of the epoch: main has begun it.
+func late(m service.Inbound) service.Inbound {
+	m.MainEpoch = 100
+	return m
+}
+
+// TestSumsDoNotWrap: what a payee has earned never wraps, whoever says what; what cannot
+// be counted is stuck, and everybody else's earnings go on.
+func TestSumsDoNotWrap(t *testing.T) {
+	t.Parallel()
+	most := service.Sums{Amount: uint64(ledger.MaxAmount), Units: math.MaxUint64, Work: math.MaxUint64}
+	s, a := one(t, 0)
+	other := newAccount(6, keyOf("payer", 1), keyOf("payee", 1), 0, 0, 1_000)
+	s.main(other.opened())
+	for i, row := range []struct {
+		name string
+		sums service.Sums
+		want chain.Code
+	}{
+		{"the most", service.Sums{Amount: most.Amount, Units: most.Units - 70}, chain.CodeOK},
+		{"a drop more", service.Sums{Amount: 1}, chain.CodeAmountOverflow},
+		{"more units", service.Sums{Units: 71}, chain.CodeAmountOverflow},
+		{"all units", service.Sums{Units: 20}, chain.CodeOK},
+		{"all work", service.Sums{Work: most.Work}, chain.CodeOK},
+		{"more work", service.Sums{Work: 1}, chain.CodeAmountOverflow},
+	} {
+		res := s.block(service.Block{Inbox: []service.Inbound{earnings(a.payeeAddress(), 0, row.sums)}})
+		if res.Imports[0].Code != row.want {
+			t.Errorf("%d, %s: %s (%s), want %s", i, row.name, res.Imports[0].Code, res.Imports[0].Detail, row.want)
+		}
+	}
+	earned := service.EarningsOf(s.view, a.payeeAddress()).Total
+	res := s.block(service.Block{
+		Inbox: []service.Inbound{earnings(other.payeeAddress(), 0, service.Sums{Amount: 5})},
+		Txs:   []service.BlockTx{booking(t, item{a, a.voucher(0, 100, 60)})},
+	})
+	if got := service.EarningsOf(s.view, a.payeeAddress()).Total; got != earned || res.Totals.Stuck != res.Receipts[0].Booked {
+		t.Errorf("%+v earned, then %+v; stuck are %+v", earned, got, res.Totals.Stuck)
+	}
+	if got := service.EarningsOf(s.view, other.payeeAddress()).Total.Amount; got != 5 {
+		t.Errorf("another payee has earned %d", got)
+	}
+}
+
+// TestNettingDoesNotWrap: a message says no more than it can; the rest is stuck.
+func TestNettingDoesNotWrap(t *testing.T) {
+	t.Parallel()
+	s, a := one(t, 1)
+	res := s.block(service.Block{Txs: []service.BlockTx{
+		booking(t, item{a, a.voucher(0, 100, math.MaxUint64)}, item{a, a.voucher(1, 100, 50)}),
+	}})
+	m, err := service.DecodeEarningsMessage(res.Messages[0].Payload)
+	if err != nil || m.Sums != res.Receipts[0].Entries[0].Booked || res.Totals.Stuck != res.Receipts[0].Entries[1].Booked {
+		t.Errorf("%+v is sent, %+v is stuck: %v", m.Sums, res.Totals.Stuck, err)
 	}
 }
 

@@ -46,8 +46,12 @@ type Inbound struct {
 	Kind     MessageKind
 	Payload  []byte
 	// Fate is that of a message of this shard that comes back; Fresh otherwise. To is
-	// then the place that it was sent from, and From where it was sent to.
+	// then the place that it was sent from, and From where it was sent to. The caller has
+	// found it to be what was sent, which has not come back before.
 	Fate Fate
+	// MainEpoch is that of the block of the main chain by which the message is proved. A
+	// shard that sends knows of the epoch after it at most. 0 says nothing.
+	MainEpoch uint64
 }
 
 // Fate says what became of a message.
@@ -152,7 +156,7 @@ func (b *block) take(m *Inbound) error {
 		if err != nil {
 			return err
 		}
-		return b.received(&n)
+		return b.received(&n, max(b.epoch.Number, m.MainEpoch)+1)
 	default:
 		return chain.Refuse(chain.CodeUnknownKind, "message of kind %d", m.Kind)
 	}
@@ -277,18 +281,28 @@ func (b *block) redeemed(n *channel.RedeemedNotice) error {
 	return nil
 }
 
-// received credits what another shard has booked for a payee of this one.
-func (b *block) received(m *EarningsMessage) error {
-	if home := HomeOf(m.Payee); !b.shard.Owns(home) {
+// received credits what another shard has booked for a payee of this one, in an epoch up
+// to newest.
+func (b *block) received(m *EarningsMessage, newest uint64) error {
+	home := HomeOf(m.Payee)
+	switch {
+	case !b.shard.Owns(home):
 		return b.wrongShard(home)
+	case m.Amount > uint64(ledger.MaxAmount):
+		return chain.Refuse(chain.CodeAmountOverflow, "earnings of %d drops, there are at most %d", m.Amount, uint64(ledger.MaxAmount))
+	case m.Epoch > newest:
+		return chain.Refuse(chain.CodeInvalidValue, "earnings of epoch %d, no shard can have begun a later one than %d", m.Epoch, newest)
+	}
+	if earned := EarningsOf(b.state, m.Payee).Total; !earned.holds(m.Sums) {
+		return chain.Refuse(chain.CodeAmountOverflow, "earnings of %+v for %s, who has %+v: more than can be counted", m.Sums, m.Payee, earned)
 	}
 	b.totals.Received = b.totals.Received.Plus(m.Sums)
 	b.credit(m.Payee, m.Epoch, m.Sums)
 	return nil
 }
 
-// takeBack takes a message of this shard that came back. It cannot fail: what no
-// sound shard sent is passed over.
+// takeBack takes a message of this shard that came back. It cannot fail: what is no
+// message of this shard is passed over.
 func (b *block) takeBack(m *Inbound) error {
 	if m.Kind != KindEarnings || !b.shard.Owns(m.To) {
 		return nil
@@ -299,12 +313,17 @@ func (b *block) takeBack(m *Inbound) error {
 	}
 	b.totals.Returned = b.totals.Returned.Plus(e.Sums)
 	if m.Fate == Expired {
-		b.added.add(e.Payee, e.Sums)
+		b.add(e.Payee, e.Sums)
 		return nil
 	}
-	b.totals.Stuck = b.totals.Stuck.Plus(e.Sums)
-	rest := restOf(b.state, m.To.Bucket)
-	rest.Stuck = rest.Stuck.Plus(e.Sums)
-	b.state.Set(restKey(m.To.Bucket), rest.Encode())
+	b.stick(m.To.Bucket, e.Sums)
 	return nil
+}
+
+// stick counts what nobody can be told of any more.
+func (b *block) stick(bucket uint8, s Sums) {
+	b.totals.Stuck = b.totals.Stuck.Plus(s)
+	rest := restOf(b.state, bucket)
+	rest.Stuck = rest.Stuck.Plus(s)
+	b.state.Set(restKey(bucket), rest.Encode())
 }

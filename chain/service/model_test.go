@@ -286,7 +286,7 @@ func (w *world) shardStep(at int, drain bool) {
 	for _, m := range res.Messages {
 		w.messages++
 		to := w.shardOf(m.To)
-		in := service.Inbound{From: m.From, To: m.To, Kind: m.Kind, Payload: m.Payload}
+		in := late(service.Inbound{From: m.From, To: m.To, Kind: m.Kind, Payload: m.Payload})
 		if !drain && w.rng.IntN(10) == 0 { // too late: it comes back
 			in.From, in.To, in.Fate = m.To, m.From, service.Expired
 			w.inbox[at][to] = append(w.inbox[at][to], in)

@@ -41,7 +41,13 @@
 // is to be bounced with its code. A message of this shard's own that comes back
 // enters Block.Inbox with its Fate: an expired one is sent again, one that was
 // bounced is counted as stuck, which only a committee that breaks the rules can
-// bring about.
+// bring about. What it says is what this shard sent, once: shard/link sees to that.
+//
+// Other shards' committees are not believed what cannot be: earnings of an epoch that no
+// shard can have begun (Inbound.MainEpoch), of more drops than there are, or more than a
+// payee's row can count. They are refused, and bounce. So a committee that lies can make
+// the earnings of payees wrong for as much as it says, and neither wrap them nor push out
+// the epochs that are kept; money is settled on the main chain and never by them.
 //
 // Notices. For each channel that names a service, the main chain sends to the home
 // place of its payer an OpenedNotice when it is opened, a ChangedNotice after a

@@ -113,8 +113,9 @@ func appendLaneRef(k []byte, payee *ledger.Address, index uint64, lane uint8) []
 	return append(binary.BigEndian.AppendUint64(append(k, payee[:]...), index), lane)
 }
 
-// Sums are the three things that are counted and conserved. They are counters
-// modulo 2^64: differences are right whatever the counters are.
+// Sums are the three things that are counted and conserved. Those of channels and of a
+// whole shard are counters modulo 2^64: differences are right whatever the counters are.
+// What a payee has earned and what messages say of it never wraps (holds).
 type Sums struct {
 	Amount uint64 // drops that payers signed away
 	Units  uint64 // billing units of the service
@@ -132,6 +133,12 @@ func (s Sums) Plus(o Sums) Sums {
 // Minus returns s-o.
 func (s Sums) Minus(o Sums) Sums {
 	return Sums{s.Amount - o.Amount, s.Units - o.Units, s.Work - o.Work}
+}
+
+// holds reports whether o can be added to what a payee has earned.
+func (s Sums) holds(o Sums) bool {
+	sum := s.Plus(o)
+	return sum.Amount >= s.Amount && sum.Units >= s.Units && sum.Work >= s.Work && sum.Amount <= uint64(ledger.MaxAmount)
 }
 
 func writeSums(w *codec.Writer, s Sums) {
@@ -338,7 +345,7 @@ func setLane(o *chain.Overlay, c *Channel, index uint64, lane uint8, l *Lane) {
 // Rest is what is left, in a bucket, of what the state no longer has.
 type Rest struct {
 	Ended Sums // booked on channels that are closed
-	Stuck Sums // earnings that another shard bounced back
+	Stuck Sums // earnings that another shard bounced back, or that no row can count
 }
 
 // Encode returns the value of the rest: ended 24 | stuck 24.
@@ -425,7 +432,7 @@ type Totals struct {
 	Earned   Sums   // by payees that have their home here
 	Sent     Sums   // by messages to other shards
 	Waiting  Sums   // to be sent as soon as there is room
-	Stuck    Sums   // came back and cannot be sent again
+	Stuck    Sums   // came back and cannot be sent again, or too much to be counted
 	Channels uint64 // known now
 }
 

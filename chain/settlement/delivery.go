@@ -10,8 +10,9 @@ import (
 	"github.com/tributary-network/tributary/shard/link"
 )
 
-// MaxReleased is how many messages of the main chain one import may acknowledge in all:
-// as many as one link can have at most. They are deleted, which its bytes do not tell.
+// MaxReleased is how many messages of the main chain one import may end in all, by
+// acknowledging them or by bringing them back: as many as one link can have at most. They
+// are deleted, which its bytes do not tell.
 const MaxReleased = link.ReturnCap
 
 // Delivery is the payload of chain.KindImport: leaves of a shard's outbox that are for
@@ -72,8 +73,8 @@ func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
 			return err
 		}
 	}
-	if n := b.released(&d.Import); n > MaxReleased {
-		return chain.Refuse(chain.CodeTooLarge, "the import acknowledges %d messages, at most %d: bring the acknowledgements of fewer links at once", n, MaxReleased)
+	if n := link.Dropped(b.state, &d.Import); n > MaxReleased {
+		return chain.Refuse(chain.CodeTooLarge, "the import ends %d messages, at most %d: bring the acknowledgements and bounces of fewer links at once", n, MaxReleased)
 	}
 	receipts, err := b.links.Apply(&d.Import, known, handler{b})
 	if err != nil {
@@ -86,18 +87,6 @@ func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
 		r.Paid = r.Fee
 	}
 	return nil
-}
-
-// released returns how many messages an import acknowledges that were not before.
-func (b *block) released(in *link.Import) uint64 {
-	var n uint64
-	for i := range in.Leaves {
-		if a := in.Leaves[i].Ack; a != nil && isMain(a.Link.Src) {
-			out := link.OutboundAt(b.state, a.Link)
-			n += min(max(a.Next, out.Acked), out.Next) - out.Acked
-		}
-	}
-	return n
 }
 
 // handler is the link.Handler of the main chain.

@@ -104,7 +104,7 @@ func goldenLinks() settlement.Receipt {
 func goldenDelivery(proved bool) settlement.Delivery {
 	d := settlement.Delivery{Import: link.Import{
 		Shard: 5, Height: 258, Range: merkle.Range{Size: 2, Path: []ledger.Hash{ledger.HashOf("sibling")}},
-		Leaves: []link.Leaf{{Ack: &link.Ack{Link: goldenLink(), Next: 9, Bounced: 1, BouncedBytes: 200}}},
+		Leaves: []link.Leaf{{Ack: &link.Ack{Link: goldenLink(), Next: 9, Bounced: 1}}},
 	}}
 	if proved {
 		d.Proof = &anchor.Proof{Checkpoint: cert.Checkpoint{Chain: 5, Height: 258}, Size: 300, Path: []ledger.Hash{ledger.HashOf("path")}}

@@ -410,10 +410,11 @@ func TestToldAgainAndClosed(t *testing.T) {
 		{"in the block of the second", func(b *bench, h *home) []settlement.Result {
 			return []settlement.Result{b.block(h.says(6, 2)), b.block(h.says(6, 3), closes(b, 0))}
 		}, 0, []channel.NoticeKind{channel.NoticeOpened, channel.NoticeClosed}},
-		{"rolled over, and never told", func(b *bench, _ *home) []settlement.Result {
+		{"rolled over, and never told", func(b *bench, h *home) []settlement.Result {
 			next := b.serviceOpen(1, 1).Channels[0]
 			list := []settlement.Result{b.block(b.signed(2, b.coopClose(0, 1, b.ref(1), 20, &next)))}
-			return append(list, b.block(closes(b, settlement.ChannelCount(b.view)-1)))
+			list = append(list, b.block(closes(b, settlement.ChannelCount(b.view)-1)))
+			return append(list, b.block(h.says(6, 2)), b.block(h.says(6, 3))) // until then the link is full
 		}, link.MaxUnacked, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {

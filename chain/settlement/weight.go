@@ -207,21 +207,22 @@ func shardWeight(tx *chain.Tx) (weight, entries int64) {
 }
 
 // deliveryWeight returns the weight of an import: of a message that goes back, of all
-// that a notice which comes back has to tell once more, and of what is acknowledged.
+// that a notice which comes back has to tell once more, and of what is dropped then.
 func deliveryWeight(d *Delivery) (weight int64) {
-	acks := false
+	drops := false
 	for _, l := range d.Import.Leaves {
 		weight += 2 * linkWeight
 		switch {
 		case l.Ack != nil:
-			acks = true
+			drops = true
 		case l.Message.IsBounce():
+			drops = true
 			weight += waitingWeight * int64(1+len(l.Message.Payload)/laneTotalSize)
 		default:
 			weight += int64(l.Message.Size()) + noticeWeight
 		}
 	}
-	if acks {
+	if drops {
 		weight += MaxReleased * leastWrite
 	}
 	return weight

@@ -10,8 +10,9 @@ import (
 	"github.com/tributary-network/tributary/shard/route"
 )
 
-// Backlog returns what waits in a shard: messages that are under way from here, as far as
-// its state knows. What waits for it elsewhere a shard cannot know by itself.
+// Backlog returns what waits in a shard: messages of its own that are under way, as far as
+// its state knows. What waits for it elsewhere a shard cannot know by itself, and bounces
+// say nothing of it: whoever sends what has to go back would have the shard refuse users.
 func Backlog(v chain.View) route.Backlog {
 	s := ReadStatus(v)
 	return route.Backlog{Outbox: s.Outbox, Bytes: s.Bytes}
@@ -24,19 +25,19 @@ func Level(v chain.View) route.Level {
 	return c.Params.Capacity.Level(Backlog(v))
 }
 
-// underWay counts the messages and bytes under way on all links from the places in v.
+// underWay counts the shard's own messages under way on all links from the places in v.
 func underWay(v chain.View) (messages, size uint64) {
 	for bucket := range 256 {
 		for _, o := range link.Outbounds(v, uint8(bucket)) {
-			m, b := o.UnderWay()
+			m, b := o.Own()
 			messages, size = messages+m, size+b
 		}
 	}
 	return messages, size
 }
 
-// count adds to s what changes did to the messages under way, in time proportional to the
-// changes.
+// count adds to s what changes did to the shard's own messages under way, in time
+// proportional to the changes.
 func (s *Status) count(before chain.View, changes chain.Changes) error {
 	add := func(value []byte, sign uint64) error {
 		if value == nil {
@@ -46,7 +47,7 @@ func (s *Status) count(before chain.View, changes chain.Changes) error {
 		if err != nil {
 			return err
 		}
-		messages, size := o.UnderWay()
+		messages, size := o.Own()
 		s.Outbox, s.Bytes = s.Outbox+sign*messages, s.Bytes+sign*size
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 // Params are the consensus parameters of a shard, beside those of its service.
 type Params struct {
 	// Capacity is the backlog at which the shard is full. Of it Outbox and Bytes count:
-	// those that were sent and are not acknowledged, or are on their way back.
+	// those that the shard sent and are not acknowledged, or are and may come back.
 	Capacity route.Capacity
 	// Lifetime is for how many anchored checkpoints of the shard its messages live, 1 to
 	// link.MaxLifetime.

@@ -142,8 +142,8 @@ type Status struct {
 	// Ended is the height of the shard's last block, 0 as long as that is not known. Epoch
 	// is then the first that its heirs serve.
 	Ended uint64
-	// Outbox is how many messages are under way on all links from here, and Bytes how
-	// many bytes they have.
+	// Outbox is how many messages of the shard's own are under way on all links from here,
+	// and Bytes how many bytes they have.
 	Outbox, Bytes uint64
 	// Heavy and Light are the masks of a shard.Load up to the block at Loaded.
 	Heavy, Light, Loaded uint64

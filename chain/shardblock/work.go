@@ -93,7 +93,7 @@ func (w *work) bring(o *chain.Overlay, in *Import) error {
 	if err := w.related(&in.Link); err != nil {
 		return err
 	}
-	receipts, err := w.links(o).Apply(&in.Link, known, handler{w})
+	receipts, err := w.links(o).Apply(&in.Link, known, handler{w, w.provedIn(o, in)})
 	if err != nil {
 		return err
 	}
@@ -162,13 +162,26 @@ func (ofMain) Owned(id ledger.ChainID, _ uint64, p link.Place) bool {
 	return id == ledger.MainChain && p == link.Place{}
 }
 
+// provedIn returns the epoch of the block of main by which an import is proved.
+func (w *work) provedIn(o *chain.Overlay, in *Import) uint64 {
+	height := in.Link.Height // of main itself
+	if in.Anchors != nil {
+		height = in.Anchors.Height
+	}
+	h, _ := w.headAt(o, height)
+	return h.Epoch
+}
+
 // handler gives messages to the rules of the service, which see them one after the
 // other.
-type handler struct{ *work }
+type handler struct {
+	*work
+	epoch uint64 // of the block of main by which they are proved
+}
 
 // Execute is that of link.Handler.
 func (h handler) Execute(_ *link.Context, m *link.Message) error {
-	if result := h.run.Take(inbound(m, service.Fresh)); !result.Taken() {
+	if result := h.run.Take(h.inbound(m, service.Fresh)); !result.Taken() {
 		return chain.Refuse(result.Code, "%s", result.Detail)
 	}
 	return nil
@@ -184,14 +197,14 @@ func (h handler) Return(_ *link.Context, m *link.Message) {
 	if m.Code == chain.CodeMessageExpired {
 		fate = service.Expired
 	}
-	h.run.Take(inbound(m, fate))
+	h.run.Take(h.inbound(m, fate))
 }
 
-func inbound(m *link.Message, fate service.Fate) service.Inbound {
+func (h handler) inbound(m *link.Message, fate service.Fate) service.Inbound {
 	return service.Inbound{
 		Main: m.Link.Src == link.Place{}, From: service.Place{Zone: m.Link.Src.Zone, Bucket: m.Link.Src.Bucket},
 		To:   service.Place{Zone: m.Link.Dst.Zone, Bucket: m.Link.Dst.Bucket},
-		Kind: service.MessageKind(m.Kind), Payload: m.Payload, Fate: fate,
+		Kind: service.MessageKind(m.Kind), Payload: m.Payload, Fate: fate, MainEpoch: h.epoch,
 	}
 }
 
@@ -217,12 +230,13 @@ func (w *work) send(m service.Message) bool {
 	return true
 }
 
-// toZone returns how many messages from a bucket are under way to a zone of the service.
+// toZone returns how many messages that the shard sent from a bucket are under way to a
+// zone of the service.
 func (w *work) toZone(from, zone uint8) uint64 {
 	if w.zones == nil {
 		w.zones = make(map[uint8]uint64)
 		for l, out := range link.Outbounds(w.state, from) {
-			if messages, _ := out.UnderWay(); l.Dst.Service == w.shard.Service {
+			if messages, _ := out.Own(); l.Dst.Service == w.shard.Service {
 				w.zones[l.Dst.Zone] += messages
 			}
 		}

@@ -77,20 +77,34 @@ func (c *Context) Apply(in *Import, known Anchors, h Handler) ([]Receipt, error)
 	return receipts, nil
 }
 
-// settle drops the messages that a acknowledges.
+// settle drops the messages that a acknowledges, as far as they do not come back.
 func (c *Context) settle(a *Ack) (Receipt, bool) {
 	out := OutboundAt(c.State, a.Link)
 	if a.Next <= out.Acked {
 		return Receipt{}, false
 	}
-	for ; out.Acked < a.Next; out.Acked++ {
-		k := MessageKey(a.Link, out.Acked)
-		out.Bytes -= uint64(len(c.State.Get(k)))
+	out.acknowledged(a)
+	out.Progress = c.Height
+	c.drop(a.Link, &out)
+	return Receipt{Link: a.Link, Seq: a.Next, Result: Acked}, true
+}
+
+// drop drops the messages of a link that are not needed any more, and stores the link.
+func (c *Context) drop(l Link, out *Outbound) {
+	for first := out.needed(); out.Kept < first; out.Kept++ {
+		k := MessageKey(l, out.Kept)
+		m, ok := MessageAt(c.State, l, out.Kept)
+		if !ok {
+			panic(fmt.Errorf("message %d of link %s is not in the state", out.Kept, l))
+		}
+		out.Bytes -= uint64(m.Size())
+		if m.IsBounce() {
+			out.Returns--
+			out.ReturnBytes -= uint64(m.Size())
+		}
 		c.State.Delete(k)
 	}
-	out.Bounced, out.BouncedBytes, out.Progress = a.Bounced, a.BouncedBytes, c.Height
-	c.State.Set(OutboundKey(a.Link), out.Encode())
-	return Receipt{Link: a.Link, Seq: a.Next, Result: Acked}, true
+	c.State.Set(OutboundKey(l), out.Encode())
 }
 
 // take consumes the next message of its link.
@@ -116,7 +130,6 @@ func (c *Context) take(m *Message, seen uint64, h Handler) Receipt {
 		out := OutboundAt(c.State, b.Link)
 		c.push(&b, &out)
 		in.Bounced++
-		in.BouncedBytes += uint64(m.Size())
 	}
 	c.State.Set(InboundKey(m.Link), in.Encode())
 	return r
@@ -125,9 +138,8 @@ func (c *Context) take(m *Message, seen uint64, h Handler) Receipt {
 func (c *Context) takeBack(m *Message, h Handler) {
 	way := m.Link.Reverse()
 	out := OutboundAt(c.State, way)
-	out.Returned++
-	out.ReturnedBytes += uint64(m.Size())
-	c.State.Set(OutboundKey(way), out.Encode())
+	out.cameBack(m.Of)
+	c.drop(way, &out)
 	h.Return(c, m)
 }
 

@@ -45,13 +45,13 @@ func TestGolden(t *testing.T) {
 		Sender: ledger.Address{1, 2}, Recipient: ledger.Address{3, 4}, Expiry: 1 << 40, Payload: []byte("payload"),
 	}
 	put("message", m.Encode())
-	a := link.Ack{Link: m.Link, Next: 5, Bounced: 2, BouncedBytes: 300}
+	a := link.Ack{Link: m.Link, Next: 5, Bounced: 2}
 	put("acknowledgement", a.Encode())
 	put("message leaf", link.Leaf{Message: &m}.Encode())
 	put("acknowledgement leaf", link.Leaf{Ack: &a}.Encode())
-	out := link.Outbound{Next: 1, Acked: 2, Bytes: 3, Bounced: 4, BouncedBytes: 5, Returned: 6, ReturnedBytes: 7, Progress: 8}
+	out := link.Outbound{Next: 1, Acked: 2, Kept: 3, Bytes: 4, Returns: 5, ReturnBytes: 6, Bounced: 7, Returned: 8, Back: 9, Progress: 10}
 	put("outbound", out.Encode())
-	in := link.Inbound{Next: 1, Seen: 2, Bounced: 3, BouncedBytes: 4, Listed: 5}
+	in := link.Inbound{Next: 1, Seen: 2, Bounced: 3, Listed: 4}
 	put("inbound", in.Encode())
 	put("outbound key", link.OutboundKey(m.Link))
 	put("inbound key", link.InboundKey(m.Link))

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"bytes"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
@@ -110,8 +112,8 @@ type check struct {
 	c      *Context
 	in     *Import
 	known  Anchors
-	seen   uint64
 	next   map[Link]uint64    // by link: the number that comes next
+	sent   map[Link]*Outbound // by link, after what was acknowledged and came back so far
 	room   map[Link]*Outbound // by opposite link, with a bounce for each message so far
 	useful bool
 }
@@ -129,14 +131,14 @@ type check struct {
 //	CodeLinkRepeat     the first message of a link was received already
 //	CodeReturnsFull    there would be no room for the messages to go back
 //	CodeNeverSent      an acknowledgement or a bounce of messages that were not
-//	                   sent: the committee of the shard lies
+//	                   sent or cannot come back any more, or a bounce that is not
+//	                   what was sent: the committee of the shard lies
 //	CodeNothingNew     acknowledgements of what is acknowledged, and nothing else
 func (c *Context) Check(in *Import, known Anchors) error {
-	a, err := c.prove(in, known)
-	if err != nil {
+	if err := c.prove(in, known); err != nil {
 		return err
 	}
-	k := check{c: c, in: in, known: known, seen: max(a.Newest, a.Clock), next: map[Link]uint64{}, room: map[Link]*Outbound{}}
+	k := check{c: c, in: in, known: known, next: map[Link]uint64{}, sent: map[Link]*Outbound{}, room: map[Link]*Outbound{}}
 	for _, l := range in.Leaves {
 		if err := k.leaf(l); err != nil {
 			return err
@@ -149,27 +151,27 @@ func (c *Context) Check(in *Import, known Anchors) error {
 }
 
 // prove checks what needs nothing of this chain's links.
-func (c *Context) prove(in *Import, known Anchors) (Anchored, error) {
+func (c *Context) prove(in *Import, known Anchors) error {
 	if n, size := len(in.Leaves), in.Size(); n > MaxImportLeaves || size > MaxImportSize {
-		return Anchored{}, chain.Refuse(chain.CodeTooLarge, "import of %d leaves and %d bytes, at most %d and %d", n, size, MaxImportLeaves, MaxImportSize)
+		return chain.Refuse(chain.CodeTooLarge, "import of %d leaves and %d bytes, at most %d and %d", n, size, MaxImportLeaves, MaxImportSize)
 	}
 	a, ok := known.Anchored(in.Shard, in.Height)
 	if !ok {
-		return Anchored{}, chain.Refuse(chain.CodeNotAnchored, "height %d of chain %d is not known to be anchored", in.Height, in.Shard)
+		return chain.Refuse(chain.CodeNotAnchored, "height %d of chain %d is not known to be anchored", in.Height, in.Shard)
 	}
 	encoded := make([][]byte, len(in.Leaves))
 	for i, l := range in.Leaves {
 		encoded[i] = l.Encode()
 	}
 	if err := in.Range.Verify(a.Outbox, encoded); err != nil {
-		return Anchored{}, chain.Refuse(chain.CodeBadRange, "outbox of chain %d at height %d: %v", in.Shard, in.Height, err)
+		return chain.Refuse(chain.CodeBadRange, "outbox of chain %d at height %d: %v", in.Shard, in.Height, err)
 	}
 	for i := 1; i < len(in.Leaves); i++ {
 		if in.Leaves[i-1].Compare(in.Leaves[i]) >= 0 {
-			return Anchored{}, chain.Refuse(chain.CodeBadOrder, "leaf %d does not come after leaf %d", i, i-1)
+			return chain.Refuse(chain.CodeBadOrder, "leaf %d does not come after leaf %d", i, i-1)
 		}
 	}
-	return a, nil
+	return nil
 }
 
 func (k *check) leaf(l Leaf) error {
@@ -198,42 +200,95 @@ func (k *check) leaf(l Leaf) error {
 	return k.back(m)
 }
 
-// back checks that a bounce answers a message, and that there is room for the
-// bounce of anything else.
+// back checks that a bounce is one of a message that may come back, and that there is
+// room for the bounce of anything else.
 func (k *check) back(m *Message) error {
 	way := m.Link.Reverse()
-	room, ok := k.room[way]
-	if !ok {
-		out := OutboundAt(k.c.State, way)
-		room = &out
-		k.room[way] = room
-	}
 	if m.IsBounce() {
-		if sent := OutboundAt(k.c.State, way); m.Of >= sent.Next || sent.Returned >= sent.Next {
-			return chain.Refuse(chain.CodeNeverSent, "message %d of link %s comes back, %d were sent and %d came back", m.Of, way, sent.Next, sent.Returned)
-		}
-		return nil
+		return k.returned(m, way)
 	}
+	room := outboundIn(k.room, k.c.State, way)
 	room.Next++
 	room.Bytes += uint64(m.Size())
-	if room.Unacked() > ReturnCap || room.Bytes > ReturnCapBytes {
-		return chain.Refuse(chain.CodeReturnsFull, "link %s could not take message %d back: %d messages and %d bytes are not acknowledged; bring acknowledgements first",
-			way, m.Seq, room.Unacked()-1, room.Bytes-uint64(m.Size()))
+	if messages, size := room.UnderWay(); messages > ReturnCap || size > ReturnCapBytes {
+		return chain.Refuse(chain.CodeReturnsFull, "link %s could not take message %d back: %d messages and %d bytes are under way; bring acknowledgements first",
+			way, m.Seq, messages-1, size-uint64(m.Size()))
 	}
+	return nil
+}
+
+// returned checks that a bounce has exactly what was sent on a link as number m.Of, and
+// that it has not come back before.
+func (k *check) returned(m *Message, way Link) error {
+	out := outboundIn(k.sent, k.c.State, way)
+	switch {
+	case m.Of >= out.Next:
+		return chain.Refuse(chain.CodeNeverSent, "message %d of link %s comes back, %d were sent", m.Of, way, out.Next)
+	case m.Of < out.Back:
+		return chain.Refuse(chain.CodeNeverSent, "message %d of link %s comes back, after message %d or once more", m.Of, way, out.Back-1)
+	case m.Of < out.needed():
+		return chain.Refuse(chain.CodeNeverSent, "message %d of link %s comes back; %d are acknowledged, and all %d that bounced came back",
+			m.Of, way, out.Acked, out.Bounced)
+	}
+	sent, ok := MessageAt(k.c.State, way, m.Of)
+	if !ok || sent.IsBounce() {
+		return chain.Refuse(chain.CodeNeverSent, "message %d of link %s comes back, and is a bounce itself", m.Of, way)
+	}
+	want := sent.bounce(m.Code)
+	want.Seq = m.Seq
+	if !bytes.Equal(want.Encode(), m.Encode()) {
+		return chain.Refuse(chain.CodeNeverSent, "message %d of link %s comes back as another one than was sent", m.Of, way)
+	}
+	out.cameBack(m.Of)
 	return nil
 }
 
 // ack checks that an acknowledgement can be true.
 func (k *check) ack(a *Ack) error {
-	out := OutboundAt(k.c.State, a.Link)
+	out := outboundIn(k.sent, k.c.State, a.Link)
 	if a.Next <= out.Acked {
 		return nil // an old one, harmless beside something new
 	}
 	k.useful = true
-	bounced, size := a.Bounced-out.Bounced, a.BouncedBytes-out.BouncedBytes // below 0: very large
-	if a.Next > out.Next || bounced > a.Next-out.Acked || size > out.Bytes {
-		return chain.Refuse(chain.CodeNeverSent, "link %s: %d received, %d bounced with %d bytes; %d were sent and %d acknowledged, %d bounced with %d bytes before",
-			a.Link, a.Next, a.Bounced, a.BouncedBytes, out.Next, out.Acked, out.Bounced, out.BouncedBytes)
+	if a.Next > out.Next || a.Bounced-out.Bounced > a.Next-out.Acked { // below 0: very large
+		return chain.Refuse(chain.CodeNeverSent, "link %s: %d received, %d bounced; %d were sent and %d acknowledged, %d bounced before",
+			a.Link, a.Next, a.Bounced, out.Next, out.Acked, out.Bounced)
 	}
+	if a.Next >= out.Back && a.Bounced-out.Returned > a.Next-out.Back {
+		return chain.Refuse(chain.CodeNeverSent, "link %s: %d received, %d bounced; %d came back, the last of them message %d",
+			a.Link, a.Next, a.Bounced, out.Returned, int64(out.Back)-1)
+	}
+	out.acknowledged(a)
 	return nil
+}
+
+// outboundIn returns the link as known so far, which is that of the state at first.
+func outboundIn(known map[Link]*Outbound, v chain.View, l Link) *Outbound {
+	out, ok := known[l]
+	if !ok {
+		o := OutboundAt(v, l)
+		out = &o
+		known[l] = out
+	}
+	return out
+}
+
+// Dropped returns how many messages an import would have a chain with the state in v
+// drop, if Check takes it; without that it is a number that means nothing.
+func Dropped(v chain.View, in *Import) (messages uint64) {
+	known := map[Link]*Outbound{}
+	for _, l := range in.Leaves {
+		switch m := l.Message; {
+		case l.Ack != nil:
+			if out := outboundIn(known, v, l.Ack.Link); l.Ack.Next > out.Acked {
+				out.acknowledged(l.Ack)
+			}
+		case m.IsBounce():
+			outboundIn(known, v, m.Link.Reverse()).cameBack(m.Of)
+		}
+	}
+	for _, out := range known {
+		messages += min(max(out.needed(), out.Kept), out.Next) - out.Kept
+	}
+	return messages
 }

@@ -14,8 +14,8 @@ func TestInherited(t *testing.T) {
 	t.Parallel()
 	l := link.Link{Src: link.Place{Service: 1, Bucket: 1}, Dst: link.Place{Service: 1, Bucket: 2}}
 	everywhere := func(link.Place) bool { return true }
-	out := link.Outbound{Next: 9, Acked: 4, Bytes: 5, Bounced: 1, BouncedBytes: 2, Returned: 3, ReturnedBytes: 4, Progress: 7}
-	in := link.Inbound{Next: 4, Seen: 5, Bounced: 6, BouncedBytes: 7, Listed: 8}
+	out := link.Outbound{Next: 9, Acked: 4, Kept: 3, Bytes: 5, Returns: 1, ReturnBytes: 2, Bounced: 2, Returned: 1, Back: 3, Progress: 7}
+	in := link.Inbound{Next: 4, Seen: 5, Bounced: 6, Listed: 8}
 	for _, height := range []uint64{1, 8, 30, 5_000} {
 		o := chain.NewOverlay(newMemory())
 		o.Set(link.OutboundKey(l), link.Inherited(link.OutboundKey(l), out.Encode()))

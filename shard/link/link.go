@@ -2,8 +2,8 @@
 // to another: exactly once, in order, and never lost.
 //
 // A link leads from one bucket to another. Its source counts what it sent and
-// what was acknowledged, and keeps every message in its state until then; its
-// destination counts what it received. Each block's messages and
+// what was acknowledged, and keeps every message in its state until then, or until
+// it cannot come back any more; its destination counts what it received. Each block's messages and
 // acknowledgements are the leaves of an RFC 6962 tree in the order of their
 // destinations; the tree's root is the outbox root of the block's checkpoint,
 // which the chain's committee certifies and the main chain anchors (chain/anchor).
@@ -12,21 +12,32 @@
 // messages of a link; a gap or a repeat is refused, and what is refused changes
 // nothing.
 //
-// An acknowledgement is cumulative: how many messages were received, how many of
-// them are on their way back, and their bytes. It is a leaf like a message, so
+// An acknowledgement is cumulative: how many messages were received, and how many of
+// them go or went back. It is a leaf like a message, so
 // messages and acknowledgements share one proof. Every message is executed,
 // bounced (its handler refuses it) or expired (see Message.Expiry), and is
 // consumed in its turn in any case, so that a link never gaps. Only failures send
 // something back: a bounce, which is a message of the opposite link with the whole
 // body and a code. Taking a bounce back cannot fail, and bounces do not expire.
 //
+// A source believes no bounce that is not, byte for byte, a message that it sent and
+// that has not come back: whoever has two thirds of a destination certifies what he
+// likes, and the source would certify it once more. So acknowledged messages stay in
+// the state as long as the destination owes bounces. Bounces come in the order of what
+// they answer, before the acknowledgement that counts them or after it. So of the
+// messages only those behind the last that came back can follow (Outbound.Back), and
+// once as many came back as bounced none that is acknowledged. A destination that says
+// it sends back what it never does only fills its own link: what is kept counts as
+// under way.
+//
 // Room is bounded everywhere. A source has at most MaxUnacked messages and
-// MaxUnackedBytes bytes under way on a link, those on their way back included;
+// MaxUnackedBytes bytes under way on a link, those that may come back included;
 // bounces are exempt, and still a link never holds more than twice as much,
 // because a destination takes nothing for whose bounce there would be no room
-// (ReturnCap). That cannot come to a standstill: what two places have under way
-// to each other and back is never more than the room of one direction, once
-// acknowledgements have arrived, and those need no room.
+// (ReturnCap). That cannot come to a standstill: once acknowledgements have arrived,
+// which need no room, a source has on a link, beside its own messages, the bounces of
+// such messages of the other place only as that place still has in its own state, and
+// those are never more than the room of one direction.
 //
 // What lies in an outbox can be proved as long as somebody has the leaves of its
 // block. Nobody has to have them for ever: a source lists what is not acknowledged

@@ -12,7 +12,7 @@ const (
 	// MessageOverhead is the length of an encoded message without its payload.
 	MessageOverhead = Size + 8 + 2 + ledger.HashSize + 2*ledger.AddressSize + 8 + 8 + 2 + 4
 	// AckSize is the length of an encoded acknowledgement.
-	AckSize = Size + 3*8
+	AckSize = Size + 2*8
 
 	leafAck     = 0x01
 	leafMessage = 0x02
@@ -120,12 +120,12 @@ type Ack struct {
 	Link Link
 	// Next is the number of messages received, and of the next one that is wanted.
 	Next uint64
-	// Bounced of them go back or went back, with BouncedBytes bytes encoded.
-	Bounced, BouncedBytes uint64
+	// Bounced of them go back or went back.
+	Bounced uint64
 }
 
 // Encode returns the canonical encoding, AckSize bytes: source and destination 6
-// each, next 8, bounced 8, bytes bounced 8.
+// each, next 8, bounced 8.
 func (a *Ack) Encode() []byte {
 	w := codec.NewWriter(AckSize)
 	a.write(w)
@@ -136,14 +136,13 @@ func (a *Ack) write(w *codec.Writer) {
 	a.Link.write(w)
 	w.Uint64(a.Next)
 	w.Uint64(a.Bounced)
-	w.Uint64(a.BouncedBytes)
 }
 
 // DecodeAck reads what Encode wrote, or refuses with CodeMalformed; so it does
 // with numbers that cannot be: more bounced than received.
 func DecodeAck(b []byte) (Ack, error) {
 	r := codec.NewReader(b)
-	a := Ack{Link: readLink(r), Next: r.Uint64(), Bounced: r.Uint64(), BouncedBytes: r.Uint64()}
+	a := Ack{Link: readLink(r), Next: r.Uint64(), Bounced: r.Uint64()}
 	switch err := r.Done(); {
 	case err != nil:
 		return Ack{}, chain.Refuse(chain.CodeMalformed, "acknowledgement: %v", err)

@@ -45,7 +45,7 @@ func NewOutbox(changes chain.Changes) (*Outbox, error) {
 				return nil, fmt.Errorf("outbox: %w", err)
 			}
 			leaves = append(leaves, Leaf{Ack: &Ack{
-				Link: Link{Src: peer, Dst: local}, Next: in.Next, Bounced: in.Bounced, BouncedBytes: in.BouncedBytes,
+				Link: Link{Src: peer, Dst: local}, Next: in.Next, Bounced: in.Bounced,
 			}})
 		}
 	}

@@ -99,6 +99,10 @@ func (c *Context) push(m *Message, out *Outbound) {
 	}
 	out.Next++
 	out.Bytes += uint64(m.Size())
+	if m.IsBounce() {
+		out.Returns++
+		out.ReturnBytes += uint64(m.Size())
+	}
 	c.State.Set(MessageKey(m.Link, m.Seq), m.Encode())
 	c.State.Set(OutboundKey(m.Link), out.Encode())
 }

@@ -221,16 +221,22 @@ func (s *sim) audit() {
 				continue
 			}
 			for l, o := range link.Outbounds(c.state, p.Bucket) {
-				kept, size := uint64(0), 0
-				for seq := o.Acked; seq < o.Next; seq++ {
+				kept, size, returns := uint64(0), uint64(0), uint64(0)
+				for seq := o.Kept; seq < o.Next; seq++ {
 					m, ok := link.MessageAt(c.state, l, seq)
 					if !ok {
-						s.failf("message %d of %s is not acknowledged and not kept", seq, l)
+						s.failf("message %d of %s is needed and not kept", seq, l)
 					}
-					kept, size = kept+1, size+m.Size()
+					kept, size = kept+1, size+uint64(m.Size())
+					if m.IsBounce() {
+						returns++
+					}
 				}
-				if kept > link.ReturnCap || uint64(size) != o.Bytes || o.Returned > o.Next {
+				if kept > link.ReturnCap || size != o.Bytes || returns != o.Returns || o.Kept > o.Acked || o.Returned > o.Next {
 					s.failf("link %s: %d messages and %d bytes kept, row %+v", l, kept, size, o)
+				}
+				if o.Kept > 0 && c.state.Get(link.MessageKey(l, o.Kept-1)) != nil {
+					s.failf("link %s keeps message %d, row %+v", l, o.Kept-1, o)
 				}
 			}
 		}

@@ -15,7 +15,7 @@ import (
 // peer is the other end.
 //
 //	'x' | bucket | 'o' | service u32 | zone | peer 6             an Outbound
-//	'x' | bucket | 'm' | service u32 | zone | peer 6 | seq u64   a message that is not acknowledged
+//	'x' | bucket | 'm' | service u32 | zone | peer 6 | seq u64   a message, from Outbound.Kept on
 //	'x' | bucket | 'i' | service u32 | zone | peer 6             an Inbound
 const (
 	prefix       = 'x'
@@ -81,14 +81,20 @@ func splitKey(k []byte) (local Place, kind byte, peer Place, ok bool) {
 // Outbound is a link at its source.
 type Outbound struct {
 	// Next is the number of the next message, Acked that of the first one that is
-	// not acknowledged. Messages from Acked to Next-1 are in the state, Bytes
-	// encoded in all.
-	Next, Acked, Bytes uint64
-	// Bounced messages go back or went back, as the destination said last, with
-	// BouncedBytes; Returned of them arrived, with ReturnedBytes. One can arrive
-	// before it is said.
-	Bounced, BouncedBytes   uint64
-	Returned, ReturnedBytes uint64
+	// not acknowledged.
+	Next, Acked uint64
+	// Kept is the number of the first message in the state, at most Acked: what is
+	// acknowledged is kept as long as it may come back. Messages from Kept to Next-1
+	// are there, Bytes encoded in all.
+	Kept, Bytes uint64
+	// Returns of the messages in the state are bounces, with ReturnBytes of the bytes.
+	Returns, ReturnBytes uint64
+	// Bounced messages go back or went back, as the destination said last; Returned of
+	// them arrived. One can arrive before it is said.
+	Bounced, Returned uint64
+	// Back is the number of the first message that may come back: those before it came
+	// back, or did not when they could.
+	Back uint64
 	// Progress is the height of the last block in which the link stopped being
 	// empty, was acknowledged further or was listed again.
 	Progress uint64
@@ -97,34 +103,47 @@ type Outbound struct {
 // Unacked returns how many messages are not acknowledged.
 func (o *Outbound) Unacked() uint64 { return o.Next - o.Acked }
 
-// UnderWay returns what the limits of sending count: messages and bytes that are
-// not acknowledged or are on their way back.
-func (o *Outbound) UnderWay() (messages, size uint64) {
-	messages, size = o.Unacked(), o.Bytes
-	if o.Bounced > o.Returned {
-		messages += o.Bounced - o.Returned
-	}
-	if o.BouncedBytes > o.ReturnedBytes {
-		size += o.BouncedBytes - o.ReturnedBytes
-	}
-	return messages, size
+// UnderWay returns what the limits of sending count, and what the link has in the
+// state: messages and bytes that are not acknowledged, or are and may come back.
+func (o *Outbound) UnderWay() (messages, size uint64) { return o.Next - o.Kept, o.Bytes }
+
+// Own returns the part of UnderWay that the source sent by itself: without the bounces
+// of what others sent.
+func (o *Outbound) Own() (messages, size uint64) {
+	return o.Next - o.Kept - o.Returns, o.Bytes - o.ReturnBytes
 }
 
-// Encode returns the canonical encoding: next, acked, bytes, bounced, bytes
-// bounced, returned, bytes returned and progress, 8 each.
+// needed returns the number of the first message that has to stay in the state.
+// Bounces come in the order of what they answer. So nothing before Back comes back,
+// and nothing that is acknowledged if as many came back as bounced.
+func (o *Outbound) needed() uint64 {
+	if o.Returned >= o.Bounced {
+		return o.Acked
+	}
+	return max(o.Kept, min(o.Back, o.Acked))
+}
+
+// acknowledged notes an acknowledgement that is new.
+func (o *Outbound) acknowledged(a *Ack) { o.Acked, o.Bounced = a.Next, a.Bounced }
+
+// cameBack notes that a message came back.
+func (o *Outbound) cameBack(seq uint64) { o.Returned, o.Back = o.Returned+1, seq+1 }
+
+// Encode returns the canonical encoding: next, acked, kept, bytes, returns, bytes of
+// returns, bounced, returned, back and progress, 8 each.
 func (o *Outbound) Encode() []byte {
-	return encodeNumbers(o.Next, o.Acked, o.Bytes, o.Bounced, o.BouncedBytes, o.Returned, o.ReturnedBytes, o.Progress)
+	return encodeNumbers(o.Next, o.Acked, o.Kept, o.Bytes, o.Returns, o.ReturnBytes, o.Bounced, o.Returned, o.Back, o.Progress)
 }
 
 // DecodeOutbound reads what Encode wrote.
 func DecodeOutbound(b []byte) (Outbound, error) {
-	n, err := decodeNumbers[[8]uint64](b)
+	n, err := decodeNumbers[[10]uint64](b)
 	if err != nil {
 		return Outbound{}, fmt.Errorf("decode outbound link: %w", err)
 	}
 	return Outbound{
-		Next: n[0], Acked: n[1], Bytes: n[2], Bounced: n[3], BouncedBytes: n[4],
-		Returned: n[5], ReturnedBytes: n[6], Progress: n[7],
+		Next: n[0], Acked: n[1], Kept: n[2], Bytes: n[3], Returns: n[4], ReturnBytes: n[5],
+		Bounced: n[6], Returned: n[7], Back: n[8], Progress: n[9],
 	}, nil
 }
 
@@ -134,25 +153,22 @@ type Inbound struct {
 	Next uint64
 	// Seen is the newest anchor clock of the source that the link was told.
 	Seen uint64
-	// Bounced messages were sent back, with BouncedBytes.
-	Bounced, BouncedBytes uint64
+	// Bounced messages were sent back.
+	Bounced uint64
 	// Listed is the height of the last block whose outbox acknowledges the link.
 	Listed uint64
 }
 
-// Encode returns the canonical encoding: next, seen, bounced, bytes bounced and
-// listed, 8 each.
-func (i *Inbound) Encode() []byte {
-	return encodeNumbers(i.Next, i.Seen, i.Bounced, i.BouncedBytes, i.Listed)
-}
+// Encode returns the canonical encoding: next, seen, bounced and listed, 8 each.
+func (i *Inbound) Encode() []byte { return encodeNumbers(i.Next, i.Seen, i.Bounced, i.Listed) }
 
 // DecodeInbound reads what Encode wrote.
 func DecodeInbound(b []byte) (Inbound, error) {
-	n, err := decodeNumbers[[5]uint64](b)
+	n, err := decodeNumbers[[4]uint64](b)
 	if err != nil {
 		return Inbound{}, fmt.Errorf("decode inbound link: %w", err)
 	}
-	return Inbound{Next: n[0], Seen: n[1], Bounced: n[2], BouncedBytes: n[3], Listed: n[4]}, nil
+	return Inbound{Next: n[0], Seen: n[1], Bounced: n[2], Listed: n[3]}, nil
 }
 
 func encodeNumbers(numbers ...uint64) []byte {
@@ -163,7 +179,7 @@ func encodeNumbers(numbers ...uint64) []byte {
 	return w.Bytes()
 }
 
-func decodeNumbers[T [5]uint64 | [8]uint64](b []byte) (n T, err error) {
+func decodeNumbers[T [4]uint64 | [10]uint64](b []byte) (n T, err error) {
 	r := codec.NewReader(b)
 	for i := range len(n) {
 		n[i] = r.Uint64()
@@ -195,8 +211,8 @@ func InboundAt(v chain.View, l Link) Inbound {
 	return i
 }
 
-// MessageAt returns a message that is not acknowledged, and ok=false if there is
-// none with that number.
+// MessageAt returns a message that is not acknowledged, or is and may come back, and
+// ok=false if there is none with that number.
 func MessageAt(v chain.View, l Link, seq uint64) (m Message, ok bool) {
 	b := v.Get(MessageKey(l, seq))
 	if b == nil {

@@ -45,15 +45,15 @@ type packing struct {
 
 // progress is where a way is after what was packed.
 type progress struct {
-	first   uint64 // the message that comes next before anything was packed
-	next    uint64 // the message that comes next
-	acked   uint64 // of the way back
-	sent    uint64 // likewise
-	unacked uint64 // likewise, with a bounce for each message
-	bytes   uint64
-	inbound bool // an import of ClassInbound has messages of it
-	found   bool // message first was seen
-	beyond  bool // a later one was
+	first    uint64 // the message that comes next before anything was packed
+	next     uint64 // the message that comes next
+	acked    uint64 // of the way back
+	sent     uint64 // likewise
+	underWay uint64 // likewise, with a bounce for each message
+	bytes    uint64
+	inbound  bool // an import of ClassInbound has messages of it
+	found    bool // message first was seen
+	beyond   bool // a later one was
 }
 
 // plan chooses what to carry, given where links stand at the destination, as far as that
@@ -102,9 +102,10 @@ func (k *packing) at(w link.Link) *progress {
 		if !known {
 			return nil
 		}
+		messages, bytes := way.Out.UnderWay()
 		p = &progress{
 			first: way.In.Next, next: way.In.Next,
-			acked: way.Out.Acked, sent: way.Out.Next, unacked: way.Out.Unacked(), bytes: way.Out.Bytes,
+			acked: way.Out.Acked, sent: way.Out.Next, underWay: messages, bytes: bytes,
 		}
 		k.state[w] = p
 		k.order = append(k.order, w)
@@ -176,8 +177,8 @@ func (k *packing) judge(b *brief, provable bool, run map[link.Link]tentative) ve
 	if !provable || len(k.load.Cuts) >= k.limit {
 		return later
 	}
-	unacked, size := st.unacked+t.messages+1, st.bytes+t.bytes+uint64(b.size)
-	if !b.back && (unacked > link.ReturnCap || size > link.ReturnCapBytes) {
+	messages, size := st.underWay+t.messages+1, st.bytes+t.bytes+uint64(b.size)
+	if !b.back && (messages > link.ReturnCap || size > link.ReturnCapBytes) {
 		return later
 	}
 	return now
@@ -226,7 +227,7 @@ func (k *packing) cut(p *parcel, i int) (end int) {
 	for w, t := range run {
 		st := k.at(w)
 		st.next += t.messages
-		st.unacked += t.messages
+		st.underWay += t.messages
 		st.bytes += t.bytes
 		st.inbound = st.inbound || class == link.ClassInbound
 	}

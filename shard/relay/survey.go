@@ -49,7 +49,7 @@ func (s *Survey) sane(links int) bool {
 		return false
 	}
 	for i := range s.Ways {
-		if out := &s.Ways[i].Out; out.Acked > out.Next || out.Unacked() > link.ReturnCap {
+		if out := &s.Ways[i].Out; out.Kept > out.Acked || out.Acked > out.Next || out.Next-out.Kept > link.ReturnCap {
 			return false
 		}
 	}

@@ -38,6 +38,7 @@ type tracker struct {
 	flight   service.Sums           // in earnings messages between honest shards
 	received map[*node]service.Sums // by messages that were executed
 	earned   map[ledger.Address]service.Sums
+	returned map[numbered]bool // messages that came back
 	// undo remembers how what is noted of the block under way is taken back; nil if nothing
 	// of it ever is.
 	undo func(func())
@@ -62,7 +63,7 @@ func restored[K comparable, V any](t *tracker, m map[K]V, key K) {
 func newTracker() tracker {
 	return tracker{
 		messages: map[numbered]*tracked{}, next: map[link.Link]uint64{}, acked: map[link.Link]uint64{}, seen: map[link.Link]uint64{},
-		received: map[*node]service.Sums{}, earned: map[ledger.Address]service.Sums{},
+		received: map[*node]service.Sums{}, earned: map[ledger.Address]service.Sums{}, returned: map[numbered]bool{},
 	}
 }
 
@@ -189,12 +190,12 @@ func (w *World) receipts(n *node, in *imported) {
 		if expired := r.Result == link.Expired; !m.IsBounce() && (expired && most <= m.Expiry || !expired && seen > m.Expiry) {
 			w.failf("message %d of %s is %s; it expires at %d, and %d is anchored", r.Seq, r.Link, r.Result, m.Expiry, seen)
 		}
-		w.fate(n, m, r.Result)
+		w.fate(n, m, r.Result, r.Code)
 	}
 }
 
-// fate notes what became of a message.
-func (w *World) fate(n *node, m *link.Message, result link.Result) {
+// fate notes what became of a message. code is why it was refused.
+func (w *World) fate(n *node, m *link.Message, result link.Result, code chain.Code) {
 	source := w.ownerOf(m.Link.Src)
 	if source == n {
 		w.counts.Inward++
@@ -209,7 +210,8 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	case link.Bounced:
 		w.counts.Bounced++
 		end = link.EventBounce
-		if w.honest(source) && !n.isMain() { // a report may come too late
+		filled := w.liar != nil && code == chain.CodeAmountOverflow // a payee's row, by a committee that lies
+		if w.honest(source) && !n.isMain() && !filled {             // a report may come too late
 			w.failf("chain %d refuses message %d of %s, which is honest", n.id, m.Seq, m.Link)
 		}
 	case link.Expired:
@@ -217,11 +219,13 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 		end = link.EventExpire
 	case link.Returned:
 		w.counts.Returned++
+		w.returned(n, m)
 	case link.Acked:
 	}
 	if service.MessageKind(m.Kind) == service.KindEarnings && result == link.Executed && !n.isMain() {
 		restored(&w.track, w.track.received, n)
 		w.track.received[n] = w.track.received[n].Plus(sums(w, m))
+		w.credited(n, m)
 	}
 	if !w.honest(source) {
 		return
@@ -238,6 +242,36 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	}
 }
 
+// credited checks that what a shard takes of earnings is what there can be: no later than
+// main's next epoch, and nothing that wraps.
+func (w *World) credited(n *node, m *link.Message) {
+	e, err := service.DecodeEarningsMessage(m.Payload)
+	total := service.EarningsOf(n.view, e.Payee).Total
+	if err != nil || e.Epoch > w.epochOf(w.main().height()+1)+1 || total.Amount < e.Amount || total.Units < e.Units || total.Work < e.Work ||
+		total.Amount > uint64(ledger.MaxAmount) {
+		w.failf("chain %d takes earnings of epoch %d, %+v, and now has %+v for the payee", n.id, e.Epoch, e.Sums, total)
+	}
+}
+
+// returned checks that what an honest chain takes back it has sent, and that it has not
+// come back before, whoever says so.
+func (w *World) returned(n *node, m *link.Message) {
+	key := numbered{m.Link.Reverse(), m.Of}
+	if w.honest(n) {
+		sent, err := link.Message{}, error(nil)
+		if t := w.track.messages[key]; t != nil {
+			sent, err = link.DecodeMessage(t.encoded)
+		}
+		same := err == nil && sent.Kind == m.Kind && sent.Recipient == m.Sender && sent.Sender == m.Recipient && sent.OriginTx == m.OriginTx &&
+			!sent.IsBounce() && bytes.Equal(sent.Payload, m.Payload)
+		if !same || w.track.returned[key] {
+			w.failf("chain %d takes back message %d of %s: it sent that: %t; it came back before: %t", n.id, m.Of, key.l, same, w.track.returned[key])
+		}
+	}
+	restored(&w.track, w.track.returned, key)
+	w.track.returned[key] = true
+}
+
 // auditLinks checks the rows of all links that a chain has sent on or received on.
 func (w *World) auditLinks(n *node) {
 	for l, next := range w.track.next {
@@ -252,18 +286,31 @@ func (w *World) auditLinks(n *node) {
 		}
 		last = int(key[1])
 		for l, o := range link.Outbounds(n.view, key[1]) {
-			size := uint64(0)
-			for seq := o.Acked; seq < o.Next; seq++ {
-				m, ok := link.MessageAt(n.view, l, seq)
-				if !ok {
-					w.failf("chain %d does not have message %d of %s, which is not acknowledged", n.id, seq, l)
-				}
-				size += uint64(m.Size())
-			}
-			if o.Acked > o.Next || size != o.Bytes || o.Returned > o.Next || o.Unacked() > link.ReturnCap {
-				w.failf("chain %d: link %s has messages of %d bytes and the row %+v", n.id, l, size, o)
-			}
+			w.auditLink(n, l, &o)
 		}
+	}
+}
+
+// auditLink checks what a chain has of a link that it has sent on: the messages that may
+// have to be listed again or may come back, and no others.
+func (w *World) auditLink(n *node, l link.Link, o *link.Outbound) {
+	var size, returns, returned uint64
+	for seq := o.Kept; seq < o.Next; seq++ {
+		m, ok := link.MessageAt(n.view, l, seq)
+		if !ok {
+			w.failf("chain %d does not have message %d of %s, which is not acknowledged or may come back", n.id, seq, l)
+		}
+		size += uint64(m.Size())
+		if m.IsBounce() {
+			returns, returned = returns+1, returned+uint64(m.Size())
+		}
+	}
+	if o.Kept > 0 && n.view.Get(link.MessageKey(l, o.Kept-1)) != nil {
+		w.failf("chain %d keeps message %d of %s, which nobody needs", n.id, o.Kept-1, l)
+	}
+	if o.Kept > o.Acked || o.Acked > o.Next || size != o.Bytes || returns != o.Returns || returned != o.ReturnBytes ||
+		o.Returned > o.Back || o.Back > o.Next || o.Next-o.Kept > link.ReturnCap {
+		w.failf("chain %d: link %s has messages of %d bytes and the row %+v", n.id, l, size, *o)
 	}
 }
 

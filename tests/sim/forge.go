@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"math"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -56,9 +57,12 @@ func (w *World) lies(n *node) chain.Changes {
 	for range 1 + w.pick(3) {
 		victim := w.address(payeeKey(w.pick(payees)))
 		to := place(service.HomeOf(victim))
-		e := service.EarningsMessage{Payee: victim, Sums: service.Sums{Amount: 1 << 40, Units: 1 << 40, Work: 1 << 40}}
+		e := service.EarningsMessage{Payee: victim, Sums: w.lot()}
+		if w.chance(20) { // of an epoch that nobody has begun
+			e.Epoch = w.epochOf(w.main().height()+1) + 3 + uint64(w.pick(1_000))
+		}
 		m := link.Message{Link: link.Link{Src: mine, Dst: to}, Kind: uint16(service.KindEarnings), Expiry: 1 << 60, Payload: e.Encode()}
-		switch w.pick(7) {
+		switch w.pick(10) {
 		case 0: // speak for somebody else
 			m.Link.Src.Bucket ^= 0x80
 			m.Link.Src.Zone ^= 1
@@ -85,6 +89,9 @@ func (w *World) lies(n *node) chain.Changes {
 			in := link.Inbound{Next: next}
 			changes = append(changes, chain.Change{Key: link.InboundKey(l), Value: in.Encode()})
 			continue
+		case 6, 7, 8: // send back what others sent, or something else
+			changes = append(changes, w.falseReturns(n)...)
+			continue
 		}
 		if m.Link.Src == m.Link.Dst {
 			continue
@@ -94,4 +101,80 @@ func (w *World) lies(n *node) chain.Changes {
 	}
 	slices.SortFunc(changes, func(a, b chain.Change) int { return bytes.Compare(a.Key, b.Key) })
 	return slices.CompactFunc(changes, func(a, b chain.Change) bool { return bytes.Equal(a.Key, b.Key) })
+}
+
+// lot is more than anybody has earned: a lot, or as much as can be written.
+func (w *World) lot() service.Sums {
+	s := service.Sums{Amount: 1 << 40, Units: 1 << 40, Work: 1 << 40}
+	switch w.pick(6) {
+	case 0:
+		s.Amount = uint64(ledger.MaxAmount) + w.rng.Uint64N(2)
+	case 1:
+		s.Units = math.MaxUint64 - w.rng.Uint64N(1_000)
+	case 2:
+		s.Work = math.MaxUint64
+	}
+	return s
+}
+
+// falseReturns returns, as changes of a state, what a corrupt committee sends back of what
+// an honest chain sent it: messages as they were or others in their place, before they are
+// acknowledged, after that and again, with an acknowledgement that says anything.
+func (w *World) falseReturns(n *node) (changes chain.Changes) {
+	var ways []link.Link
+	for _, from := range w.running() {
+		last := -1
+		for key := range from.view.Range(link.BucketPrefix(0)[:1]) {
+			if bucket := int(key[1]); bucket != last && w.honest(from) {
+				last = bucket
+				for l, o := range link.Outbounds(from.view, key[1]) {
+					if o.Next > 0 && w.ownerOf(l.Dst) == n {
+						ways = append(ways, l)
+					}
+				}
+			}
+		}
+	}
+	if len(ways) == 0 {
+		return nil
+	}
+	way := ways[w.pick(len(ways))]
+	victim := w.ownerOf(way.Src).view
+	o := link.OutboundAt(victim, way)
+	of := o.Next - 1 - w.rng.Uint64N(min(o.Next, 4))
+	if w.chance(30) {
+		of = max(o.Back, 1) - 1
+	}
+	known := w.track.messages[numbered{way, of}]
+	if known == nil {
+		return nil
+	}
+	sent, err := link.DecodeMessage(known.encoded)
+	if err != nil {
+		w.failf("forge: %v", err)
+	}
+	m := link.Message{
+		Link: way.Reverse(), Kind: sent.Kind, OriginTx: sent.OriginTx, Sender: sent.Recipient, Recipient: sent.Sender,
+		Of: of, Code: chain.CodeMessageExpired, Payload: sent.Payload,
+	}
+	if w.chance(30) {
+		m.Code = chain.CodeInvalidValue
+	}
+	if e, err := service.DecodeEarningsMessage(sent.Payload); err == nil && w.chance(40) {
+		e.Sums = w.lot()
+		m.Payload = e.Encode()
+	}
+	w.counts.ForgedReturns++
+	m.Seq = link.InboundAt(victim, m.Link).Next
+	for range 1 + w.pick(2) { // and the same once more
+		changes = append(changes, chain.Change{Key: link.MessageKey(m.Link, m.Seq), Value: m.Encode()})
+		m.Seq++
+	}
+	if w.chance(40) {
+		in := link.Inbound{Next: o.Next - w.rng.Uint64N(min(o.Next, 3)), Bounced: o.Bounced + w.rng.Uint64N(3)}
+		if in.Bounced <= in.Next {
+			changes = append(changes, chain.Change{Key: link.InboundKey(way), Value: in.Encode()})
+		}
+	}
+	return changes
 }

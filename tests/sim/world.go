@@ -28,6 +28,7 @@ type Counts struct {
 	Waited, Congested, LostOutboxes                              int
 	Anchored, Older, BadCertificates, BadAnchors                 int
 	Lies, Gaps, Repeats, ForgedCheckpoints, Corrupt              int
+	ForgedReturns                                                int
 	Epochs, Unproved                                             int
 	// Of splits and merges: those that held, heirs that began, parents that nobody has any
 	// more when they do, what was sent from a shard to itself, bookings that came to a shard
@@ -51,7 +52,7 @@ func (c *Counts) all() []*int {
 		&c.Sent, &c.Executed, &c.Bounced, &c.Expired, &c.Returned, &c.Listed,
 		&c.Waited, &c.Congested, &c.LostOutboxes,
 		&c.Anchored, &c.Older, &c.BadCertificates, &c.BadAnchors,
-		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt,
+		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt, &c.ForgedReturns,
 		&c.Epochs, &c.Unproved,
 		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
 		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Redraws, &c.Undone, &c.Obsolete,
