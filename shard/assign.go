@@ -71,6 +71,10 @@ type Inputs struct {
 	// Redraw are shards that get a new committee at once and not by rotation, since
 	// theirs has missed its anchors.
 	Redraw []ID
+	// Failed are those who served the shard that Redraw is asked for and missed its
+	// anchors, and Away those whom the main chain finds absent, those first that missed
+	// most of its blocks; validators by row. Redraw sets them back.
+	Failed, Away []uint64
 }
 
 // Assign draws the committee of every shard of the map, and keeps those of the shards
@@ -125,19 +129,67 @@ func Assign(in Inputs) []Assignment {
 // round is 1 for the first of an epoch. The committee is empty, and Kept, if
 // nobody can be drawn, or the map has neither the shard nor, of one that it replaced,
 // an heir.
-func Redraw(in Inputs, id ID, round uint32) Assignment { return Redraws(in, id)(round) }
-
-// Redraws returns Redraw of a shard by round. What rounds have in common, which is nearly
-// all of the work, is done once.
-func Redraws(in Inputs, id ID) func(round uint32) Assignment {
-	d := newDraw(&in)
-	var u *urn
-	if s, ok := in.Map.Find(id); ok {
-		u = d.pools[s.Service]
-	} else if heirs := in.Map.Heirs(id); len(heirs) > 0 {
-		u = d.pools[heirs[0].Service]
+//
+// Some candidates have no lot: first those who are Away, those that missed most first,
+// and then, in an order by lot, those who Failed, each unless the weight of all who are
+// set back would exceed a third of that of all candidates, or fewer were left than seats.
+// Nobody knows which members of a committee failed it, so with two of four gone, of six
+// candidates, five first draws of six have three of the others, and all have if main
+// finds these two absent.
+//
+// Nobody gains by that. Less than a third of main's power cannot have anybody be Away. Who
+// makes a committee fail on purpose has a third of its votes at least, more than its share
+// of the candidates, and where weights are equal each of those who Failed is as likely to
+// be set back as any other: so its share of the lots falls. Who makes others fail, and
+// so chooses when to draw, chooses among committees each of which has, by itself, the same
+// chances as one for which nobody is set back: those who failed were drawn by lot, and so
+// are those of them that are set back. And whatever the weights, at least two thirds of
+// them have lots, so that no share of the lots is more than half as much again as that of
+// the candidates.
+func Redraw(in Inputs, id ID, round uint32) Assignment {
+	s, ok := in.Map.Find(id)
+	if heirs := in.Map.Heirs(id); !ok && len(heirs) > 0 {
+		s, ok = heirs[0], true
 	}
-	return func(round uint32) Assignment { return d.assign(id, u, nil, round) }
+	d := newDraw(&in)
+	at := slices.IndexFunc(in.Pools, func(p Pool) bool { return p.Service == s.Service })
+	if !ok || at < 0 {
+		return d.assign(id, nil, nil, round)
+	}
+	u := d.pools[s.Service]
+	if back := u.setBack(&in, fmt.Sprintf("trib/shard/set-back/1/%d/%d/%d", id, d.epoch, round)); len(back) > 0 {
+		p := in.Pools[at]
+		p.Candidates = slices.DeleteFunc(slices.Clone(p.Candidates), func(c Candidate) bool { return back[c.Validator] })
+		u = p.urn(in.Seed)
+	}
+	return d.assign(id, u, nil, round)
+}
+
+// setBack returns who has no lot in a redraw; tag is that of the order of those who failed.
+func (u *urn) setBack(in *Inputs, tag string) map[uint64]bool {
+	weight, total := make(map[uint64]uint64, len(u.lots)), uint64(0)
+	for i := range u.lots {
+		weight[u.lots[i].Validator] = u.lots[i].Power
+		total += u.lots[i].Power
+	}
+	failed := make([]committee.Member, len(in.Failed))
+	for i, row := range in.Failed {
+		failed[i] = committee.Member{Validator: row, Power: 1}
+	}
+	order := slices.Clone(in.Away)
+	for _, m := range committee.Draw(in.Seed, tag, failed, len(failed)) {
+		order = append(order, m.Validator)
+	}
+	back, gone := make(map[uint64]bool), uint64(0)
+	for _, row := range order {
+		w, drawn := weight[row]
+		if !drawn || back[row] || len(u.lots)-len(back) <= u.seats || 3*(gone+w) > total {
+			continue
+		}
+		back[row] = true
+		gone += w
+	}
+	return back
 }
 
 // Check draws the committees again. It returns ErrWrongAssignment, naming the

@@ -329,7 +329,7 @@ func (c *Context) Stalled(epoch Epochs) []shard.ID {
 }
 
 // Redrawn notes that a founded shard gets another committee in this epoch and block, by
-// shard.Redraw in a round that is Round or a later one. The new committee begins another
+// shard.Redraw in the round that Round says. The new committee begins another
 // generation, as Restarted says.
 func (c *Context) Redrawn(id shard.ID, round uint32) {
 	if s, ok := Read(c.State, id); ok {
@@ -364,7 +364,7 @@ func (c *Context) begin(s *State) {
 	s.From = c.Height
 }
 
-// Round returns the first round of a draw for shard.Redraw that was not made in this epoch,
+// Round returns the first round for shard.Redraw that was not made in this epoch,
 // 1 if there was none, and 0 for a shard that is not founded.
 func (c *Context) Round(id shard.ID) uint32 {
 	switch s, ok := Read(c.State, id); {

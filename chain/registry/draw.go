@@ -62,10 +62,17 @@ const (
 )
 
 // shorten stores the candidates of an epoch that is over with their stakes alone, and
-// forgets who was in which pool.
+// forgets who was in which pool and how others were drawn from it.
 func (c *Context) shorten(epoch uint64) {
 	for _, s := range Services(c.State) {
 		c.State.Delete(PoolKey(epoch, s.ID))
+	}
+	var redraws [][]byte
+	for k := range c.State.Range(redrawPrefix(epoch)) {
+		redraws = append(redraws, slices.Clone(k))
+	}
+	for _, k := range redraws {
+		c.State.Delete(k)
 	}
 	list := candidatesAt(c.State, epoch)
 	if len(list) == 0 {
@@ -258,41 +265,46 @@ func (c *Context) draw(epoch uint64, now *shard.Map) {
 	}
 }
 
-// redrawRounds is how many draws Redraw makes at most until one has others in it.
-const redrawRounds = 16
-
 // Redraw gives a shard a committee by lots of its own in the epoch of the block, since
 // that which it has missed its anchors. round is 1 for the first time in an epoch
-// (anchor.Context.Round); if its lots fall on the same members, those of the next rounds
-// are drawn, up to redrawRounds. The same members serve the next epoch, which is drawn
-// already, or those before would come back. It returns the round that was drawn, or 0, and
-// changes nothing, if nobody else can be drawn. Who is jailed by now cannot. It is called
-// before End, and before anchor.Context.Redrawn.
+// (anchor.Context.Round). The same members serve the next epoch, which is drawn
+// already, or those before would come back. It returns false, and changes nothing, if nobody
+// else can be drawn. Who is jailed by now cannot; who is absent from the main chain
+// (staking.Away), and some of those who failed, are set back as shard.Redraw says, the
+// absent only if that leaves others than those who failed. It is called after the block's
+// votes are counted, before End, and before anchor.Context.Redrawn. Anybody can draw the
+// same again: see RedrawInputs.
 //
 // A shard that is replaced and has not come to its end gets a committee for that too.
-func (c *Context) Redraw(id shard.ID, round uint32) (drawn uint32) {
+func (c *Context) Redraw(id shard.ID, round uint32) (drawn bool) {
 	m, on := ReadMap(c.State)
 	if !on {
-		return 0
+		return false
 	}
 	epoch := c.epoch()
 	at, serves := find(m, id)
-	p, _ := ReadPool(c.State, epoch, at.Service)
-	p.Candidates = slices.DeleteFunc(p.Candidates, func(x shard.Candidate) bool {
-		val, ok := staking.ReadValidator(c.State, x.Validator)
-		return !ok || val.Jailed || val.Tombstoned
-	})
-	// Who served before does not matter, nor do other services: it is Inputs without them.
-	in := shard.Inputs{Seed: staking.Seed(c.State, epoch), Map: m, Pools: []shard.Pool{p}}
 	now, ok := ReadAssignment(c.State, epoch, id)
-	a, drawn := others(in, id, round, &now.Committee)
-	if drawn == 0 {
-		return 0
+	r := redrawing{round: round, away: staking.Away(c.State, c.Epochs, c.Height)}
+	p, _ := ReadPool(c.State, epoch, at.Service)
+	for i := range p.Candidates {
+		row := p.Candidates[i].Validator
+		if val, ok := staking.ReadValidator(c.State, row); !ok || val.Jailed || val.Tombstoned {
+			r.out = append(r.out, row)
+		}
+	}
+	a := shard.Redraw(r.inputs(c.State, m, p, &now), id, round)
+	if len(r.away) > 0 && sameMembers(&now.Committee, &a.Committee) {
+		r.away = nil
+		a = shard.Redraw(r.inputs(c.State, m, p, &now), id, round)
+	}
+	if len(a.Committee.Members) == 0 || sameMembers(&now.Committee, &a.Committee) {
+		return false
 	}
 	if ok {
 		row, _ := anchor.Read(c.State, id)
 		before := now.Short()
 		c.State.Set(formerKey(epoch, id, row.Generation), before.Encode())
+		c.State.Set(redrawKey(epoch, id, row.Generation), r.encode())
 	}
 	a.Last = !serves
 	c.put(epoch, &a)
@@ -303,24 +315,69 @@ func (c *Context) Redraw(id shard.ID, round uint32) (drawn uint32) {
 		}
 	}
 	c.note(Event{Kind: EventRedrawn, TxIndex: -1, Service: at.Service, Zone: at.Zone, Shards: []shard.ID{id}, Epoch: epoch})
-	return drawn
+	return true
 }
 
-// others draws members from a round on until they are not those of now, who may be nobody,
-// and returns the round, 0 if there is nobody else.
-func others(in shard.Inputs, id shard.ID, round uint32, now *committee.Committee) (a shard.Assignment, drawn uint32) {
-	draw := shard.Redraws(in, id)
-	for drawn = round; drawn < round+redrawRounds; drawn++ {
-		switch a = draw(drawn); {
-		case len(a.Committee.Members) == 0:
-			return a, 0
-		case !sameMembers(now, &a.Committee):
-			return a, drawn
-		case len(in.Pools[0].Candidates) <= len(now.Members):
-			return a, 0
+// redrawing is what decided a redraw that the state does not show any more later.
+type redrawing struct {
+	round     uint32
+	out, away []uint64 // validators by row: who could not be drawn, and shard.Inputs.Away
+}
+
+// encode returns the round 4, and behind their numbers the rows, as varints.
+func (r *redrawing) encode() []byte {
+	w := codec.NewWriter(8 + 3*(len(r.out)+len(r.away)))
+	w.Uint32(r.round)
+	for _, rows := range [][]uint64{r.out, r.away} {
+		w.Uvarint(uint64(len(rows)))
+		for _, row := range rows {
+			w.Uvarint(row)
 		}
 	}
-	return a, 0
+	return w.Bytes()
+}
+
+func decodeRedrawing(b []byte) (r redrawing, err error) {
+	d := codec.NewReader(b)
+	r.round = d.Uint32()
+	for _, rows := range []*[]uint64{&r.out, &r.away} {
+		for range d.Uvarint(uint64(d.Remaining())) {
+			*rows = append(*rows, d.Uvarint(1<<64-1))
+		}
+	}
+	return r, d.Done()
+}
+
+// inputs returns what others are drawn from for those who served a shard. Who served in the
+// epoch before does not matter, nor do other services: it is Inputs without them.
+func (r *redrawing) inputs(v chain.View, m *shard.Map, p shard.Pool, failed *shard.Assignment) shard.Inputs {
+	p.Candidates = slices.DeleteFunc(p.Candidates, func(x shard.Candidate) bool { return slices.Contains(r.out, x.Validator) })
+	in := shard.Inputs{Seed: staking.Seed(v, m.Epoch()), Map: m, Pools: []shard.Pool{p}, Away: r.away}
+	for i := range failed.Committee.Members {
+		in.Failed = append(in.Failed, failed.Committee.Members[i].Validator)
+	}
+	return in
+}
+
+// RedrawInputs returns what decided who followed those that served a shard in a generation
+// in the running epoch, and the round: shard.Redraw of them has the members that
+// ReadServing tells of the next generation in that epoch. It is ok=false if nobody did, and
+// when the epoch is over, whose pools are forgotten then.
+func RedrawInputs(v chain.View, id shard.ID, generation uint32) (in shard.Inputs, round uint32, ok bool) {
+	m, on := ReadMap(v)
+	if !on {
+		return shard.Inputs{}, 0, false
+	}
+	b := v.Get(redrawKey(m.Epoch(), id, generation))
+	if b == nil {
+		return shard.Inputs{}, 0, false
+	}
+	r, err := decodeRedrawing(b)
+	mustRead("redraw", err)
+	failed, _ := ReadServing(v, m.Epoch(), id, generation)
+	at, _ := find(m, id)
+	p, ok := ReadPool(v, m.Epoch(), at.Service)
+	return r.inputs(v, m, p, &failed), r.round, ok
 }
 
 func sameMembers(a, b *committee.Committee) bool {
@@ -346,7 +403,7 @@ func find(m *shard.Map, id shard.ID) (s shard.Shard, serves bool) {
 // which everybody draws the same committees. The state has all of it for the present
 // epoch, whose map is ReadMap's, for the next one, whose map is shard.Apply of that,
 // and, in the last block of an epoch, for the one that is drawn. Committees that Redraw
-// has replaced are by other lots: shard.Redraw's.
+// has replaced are by other lots: RedrawInputs says which.
 func Inputs(v chain.View, epoch uint64, m *shard.Map) shard.Inputs {
 	in := shard.Inputs{Seed: staking.Seed(v, epoch), Map: m}
 	all := candidatesAt(v, epoch)

@@ -64,7 +64,7 @@ func act(rt *rapid.T, w *world, epoch uint64, next *uint32, redrawn map[uint64]b
 			w.finish(id)
 		}
 	case "redraw":
-		if w.ctx.Redraw(id, uint32(rapid.IntRange(1, 9).Draw(rt, "round"))) > 0 {
+		if w.ctx.Redraw(id, uint32(rapid.IntRange(1, 9).Draw(rt, "round"))) {
 			redrawn[epoch], redrawn[epoch+1] = true, true
 		}
 	case "serve":

@@ -130,6 +130,9 @@ func (p *Params) Read(r *codec.Reader) {
 //	'F' | epoch u64 | shard u32 | generation u32
 //	                                   the shard.Short of those who served it up to that
 //	                                   generation, until others were drawn in the epoch
+//	'I' | epoch u64 | shard u32 | generation u32
+//	                                   how others were drawn for those, until the epoch is
+//	                                   over: see RedrawInputs
 //	'D' | service u32 | row u64        work u64: see WorkOf
 //	'X' | shard u32                    epoch u64, shard.Load: the last Report
 //	'W'                                epoch u64: see NeedsTick
@@ -151,6 +154,7 @@ const (
 	prefixStakes     = 'T'
 	prefixAssignment = 'H'
 	prefixFormer     = 'F'
+	prefixRedraw     = 'I'
 	prefixWork       = 'D'
 	prefixLoad       = 'X'
 	prefixWait       = 'W'
@@ -189,6 +193,14 @@ func formerKey(epoch uint64, id shard.ID, generation uint32) []byte {
 
 func formerPrefix(epoch uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefixFormer}, epoch)
+}
+
+func redrawKey(epoch uint64, id shard.ID, generation uint32) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(redrawPrefix(epoch), uint32(id)), generation)
+}
+
+func redrawPrefix(epoch uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{prefixRedraw}, epoch)
 }
 
 func epochPrefix(epoch uint64) []byte {

@@ -155,7 +155,7 @@ func TestRedraw(t *testing.T) {
 	others := func(epoch uint64, id shard.ID) (a, b shard.Assignment) {
 		w.t.Helper()
 		before, _ := registry.ReadAssignment(w.ctx.State, epoch, id)
-		changed := w.ctx.Redraw(id, 1) > 0
+		changed := w.ctx.Redraw(id, 1)
 		after, ok := registry.ReadAssignment(w.ctx.State, epoch, id)
 		if !changed || !ok || slices.Equal(before.Committee.Members, after.Committee.Members) || after.Committee.Epoch != epoch {
 			t.Fatalf("shard %d in epoch %d: %v after %v", id, epoch, after, before)
@@ -186,37 +186,40 @@ func TestRedraw(t *testing.T) {
 	if !before.Last || !last.Last {
 		t.Errorf("last committees %+v, %+v", before, last)
 	}
-	if w.ctx.Redraw(99, 1) > 0 {
+	if w.ctx.Redraw(99, 1) {
 		t.Error("a shard that never was is redrawn")
 	}
 	few := newWorld(t, 4, service(1, "content", 0))
 	for round := range uint32(9) {
-		if digest := few.digest(); few.ctx.Redraw(2, round+1) > 0 || few.digest() != digest {
+		if digest := few.digest(); few.ctx.Redraw(2, round+1) || few.digest() != digest {
 			t.Fatal("there is somebody else")
 		}
 	}
 }
 
-// TestRedrawGoesOn: lots that fall on the same members are drawn again, so that whoever
-// else can serve does, and the round says which lots those were.
+// TestRedrawGoesOn: whoever else can serve does, each time, and anybody draws the same
+// while the epoch runs.
 func TestRedrawGoesOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5, service(1, "content", 0)) // one seat's worth of others
-	id, again := w.shards().Zone(1, 0)[0].ID, 0
-	for round := uint32(1); round < 100; {
+	id := w.shards().Zone(1, 0)[0].ID
+	for round := uint32(1); round < 100; round++ {
 		before, _ := registry.ReadAssignment(w.ctx.State, 0, id)
 		drawn := w.ctx.Redraw(id, round)
 		after, _ := registry.ReadAssignment(w.ctx.State, 0, id)
-		if drawn < round || drawn >= round+16 || slices.Equal(before.Committee.Members, after.Committee.Members) {
-			t.Fatalf("round %d after round %d: %v after %v", drawn, round, after, before)
+		if !drawn || slices.Equal(before.Committee.Members, after.Committee.Members) {
+			t.Fatalf("round %d: %v after %v", round, after, before)
 		}
-		if drawn > round {
-			again++
+		in, at, ok := registry.RedrawInputs(w.ctx.State, id, round-1)
+		if again := shard.Redraw(in, id, at); !ok || at != round || !slices.Equal(again.Committee.Members, after.Committee.Members) {
+			t.Fatalf("round %d is %d, drawn again are %v, want %v", round, at, again, after)
 		}
-		round = drawn + 1
+		anchors := anchor.Context{State: w.ctx.State, Height: w.ctx.Height}
+		anchors.Redrawn(id, round)
 	}
-	if again == 0 {
-		t.Error("no lots ever fell on the same members: the test shows nothing")
+	w.epoch(1)
+	if _, _, ok := registry.RedrawInputs(w.ctx.State, id, 1); ok {
+		t.Error("how others were drawn is kept when the epoch is over")
 	}
 }
 

@@ -103,8 +103,8 @@ func (b *block) renewed(id shard.ID, round uint32) {
 // If there is nobody else it changes nothing and returns false: a committee that stays
 // loses nothing of what it has certified.
 func (b *block) redraw(id shard.ID) bool {
-	round := b.registry.Redraw(id, b.anchors.Round(id))
-	if round == 0 {
+	round := b.anchors.Round(id)
+	if !b.registry.Redraw(id, round) {
 		return false
 	}
 	b.anchors.Redrawn(id, round)

@@ -10,8 +10,10 @@ import (
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/consensus/cert"
+	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // twice returns two certified versions of a height of a shard by its committee of an
@@ -231,5 +233,72 @@ func BenchmarkAnchors(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestRedrawWithoutTheAbsent: two members of a shard's committee are gone, from the main
+// chain too. When the shard is drawn anew, on a chain that goes on only for that as on one
+// that is in use, main knows that they are away, although the slash meter lets only one of
+// them be jailed, and neither is drawn again.
+func TestRedrawWithoutTheAbsent(t *testing.T) {
+	t.Parallel()
+	for _, idle := range []bool{false, true} {
+		p := serviceParams()
+		p.Staking.Seats, p.Staking.EpochBlocks, p.Staking.MeterBps, p.Staking.MeterEpochs = 6, 60, 0, 3
+		p.Anchors.LateBlocks, p.Anchors.StalledBlocks = 8, 8+2*p.Staking.MaxMissed
+		g := stakedGenesis(p, 7, slices.Repeat([]uint64{50_000}, 6)...)
+		g.Services = []zone.ServiceType{serviceOf(6, 1, "content", 0)}
+		changes, err := g.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newServed(t)
+		b.params, b.view = p, newState(changes)
+		id := b.shards().Zone(1, 0)[0].ID
+		members := b.members(id, 0)
+		gone := members[:2]
+		b.attach = func(blk *settlement.Block) {
+			blk.Votes, blk.Tick = b.votes(gone...), settlement.NeedsTick(b.view, &b.params, blk.Height)
+			com, _ := staking.ReadCommittee(b.view, 0)
+			present := slices.DeleteFunc(com.Members, func(m committee.Member) bool { return slices.Contains(gone, m.Validator) })
+			blk.Proposer = present[blk.Height%uint64(len(present))].Address()
+		}
+		b.ok(6, anchorsOf(b.heights(id, 0, 1, 2)))
+		for b.anchored(id).Generation == 0 {
+			if b.epoch() > 0 {
+				t.Fatal("the shard is not drawn anew")
+			}
+			if idle {
+				b.block()
+			} else {
+				b.busy()
+			}
+		}
+		after, jailed := b.members(id, 0), 0
+		for _, row := range gone {
+			if v, _ := staking.ReadValidator(b.view, row); v.Jailed {
+				jailed++
+			}
+			if slices.Contains(after, row) {
+				t.Errorf("idle is %t: of %d, %d are gone and %d drawn", idle, members, gone, after)
+			}
+		}
+		if jailed != 1 {
+			t.Errorf("idle is %t: %d are jailed, want one, or the test shows nothing", idle, jailed)
+		}
+		if in, round, ok := registry.RedrawInputs(b.view, id, 0); !ok || !slices.Equal(slices.Sorted(slices.Values(in.Failed)), members) || len(in.Away) != 1 || round != 1 {
+			t.Errorf("idle is %t: drawn in round %d by %+v", idle, round, in)
+		}
+	}
+}
+
+// TestAbsencesAreKnownInTime: with the parameters that networks begin with, ticks between
+// late and stalled are enough to know who is away.
+func TestAbsencesAreKnownInTime(t *testing.T) {
+	t.Parallel()
+	for _, p := range []settlement.Params{settlement.DefaultParams(), settlement.LocalParams()} {
+		if ticks := p.Anchors.StalledBlocks - p.Anchors.LateBlocks; ticks <= p.Staking.MaxMissed {
+			t.Errorf("%d blocks count from late to stalled, want more than %d", ticks, p.Staking.MaxMissed)
+		}
 	}
 }

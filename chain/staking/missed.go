@@ -127,7 +127,7 @@ func (c *Context) Count(proposer Address, votes []Vote) []Event {
 	for i := range list {
 		_, missed := slices.BinarySearch(gone, list[i].row)
 		list[i].mark(position, missed)
-		if list[i].count() > c.Rules.MaxMissed && c.agreed(&list[i], &rec.Committee) {
+		if list[i].count() > c.Rules.MaxMissed && agreed(c.State, c.Rules, &list[i], &rec.Committee) {
 			late = append(late, list[i].row)
 		}
 	}
@@ -174,19 +174,45 @@ const nobody = math.MaxUint64
 // agreed reports whether a member missed more than MaxMissed blocks of the window, as
 // far as its proposers' power vouches for that; see vouched. Proposers that are no
 // members any more count for nothing.
-func (c *Context) agreed(a *absence, members *committee.Committee) bool {
+func agreed(v chain.View, p *Params, a *absence, members *committee.Committee) bool {
 	blocks := make([]uint64, len(members.Members))
-	for position := range c.Rules.Window {
+	for position := range p.Window {
 		if a.window[position>>3]&(0x80>>(position&7)) == 0 {
 			continue
 		}
-		row, _ := rowAt(c.State, proposerKey(position))
+		row, _ := rowAt(v, proposerKey(position))
 		if i, ok := members.FindValidator(row); ok {
 			blocks[i]++
 		}
 	}
-	most := uint64(c.Rules.MaxMissed)
+	most := uint64(p.MaxMissed)
 	return vouched(members, blocks, most).above(most, members.TotalPower())
+}
+
+// Away returns the validators that the block at height finds absent, by row, those first
+// that missed most: they missed more than MaxMissed blocks of the window as far as their
+// proposers' power vouches for that, so that less than a third of the power has nobody
+// among them (Context.Count). They are those who would be jailed if the slash meter did not
+// spare them, and are not here once they are. Of who is no member of the main chain's
+// committee it knows nothing.
+//
+// v is the state after the votes of the block are counted. A shard gets another committee
+// when it has been silent for long, and a shard that is late has the main chain go on
+// (anchor.NeedsTick), whose blocks count: so on an idle chain, too, who is gone with all
+// its chains is known by then, if the blocks between late and stalled are more than
+// MaxMissed.
+func Away(v chain.View, p *Params, height uint64) (rows []uint64) {
+	list := slices.DeleteFunc(absencesAt(v, p), func(a absence) bool { return a.count() <= p.MaxMissed })
+	if len(list) == 0 {
+		return nil
+	}
+	rec, _ := electionAt(v, p.Epoch(height))
+	list = slices.DeleteFunc(list, func(a absence) bool { return !agreed(v, p, &a, &rec.Committee) })
+	slices.SortStableFunc(list, func(a, b absence) int { return cmp.Compare(b.count(), a.count()) })
+	for i := range list {
+		rows = append(rows, list[i].row)
+	}
+	return rows
 }
 
 // wide is a number of two words. Here it counts blocks divided by a committee's total

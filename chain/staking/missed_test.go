@@ -238,6 +238,35 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// TestAway: who is gone and not jailed because the meter is full is known to be away, who
+// missed most first, and no longer when it is back; who is jailed is not.
+func TestAway(t *testing.T) {
+	t.Parallel()
+	p := calmParams()
+	p.Seats, p.MeterBps, p.EpochBlocks = 7, 0, 100
+	w := newWorld(t, p, slices.Repeat([]uint64{40_000}, 7)...)
+	away := func(want ...uint64) {
+		t.Helper()
+		if got := staking.Away(w.view, &w.p, w.height); !slices.Equal(got, want) {
+			t.Errorf("block %d: away are %d, want %d", w.height, got, want)
+		}
+	}
+	w.miss(3, 2)
+	w.miss(int(p.MaxMissed)-3, 0, 2)
+	away()
+	w.miss(1, 0, 2) // 2 is jailed, and the meter full
+	w.miss(3, 0, 1)
+	if away(0); !w.validator(2).Jailed || w.validator(0).Jailed {
+		t.Fatal("the meter jails others than it should")
+	}
+	w.miss(int(p.MaxMissed), 0, 1)
+	away(0, 1)
+	w.miss(int(p.Window)-int(p.MaxMissed), 1)
+	away(1)
+	w.miss(int(p.Window))
+	away()
+}
+
 // TestVotesOfStrangers: votes of those who are no members, or no validators, say
 // nothing.
 func TestVotesOfStrangers(t *testing.T) {
@@ -296,6 +325,9 @@ func TestCensorship(t *testing.T) {
 			w.apply(block{votes: w.votes(victim), proposer: who[i%censors]})
 			if v := w.validator(victim); v.Jailed {
 				t.Fatalf("%d of ten jailed the victim with block %d", censors, w.height)
+			}
+			if got := staking.Away(w.view, &w.p, w.height); len(got) != 0 {
+				t.Fatalf("%d of ten have %d be away with block %d", censors, got, w.height)
 			}
 		}
 		// What the others see of it is not forgotten.

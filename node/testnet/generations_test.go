@@ -211,8 +211,8 @@ func TestShardStandsStillForLong(t *testing.T) {
 }
 
 // TestShardGetsAnotherCommittee: two of the four members of a shard's committee leave it for
-// good. Others are drawn, until there are enough who serve (with six candidates three draws
-// of five have three of the other four); those that never had the shard's state get it from
+// good, and not the main chain. Others are drawn, until there are enough who serve (with six
+// candidates five draws of six have three of the other four); those that never had the shard's state get it from
 // those that have it, and the shard goes on where it was anchored.
 func TestShardGetsAnotherCommittee(t *testing.T) {
 	t.Parallel()
