@@ -11,12 +11,14 @@ import (
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/shardblock/shardtest"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	nodev1 "github.com/tributary-network/tributary/proto/tributary/node/v1"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // TestBadInputOfShards: what must not be taken is refused the same over whatever node, with
@@ -80,7 +82,21 @@ func TestBadInputOfShards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	none := func(*service.Usage) {}
+	home.mu.Lock()
+	in, err := home.chain.Boxes[1].Import(home.is.ID, 1, 0, 1)
+	home.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported := func(change func(d *settlement.Delivery)) []byte {
+		d := settlement.Delivery{Import: in}
+		change(&d)
+		return d.Encode()
+	}
+	place := service.HomeOf(s.payer.addr)
+	at := link.Place{Service: 1, Zone: place.Zone, Bucket: place.Bucket}
+	way := func(l link.Link) []byte { return l.Encode() }
+	none, before := func(*service.Usage) {}, s.height()
 	other := uint64(99)
 	for _, row := range []struct {
 		name   string
@@ -100,12 +116,21 @@ func TestBadInputOfShards(t *testing.T) {
 		{"a transaction of main", raw(s.transfer(s.other, s.payee.addr, 1)), codes.InvalidArgument, "WRONG_CHAIN", "sign"},
 		{"an oversized relay", relay(home.is.ID, make([]byte, chain.MaxTxSize+1)), codes.InvalidArgument, "TOO_LARGE", "want 1 to"},
 		{"a relay to main", relay(1, []byte("x")), codes.InvalidArgument, api.ReasonInvalidField, "id of a shard"},
-		{"garbage for an anchor", submit(chain.KindAnchor, []byte{1, 2, 3}), codes.InvalidArgument, "MALFORMED", ""},
-		{"an anchor of another network", submit(chain.KindAnchor, forged(func(r *cert.Run) { r.Network = ledger.NetworkID{9} })), codes.InvalidArgument, "WRONG_NETWORK", ""},
+		{"garbage for an anchor", submit(chain.KindAnchor, []byte{1, 2, 3}), codes.InvalidArgument, "MALFORMED", "send what Encode of"},
+		{"an anchor of another network", submit(chain.KindAnchor, forged(func(r *cert.Run) { r.Network = ledger.NetworkID{9} })), codes.InvalidArgument, "WRONG_NETWORK", "ListCertificates"},
 		{"an anchor of no shard", submit(chain.KindAnchor, forged(func(r *cert.Run) { r.Chain = 99 })), codes.NotFound, "UNKNOWN_SHARD", "99"},
 		{"an anchor with a gap", submit(chain.KindAnchor, forged(func(r *cert.Run) { r.First = 5 })), codes.FailedPrecondition, "ANCHOR_GAP", "1"},
 		{"an anchor of another committee", submit(chain.KindAnchor, forged(func(*cert.Run) {})), codes.FailedPrecondition, "UNKNOWN_COMMITTEE", "committee"},
-		{"an anchor that nobody signed", submit(chain.KindAnchor, forged(func(r *cert.Run) { r.Sets[0].CommitteeHash = drawn })), codes.InvalidArgument, "BAD_CERTIFICATE", "signature"},
+		{"an anchor that nobody signed", submit(chain.KindAnchor, forged(func(r *cert.Run) { r.Sets[0].CommitteeHash = drawn })), codes.InvalidArgument, "BAD_CERTIFICATE", "GetShard tells who may sign"},
+		{"an anchor of another generation", submit(chain.KindAnchor, forged(func(r *cert.Run) { r.Generation = 1 })), codes.FailedPrecondition, "ANCHOR_GENERATION", "which is in generation 0"},
+		{"garbage for an import", submit(chain.KindImport, []byte{1, 2, 3}), codes.InvalidArgument, "MALFORMED", "send what Encode of"},
+		{"an import that is not anchored", submit(chain.KindImport, imported(func(*settlement.Delivery) {})), codes.FailedPrecondition, "NOT_ANCHORED", "anchor the shard up to there first"},
+		{"an import of no shard", submit(chain.KindImport, imported(func(d *settlement.Delivery) { d.Import.Shard = 99 })), codes.FailedPrecondition, "NOT_ANCHORED", "99"},
+		{"a relist of garbage", submit(chain.KindRelist, []byte{1}), codes.InvalidArgument, "MALFORMED", "send what Encode of"},
+		{"a relist too soon", submit(chain.KindRelist, way(link.Link{Dst: at})), codes.FailedPrecondition, "NOT_DUE", "ask again at"},
+		{"a relist of nothing", submit(chain.KindRelist, way(link.Link{Dst: link.Place{Service: 3}})), codes.FailedPrecondition, "NOTHING_NEW", "there is nothing to do"},
+		{"a relist of another chain's link", submit(chain.KindRelist, way(link.Link{Src: at, Dst: link.Place{Service: 1}})), codes.FailedPrecondition, "FOREIGN_PLACE", "as a trace shows it"},
+		{"an acknowledgement of nothing", submit(chain.KindReack, way(link.Link{Src: at})), codes.NotFound, "LINK_NOT_FOUND", "as a trace shows it"},
 		{"a map of another epoch", func(n *shardNode) error {
 			_, err := n.services().ListShards(s.ctx(), &servicev1.ListShardsRequest{Epoch: &other})
 			return err
@@ -123,6 +148,9 @@ func TestBadInputOfShards(t *testing.T) {
 			}
 			wantProblem(t, err, row.code, row.reason)
 		}
+	}
+	if got := s.height(); got != before {
+		t.Errorf("height %d of the main chain, want %d as before", got, before)
 	}
 	if head, _ := home.Head(); head != 1 {
 		t.Errorf("%d blocks, want that of the notice alone", head)

@@ -37,6 +37,7 @@ type fakeShard struct {
 	changed chan struct{} // closed by the next block
 	refuse  error         // what Submit fails with
 	lose    bool          // Submit takes what comes and forgets it
+	rules   bool          // SubmitRelay goes by the rules
 	relays  [][]byte
 	certify bool              // blocks have certificates
 	forgot  ledger.Hash       // a record of which Status does not know
@@ -186,6 +187,15 @@ func (f *fakeShard) SubmitRelay(_ context.Context, payload []byte) error {
 	defer f.mu.Unlock()
 	if string(payload) == "known" {
 		return chain.Refuse(chain.CodeNothingNew, "all of it is known")
+	}
+	if f.rules {
+		r, err := shardblock.DecodeRelay(payload)
+		if err == nil {
+			err = shardblock.Check(f.chain.State, f.chain.Height+1, r, f.chain.Verifiers.Certificate)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	f.relays = append(f.relays, payload)
 	return nil

@@ -96,9 +96,100 @@ func (r *relays) SubmitRelay(ctx context.Context, req *servicev1.SubmitRelayRequ
 		return nil, err
 	}
 	if err := s.SubmitRelay(ctx, req.GetPayload()); err != nil {
-		return nil, err
+		return nil, explainRelay(err, ledger.ChainID(req.GetChainId()))
 	}
 	return &servicev1.SubmitRelayResponse{}, nil
+}
+
+// explainRelay adds to the refusal of a relay what to do about it.
+func explainRelay(err error, id shard.ID) error {
+	rule, ok := errors.AsType[*chain.RuleError](err)
+	if !ok {
+		return err
+	}
+	p := ruleProblem(rule)
+	if p.code == codes.Internal {
+		return p
+	}
+	if remedy := relayRemedy(rule.Code); remedy != "" {
+		p.message += "; " + remedy
+	}
+	p.subject, p.fields, p.positions = ShardName(id), nil, nil
+	p.set("shard", p.subject)
+	if p.code == codes.InvalidArgument {
+		p.fields = []field{{path: "payload", problem: p.message}}
+	}
+	return p
+}
+
+// relayRemedy returns what to do about a relay that was refused with a code, unless the
+// refusal says so itself.
+func relayRemedy(c chain.Code) string {
+	switch c {
+	case chain.CodeMalformed, chain.CodeUnknownKind, chain.CodeBadOrder, chain.CodeInvalidValue:
+		return "send what shardblock.Relay.Encode makes of what GetWanted says is missing, unchanged"
+	case chain.CodeBadCertificate, chain.CodeWrongNetwork, chain.CodeWrongChain:
+		return "take certificates of the main chain of this network, which ListCertificates gives"
+	case chain.CodeUnknownCommittee:
+		return "only the committee that the main chain elected for the epoch can sign"
+	case chain.CodeBadRange, chain.CodeBadProof, chain.CodeNeverSent:
+		return "make the proof anew, of the block's whole outbox, which GetOutbox gives"
+	case chain.CodeNotAnchored:
+		return "what it has of a shard comes with the newest row of anchors, once the main chain has anchored it"
+	case chain.CodeLinkGap:
+		return "bring those before it first; GetWanted tells where the link is"
+	case chain.CodeLinkRepeat:
+		return "it was brought before; GetWanted tells where the link is"
+	case chain.CodeNothingNew:
+		return "there is nothing to do"
+	case chain.CodeForeignPlace:
+		return "bring it to the shard that has the place, which Locate tells of an account"
+	case chain.CodeAnchorEpoch:
+		return "bring the epoch once the main chain is in it"
+	case chain.CodeUnknownShard:
+		return "ListShards tells which there are"
+	default:
+		return ""
+	}
+}
+
+// carries reports whether transactions of a kind bring the main chain what shards have for
+// it, so that anybody may sign them.
+func carries(k chain.Kind) bool {
+	switch k {
+	case chain.KindAnchor, chain.KindAnchorConflict, chain.KindImport, chain.KindRelist, chain.KindReack:
+		return true
+	default:
+		return false
+	}
+}
+
+// explainCarried adds to the refusal of a transaction of such a kind what to do about it.
+func (p *problem) explainCarried(c chain.Code) {
+	if remedy := carriedRemedy(c); remedy != "" {
+		p.message += "; " + remedy
+	}
+	if p.fields, p.positions = nil, nil; p.code == codes.InvalidArgument {
+		p.fields = []field{{path: "signed_tx", problem: p.message}}
+	}
+}
+
+// carriedRemedy is relayRemedy for the main chain.
+func carriedRemedy(c chain.Code) string {
+	switch c {
+	case chain.CodeMalformed, chain.CodeUnknownKind, chain.CodeInvalidValue:
+		return "send what Encode of anchor.Anchors, anchor.Conflict, settlement.Delivery or link.Link makes, unchanged"
+	case chain.CodeBadCertificate, chain.CodeUnknownCommittee, chain.CodeWrongNetwork, chain.CodeAnchorGeneration:
+		return "take the certificates that ListCertificates of a node gives which runs the shard; GetShard tells who may sign them"
+	case chain.CodeAnchorStale, chain.CodeNothingNew, chain.CodeLinkRepeat:
+		return "it was brought before: there is nothing to do"
+	case chain.CodeNotAnchored:
+		return "anchor the shard up to there first"
+	case chain.CodeForeignPlace, chain.CodeLinkNotFound:
+		return "name a link with the main chain at its end, as a trace shows it"
+	default:
+		return relayRemedy(c)
+	}
 }
 
 // GetOutbox implements RelayServiceServer.

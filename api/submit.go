@@ -226,7 +226,11 @@ func (b *backend) explain(err error, tx *chain.Tx) error {
 		chain.CodeStale, chain.CodeUnderfunded, chain.CodeFinalOutOfRange, chain.CodeExpiryOutOfRange:
 		b.explainChannel(p, tx)
 	default:
-		b.explainStake(p, tx)
+		if carries(tx.Kind) {
+			p.explainCarried(rule.Code)
+		} else {
+			b.explainStake(p, tx)
+		}
 	}
 	return p
 }
