@@ -90,21 +90,27 @@ func (b *bench) bookRates(ctx context.Context, w *bookWorld, window time.Duratio
 	return nil
 }
 
-// bookings books in a closed loop, one booking of each payee under way, and waits until
-// all is in the payees' earnings. The rate is that of the loop, the processor time that
-// of all.
-func (w *bookWorld) bookings(ctx context.Context, books []*book, window time.Duration) (s span, err error) {
+// bookings books in a closed loop, one booking of each payee under way, for so long, and
+// waits until everything has arrived.
+func (w *bookWorld) bookings(ctx context.Context, books []*book, window time.Duration) (span, error) {
 	const perSecond = 4_000 // of each node's processor; more is signed on the way
 	w.prepare(books, int(perSecond*window.Seconds())/len(books)/len(books[0].channels)+1)
+	deadline := time.Now().Add(window)
+	return w.run(ctx, books, func(int) bool { return time.Now().Before(deadline) })
+}
+
+// run has each of books book, one booking after the other, as long as more says so to
+// whoever has done so many, and waits until everything has arrived and every message was
+// acknowledged. The rate is that of the bookings alone, the processor time that of all.
+func (w *bookWorld) run(ctx context.Context, books []*book, more func(done int) bool) (s span, err error) {
 	if s.from, err = measure(w.net); err != nil {
 		return s, err
 	}
 	var booked atomic.Int64
-	deadline := time.Now().Add(window)
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, k := range books {
 		group.Go(func() error {
-			for time.Now().Before(deadline) {
+			for done := 0; more(done); done++ {
 				if err := w.book(groupCtx, k); err != nil {
 					return err
 				}
@@ -117,10 +123,8 @@ func (w *bookWorld) bookings(ctx context.Context, books []*book, window time.Dur
 		return s, err
 	}
 	end := time.Now()
-	for _, k := range books {
-		if err := w.until(ctx, 100*time.Millisecond, func() (bool, error) { return w.arrived(ctx, k) }); err != nil {
-			return s, fmt.Errorf("earnings of %s: %w", k.to, err)
-		}
+	if err := w.delivered(ctx, books); err != nil {
+		return s, err
 	}
 	s.entries = booked.Load()
 	s.to, err = measure(w.net)

@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -43,9 +40,11 @@ func (b *bench) bookAway(ctx context.Context, w *bookWorld, window time.Duration
 	}
 	b.report.step("bookings for payees in another shard, %d passes", passes)
 	taken := make(map[int][]versus)
-	for range passes {
+	for pass := range passes {
 		for _, share := range shares {
-			v, err := w.versus(ctx, share)
+			v, err := w.versus(ctx, share, func(i int, s *slice) {
+				b.report.step("  pass %d of %d, %3d %%, slice %d of 4: %.0f bookings/s", pass+1, passes, share, i+1, s.perSecond())
+			})
 			if err != nil {
 				return fmt.Errorf("%d %% of payees in another shard: %w", share, err)
 			}
@@ -73,8 +72,8 @@ type versus struct{ home, away slice }
 
 func (v versus) ratio() float64 { return v.away.cpu() / v.home.cpu() }
 
-// versus takes the slices of a share in their order.
-func (w *bookWorld) versus(ctx context.Context, share int) (v versus, err error) {
+// versus takes the slices of a share in their order, and tells of each.
+func (w *bookWorld) versus(ctx context.Context, share int, tell func(i int, s *slice)) (v versus, err error) {
 	elsewhere := share * bookSellers / 100
 	home := w.books[0][:bookSellers]
 	away := append(slices.Clone(home[:bookSellers-elsewhere]), w.books[0][bookSellers:bookSellers+elsewhere]...)
@@ -83,6 +82,7 @@ func (w *bookWorld) versus(ctx context.Context, share int) (v versus, err error)
 		if err != nil {
 			return v, err
 		}
+		tell(i, &s)
 		if i == 1 || i == 2 {
 			v.away = v.away.with(s)
 		} else {
@@ -136,34 +136,10 @@ func (w *bookWorld) slice(ctx context.Context, books []*book) (s slice, err erro
 	if err != nil {
 		return s, err
 	}
-	if s.from, err = measure(w.net); err != nil {
+	if s.span, err = w.run(ctx, books, func(done int) bool { return done < awayRounds }); err != nil {
 		return s, err
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	var booked atomic.Int64
-	for _, k := range books {
-		group.Go(func() error {
-			for range awayRounds {
-				if err := w.book(groupCtx, k); err != nil {
-					return err
-				}
-				booked.Add(int64(len(k.channels)))
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return s, err
-	}
-	end := time.Now()
-	if err := w.delivered(ctx, books); err != nil {
-		return s, err
-	}
-	s.entries, s.rounds = booked.Load(), len(books)*awayRounds
-	if s.to, err = measure(w.net); err != nil {
-		return s, err
-	}
-	s.to.at = end
+	s.rounds = len(books) * awayRounds
 	after, err := w.blocks(ctx)
 	for i := range after {
 		s.blocks[i] = after[i] - before[i]
@@ -175,11 +151,11 @@ func (w *bookWorld) slice(ctx context.Context, books []*book) (s slice, err erro
 // shard knows it.
 func (w *bookWorld) delivered(ctx context.Context, books []*book) error {
 	for _, k := range books {
-		if err := w.until(ctx, 100*time.Millisecond, func() (bool, error) { return w.arrived(ctx, k) }); err != nil {
+		if err := w.until(ctx, func() (bool, error) { return w.arrived(ctx, k) }); err != nil {
 			return fmt.Errorf("earnings of %s: %w", k.to, err)
 		}
 	}
-	return w.until(ctx, 100*time.Millisecond, func() (bool, error) {
+	return w.until(ctx, func() (bool, error) {
 		s, err := w.clients[0].ShardStatus(ctx, w.shards[0])
 		return err == nil && s.Backlog.Outbox == 0, err
 	})

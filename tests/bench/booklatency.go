@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
@@ -19,52 +20,32 @@ import (
 )
 
 // bookLatency measures the time from a booking's durable block to the block of the
-// payee's shard that has taken in the earnings, beside the time that blocks take. A few
+// payee's shard that has taken in the earnings, beside the time that blocks take. Small
 // bookings are under way at any time, and a transfer on main and a booking in the payees'
 // shard, so that no chain is at rest and makes its blocks as fast as it does.
 func (b *bench) bookLatency(ctx context.Context, w *bookWorld, window time.Duration) error {
-	b.report.step("time from shard to shard")
-	const travellers = 4
-	var mu sync.Mutex
-	var travels []travel
+	b.report.step("time from shard to shard, %d payees with %d vouchers each for %v", bookTravellers, travelChannels, window)
 	from, begin, err := w.heights(ctx)
 	if err != nil {
 		return err
 	}
-	deadline := begin.Add(window)
 	group, groupCtx := errgroup.WithContext(ctx)
 	side, rest := context.WithCancel(groupCtx)
 	defer rest()
 	var seen []sighting
 	group.Go(func() error { return w.keepBusy(side) })
 	group.Go(func() error { return w.look(side, &seen) })
+	heard := &blocks{news: make(chan struct{})}
+	group.Go(func() error { return w.listen(side, heard) })
 	group.Go(func() error {
 		for side.Err() == nil {
-			if err := w.book(context.WithoutCancel(side), w.books[bookAway][0]); err != nil {
+			if err := w.book(context.WithoutCancel(side), w.neighbour); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	var travelling errgroup.Group
-	for _, k := range w.books[0][bookSellers : bookSellers+travellers] {
-		travelling.Go(func() error {
-			for time.Now().Before(deadline) {
-				one, err := w.travel(groupCtx, k)
-				if err != nil {
-					return err
-				}
-				mu.Lock()
-				travels = append(travels, one)
-				mu.Unlock()
-				if err := pause(groupCtx, rand.N(300*time.Millisecond)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	err = travelling.Wait()
+	travels, err := w.travels(groupCtx, window, heard, b.report.step)
 	to, end, heightErr := w.heights(ctx)
 	rest()
 	if err := errors.Join(err, heightErr, group.Wait()); err != nil {
@@ -96,15 +77,105 @@ type travel struct {
 	arrived time.Time
 }
 
-// travel books, and returns when the payee, in another shard, has it.
-func (w *bookWorld) travel(ctx context.Context, k *book) (t travel, err error) {
+const (
+	travelsLeast = 200 // bookings are timed, if that takes no longer than travelsMore windows
+	travelsMore  = 3
+	travelsTold  = 100 // after so many they are told of
+)
+
+// travels times bookings of all travellers for a window, and longer if they are few, and
+// tells of how many there are.
+func (w *bookWorld) travels(ctx context.Context, window time.Duration, heard *blocks, tell func(format string, args ...any)) (list []travel, err error) {
+	begin := time.Now()
+	var mu sync.Mutex
+	over := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		passed := time.Since(begin)
+		return passed > window && (len(list) >= travelsLeast || passed > travelsMore*window)
+	}
+	add := func(t travel) {
+		mu.Lock()
+		defer mu.Unlock()
+		if list = append(list, t); len(list)%travelsTold == 0 {
+			tell("  %d bookings timed after %v of %v", len(list), time.Since(begin).Round(time.Second), window)
+		}
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, k := range w.travellers {
+		group.Go(func() error {
+			for !over() {
+				one, err := w.travel(groupCtx, k, heard)
+				if err != nil {
+					return err
+				}
+				add(one)
+				if err := pause(groupCtx, rand.N(300*time.Millisecond)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	return list, err
+}
+
+// blocks tells of new blocks of a shard. It is safe for concurrent use.
+type blocks struct {
+	mu   sync.Mutex
+	news chan struct{} // closed with the next block
+}
+
+// next returns a channel that is closed with the next block.
+func (b *blocks) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.news
+}
+
+func (b *blocks) add() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.news)
+	b.news = make(chan struct{})
+}
+
+// listen tells heard of the blocks of the payees' shard until ctx ends.
+func (w *bookWorld) listen(ctx context.Context, heard *blocks) error {
+	err := w.clients[0].WatchShard(ctx, w.shards[bookAway], 0, func(b *client.ShardBlock) error {
+		if b.Height != 0 {
+			heard.add()
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // it was to end
+	}
+	return err
+}
+
+// travel books, and returns when the payee, in another shard, has it, which is asked for
+// with every block of that shard.
+func (w *bookWorld) travel(ctx context.Context, k *book, heard *blocks) (t travel, err error) {
 	if err := w.book(ctx, k); err != nil {
 		return t, err
 	}
 	t.height, t.durable = k.height, time.Now()
-	err = w.until(ctx, 20*time.Millisecond, func() (bool, error) { return w.arrived(ctx, k) })
-	t.arrived = time.Now()
-	return t, err
+	ctx, cancel := context.WithTimeout(ctx, bookPatience)
+	defer cancel()
+	for {
+		next := heard.next()
+		ok, err := w.arrived(ctx, k)
+		if t.arrived = time.Now(); ok || err != nil {
+			return t, err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return t, fmt.Errorf("a booking of block %d did not arrive in time: %w", t.height, ctx.Err())
+		}
+	}
 }
 
 // sighting is how far the payers' shard and main were at a moment.

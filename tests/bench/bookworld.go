@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -36,6 +37,12 @@ const (
 	bookEpoch    = 1_000_000
 	bookPrice    = bookUnits // drops of a voucher: as many units as it covers count as work
 	bookPatience = 2 * time.Minute
+
+	// Those whose bookings are timed from shard to shard: many, each with a few vouchers,
+	// so that much is timed and the machine is not busy with it.
+	bookTravellers = 40
+	travelChannels = 5
+
 	bookAttempts = 1_000
 	bookKeys     = 1 << 20 // number of the first key
 )
@@ -52,6 +59,10 @@ type bookWorld struct {
 	// books[s] are the payees with payers in shard s: first bookSellers with their
 	// home there too, then, of the first shard only, as many with it in the second.
 	books [bookShards][]*book
+	// travellers have payers in the first shard and their home in the second, and
+	// neighbour both in the second.
+	travellers []*book
+	neighbour  *book
 }
 
 // book is one payee with one payer. Its owner is the goroutine that books.
@@ -83,6 +94,17 @@ func (b *bench) newBookWorld(ctx context.Context, channels int) (*bookWorld, err
 	w := &bookWorld{}
 	var accounts []genesis.Account
 	next := 0
+	add := func(from, home, node int) *book {
+		k := &book{shard: from, node: node % validators}
+		k.payer, k.from = bookKey(from, &next)
+		k.payee, k.to = bookKey(home, &next)
+		accounts = append(accounts, genesis.Account{Address: k.from, Balance: 1 << 44})
+		return k
+	}
+	for i := range bookTravellers {
+		w.travellers = append(w.travellers, add(0, bookAway, i))
+	}
+	w.neighbour = add(bookAway, bookAway, 0)
 	for s := range w.books {
 		sellers := bookSellers
 		if s == 0 {
@@ -93,11 +115,7 @@ func (b *bench) newBookWorld(ctx context.Context, channels int) (*bookWorld, err
 			if i >= bookSellers {
 				home = bookAway
 			}
-			k := &book{shard: s, node: i % validators}
-			k.payer, k.from = bookKey(s, &next)
-			k.payee, k.to = bookKey(home, &next)
-			accounts = append(accounts, genesis.Account{Address: k.from, Balance: 1 << 44})
-			w.books[s] = append(w.books[s], k)
+			w.books[s] = append(w.books[s], add(s, home, i))
 		}
 	}
 	accounts = append(accounts, genesis.Account{Address: accountKey(0).Address(0), Balance: 1 << 44})
@@ -121,7 +139,7 @@ func (b *bench) newBookWorld(ctx context.Context, channels int) (*bookWorld, err
 	if err := w.openAll(ctx, channels); err != nil {
 		return w, err
 	}
-	count := channels * bookSellers * (bookShards + 1)
+	count := channels*bookSellers*(bookShards+1) + travelChannels*(bookTravellers+1)
 	b.report.add("channels of a service opened and known to their shards", float64(count)/time.Since(begin).Seconds(), "channels/s")
 	return w, nil
 }
@@ -152,7 +170,7 @@ func (w *bookWorld) connect(ctx context.Context) error {
 
 // hosted waits until node i runs all shards of content.
 func (w *bookWorld) hosted(ctx context.Context, i int) error {
-	return w.until(ctx, 100*time.Millisecond, func() (bool, error) {
+	return w.until(ctx, func() (bool, error) {
 		w.shards = w.shards[:0]
 		for s, err := range w.clients[i].Shards(ctx, strconv.FormatUint(uint64(testnet.Content), 10), nil) {
 			if err != nil {
@@ -171,15 +189,15 @@ func (w *bookWorld) hosted(ctx context.Context, i int) error {
 	})
 }
 
-// until asks done every so often until it is true.
-func (w *bookWorld) until(ctx context.Context, every time.Duration, done func() (bool, error)) error {
+// until asks done ten times a second until it is true.
+func (w *bookWorld) until(ctx context.Context, done func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, bookPatience)
 	defer cancel()
 	for {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}
-		if err := pause(ctx, every); err != nil {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return fmt.Errorf("the network did not get there in time: %w", err)
 		}
 	}
@@ -189,27 +207,28 @@ func (w *bookWorld) until(ctx context.Context, every time.Duration, done func() 
 func (w *bookWorld) openAll(ctx context.Context, channels int) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	for _, books := range w.books {
-		for _, k := range books {
-			group.Go(func() error { return w.open(groupCtx, k, channels) })
-		}
+	all := slices.Concat(w.books[:]...)
+	few := append(slices.Clone(w.travellers), w.neighbour)
+	for _, k := range all {
+		group.Go(func() error { return w.open(groupCtx, k, channels) })
+	}
+	for _, k := range few {
+		group.Go(func() error { return w.open(groupCtx, k, travelChannels) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, books := range w.books {
-		for _, k := range books {
-			last := k.channels[len(k.channels)-1]
-			err := w.until(ctx, 100*time.Millisecond, func() (bool, error) {
-				_, err := w.clients[0].Usage(ctx, last.id)
-				if status.Code(err) == codes.NotFound {
-					return false, nil
-				}
-				return err == nil, err
-			})
-			if err != nil {
-				return fmt.Errorf("channel %d at its home: %w", last.index, err)
+	for _, k := range append(all, few...) {
+		last := k.channels[len(k.channels)-1]
+		err := w.until(ctx, func() (bool, error) {
+			_, err := w.clients[0].Usage(ctx, last.id)
+			if status.Code(err) == codes.NotFound {
+				return false, nil
 			}
+			return err == nil, err
+		})
+		if err != nil {
+			return fmt.Errorf("channel %d at its home: %w", last.index, err)
 		}
 	}
 	return nil
