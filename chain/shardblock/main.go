@@ -171,7 +171,7 @@ func (w *work) epoch(o *chain.Overlay, e *Epoch) error {
 		return err
 	}
 	since := w.height + CommitteeDelay
-	s.Epoch, s.Since = e.Epoch, since
+	s.Epoch, s.Since, s.Calls = e.Epoch, since, 0
 	if a.Last {
 		s.Ended = since
 	}

@@ -107,6 +107,7 @@ func (r *Resume) over(v chain.View) (*chain.Overlay, error) {
 	}
 	keep(o, prefixOwn, since, r.Assignment.Committee.Encode(), KeptOwn)
 	s.Generation, s.Epoch, s.Since, s.Ended = r.Generation, r.Record.Epoch, since, 0
+	s.Calls, s.Called = 0, 0
 	if r.Assignment.Last {
 		s.Ended = since
 	}

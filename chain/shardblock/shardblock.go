@@ -22,6 +22,13 @@
 // import or the epoch that is proved with them. It applies as a whole or not at all,
 // and a block with one that does not apply is invalid.
 //
+// What lists a link again, or acknowledges it again, is the one kind that carries no proof
+// of being needed: its link only has to have rested for link.RelistBlocks blocks of this
+// shard. Somebody with as many links could have the shard make blocks for ever though
+// nobody uses it, each of which makes the next link due. So there are at most MaxCalls blocks
+// with such relays in an epoch. Epochs go on without them, and one such block has room for
+// what everybody asks for at a time: nobody can keep others from being heard.
+//
 // # A block
 //
 // Apply is a function from a view and a block to changes and results. Relays come
@@ -99,6 +106,9 @@ const (
 	// MaxCertificates is how many certificates a block's relays may bring at most: each
 	// costs every node two milliseconds.
 	MaxCertificates = 64
+	// MaxCalls is how many blocks of an epoch may list or acknowledge links again, each as
+	// many as it has room for. See the package comment.
+	MaxCalls = 32
 	// CommitteeDelay is how many blocks after the one that proves it a committee votes
 	// for the first time.
 	CommitteeDelay = 2

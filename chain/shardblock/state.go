@@ -152,14 +152,18 @@ type Status struct {
 	First, MainFirst uint64
 	// Carried is how many bytes the blocks after First have, as a shard.Load counts them.
 	Carried uint64
+	// Calls is how many blocks of Epoch listed or acknowledged links again, at most
+	// MaxCalls, and Called the height of the last such block.
+	Calls, Called uint64
 }
 
 // StatusSize is the length of an encoded Status in bytes.
-const StatusSize = 4 + 11*8
+const StatusSize = 4 + 13*8
 
-func (s *Status) fields() [11]*uint64 {
-	return [11]*uint64{
+func (s *Status) fields() [13]*uint64 {
+	return [13]*uint64{
 		&s.Epoch, &s.Since, &s.Ended, &s.Outbox, &s.Bytes, &s.Heavy, &s.Light, &s.Loaded, &s.First, &s.MainFirst, &s.Carried,
+		&s.Calls, &s.Called,
 	}
 }
 

@@ -69,10 +69,8 @@ func (w *work) apply(r *Relay) error {
 		err = w.epoch(o, r.Epoch)
 	case KindImport:
 		err = w.bring(o, r.Import)
-	case KindRelist:
-		err = w.links(o).Relist(r.Link)
-	case KindReack:
-		err = w.links(o).Reack(r.Link)
+	case KindRelist, KindReack:
+		err = w.call(o, r)
 	default:
 		err = chain.Refuse(chain.CodeUnknownKind, "relay of kind %d", uint8(r.Kind))
 	}
@@ -81,6 +79,21 @@ func (w *work) apply(r *Relay) error {
 	}
 	w.state.Merge(o)
 	return nil
+}
+
+// call lists or acknowledges a link again.
+func (w *work) call(o *chain.Overlay, r *Relay) error {
+	if s := ReadStatus(o); s.Called != w.height {
+		if s.Calls >= MaxCalls {
+			return chain.Refuse(chain.CodeNotDue, "%d blocks of epoch %d listed or acknowledged links again, which is as many as may: ask again in the next epoch", s.Calls, s.Epoch)
+		}
+		s.Calls, s.Called = s.Calls+1, w.height
+		o.Set(StatusKey(), s.Encode())
+	}
+	if r.Kind == KindRelist {
+		return w.links(o).Relist(r.Link)
+	}
+	return w.links(o).Reack(r.Link)
 }
 
 // bring applies an import. Once the link takes it nothing can fail: the service sees the

@@ -17,7 +17,8 @@
 // sources, which say what there is; what is there, wanted and provable is carried
 // (stock, plan). So it survives any crash, and whoever comes second finds that there is
 // nothing left to do. Leaves that nobody has any more are listed again on request
-// (link.Context.Relist, Reack).
+// (link.Context.Relist, Reack); a shard hears so many requests in an epoch
+// (shardblock.MaxCalls), and one that came too late is made again.
 //
 // The members of the committees carry in an order by lot, another one for each pair of
 // chains and each epoch (link.Expected): two at once where it is free, one where a fee is

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
@@ -147,7 +148,9 @@ func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *
 		return
 	}
 	var found stuck
+	var called bool
 	err = s.local.Read(func(v chain.View, height uint64) error {
+		called = shardblock.ReadStatus(v).Calls >= shardblock.MaxCalls
 		found = helped(list, v, height, func(w link.Link, seq uint64) bool {
 			return p.stock.has(w, seq, func(h uint64) bool { return src.provable(&s.survey, h) })
 		})
@@ -160,26 +163,33 @@ func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *
 	if len(found.reack) > maxAsks || len(found.relist) > maxAsks {
 		p.rescueAt = p.head + 1 // for the others
 	}
+	heard := !called || len(found.reack) == 0
 	for _, w := range found.reack[:min(len(found.reack), maxAsks)] {
 		l.send(ctx, s, &shardblock.Relay{Kind: shardblock.KindReack, Link: w})
 	}
 	for _, w := range found.relist[:min(len(found.relist), maxAsks)] {
-		l.r.relist(ctx, s.sources[id], id, w)
+		heard = l.r.relist(ctx, s.sources[id], id, w) && heard
+	}
+	if !heard { // until the next epoch; it may be that the source makes no blocks meanwhile
+		p.rescued, p.rescueAt = 0, 0
 	}
 }
 
-// relist asks the source of a link to list it again.
-func (r *Relay) relist(ctx context.Context, c Chain, id ledger.ChainID, w link.Link) {
+// relist asks the source of a link to list it again, and reports false if it has been asked
+// too often.
+func (r *Relay) relist(ctx context.Context, c Chain, id ledger.ChainID, w link.Link) bool {
 	if id == ledger.MainChain {
 		r.askMain(ask{chain.KindRelist, w})
-		return
+		return true
 	}
 	s, ok := c.(Shard)
 	if !ok {
-		return
+		return true
 	}
 	letter := shardblock.Relay{Kind: shardblock.KindRelist, Link: w}
-	if err := s.SubmitRelay(ctx, letter.Encode()); err == nil {
+	err := s.SubmitRelay(ctx, letter.Encode())
+	if err == nil {
 		r.counters.Relists.Add(1)
 	}
+	return !errors.Is(err, chain.CodeNotDue.Err())
 }
