@@ -216,7 +216,7 @@ func (n *Node) shardExecConfig(h *hosted, r *shardRun, dir string) (exec.Config,
 	return c, err
 }
 
-// shardConsensus returns how a shard's agreement runs: at the pace of main.
+// shardConsensus returns how a shard's agreement runs: at the pace of main, or more slowly.
 func (n *Node) shardConsensus(dir string, slot int, generation uint32) comet.Config {
 	c := n.consensusConfig()
 	c.Dir = filepath.Join(dir, consensusName(generation))
@@ -227,6 +227,7 @@ func (n *Node) shardConsensus(dir string, slot int, generation uint32) comet.Con
 	c.ListenAddr = net.JoinHostPort(n.cfg.ShardsListen(), strconv.Itoa(port))
 	c.ExternalAddr, c.Peers = "", nil
 	c.MaxInbound = shardMaxInbound
+	c.TimeoutCommit = max(c.TimeoutCommit, n.cfg.Shards.BlockInterval.Duration)
 	c.MempoolTxs, c.MempoolBytes = n.cfg.Shards.MempoolTxs, int64(n.cfg.Shards.MempoolBytes) //nolint:gosec // bounded by the settings
 	return c.ForShard()
 }

@@ -13,9 +13,9 @@ import (
 // bundleOverhead is what consensus adds at most to each bundle of a block.
 const bundleOverhead = 6
 
-// shardsPart is the part of a block that records for shards have before users', by
+// ShardsPart is the part of a block of main that records for shards have before users', by
 // bytes and by weight: 1/3.
-const shardsPart = 3
+const ShardsPart = 3
 
 // Propose picks the bundles of the block at height, of at most maxBytes as
 // consensus counts them and at most Traits.BlockBytes and
@@ -152,7 +152,7 @@ func (p *pool) pick(first [][]byte, maxBytes int64, limits *Traits) [][]byte {
 		p.put(&fill, b)
 	}
 	p.putShards(&fill, shards, packing{
-		blockLeft: limits.BlockBytes / shardsPart, wireLeft: maxBytes / shardsPart, weightLeft: limits.BlockWeight / shardsPart,
+		blockLeft: limits.BlockBytes / ShardsPart, wireLeft: maxBytes / ShardsPart, weightLeft: limits.BlockWeight / ShardsPart,
 	})
 	for _, b := range all {
 		if fill.wireLeft < chain.TxOverhead {

@@ -146,19 +146,20 @@ type Store struct {
 
 // Shards says whether and how the node runs the shards that its validator is drawn for.
 type Shards struct {
-	Enabled      bool   `toml:"enabled"`
-	Listen       string `toml:"listen"` // host
-	ExternalHost string `toml:"external_host"`
-	FirstPort    int    `toml:"first_port"`
-	Max          int    `toml:"max"`
-	Relay        bool   `toml:"relay"`
-	Memtable     Size   `toml:"memtable"`
-	PageCache    Size   `toml:"page_cache"` // of each
-	MempoolTxs   int    `toml:"mempool_txs"`
-	MempoolBytes Size   `toml:"mempool_bytes"`
-	MaxData      Size   `toml:"max_data"` // of each
-	KeepEpochs   int    `toml:"keep_epochs"`
-	CAFile       string `toml:"ca_file"`
+	Enabled       bool     `toml:"enabled"`
+	Listen        string   `toml:"listen"` // host
+	ExternalHost  string   `toml:"external_host"`
+	FirstPort     int      `toml:"first_port"`
+	Max           int      `toml:"max"`
+	BlockInterval Duration `toml:"block_interval"` // 0: that of the main chain
+	Relay         bool     `toml:"relay"`
+	Memtable      Size     `toml:"memtable"`
+	PageCache     Size     `toml:"page_cache"` // of each
+	MempoolTxs    int      `toml:"mempool_txs"`
+	MempoolBytes  Size     `toml:"mempool_bytes"`
+	MaxData       Size     `toml:"max_data"` // of each
+	KeepEpochs    int      `toml:"keep_epochs"`
+	CAFile        string   `toml:"ca_file"`
 }
 
 // ShardsListen returns the host that the shards' chains listen on.

@@ -276,6 +276,7 @@ func TestValidate(t *testing.T) {
 		{"ports of the system", func(c *config.Config) { c.Shards.FirstPort = 80 }, "shards.first_port"},
 		{"no shards at all", func(c *config.Config) { c.Shards.Max = 0 }, "shards.max"},
 		{"tiny memtable of shards", func(c *config.Config) { c.Shards.Memtable = 1 << 20 }, "shards.memtable"},
+		{"shards that stand still", func(c *config.Config) { c.Shards.BlockInterval.Duration = time.Hour }, "shards.block_interval"},
 		{"no pages of shards", func(c *config.Config) { c.Shards.PageCache = 0 }, "shards.page_cache"},
 		{"mempool of shards without room", func(c *config.Config) { c.Shards.MempoolTxs = exec.MinMempoolTxs - 1 }, "shards.mempool_txs"},
 		{"mempool of shards without bytes", func(c *config.Config) { c.Shards.MempoolBytes = exec.MinMempoolBytes - 1 }, "shards.mempool_bytes"},

@@ -234,6 +234,7 @@ func (v *validator) shards() {
 	if s.FirstPort != 0 && (s.FirstPort < 1_024 || s.FirstPort+s.Max > 1<<16) {
 		v.fail("shards.first_port", fmt.Sprintf("there are no %d ports of everybody's from here on", s.Max), fmt.Sprintf("choose 1024 to %d, or 0", 1<<16-max(1, s.Max)))
 	}
+	v.duration("shards.block_interval", s.BlockInterval, 0, time.Minute)
 	v.size("shards.memtable", s.Memtable, 16<<20, badgerkv.MaxMemTableSize)
 	v.size("shards.page_cache", s.PageCache, 1<<20, 1<<40)
 	v.between("shards.mempool_txs", s.MempoolTxs, 16, 1_000_000)

@@ -4,6 +4,12 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/exec"
+	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // Costs are what operations take: microseconds of one processor, bytes on the wire, and
@@ -34,30 +40,33 @@ type Network struct {
 	Bandwidth float64 // of a validator, bytes per second, both directions together
 	Gossip    float64 // bytes that a validator sends and receives for each byte of a block
 
-	MainInterval      time.Duration
-	ShardInterval     time.Duration // at least
-	ShardIntervalMost time.Duration // if anchors want it
+	MainInterval      time.Duration // and of shards, unless shards.block_interval says more
+	ShardIntervalMost time.Duration // that shards.block_interval may say
 	Finality          time.Duration // from a block's time to its certificate
 	Relay             time.Duration // from there to the pool of another chain
 
-	BlockBytes   float64 // of a block of either kind
-	BlockWeight  float64 // of a block of main
+	BlockBytes   float64 // of a block of main
+	BlockWeight  float64 // likewise
+	ShardBytes   float64 // of a block of a shard
 	PerPayee     float64 // bookings of a payee in a second: those of a block go as one message
 	Settled      float64 // entries of settlements for each booking
 	Units        float64 // billing units that a booking is about
 	Unacked      float64 // messages under way on a link
 	Buckets      float64 // of a zone: a shard's links to each shard
-	AnchorEach   int     // an anchor is due after so many heights, or in each block of main
 	AnchorMost   int     // heights per anchor, at most
-	AnchorsShare float64 // of main that anchors take at most; else they are rarer
+	AnchorsShare float64 // of main that anchors have whatever else main is asked for
 }
 
+// defaultNetwork returns a network with the parameters that a genesis has by default.
 func defaultNetwork() Network {
+	main, limits := settlement.DefaultParams(), zone.DefaultLimits()
 	return Network{
 		Cores: 2, Busy: 0.7, Book: 80, Node: 15, Bandwidth: 12.5e6, Gossip: 4.4,
-		MainInterval: 3 * time.Second, ShardInterval: time.Second, ShardIntervalMost: 64 * time.Second, Finality: 100 * time.Millisecond, Relay: 200 * time.Millisecond,
-		BlockBytes: 4 << 20, BlockWeight: 15 << 20, PerPayee: 64, Settled: 1.0 / 60, Units: 32,
-		Unacked: 2_048, Buckets: 256, AnchorEach: 4, AnchorMost: 64, AnchorsShare: 0.5,
+		MainInterval: time.Duration(main.BlockInterval) * time.Millisecond, ShardIntervalMost: time.Minute,
+		Finality: 100 * time.Millisecond, Relay: 200 * time.Millisecond,
+		BlockBytes: float64(main.MaxBlockBytes), BlockWeight: float64(main.MaxBlockWeight()), ShardBytes: float64(limits.BlockBytes),
+		PerPayee: 64, Settled: 1.0 / 60, Units: 32, Unacked: float64(limits.LinkMessages), Buckets: shard.Buckets,
+		AnchorMost: anchor.Window, AnchorsShare: 1.0 / exec.ShardsPart,
 	}
 }
 
@@ -104,7 +113,7 @@ func (m Main) most() (share float64, at int) {
 type Plan struct {
 	Shards   int
 	Interval time.Duration // of shards' blocks
-	Heights  int           // per anchor
+	Heights  int           // per anchor: a run that waits for main gets longer
 }
 
 // enough is the share of what the best plan carries that a plan must carry.
@@ -116,11 +125,10 @@ const enough = 0.95
 func (n *Network) plan(c *Costs, shards int) Plan {
 	var plans []Plan
 	var carries []float64
-	for interval := n.ShardInterval; interval <= n.ShardIntervalMost; interval *= 2 {
+	for interval := n.MainInterval; interval <= n.ShardIntervalMost; interval *= 2 {
 		for heights := 1; heights <= n.AnchorMost; heights *= 2 {
 			p := Plan{Shards: shards, Interval: interval, Heights: heights}
-			due := heights >= n.AnchorEach || interval*time.Duration(heights) >= n.MainInterval
-			if share, _ := n.anchors(c, p).most(); due && share <= n.AnchorsShare {
+			if share, _ := n.anchors(c, p).most(); share <= n.AnchorsShare {
 				each, _ := n.most(c, p)
 				plans, carries = append(plans, p), append(carries, each)
 			}
@@ -198,7 +206,7 @@ func (n *Network) loads(c *Costs, p Plan, bookings float64) []Load {
 	all := bookings * float64(p.Shards)
 	loads := []Load{
 		{shardCPU, (work + block) / cpu},
-		{shardBytes, size * interval / n.BlockBytes},
+		{shardBytes, size * interval / n.ShardBytes},
 		{shardBandwidth, size * n.Gossip / n.Bandwidth},
 		{linkRoom, underWay / n.Unacked},
 	}

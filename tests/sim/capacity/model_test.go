@@ -57,7 +57,7 @@ func TestFirstLimit(t *testing.T) {
 	}{
 		{"slow signatures", 1, func(c *Costs, _ *Network) { c.BookVerify = 1_000 }, shardCPU},
 		{"thin lines", 1, func(_ *Costs, n *Network) { n.Bandwidth = 1e4 }, shardBandwidth},
-		{"small blocks", 1, func(_ *Costs, n *Network) { n.BlockBytes, n.Bandwidth = 1<<16, 1e9 }, shardBytes},
+		{"small blocks", 1, func(_ *Costs, n *Network) { n.ShardBytes, n.Bandwidth = 1<<16, 1e9 }, shardBytes},
 		{"narrow links", 4, func(_ *Costs, n *Network) { n.Unacked, n.PerPayee, n.Buckets = 1, 1, 1 }, linkRoom},
 		{"slow settlements", 4, func(c *Costs, _ *Network) { c.Settle = 1e5 }, mainParts()[0]},
 		{"heavy settlements", 4, func(c *Costs, _ *Network) { c.SettleWeight = 1e6 }, mainParts()[2]},
@@ -81,8 +81,11 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%d shards: anchors take %.2f of main by %+v", shards, share, p)
 		}
 	}
-	if p := n.plan(&c, 1); p.Interval != n.ShardInterval || p.Heights != n.AnchorEach {
+	if p := n.plan(&c, 1); p.Interval != n.MainInterval || p.Heights != 1 {
 		t.Errorf("one shard: %+v", p)
+	}
+	if p := n.plan(&c, 1_024); p.Interval == n.MainInterval {
+		t.Errorf("1,024 shards at the pace of main: %+v", p)
 	}
 	c.AnchorWeight = 1e12
 	if p := n.plan(&c, 1); p.Interval != n.ShardIntervalMost || p.Heights != n.AnchorMost {
@@ -114,7 +117,7 @@ func TestRunAgrees(t *testing.T) {
 			t.Errorf("%d shards: two runs differ: %+v, %+v", shards, f, again)
 		}
 	}
-	n.Bandwidth, n.BlockBytes = 1e12, 1e12 // so that processors are the limit
+	n.Bandwidth, n.ShardBytes, n.BlockBytes = 1e12, 1e12, 1e12 // so that processors are the limit
 	p := Plan{Shards: 1, Interval: time.Second, Heights: 4}
 	each, first := n.most(&c, p)
 	if f := simulate(&n, &c, p, 3*each); first.Part != shardCPU || f.Bookings > 1.05*each {

@@ -80,7 +80,26 @@ func report(w io.Writer, c *Costs, n Network, sizes []int) error {
 			thousands(r.Bookings), thousands(units), significant(units/claimed), n.blocks(r.P50), n.blocks(r.P95),
 			percent(r.Anchors), percent(r.Settlement), r.First, behind(&r))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	slower(w, c, &n, sizes)
+	return nil
+}
+
+// slower says from how many shards on their blocks have to be rarer than those of main.
+func slower(w io.Writer, c *Costs, n *Network, sizes []int) {
+	for _, shards := range sizes {
+		if n.plan(c, shards).Interval == n.MainInterval {
+			continue
+		}
+		share, part := n.anchors(c, Plan{Shards: shards, Interval: n.MainInterval, Heights: n.AnchorMost}).most()
+		fmt.Fprintf(w, `
+From %d busy shards on all members set shards.block_interval to BLOCK: at the main chain's %g s anchors would take
+%.0f %% of the %s, of which %.0f %% are theirs whatever else it is asked for, and with less they fall behind.
+`, shards, n.MainInterval.Seconds(), 100*share, mainParts()[part], 100*n.AnchorsShare)
+		return
+	}
 }
 
 // behind says that main falls behind, which a plan should not let happen.
@@ -96,12 +115,12 @@ func assumptions(w io.Writer, n *Network) {
 Assumed: validators with %g processors, %.0f %% of them used, and %.0f Mbit/s; %g bytes of traffic for each byte of a block;
 %g us for each booking and %g us for each settled entry beside signatures and rules (store, pool, consensus, index: what make bench
 shows where four validators share two processors, not measured here); certificates after %g s, as nodes make them at once where others wait;
-main makes a block each %g s, shards each %g s or less often (BLOCK) if anchors would take more than %.0f %% of main;
+all chains make a block each %g s, shards less often (BLOCK) where anchors would take more of main than the %.0f %% that it keeps for them;
 a payee books %g vouchers a second, those of a block cross as one message, payees live anywhere; 1 of %.0f bookings is settled on main;
 a booking is about %g billing units. OF CLAIM is beside %s units a second, which the largest such service says it counts.
 Networks run at %.0f %% of what the first limit allows. All of it is a model; only the costs above are measured.
 
-`, n.Cores, 100*n.Busy, n.Bandwidth*8/1e6, n.Gossip, n.Book, n.Node, n.Finality.Seconds(), n.MainInterval.Seconds(), n.ShardInterval.Seconds(), 100*n.AnchorsShare,
+`, n.Cores, 100*n.Busy, n.Bandwidth*8/1e6, n.Gossip, n.Book, n.Node, n.Finality.Seconds(), n.MainInterval.Seconds(), 100*n.AnchorsShare,
 		n.PerPayee, 1/n.Settled, n.Units, thousands(claimed), 100*part)
 }
 
