@@ -108,8 +108,8 @@ func (s *shards) duties() (list []duty, err error) {
 // node has to run that starts: those that its validator, which has a row, was drawn to
 // end, or whose blocks are here, if the main chain has forgotten who was.
 func (s *shards) unfinished(v chain.View, epoch, row uint64) (ids []shard.ID) {
-	for id, a := range anchor.All(v) {
-		if a.Until == 0 || a.Until > epoch || a.Finished() {
+	for id, a := range anchor.Unfinished(v) {
+		if a.Until == 0 || a.Until > epoch {
 			continue
 		}
 		drawn, known := registry.ReadShort(v, a.Until, id)

@@ -92,6 +92,7 @@ func (c *Context) Apply(a *Anchors) ([]Result, error) {
 		}
 		if s.Until > 0 && s.Last.Epoch >= s.Until {
 			s.End = s.Height()
+			c.State.Delete(openKey(run.Chain))
 		}
 		s.From = c.Height
 		c.State.Set(Key(run.Chain), s.Encode())

@@ -135,3 +135,28 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkEnded: what a block's look at who is stalled costs with the shards that serve,
+// and with ten thousand that have ended beside them: the ratio of both.
+func BenchmarkEnded(b *testing.B) {
+	w := newWorld(b)
+	look := func() time.Duration {
+		began := time.Now()
+		for range 50 {
+			anchor.StalledAt(w.ctx.State, w.ctx.Rules, 1_000, mainEpoch)
+		}
+		return time.Since(began)
+	}
+	look()
+	without := min(look(), look(), look())
+	last, _ := anchor.Read(w.ctx.State, one)
+	last.Until, last.End = 9, last.Height()
+	for i := range 10_000 {
+		w.ctx.State.Set(anchor.Key(shard.ID(1_000+i)), last.Encode())
+	}
+	var with time.Duration
+	for b.Loop() {
+		with = look()
+	}
+	b.ReportMetric(float64(with)/float64(without), "ratio")
+}

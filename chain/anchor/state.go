@@ -17,8 +17,15 @@ import (
 
 // The state of anchors:
 //
-//	'K' | shard u32    a State
-const prefix = 'K'
+//	'K' | shard u32    a State, for ever
+//	'0' | shard u32    1: the shard is founded and not anchored to its end
+//
+// What each block and each epoch look through is the second, which has no more rows than
+// there are shards, however many there ever were.
+const (
+	prefix     = 'K'
+	prefixOpen = '0'
+)
 
 const (
 	// Window is the number of heights of a shard whose outbox roots the state has.
@@ -37,6 +44,10 @@ var ErrBadState = errors.New("not the state of a shard's anchors")
 
 // Key returns the state key of a shard.
 func Key(id shard.ID) []byte { return binary.BigEndian.AppendUint32([]byte{prefix}, uint32(id)) }
+
+func openKey(id shard.ID) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixOpen}, uint32(id))
+}
 
 // State is what the main chain knows of a shard.
 type State struct {
@@ -279,12 +290,36 @@ func Read(v chain.View, id shard.ID) (s State, ok bool) {
 	return mustRead(b), true
 }
 
-// All yields all shards that ever were founded, ascending by id. It panics as Read
-// does.
+// All yields all shards that ever were founded, ascending by id, which gets dearer with each
+// that ends. It panics as Read does.
 func All(v chain.View) iter.Seq2[shard.ID, State] {
 	return func(yield func(shard.ID, State) bool) {
 		for k, b := range v.Range([]byte{prefix}) {
 			if !yield(shard.ID(binary.BigEndian.Uint32(k[1:])), mustRead(b)) {
+				return
+			}
+		}
+	}
+}
+
+// Unfinished yields the shards that are founded and not anchored to their end, ascending
+// by id, at a cost that does not depend on how many ever ended. It panics as Read does.
+func Unfinished(v chain.View) iter.Seq2[shard.ID, State] {
+	return func(yield func(shard.ID, State) bool) {
+		for id, b := range unfinished(v) {
+			if !yield(id, mustRead(b)) {
+				return
+			}
+		}
+	}
+}
+
+// unfinished yields the rows of Unfinished.
+func unfinished(v chain.View) iter.Seq2[shard.ID, []byte] {
+	return func(yield func(shard.ID, []byte) bool) {
+		for k := range v.Range([]byte{prefixOpen}) {
+			id := shard.ID(binary.BigEndian.Uint32(k[1:]))
+			if !yield(id, v.Get(Key(id))) {
 				return
 			}
 		}
@@ -304,7 +339,7 @@ func mustRead(b []byte) State {
 // recently and was not Lost then if they are by now. epoch says of which epoch a height is.
 func StalledAt(v chain.View, p *Params, height uint64, epoch Epochs) (ids []shard.ID) {
 	for id, t := range times(v) {
-		if t.finished || p.Status(height, t.from) != Stalled {
+		if p.Status(height, t.from) != Stalled {
 			continue
 		}
 		if p.Status(height, t.asked) == Stalled || p.fresh(v, id, &t, height, epoch) {
@@ -338,7 +373,7 @@ func (s *State) floor() uint64 { return max(s.Begins, s.Last.Epoch, s.RedrawEpoc
 // again once that is Lost.
 func NeedsTick(v chain.View, p *Params, height uint64, epoch Epochs) bool {
 	for id, t := range times(v) {
-		if t.finished || !t.anchored {
+		if !t.anchored {
 			continue
 		}
 		if !p.Due(height, t.from) || p.Status(height, max(t.from, t.asked)) != Live ||
@@ -351,21 +386,22 @@ func NeedsTick(v chain.View, p *Params, height uint64, epoch Epochs) bool {
 
 // timing is what a row says of its times.
 type timing struct {
-	from, asked        uint64
-	anchored, finished bool
+	from, asked uint64
+	anchored    bool
 }
 
-// times yields those of all shards, ascending by id, without decoding their rows.
+// times yields those of the shards that are not finished, ascending by id, without decoding
+// their rows.
 func times(v chain.View) iter.Seq2[shard.ID, timing] {
 	const numbers = 4 + 3 // where they begin
 	return func(yield func(shard.ID, timing) bool) {
-		for k, b := range v.Range([]byte{prefix}) {
+		for id, b := range unfinished(v) {
 			if len(b) < stateFixed+8 {
-				panic(fmt.Errorf("anchors of shard %x in %d bytes: %w", k[1:], len(b), ErrBadState))
+				panic(fmt.Errorf("anchors of shard %d in %d bytes: %w", id, len(b), ErrBadState))
 			}
 			number := func(i int) uint64 { return binary.BigEndian.Uint64(b[numbers+8*i:]) }
-			t := timing{from: number(4), asked: number(5), anchored: binary.BigEndian.Uint64(b[stateFixed:]) > 0, finished: number(2) > 0}
-			if !yield(shard.ID(binary.BigEndian.Uint32(k[1:])), t) {
+			t := timing{from: number(4), asked: number(5), anchored: binary.BigEndian.Uint64(b[stateFixed:]) > 0}
+			if !yield(id, t) {
 				return
 			}
 		}
@@ -378,7 +414,7 @@ func times(v chain.View) iter.Seq2[shard.ID, timing] {
 // when a shard is finished; a second call with the same map changes nothing.
 func Sync(o *chain.Overlay, m *shard.Map, height uint64) {
 	var replaced []shard.ID
-	for id, s := range All(o) {
+	for id, s := range Unfinished(o) {
 		if _, serves := m.Find(id); !serves && s.Until == 0 {
 			replaced = append(replaced, id)
 		}
@@ -418,4 +454,5 @@ func found(o *chain.Overlay, s *shard.Shard, epoch, height uint64) {
 		row.Base = max(row.Base, p.Clock())
 	}
 	o.Set(Key(s.ID), row.Encode())
+	o.Set(openKey(s.ID), []byte{1})
 }

@@ -1,6 +1,7 @@
 package anchor_test
 
 import (
+	"iter"
 	"slices"
 	"testing"
 
@@ -104,6 +105,7 @@ func TestNeedsTick(t *testing.T) {
 	s := w.state(one)
 	s.Until, s.End = 9, s.Height()
 	w.ctx.State.Set(anchor.Key(one), s.Encode())
+	w.ctx.State.Delete(anchor.OpenKey(one))
 	if needs(1_000) {
 		t.Error("for a shard that has ended")
 	}
@@ -162,8 +164,55 @@ func TestRedraw(t *testing.T) {
 	s = w.state(one)
 	s.Until, s.End, s.From = 9, s.Height(), 0
 	w.ctx.State.Set(anchor.Key(one), s.Encode())
+	w.ctx.State.Delete(anchor.OpenKey(one))
 	if got := w.ctx.Stalled(mainEpoch); !slices.Equal(got, []shard.ID{two}) {
 		t.Errorf("a shard that is finished is stalled: %d", got)
+	}
+}
+
+// TestEndedCostNothing: what each block and each epoch look through does not grow with the
+// shards that have ended: it reads as many rows as before.
+func TestEndedCostNothing(t *testing.T) {
+	t.Parallel()
+	var reads []int
+	for _, ended := range []int{0, 500} {
+		w := newWorld(t)
+		last, _ := anchor.Read(w.ctx.State, one)
+		last.Until, last.End = 9, last.Height()
+		for i := range ended {
+			w.ctx.State.Set(anchor.Key(shard.ID(1_000+i)), last.Encode())
+		}
+		v := &counted{View: w.ctx.State}
+		anchor.NeedsTick(v, w.ctx.Rules, 1_000, mainEpoch)
+		anchor.StalledAt(v, w.ctx.Rules, 1_000, mainEpoch)
+		for range anchor.Unfinished(v) {
+		}
+		reads = append(reads, v.reads)
+	}
+	if reads[0] == 0 || reads[0] != reads[1] {
+		t.Errorf("%d rows are read, with 500 shards that have ended %d", reads[0], reads[1])
+	}
+}
+
+// counted counts the rows that are read of a view.
+type counted struct {
+	chain.View
+
+	reads int
+}
+
+func (c *counted) Get(key []byte) []byte {
+	c.reads++
+	return c.View.Get(key)
+}
+
+func (c *counted) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		for k, b := range c.View.Range(prefix) {
+			if c.reads++; !yield(k, b) {
+				return
+			}
+		}
 	}
 }
 
