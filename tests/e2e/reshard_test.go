@@ -13,6 +13,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/testnet"
 	"github.com/tributary-network/tributary/shard"
 )
@@ -191,4 +192,63 @@ func quiet(t *testing.T, net *testnet.Network) {
 			})
 		}
 	}
+}
+
+// Nobody asks for anything: payees book so much in the only shard of a service that its
+// blocks are heavy, and its load has it split, under traffic. When they rest, the loads of
+// the halves have them merge again.
+func TestLoadSplitsAndMerges(t *testing.T) {
+	t.Parallel()
+	const heavy = 4 << 10 // bytes of a block
+	net := network(t, oneZone(1), exactly, briefly, func(o *testnet.Options) {
+		o.Services[0].Zones[0].Policy.Limits.HeavyBytes = heavy
+	})
+	u := startWideUsage(t, net, 1, 4, 12, testnet.Content)
+	c := dial(t, net, 0)
+	first := shardsOf(t, c, testnet.Content)
+	if len(first) != 1 {
+		t.Fatalf("%d shards, want one", len(first))
+	}
+	begin := time.Now()
+	end := u.begin(t)
+	await(t, 2*time.Minute, "the split is announced", func(ctx context.Context) bool { return announced(ctx, c, first[0].ID) })
+	t.Logf("the split was announced %v after the first booking, %d rounds of bookings later", time.Since(begin).Round(time.Millisecond), u.done(testnet.Content))
+	halves := u.reshaped(t, net, 1, 2, first[0].ID)
+	u.more(t, testnet.Content, 2*len(u.books), "bookings with the heirs")
+	end()
+	t.Logf("all was earned %v after the last booking", u.drained(t, c))
+
+	rest := time.Now()
+	var whole []client.ShardInfo
+	await(t, 2*time.Minute, "the halves are merged", func(ctx context.Context) bool {
+		_, _ = c.Faucet(ctx, testnet.Address("bob"), ledger.DropsPerCoin) // so that main goes on; the next one may work
+		whole = slices.DeleteFunc(shardsOf(t, c, testnet.Content), func(s client.ShardInfo) bool {
+			return !slices.Equal(s.Parents, []shard.ID{halves[0].ID, halves[1].ID})
+		})
+		return len(whole) == 1
+	})
+	if whole[0].Buckets != first[0].Buckets {
+		t.Errorf("%s was split and merged again, and is %s", first[0].Shard, whole[0].Shard)
+	}
+	t.Logf("the merge holds %v after the last booking", time.Since(rest).Round(time.Millisecond))
+	end = u.begin(t)
+	u.more(t, testnet.Content, 2*len(u.books), "bookings with the heir of both")
+	end()
+	u.verify(t, net)
+	quiet(t, net)
+}
+
+// announced reports whether a shard has heirs in the map of the next epoch.
+func announced(ctx context.Context, c *client.Client, id shard.ID) bool {
+	s, err := c.StakingStatus(ctx)
+	if err != nil {
+		return false
+	}
+	next := s.Epoch + 1
+	for h, err := range c.Shards(ctx, strconv.FormatUint(uint64(testnet.Content), 10), &next) {
+		if err == nil && slices.Contains(h.Parents, id) {
+			return true
+		}
+	}
+	return false
 }

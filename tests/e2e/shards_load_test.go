@@ -169,10 +169,12 @@ func startWideUsage(t *testing.T, net *testnet.Network, zones, payees, width int
 	for _, b := range u.books {
 		b.home = homeOf(t, first, b)
 		for i := range b.channels {
-			await(t, 20*time.Second, "a channel is known at home", func(ctx context.Context) bool {
-				_, err := first.Usage(ctx, b.channels[i].ID)
-				return err == nil
-			})
+			for _, c := range clients { // a node may be behind others, and refuses what it does not know yet
+				await(t, 20*time.Second, "a channel is known at home", func(ctx context.Context) bool {
+					_, err := c.Usage(ctx, b.channels[i].ID)
+					return err == nil
+				})
+			}
 		}
 	}
 	return u
