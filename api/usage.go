@@ -137,33 +137,48 @@ func (s *services) GetUsage(ctx context.Context, req *servicev1.GetUsageRequest)
 func (s *services) usageIn(ctx context.Context, local Shard, sh *shard.Shard, req *servicev1.GetUsageRequest, c *exec.ChannelInfo) (*servicev1.GetUsageResponse, error) {
 	name := req.GetChannel()
 	out := &servicev1.GetUsageResponse{Channel: name, ChannelIndex: c.Index, Service: ServiceName(sh.Service), Shard: ShardName(sh.ID), Source: ownAnswer()}
-	var rows readRows
-	err := local.Read(func(v chain.View, height uint64) error {
-		rows.View = v
-		if !usageOf(&rows, service.HomeOf(c.Payer).Bucket, c.Index, out) {
-			p := missing(chain.CodeChannelUnknown.String(), name, "the main chain has not told %s of %s yet; try again in a moment", ShardName(sh.ID), name)
-			p.set("shard", ShardName(sh.ID))
-			p.retry = retrySoon
-			return p
+	at, err := s.readHere(ctx, local, sh.ID, req.GetProve(), func(v chain.View) error {
+		if usageOf(v, service.HomeOf(c.Payer).Bucket, c.Index, out) {
+			return nil
 		}
-		out.Height = height
-		return nil
+		p := missing(chain.CodeChannelUnknown.String(), name, "the main chain has not told %s of %s yet; try again in a moment", ShardName(sh.ID), name)
+		p.set("shard", ShardName(sh.ID))
+		p.retry = retrySoon
+		return p
+	})
+	out.Proof, out.Height, out.AnchoredHeight = at.proof, at.height, at.anchored
+	return out, err
+}
+
+// readIn is when something was read of a shard that runs here.
+type readIn struct {
+	height   uint64
+	anchored uint64                // last height that the main chain has
+	proof    *servicev1.ProvedRows // of what was read at height; nil if it was not asked for, or there is none
+}
+
+// readHere reads the state of a shard that runs here, and proves what was read if asked to.
+func (b *backend) readHere(ctx context.Context, local Shard, id shard.ID, prove bool, read func(v chain.View) error) (at readIn, err error) {
+	var rows readRows
+	err = local.Read(func(v chain.View, height uint64) error {
+		rows.View, at.height = v, height
+		return read(&rows)
 	})
 	if err != nil {
-		return nil, err
+		return readIn{}, err
 	}
-	s.rates.charge(callerIP(ctx), rowTokens(len(rows.keys)))
-	if req.GetProve() {
-		proof, height, err := s.proveRows(ctx, local, &rows)
+	b.rates.charge(callerIP(ctx), rowTokens(len(rows.keys)))
+	if prove {
+		proof, height, err := b.proveRows(ctx, local, &rows)
 		if err != nil {
-			return nil, err
+			return readIn{}, err
 		}
 		if proof != nil {
-			out.Proof, out.Height = proof, height
+			at.proof, at.height = proof, height
 		}
 	}
-	out.AnchoredHeight, err = s.anchored(sh.ID)
-	return out, err
+	at.anchored, err = b.anchored(id)
+	return at, err
 }
 
 // usageOf adds what a shard's state says of a channel whose payer is in a bucket, and
@@ -213,26 +228,11 @@ func (s *services) GetEarnings(ctx context.Context, req *servicev1.GetEarningsRe
 		return s.earningsAway(ctx, &sh, m.Epoch(), req, payee)
 	}
 	out := &servicev1.GetEarningsResponse{Payee: req.GetPayee(), Service: ServiceName(sh.Service), Shard: ShardName(sh.ID), Source: ownAnswer()}
-	var rows readRows
-	err = local.Read(func(v chain.View, height uint64) error {
-		rows.View = v
-		earningsOf(&rows, payee, out)
-		out.Height = height
+	at, err := s.readHere(ctx, local, sh.ID, req.GetProve(), func(v chain.View) error {
+		earningsOf(v, payee, out)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	if req.GetProve() {
-		proof, height, err := s.proveRows(ctx, local, &rows)
-		if err != nil {
-			return nil, err
-		}
-		if proof != nil {
-			out.Proof, out.Height = proof, height
-		}
-	}
-	out.AnchoredHeight, err = s.anchored(sh.ID)
+	out.Proof, out.Height, out.AnchoredHeight = at.proof, at.height, at.anchored
 	return out, err
 }
 
