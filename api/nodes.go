@@ -101,7 +101,10 @@ func (n *nodes) GetBlock(ctx context.Context, req *nodev1.GetBlockRequest) (*nod
 	if err != nil {
 		return nil, err
 	}
-	if height > head || height == 0 {
+	if height == 0 { // the last one
+		return nil, unavailable(ReasonNotSynced, retrySoon, "the chain has no block here yet; ask again in a moment")
+	}
+	if height > head {
 		return nil, missing(ReasonBlockNotFound, req.GetName(), "there is no block %d yet; the last one is %d", height, head)
 	}
 	result, err := n.State.BlockResult(height)

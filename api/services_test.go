@@ -425,3 +425,22 @@ func TestNodeService(t *testing.T) {
 	_, err = w.nodes().GetBlock(w.ctx(), &nodev1.GetBlockRequest{Name: api.BlockName(w.height() + 1)})
 	wantProblem(t, err, codes.NotFound, api.ReasonBlockNotFound)
 }
+
+// noBlocks is the state of a chain before its first block.
+type noBlocks struct{ api.State }
+
+// Head implements api.State.
+func (noBlocks) Head() (height uint64, appHash []byte) { return 0, nil }
+
+// TestNoBlockYet: a chain that begins is no chain without blocks: who asks for the last one
+// is told to come again.
+func TestNoBlockYet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *api.Config) { c.State = noBlocks{c.State} })
+	_, err := w.nodes().GetBlock(w.ctx(), &nodev1.GetBlockRequest{Name: "blocks/latest"})
+	if p := wantProblem(t, err, codes.Unavailable, api.ReasonNotSynced); p.retry == 0 {
+		t.Error("it does not say when")
+	}
+	_, err = w.nodes().GetBlock(w.ctx(), &nodev1.GetBlockRequest{Name: "blocks/1"})
+	wantProblem(t, err, codes.NotFound, api.ReasonBlockNotFound)
+}

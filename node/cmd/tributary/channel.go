@@ -272,7 +272,7 @@ func (c *cli) channelShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show CHANNEL",
 		Short: "Show a channel, open or closed",
-		Args:  cobra.ExactArgs(1),
+		Args:  first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			info, err := run.channel(run.args[0])
 			if err != nil {
@@ -329,7 +329,7 @@ func (c *cli) channelTopUpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top-up CHANNEL TOTAL",
 		Short: "Raise a channel's deposit to a new total; anyone may pay",
-		Args:  cobra.ExactArgs(2),
+		Args:  first(cobra.ExactArgs(2), parseHash),
 		RunE: c.connected(func(run *run) error {
 			total, err := ledger.ParseAmount(run.args[1])
 			if err != nil {
@@ -371,7 +371,7 @@ func (c *cli) channelExtendCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extend CHANNEL",
 		Short: "Move a channel's expiry; only the payer may",
-		Args:  cobra.ExactArgs(1),
+		Args:  first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			if (until == 0) == (by == 0) {
 				return usagef("give either --until or --by")

@@ -25,7 +25,7 @@ func (c *cli) channelCloseCommand() *cobra.Command {
 what was not redeemed: redeem the newest voucher before, or both in one with
 'tributary settle submit --close'. Signed by the payer it closes after the
 challenge window, in which the payee can still redeem.`,
-		Args: cobra.ExactArgs(1),
+		Args: first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			info, err := run.channel(run.args[0])
 			if err != nil {

@@ -23,7 +23,7 @@ top, but all that was ever owed. The newest voucher replaces all before it, so
 signing a total twice pays it once. Hand the voucher to the payee, who redeems it
 with 'tributary settle submit'.`,
 		Example: "  tributary channel voucher 1f2e... 4 --from alice",
-		Args:    cobra.ExactArgs(2),
+		Args:    first(cobra.ExactArgs(2), parseHash),
 		RunE: c.connected(func(run *run) error {
 			total, err := ledger.ParseAmount(run.args[1])
 			if err != nil {

@@ -134,7 +134,11 @@ func group(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	if args := cmd.Args; args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			if err := args(cmd, given); err != nil {
+			err := args(cmd, given)
+			if _, said := errors.AsType[*usageError](err); said {
+				return err
+			}
+			if err != nil {
 				return &usageError{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
 			}
 			return nil

@@ -103,7 +103,7 @@ func TestCommandsServe(t *testing.T) {
 		{"serve nothing", []string{"validator", "serve", "nothing", "--from", "validator1"}, exitNotFound, "'tributary service list'"},
 		{"no shard", []string{"shard", "show", "99"}, exitNotFound, "'tributary shard map' shows"},
 		{"not a shard", []string{"shard", "show", "x"}, exitUsage, "is not the id of a shard"},
-		{"a bad epoch", []string{"shard", "map", "--epoch", "soon"}, exitUsage, "--epoch is \"soon\""},
+		{"a bad epoch", []string{"shard", "map", "--epoch", "soon"}, exitUsage, `invalid argument "soon" for "--epoch"`},
 		{"an epoch to come", []string{"shard", "map", "--epoch", "99999"}, exitNotFound, "not drawn yet"},
 		{"another's shard", []string{"shard", "split", "6", "--from", "bob"}, exitError, "NOT_OWNER"}, // which nobody splits
 		{"a merge of the whole", []string{"shard", "merge", "6", "--from", "validator1"}, exitError, "RESHARD_REFUSED"},

@@ -207,7 +207,7 @@ func (c *cli) settleStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status HASH",
 		Short: "Show a settlement and what became of its entries",
-		Args:  cobra.ExactArgs(1),
+		Args:  first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			hash, err := parseHash(run.args[0])
 			if err != nil {

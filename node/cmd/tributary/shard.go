@@ -97,8 +97,24 @@ func (r *shardResult) validators() string {
 type epochFlag struct{ text string }
 
 func (f *epochFlag) flag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.text, "epoch", "present", "present, next, or the number of one of them")
+	f.text = "present"
+	cmd.Flags().Var(f, "epoch", "present, next, or the number of one of them")
 }
+
+// Set implements pflag.Value.
+func (f *epochFlag) Set(text string) error {
+	if _, err := strconv.ParseUint(text, 10, 63); err != nil && text != "present" && text != "next" {
+		return errors.New("want present, next or a number")
+	}
+	f.text = text
+	return nil
+}
+
+// String implements pflag.Value.
+func (f *epochFlag) String() string { return f.text }
+
+// Type implements pflag.Value.
+func (*epochFlag) Type() string { return "string" }
 
 // epoch returns what to ask for: nil is the present one.
 func (f *epochFlag) epoch(run *run) (*uint64, error) {
@@ -111,10 +127,7 @@ func (f *epochFlag) epoch(run *run) (*uint64, error) {
 		return &next, err
 	}
 	n, err := strconv.ParseUint(f.text, 10, 63)
-	if err != nil {
-		return nil, usagef("--epoch is %q, want present, next or a number", f.text)
-	}
-	return &n, nil
+	return &n, err
 }
 
 func (c *cli) shardMapCommand() *cobra.Command {
@@ -169,12 +182,26 @@ bookings until it has worked off what waits.`,
 }
 
 // shardID reads the argument that names a shard.
-func (run *run) shardID() (shard.ID, error) {
-	n, err := strconv.ParseUint(run.args[0], 10, 32)
+func (run *run) shardID() (shard.ID, error) { return parseShard(run.args[0]) }
+
+func parseShard(text string) (shard.ID, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n < uint64(shard.FirstID) || n > uint64(shard.MaxID) {
-		return 0, usagef("%q is not the id of a shard, a number from %d; 'tributary shard map' shows those there are", run.args[0], shard.FirstID)
+		return 0, usagef("%q is not the id of a shard, a number from %d; 'tributary shard map' shows those there are", text, shard.FirstID)
 	}
 	return shard.ID(n), nil //nolint:gosec // of 32 bits
+}
+
+// first is the arguments of a command, whose first one parse reads: what is none is refused
+// before a node is asked.
+func first[T any](count cobra.PositionalArgs, parse func(string) (T, error)) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := count(cmd, args); err != nil || len(args) == 0 {
+			return err
+		}
+		_, err := parse(args[0])
+		return err
+	}
 }
 
 func (c *cli) shardShowCommand() *cobra.Command {
@@ -188,7 +215,7 @@ this machine, and compare. If they differ it ends with 1.
 What goes into the draw comes from the node: the seed, which is that of the election of
 the same epoch ('committee recompute' derives it from the seals of blocks), the map,
 the candidates of the service, and who served the shard before.`,
-		Args: cobra.ExactArgs(1),
+		Args: first(cobra.ExactArgs(1), parseShard),
 		RunE: c.connected(func(run *run) error {
 			id, err := run.shardID()
 			if err != nil {
@@ -256,7 +283,7 @@ func (c *cli) reshardCommand(kind shard.Kind, use, short, long string) *cobra.Co
 	var how submitHow
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long,
-		Args: cobra.ExactArgs(1),
+		Args: first(cobra.ExactArgs(1), parseShard),
 		RunE: c.connected(func(run *run) error {
 			id, err := run.shardID()
 			if err != nil {

@@ -182,7 +182,7 @@ merges from the request to the end of the parents, committees that were drawn an
 anchors were missing, members that signed two versions of a block, and with --anchors
 which block of the main chain anchored which heights.`,
 		Example: "  tributary shard events 2 --anchors",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    first(cobra.MaximumNArgs(1), parseShard),
 		RunE: c.connected(func(run *run) (err error) {
 			var id shard.ID
 			if len(run.args) > 0 {

@@ -173,7 +173,7 @@ func (c *cli) shardStatusCommand() *cobra.Command {
 		Long: `Show how a shard runs on the node that is asked or, if that does not run it, on one
 that does: its blocks, certificates and anchors, how congested it is, what is booked and
 earned, and who serves it.`,
-		Args: cobra.ExactArgs(1),
+		Args: first(cobra.ExactArgs(1), parseShard),
 		RunE: c.connected(func(run *run) error {
 			id, err := run.shardID()
 			if err != nil {
@@ -211,7 +211,7 @@ func (c *cli) shardWatchCommand() *cobra.Command {
 		Long: `Show the blocks of a shard as they come, and up to where they are anchored, until it is
 interrupted. The node that is asked must run the shard: 'tributary route locate' shows
 which nodes do.`,
-		Args: cobra.ExactArgs(1),
+		Args: first(cobra.ExactArgs(1), parseShard),
 		RunE: c.lasting(func(run *run) error {
 			id, err := run.shardID()
 			if err != nil {

@@ -230,7 +230,7 @@ does not run it asks of others, and verifies:
   claimed   another node said so, and nothing proves it
 
 Earnings are netted: one message stands for all that a block books for a payee.`,
-		Args: cobra.ExactArgs(1),
+		Args: first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			hash, err := parseHash(run.args[0])
 			if err != nil {

@@ -305,7 +305,7 @@ func (c *cli) txShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show HASH",
 		Short: "Show a transaction",
-		Args:  cobra.ExactArgs(1),
+		Args:  first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			hash, err := parseHash(run.args[0])
 			if err != nil {
@@ -330,7 +330,7 @@ func (c *cli) txWaitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait HASH",
 		Short: "Wait until a transaction is final",
-		Args:  cobra.ExactArgs(1),
+		Args:  first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			hash, err := parseHash(run.args[0])
 			if err != nil {

@@ -294,7 +294,7 @@ func (c *cli) usageShowCommand() *cobra.Command {
 		Long: `Show what is booked on a channel and its lanes, in the shard that is its home: how much
 and for how many units, what of it went into settlements, and what the main chain has
 paid out, as far as the shard knows.` + sourceHelp,
-		Args: cobra.ExactArgs(1),
+		Args: first(cobra.ExactArgs(1), parseHash),
 		RunE: c.connected(func(run *run) error {
 			info, err := run.channel(run.args[0])
 			if err != nil {
