@@ -75,6 +75,9 @@ type ImportResult struct {
 // Taken reports whether the message was executed.
 func (r *ImportResult) Taken() bool { return r.Code == chain.CodeOK || r.Code == chain.CodeStale }
 
+// EarningsMessageSize is the length of an encoded EarningsMessage in bytes.
+const EarningsMessageSize = ledger.AddressSize + 8 + SumsSize
+
 // EarningsMessage says what a block of another shard added for a payee.
 //
 //	payee 21 | epoch u64 | amount u64 | units u64 | work u64
@@ -86,7 +89,7 @@ type EarningsMessage struct {
 
 // Encode returns the message's payload.
 func (m *EarningsMessage) Encode() []byte {
-	w := codec.NewWriter(ledger.AddressSize + 8 + SumsSize)
+	w := codec.NewWriter(EarningsMessageSize)
 	w.Fixed(m.Payee[:])
 	w.Uint64(m.Epoch)
 	writeSums(w, m.Sums)

@@ -15,6 +15,7 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
+	"github.com/tributary-network/tributary/shard/route"
 )
 
 // TestBlock: a channel is opened on main, booked on one shard, and earned on another.
@@ -365,7 +366,8 @@ func TestLimitsOfLinks(t *testing.T) {
 }
 
 // TestRefusedMessages: what the service refuses goes back with its value, at once, and is
-// stuck at its source, which counts it.
+// stuck at its source, which counts it; that does not make the shard congested. What no shard
+// sends at all is not even sent back.
 func TestRefusedMessages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -374,14 +376,29 @@ func TestRefusedMessages(t *testing.T) {
 	w.left.Block(relays(w.main.Notices(1, 0, 0)))
 	w.left.Block(nil, w.book(p, 40))
 	m := *w.left.Boxes[2].Leaves()[0].Message
-	m.Kind = 99 // which no shard sends
-	w.left.Boxes[2] = rebox(t, &m)
-	w.left.Checkpoints[1].OutboxRoot = w.left.Boxes[2].Root()
-	w.left.Anchor(2)
-	w.main.Block()
-	res := w.right.Block(relays(w.left.Messages(2, 0, 0)))
-	if got := res.Imports[0].Receipts[0]; got.Result != link.Bounced || got.Code != chain.CodeWrongSource {
+	forged := func(height uint64, change func(m *link.Message)) *shardblock.Relay {
+		other := m
+		change(&other)
+		w.left.Boxes[height] = rebox(t, &other)
+		w.left.Checkpoints[height-1].OutboxRoot = w.left.Boxes[height].Root()
+		w.left.Anchor(height)
+		w.main.Block()
+		return w.left.Messages(height, 0, 0)
+	}
+	refused(t, w.right, forged(2, func(m *link.Message) { m.Kind = 99 }), chain.CodeUnknownKind)
+	w.left.Block(nil)
+	refused(t, w.right, forged(3, func(m *link.Message) { m.Payload = append(bytes.Clone(m.Payload), 0) }), chain.CodeUnknownKind)
+	w.left.Block(nil)
+	res := w.right.Block(relays(forged(4, func(m *link.Message) { // of an epoch that has not begun
+		e := service.EarningsMessage{Payee: p.payee.Address(1), Epoch: 2}
+		m.Payload = e.Encode()
+	})))
+	if got := res.Imports[0].Receipts[0]; got.Result != link.Bounced || got.Code != chain.CodeInvalidValue {
 		t.Fatalf("receipt %+v", got)
+	}
+	back := link.OutboundAt(w.right.State, m.Link.Reverse())
+	if messages, _ := back.UnderWay(); messages != 1 || shardblock.Backlog(w.right.State) != (route.Backlog{}) {
+		t.Errorf("%d messages go back, and the backlog is %+v", messages, shardblock.Backlog(w.right.State))
 	}
 	if res.Service.Totals.Received != (service.Sums{}) || len(res.Outbox.Leaves()) != 2 {
 		t.Errorf("totals %+v, %d leaves, want nothing received and a bounce with an acknowledgement", res.Service.Totals, len(res.Outbox.Leaves()))

@@ -29,6 +29,15 @@
 // with such relays in an epoch. Epochs go on without them, and one such block has room for
 // what everybody asks for at a time: nobody can keep others from being heard.
 //
+// # Neighbours that lie
+//
+// Whoever has two thirds of another shard of the service can have this one send messages
+// back. They fill nothing but links to his own places (link.ReturnCap), where they may keep
+// this shard's earnings waiting, netted. They do not count in how congested the shard is, nor
+// in the room of a zone (Params): only the shard's own messages do. What no honest shard
+// sends is refused and not sent back, so bounces are short; all of them were brought here in
+// blocks, so they do not grow faster than blocks have room.
+//
 // # A block
 //
 // Apply is a function from a view and a block to changes and results. Relays come

@@ -115,12 +115,19 @@ func (w *work) bring(o *chain.Overlay, in *Import) error {
 	return nil
 }
 
-// related refuses what is of neither main nor this service: no honest shard sends it, and
-// to send it back would let the committee of any service fill this one's links.
+// related refuses what is of neither main nor this service, and of this service what is no
+// message about earnings: no honest shard sends it, and to send it back would let the
+// committee of any service fill this one's links.
 func (w *work) related(in *link.Import) error {
 	for _, l := range in.Leaves {
-		if from := l.From(); from != (link.Place{}) && from.Service != w.shard.Service {
+		from, m := l.From(), l.Message
+		switch {
+		case from == link.Place{}:
+		case from.Service != w.shard.Service:
 			return chain.Refuse(chain.CodeForeignPlace, "leaf from %s, which is of service %d, this is %d", from, from.Service, w.shard.Service)
+		case m == nil || m.IsBounce():
+		case service.MessageKind(m.Kind) != service.KindEarnings || len(m.Payload) != service.EarningsMessageSize:
+			return chain.Refuse(chain.CodeUnknownKind, "message %d of link %s is of kind %d and %d bytes, which no shard sends", m.Seq, m.Link, m.Kind, len(m.Payload))
 		}
 	}
 	return nil
