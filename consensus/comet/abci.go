@@ -12,6 +12,8 @@ import (
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/types"
+
+	"github.com/tributary-network/tributary/ledger/kv"
 )
 
 // codeInternal is the code of a refusal whose error carries none, and of a
@@ -77,7 +79,11 @@ func (a *adapter) call(ctx context.Context, step string, height int64, f func() 
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	a.logger.ErrorContext(ctx, "chain halted by the application", attrs...)
-	return a.leave(a.halt.set(uint64(height), HaltApplication, step+": "+err.Error()))
+	cause := HaltApplication
+	if errors.Is(err, kv.ErrFailed) {
+		cause = HaltStore
+	}
+	return a.leave(a.halt.set(uint64(height), cause, step+": "+err.Error()))
 }
 
 // leave returns err if CometBFT's caller contains it: consensus stops this

@@ -39,6 +39,7 @@ type Chain struct {
 	vectors []vector // registered by the start
 
 	dbGate, appGate *gate
+	faults          *storeFaults
 	blocks          *blockFiles
 	sweeping        atomic.Bool // the record of swept heights exists
 	sweepRecord     sync.Mutex  // guards its making, and each change
@@ -124,6 +125,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		stopping: make(chan struct{}), started: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	ch.filling.rate = sourceRate
+	ch.faults = &storeFaults{halt: ch.storeFailed, started: func() bool { return ch.state.Load() >= stateRunning }}
 	ch.closeLog = sync.OnceFunc(func() { closeLog(ch.engine) })
 	ch.giveUp = sync.OnceFunc(func() { close(ch.stopping) })
 	ch.twins = newTwinGuard(c.DoubleSignCheckHeight < 0)
@@ -223,23 +225,29 @@ func (c *Chain) start(ctx context.Context) error {
 		c.abandon()
 		return err
 	}
+	if !c.engine.ConsensusReactor().WaitSync() {
+		if err := c.endStored(); err != nil {
+			c.abandon()
+			return err
+		}
+	}
 	c.adapter.inbound.look(c.engine.Switch().Peers().Copy)
 	if err := contain(c.engine.Start); err != nil {
 		c.abandon()
 		return err
 	}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	c.loops.Go(func() { c.collectVotes(c.ctx) })
+	c.loop("collect votes", func() { c.collectVotes(c.ctx) })
 	c.dialer = &dialer{own: c.nodeKey.key.ID(), switcher: c.engine.Switch(), logger: c.logger, wg: &c.loops}
 	c.dialer.set(c.ctx, c.cfg.Peers)
-	c.loops.Go(func() { c.watch(c.ctx) })
-	c.loops.Go(func() { c.sweep(c.ctx) })
-	c.loops.Go(func() { c.follow(c.ctx) })
+	c.loop("watch", func() { c.watch(c.ctx) })
+	c.loop("remove old headers", func() { c.sweep(c.ctx) })
+	c.loop("follow the progress", func() { c.follow(c.ctx) })
 	if c.searching.Load() && !c.engine.ConsensusReactor().WaitSync() {
 		c.searching.Store(false) // the only validator waits for nobody
 	}
 	if c.filling.held.Load() {
-		c.loops.Go(func() {
+		c.loop("fetch headers", func() {
 			c.fillFirst(c.ctx)
 			if c.ctx.Err() == nil {
 				c.began(c.letSync())
@@ -248,7 +256,7 @@ func (c *Chain) start(ctx context.Context) error {
 		})
 	}
 	if c.searching.Load() {
-		c.loops.Go(func() { c.search(c.ctx, c.states) })
+		c.loop("look for a snapshot", func() { c.search(c.ctx, c.states) })
 	}
 	return nil
 }
@@ -304,7 +312,7 @@ func (c *Chain) assemble(ctx context.Context) error {
 		c.engine, err = node.NewNodeWithContext(ctx, engineConfig, votes{c.signer, c.adapter.rounds, c.twins}, &c.nodeKey.key, creator{c},
 			func() (*types.GenesisDoc, error) { return c.genesis, nil },
 			c.database, provider, c.engineLogger(),
-			append(options, c.adapter.guardSync, node.CustomReactors(c.reactors()))...)
+			append(options, c.adapter.guardSync, c.guardStart, node.CustomReactors(c.reactors()))...)
 		return err
 	})
 	if halted := c.halt.err(); halted != nil {
@@ -355,6 +363,7 @@ func (c *Chain) database(ctx *cfg.DBContext) (dbm.DB, error) { return c.view(ctx
 // view is one of CometBFT's stores.
 func (c *Chain) view(id string) *database {
 	d := newDatabase(kv.Prefixed(c.store, []byte(id+"/")), c.dbGate)
+	d.faults = c.faults
 	if id == blockDB {
 		d.blocks = c.blocks
 	}

@@ -36,6 +36,7 @@ type database struct {
 	store  kv.Store
 	gate   *gate
 	blocks *blockFiles // of the block store; nil for the others
+	faults *storeFaults
 }
 
 func newDatabase(store kv.Store, g *gate) *database { return &database{store: store, gate: g} }
@@ -51,6 +52,15 @@ func (d *database) Get(key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	defer d.gate.leave()
+	var v []byte
+	err := d.faults.read(func() (err error) {
+		v, err = d.get(key)
+		return err
+	})
+	return v, err
+}
+
+func (d *database) get(key []byte) ([]byte, error) {
 	v, err := d.store.Get(key)
 	if d.blocks != nil && err == nil && isBlockPlace(v) {
 		if height, ok := partHeight(key); ok {
@@ -129,7 +139,7 @@ func (d *database) Close() error { return nil }
 
 // NewBatch implements dbm.DB.
 func (d *database) NewBatch() dbm.Batch {
-	return &batch{gate: d.gate, inner: d.store.NewBatch(), blocks: d.blocks}
+	return &batch{gate: d.gate, inner: d.store.NewBatch(), blocks: d.blocks, faults: d.faults}
 }
 
 // Print implements dbm.DB and does nothing.
@@ -146,6 +156,7 @@ type batch struct {
 	gate   *gate
 	inner  kv.Batch // nil once written or closed
 	blocks *blockFiles
+	faults *storeFaults
 	base   int64 // the lowest height kept once the batch is written; 0 if it does not say
 }
 
@@ -186,7 +197,12 @@ func (b *batch) setBlock(key, value []byte) ([]byte, error) {
 		return nil, errDetached
 	}
 	defer b.gate.leave()
-	return b.blocks.add(height, value)
+	var place []byte
+	err := b.faults.write(func() (err error) {
+		place, err = b.blocks.add(height, value)
+		return err
+	})
+	return place, err
 }
 
 // Delete implements dbm.Batch.
@@ -216,6 +232,10 @@ func (b *batch) commit(sync bool) error {
 	defer b.gate.leave()
 	inner := b.inner
 	b.inner = nil
+	return b.faults.write(func() error { return b.apply(inner, sync) })
+}
+
+func (b *batch) apply(inner kv.Batch, sync bool) error {
 	if b.blocks != nil && sync {
 		if err := b.blocks.sync(); err != nil {
 			inner.Discard()

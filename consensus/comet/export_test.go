@@ -12,6 +12,8 @@ import (
 	dbm "github.com/cometbft/cometbft-db"
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/blocksync"
+	"github.com/cometbft/cometbft/consensus"
+	cstypes "github.com/cometbft/cometbft/consensus/types"
 	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtlog "github.com/cometbft/cometbft/libs/log"
 	"github.com/cometbft/cometbft/p2p"
@@ -549,4 +551,16 @@ func (o Offers) ApplyChunk(app Application, index uint32, chunk []byte, sender s
 		return nil, nil, err
 	}
 	return res.RefetchChunks, res.RejectSenders, nil
+}
+
+// OwnPrevote returns the height that consensus is at, and whether it has a prevote of the
+// chain's own key there. Idle says that it waits for work.
+func OwnPrevote(c *Chain) (height uint64, voted, idle bool) {
+	rs := (*private[*consensus.State](c.engine, "consensusState")).GetRoundState()
+	index, _ := rs.Validators.GetByAddress(c.signer.Address())
+	for round := range rs.Round + 1 {
+		votes := rs.Votes.Prevotes(round)
+		voted = voted || votes != nil && index >= 0 && votes.GetByIndex(index) != nil
+	}
+	return uint64(rs.Height), voted, rs.Step == cstypes.RoundStepNewRound
 }

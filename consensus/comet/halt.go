@@ -41,6 +41,9 @@ const (
 	// HaltAppHash means that the network agreed on another state than this
 	// node's: a block that two thirds signed holds another application hash.
 	HaltAppHash
+	// HaltStore means that blocks and votes, or the application's state, can not be written
+	// or not be read: the disk is full or broken. What was committed before is safe.
+	HaltStore
 )
 
 // HaltError says why a chain stopped for good on this node. It is ErrHalted.

@@ -214,7 +214,7 @@ func (c *Chain) beginAfter(ctx context.Context, state sm.State, commit *types.Co
 		return err
 	}
 	c.filling.held.Store(false)
-	c.loops.Go(func() { c.fillOn(c.ctx) })
+	c.loop("fetch headers", func() { c.fillOn(c.ctx) })
 	return contain(func() error { return c.adapter.syncing.Enable(state) })
 }
 

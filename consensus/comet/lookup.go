@@ -65,7 +65,11 @@ func (c *Chain) load(f func(n *node.Node) error) error {
 	if !running {
 		return ErrNotRunning
 	}
-	return contain(func() error { return f(n) })
+	err := contain(func() error { return f(n) })
+	if errors.Is(err, ErrNotFound) && c.faults.failed.Load() {
+		return c.halt.err() // it may be there
+	}
+	return err
 }
 
 // LatestHeight returns the height of the last stored block, 0 if there is none.

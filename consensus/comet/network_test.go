@@ -238,6 +238,7 @@ type network struct {
 	config  func(*comet.Config)
 	// registry, if set, takes the metrics of all members; ctx, if set, bounds starts.
 	registry *prometheus.Registry
+	log      *slog.Logger    // of the starts that follow, if set
 	ctx      context.Context //nolint:containedctx // a setting of the test
 }
 
@@ -332,7 +333,11 @@ func (n *network) tryStart(tb testing.TB, i int) error {
 	if n.config != nil {
 		n.config(&cfg)
 	}
-	chain, err := comet.New(cfg, n.genesis, m.signer, m.nodeKey, m.store, m.app, testLogger(fmt.Sprint(i)), m.metrics)
+	logger := n.log
+	if logger == nil {
+		logger = testLogger(fmt.Sprint(i))
+	}
+	chain, err := comet.New(cfg, n.genesis, m.signer, m.nodeKey, m.store, m.app, logger, m.metrics)
 	if err != nil {
 		return err
 	}

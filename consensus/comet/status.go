@@ -2,6 +2,7 @@ package comet
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/cometbft/cometbft/p2p"
 	sm "github.com/cometbft/cometbft/state"
+
+	"github.com/tributary-network/tributary/ledger/kv"
 )
 
 // Status is how a chain does on this node, at one moment.
@@ -64,7 +67,11 @@ type Status struct {
 // between two blocks that it cannot go on. Of several reasons the first counts.
 func (c *Chain) Halt(reason error) {
 	height, _, _, _, _ := c.head.snapshot()
-	_ = c.halt.set(uint64(height), HaltApplication, reason.Error())
+	cause := HaltApplication
+	if errors.Is(reason, kv.ErrFailed) {
+		cause = HaltStore
+	}
+	_ = c.halt.set(uint64(height), cause, reason.Error())
 }
 
 // HealthLimits says what [Status.Health] tolerates. The zero value means the

@@ -2,7 +2,6 @@ package comet
 
 import (
 	"os"
-	"os/signal"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -110,13 +109,7 @@ func closeLog(n *node.Node) {
 	case <-time.After(walTimeout):
 		return // it is still written to
 	}
-	head := file.Group().Head
-	signals := private[chan os.Signal](head, "hupc")
-	if signals == nil {
-		return
-	}
-	signal.Stop(*signals) // Close closes it, and nothing may be sent there any more
-	_ = head.Close()      // what was written is synced
+	_ = closeHead(file.Group()) // what was written is synced
 }
 
 // private returns the field of a struct with a name that is not exported, or nil if it

@@ -53,6 +53,9 @@ var (
 	// ErrBatchTooLarge is returned when a batch does not fit one atomic commit
 	// of the store. Nothing of it has been applied.
 	ErrBatchTooLarge = errors.New("batch is too large for one atomic commit")
+	// ErrFailed is what a store returns when its medium cannot be written, or not be
+	// read: the disk is full or broken.
+	ErrFailed = errors.New("the store has failed")
 	// ErrBatchDone is returned by a batch that was committed or discarded.
 	ErrBatchDone = errors.New("batch was committed or discarded already")
 )

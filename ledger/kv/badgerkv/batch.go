@@ -121,7 +121,7 @@ func (b *batch) commit() error {
 		return fmt.Errorf("commit batch: %w", kv.ErrBatchTooLarge)
 	}
 	if err != nil {
-		return b.store.fail(fmt.Errorf("commit batch: %w", err))
+		return b.store.fail(fmt.Errorf("commit batch to %s: %w: %w", b.store.opts.Dir, kv.ErrFailed, err))
 	}
 	return nil
 }

@@ -118,11 +118,11 @@ func get(txn *badger.Txn, key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get key %x: %w", key, err)
+		return nil, fmt.Errorf("get key %x: %w: %w", key, kv.ErrFailed, err)
 	}
 	v, err := item.ValueCopy(nil)
 	if err != nil {
-		return nil, fmt.Errorf("get value of key %x: %w", key, err)
+		return nil, fmt.Errorf("get value of key %x: %w: %w", key, kv.ErrFailed, err)
 	}
 	if v == nil {
 		v = []byte{}
@@ -173,7 +173,7 @@ func (s *Store) sync() error {
 		err = s.logs.keep()
 	}
 	if err != nil {
-		return s.fail(fmt.Errorf("sync store: %w", err))
+		return s.fail(fmt.Errorf("sync store %s: %w: %w", s.opts.Dir, kv.ErrFailed, err))
 	}
 	return nil
 }
