@@ -25,6 +25,7 @@ const mainName = "main"
 type hosted struct {
 	name string       // for people: mainName, or that of a shard
 	log  *slog.Logger // of the node, with the chain's name unless it is main
+	disk string       // the directory of its store, "" if it is in memory
 	// flaw says in one line why the chain cannot be relied on although it runs, "" if
 	// nothing is known. It may be nil, and is safe for concurrent use.
 	flaw func(comet.Status) string
@@ -95,10 +96,11 @@ func (h *hosted) runRules(ctx context.Context) error { return h.exec.Run(ctx, h.
 // upkeep looks after the chain while it runs.
 func (h *hosted) upkeep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return h.watch(ctx) })
-	group.Go(func() error { return h.observe(ctx) })
-	group.Go(func() error { return h.haltTogether(ctx) })
-	group.Go(func() error { return h.layer.Run(ctx) })
+	for name, part := range map[string]func(context.Context) error{
+		"watch": h.watch, "observe": h.observe, "halt": h.haltTogether, "state": h.layer.Run,
+	} {
+		group.Go(func() error { return contained(h.log, name, func() error { return part(ctx) }) })
+	}
 	return group.Wait()
 }
 
@@ -133,6 +135,9 @@ type sample struct {
 func (h *hosted) look() *sample {
 	s := &sample{chain: h.chain.Status()}
 	s.ready, s.reason = s.chain.Health(time.Now(), comet.HealthLimits{IgnoreQuorum: !s.chain.Validator})
+	if s.chain.Halt != nil && s.chain.Halt.Cause == comet.HaltStore && h.disk != "" {
+		s.reason += storeRemedy(h.disk)
+	}
 	if h.flaw != nil && s.chain.Halt == nil {
 		if flaw := h.flaw(s.chain); flaw != "" {
 			s.ready, s.reason = false, flaw
@@ -170,8 +175,17 @@ func (h *hosted) reportHalt(ctx context.Context, s *sample) {
 	if halt.Cause == comet.HaltAppHash {
 		h.counts.HashMismatch()
 	}
+	reason := halt.Reason
+	if halt.Cause == comet.HaltStore && h.disk != "" {
+		reason += storeRemedy(h.disk)
+	}
 	h.log.LogAttrs(ctx, slog.LevelError, "a chain is halted on this node; the process stays so that it can be examined",
-		slog.String("name", h.name), slog.Uint64("height", halt.Height), slog.String("reason", halt.Reason))
+		slog.String("name", h.name), slog.Uint64("height", halt.Height), slog.String("reason", reason))
+}
+
+// storeRemedy says what to do about a chain whose store in a directory failed.
+func storeRemedy(dir string) string {
+	return "; see that there is space at " + dir + " and that its disk works, and start the node again: what was committed is safe"
 }
 
 // close gives back what was opened, the newest first.

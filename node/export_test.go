@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/node/genesis"
 	"github.com/tributary-network/tributary/node/telemetry"
 	"github.com/tributary-network/tributary/shard"
@@ -70,6 +71,9 @@ func (n *Node) BreakShard(id shard.ID) error {
 
 // HaltShard makes a shard halt as one whose consensus failed.
 func (n *Node) HaltShard(id shard.ID, reason error) { n.shards.find(id).chain.Halt(reason) }
+
+// SeeThrough lets a shard see its store through what f returns.
+func (n *Node) SeeThrough(f func(id shard.ID, store kv.Store) kv.Store) { n.shards.through = f }
 
 // Checks is what /readyz tells.
 func (n *Node) Checks() []telemetry.Check { return n.checks() }

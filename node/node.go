@@ -165,6 +165,7 @@ func (n *Node) openChain(_ context.Context, o Options) error {
 	if o.InMemory {
 		store = badgerkv.Memory()
 	}
+	n.main.disk = store.Dir
 	store.MemTableSize = int64(n.cfg.Store.Memtable) //nolint:gosec // bounded by the settings
 	store.MinFree = 0                                // checked already
 	store.Logger = n.module("store")

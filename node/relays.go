@@ -100,7 +100,9 @@ func (r *relays) serve(ctx context.Context, id shard.ID, h *hosted) (over func()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { r.watch(ctx, h) })
+	group.Go(func() {
+		_ = contained(h.log, "wake the relay", func() error { r.watch(ctx, h); return nil }) // it is logged
+	})
 	r.relay.Host(id, carry.Shard{Shard: h.shard})
 	return func() {
 		r.relay.Drop(id)

@@ -38,7 +38,7 @@ const (
 //  6. health and metrics stop
 //  7. the store closes, and the home directory is unlocked
 func (n *Node) Run(ctx context.Context) error {
-	stages := newStages(ctx)
+	stages := newStages(ctx, n.log)
 	stages.add("http", n.runHTTP)
 	stages.add("upkeep", n.upkeep)
 	stages.add("consensus", n.runConsensus)

@@ -84,7 +84,10 @@ func validatorsOf(c *committee.Committee) (list []comet.GenesisValidator) {
 func (n *Node) openShard(ctx context.Context, r *shardRun, store kv.Store) (*hosted, error) {
 	name := shardName(r.id)
 	h := newHosted(name, n.log.With(slog.String("shard", name)))
-	if err := n.openShardParts(ctx, h, r, store); err != nil {
+	if !n.inMemory {
+		h.disk = n.serviceDir()
+	}
+	if err := contained(h.log, "open the shard", func() error { return n.openShardParts(ctx, h, r, store) }); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
@@ -235,7 +238,7 @@ func (n *Node) shardConsensus(dir string, slot int, generation uint32) comet.Con
 // run runs a chain that was opened, beside others, until ctx ends, and then stops and
 // closes it. Whatever else ends it is returned, and stops it too.
 func (h *hosted) run(ctx context.Context, begun func()) error {
-	stages := newStages(ctx)
+	stages := newStages(ctx, h.log)
 	stages.add("upkeep", h.upkeep)
 	stages.add("consensus", func(ctx context.Context) error { return h.runConsensus(ctx, begun) })
 	stages.add("bundler", h.runRules)

@@ -19,6 +19,7 @@ import (
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 	"github.com/tributary-network/tributary/node/telemetry"
 	"github.com/tributary-network/tributary/shard"
@@ -56,7 +57,8 @@ type shards struct {
 	epoch  uint64              // in which they were
 	kept   map[shard.ID]uint32 // generations of which it is kept what they begin from
 
-	parts   parts // of the store, each with one owner at a time
+	parts   parts                                      // of the store, each with one owner at a time
+	through func(id shard.ID, store kv.Store) kv.Store // how a shard sees the store
 	past    *endedShards
 	opening sync.Mutex // of the store
 
@@ -102,6 +104,7 @@ func newShards(n *Node) *shards {
 	s := &shards{
 		node: n, log: n.module("shards"), ended: make(chan *shardRun), runs: map[shard.ID]*shardRun{}, kept: map[shard.ID]uint32{}, doomed: map[shard.ID]bool{},
 	}
+	s.through = func(_ shard.ID, store kv.Store) kv.Store { return store }
 	s.past = newEndedShards(s.log, s.openEnded)
 	s.parts.lent = s.past.giveBack
 	return s
@@ -242,7 +245,7 @@ func (s *shards) sorted() []*shardRun {
 func (s *shards) start(ctx context.Context, r *shardRun) {
 	ctx, r.cancel = context.WithCancel(ctx)
 	go func() {
-		r.left(s.host(ctx, r))
+		r.left(contained(s.log, shardName(r.id), func() error { return s.host(ctx, r) }))
 		s.ended <- r
 	}()
 }
@@ -252,12 +255,15 @@ func (s *shards) host(ctx context.Context, r *shardRun) error {
 	if err := r.locate(s.node); err != nil {
 		return err
 	}
+	if err := s.node.checkShardDisk(r.id); err != nil {
+		return err
+	}
 	store, release, err := s.occupy(r.id)
 	if err != nil {
 		return err
 	}
 	defer release()
-	h, err := s.node.openShard(ctx, r, store)
+	h, err := s.node.openShard(ctx, r, s.through(r.id, store))
 	if err != nil {
 		return err
 	}
@@ -389,6 +395,9 @@ func (s *shards) failed(ctx context.Context, r *shardRun, err error) {
 	case errors.Is(err, errAnotherGeneration):
 		r.due = time.Now()
 		s.log.LogAttrs(ctx, slog.LevelWarn, "a chain of a shard is over", slog.String("shard", shardName(r.id)), slog.Any("err", err))
+	case errors.Is(err, errShardDisk):
+		r.due = time.Now().Add(shardRetryMost)
+		s.log.LogAttrs(ctx, slog.LevelError, "a shard is stopped on this node", slog.String("shard", shardName(r.id)), slog.Any("err", err))
 	case errors.Is(err, errShardData):
 		r.due = time.Now().Add(shardDataRetry)
 		s.log.LogAttrs(ctx, slog.LevelError, "a shard is stopped on this node", slog.String("shard", shardName(r.id)), slog.Any("err", err))
@@ -440,6 +449,7 @@ func (s *shards) care(ctx context.Context) {
 			continue
 		}
 		s.introduce(ctx, r, h)
+		s.checkDisk(r)
 		s.checkData(r, h)
 		s.checkStranded(r, h)
 	}

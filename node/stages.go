@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 )
@@ -12,6 +13,7 @@ import (
 // other: the one that was added last ends first.
 type stages struct {
 	ctx  context.Context //nolint:containedctx // of the caller; its end begins the end
+	log  *slog.Logger
 	list []*stage
 
 	once sync.Once
@@ -27,8 +29,8 @@ type stage struct {
 	err    error // set before ended is closed
 }
 
-func newStages(ctx context.Context) *stages {
-	return &stages{ctx: ctx, done: make(chan struct{})}
+func newStages(ctx context.Context, log *slog.Logger) *stages {
+	return &stages{ctx: ctx, log: log, done: make(chan struct{})}
 }
 
 // add adds a stage. run must return when its context ends; before, only with an
@@ -45,7 +47,7 @@ func (s *stages) begin() {
 		go func() {
 			defer s.finish()
 			defer close(g.ended)
-			err := g.run(g.ctx)
+			err := contained(s.log, g.name, func() error { return g.run(g.ctx) })
 			if errors.Is(err, context.Canceled) && g.ctx.Err() != nil {
 				err = nil
 			}

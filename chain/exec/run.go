@@ -18,6 +18,8 @@ import (
 // refused it, and any other error that it should be tried again. broadcast may
 // call Check.
 //
+// A panic of one of these is returned as an error, and ends the others.
+//
 // Run owns all goroutines of the Executor. It must not be called twice at a
 // time. While it does not run, Submit refuses with ErrNotRunning; consensus may
 // call its methods at any time.
@@ -33,14 +35,20 @@ func (e *Executor) Run(ctx context.Context, broadcast func(bundle []byte) error)
 	e.running.Store(true)
 	defer e.running.Store(false)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return e.queue.run(ctx) })
-	group.Go(func() error { return e.ahead.run(ctx) })
-	group.Go(func() error { return e.bundler.run(ctx, broadcast) })
-	group.Go(func() error { return e.tick(ctx, broadcast) })
-	group.Go(func() error { return e.audit(ctx) })
-	group.Go(func() error { return e.pruneIndex(ctx) })
-	group.Go(func() error { return e.makeSnapshots(ctx) })
-	group.Go(func() error { return e.certify(ctx) })
+	run := func(what string, part func() error) {
+		group.Go(func() (err error) {
+			defer contain(what, &err)
+			return part()
+		})
+	}
+	run("verify records", func() error { return e.queue.run(ctx) })
+	run("execute ahead", func() error { return e.ahead.run(ctx) })
+	run("bundle records", func() error { return e.bundler.run(ctx, broadcast) })
+	run("keep the clock running", func() error { return e.tick(ctx, broadcast) })
+	run("audit", func() error { return e.audit(ctx) })
+	run("remove old entries of the index", func() error { return e.pruneIndex(ctx) })
+	run("make snapshots", func() error { return e.makeSnapshots(ctx) })
+	run("certify", func() error { return e.certify(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -311,7 +312,7 @@ func (r *Relay) drive(ctx context.Context, l lane, wake <-chan struct{}) {
 	timer := time.NewTimer(math.MaxInt64)
 	defer timer.Stop()
 	for {
-		again := l.round(ctx)
+		again := r.once(ctx, l)
 		r.counters.Rounds.Add(1)
 		timer.Reset(minRest)
 		select {
@@ -330,6 +331,19 @@ func (r *Relay) drive(ctx context.Context, l lane, wake <-chan struct{}) {
 		case <-timer.C:
 		}
 	}
+}
+
+// once is a round of a lane. One that panics costs nothing but itself: what it found in a
+// state or was told by others may be different the next time.
+func (r *Relay) once(ctx context.Context, l lane) (again time.Duration) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.counters.Failed.Add(1)
+			r.log.LogAttrs(ctx, slog.LevelError, "a round of relaying panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			again = maxBackoff
+		}
+	}()
+	return l.round(ctx)
 }
 
 // minRest is the least time from the end of a round until the next one, however often
