@@ -147,6 +147,15 @@ func consensusStore(l *layer.Settlement, number uint32) kv.Store {
 	return l.View(consensusName(number))
 }
 
+// consensusPrefix is what the keys of consensusStore begin with in the store that all shards
+// share.
+func consensusPrefix(id shard.ID, number uint32) []byte {
+	if number == 0 {
+		return append(shardPrefix(id), "c/"...)
+	}
+	return append(shardPrefix(id), "v/"+consensusName(number)+"/"...)
+}
+
 // begin sets what differs in the genesis of consensus from that of the first generation.
 func (g *generation) begin(out *comet.Genesis, main string) {
 	out.ChainID = comet.GenerationChainID(main, uint32(g.id), g.number)

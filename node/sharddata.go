@@ -25,7 +25,7 @@ import (
 
 // What a shard leaves on a node is its part of the store that all shards share, a
 // directory, what it began from, and its sign state. The first two are removed when they
-// are needed here no more (idle). What it began from stays, for nodes that join it late;
+// are needed here no more (idle), and before that what earlier generations of it left. What it began from stays, for nodes that join it late;
 // and the sign state, since the validator may be drawn for the shard again: both are small.
 const (
 	// tidyInterval is how often it is looked what can be removed.
@@ -174,6 +174,7 @@ func (s *shards) tidy(ctx context.Context) error {
 	tick := time.NewTicker(shardsTick)
 	defer tick.Stop()
 	looked := time.Now()
+	done := make(map[shard.ID]uint32)
 	for {
 		select {
 		case <-ctx.Done():
@@ -186,6 +187,9 @@ func (s *shards) tidy(ctx context.Context) error {
 		if time.Since(looked) >= tidyInterval && !s.node.main.sample.Load().chain.CatchingUp {
 			looked = time.Now()
 			s.findIdle(ctx)
+			if err := s.dropGenerations(ctx, done); err != nil && ctx.Err() == nil {
+				s.log.LogAttrs(ctx, slog.LevelWarn, "remove what earlier generations of shards left", slog.Any("err", err))
+			}
 		}
 		if err := s.clear(ctx); err != nil && ctx.Err() == nil {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "remove the data of shards that the node serves no more", slog.Any("err", err))
