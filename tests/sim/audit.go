@@ -38,7 +38,8 @@ type tracker struct {
 	flight   service.Sums           // in earnings messages between honest shards
 	received map[*node]service.Sums // by messages that were executed
 	earned   map[ledger.Address]service.Sums
-	returned map[numbered]bool // messages that came back
+	returned map[numbered]bool    // messages that came back
+	dated    map[link.Link]uint64 // epoch of the last earnings that were sent
 	// undo remembers how what is noted of the block under way is taken back; nil if nothing
 	// of it ever is.
 	undo func(func())
@@ -63,7 +64,7 @@ func restored[K comparable, V any](t *tracker, m map[K]V, key K) {
 func newTracker() tracker {
 	return tracker{
 		messages: map[numbered]*tracked{}, next: map[link.Link]uint64{}, acked: map[link.Link]uint64{}, seen: map[link.Link]uint64{},
-		received: map[*node]service.Sums{}, earned: map[ledger.Address]service.Sums{}, returned: map[numbered]bool{},
+		received: map[*node]service.Sums{}, earned: map[ledger.Address]service.Sums{}, returned: map[numbered]bool{}, dated: map[link.Link]uint64{},
 	}
 }
 
@@ -138,7 +139,18 @@ func (w *World) sent(m *link.Message) {
 	if !m.IsBounce() && service.MessageKind(m.Kind) == service.KindEarnings {
 		w.track.flight = w.track.flight.Plus(sums(w, m))
 		w.track.taken(func() { w.track.flight = w.track.flight.Minus(sums(w, m)) })
+		w.dated(m)
 	}
+}
+
+// dated checks that the epochs of what a link tells of earnings do not fall.
+func (w *World) dated(m *link.Message) {
+	e, err := service.DecodeEarningsMessage(m.Payload)
+	if err != nil || e.Epoch < w.track.dated[m.Link] {
+		w.failf("message %d of %s has earnings of epoch %d after those of epoch %d", m.Seq, m.Link, e.Epoch, w.track.dated[m.Link])
+	}
+	restored(&w.track, w.track.dated, m.Link)
+	w.track.dated[m.Link] = e.Epoch
 }
 
 func sums(w *World, m *link.Message) service.Sums {
