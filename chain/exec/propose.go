@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"log/slog"
+	"maps"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -21,7 +22,8 @@ const ShardsPart = 3
 // consensus counts them and at most Traits.BlockBytes and
 // Traits.BlockWeight: urgent ones first, by deadline, until the share reserved
 // for them is used up; then those for shards, by class, until their third of the block
-// is; then all by expected fee for each byte, then by arrival.
+// is, or one that is more than that alone, if it came before all of them, so that it is
+// not left for ever; then all by expected fee for each byte, then by arrival.
 // mempool is what consensus holds, oldest first; what the pool does not know of it
 // is checked and packed like the rest.
 // Nothing is taken out of the pool. A bundle some of whose records were executed,
@@ -167,16 +169,40 @@ func byRate(a, b *bundle) int {
 	return cmp.Or(cmp.Compare(b.mine.rate(), a.mine.rate()), cmp.Compare(a.order, b.order))
 }
 
-// putShards adds those of list that fit into part of the block.
+// putShards adds those of list that fit into part of the block, or the first to arrive of
+// those that do not even alone, if it came before all that would be added: what comes
+// later does not keep it out for ever.
 func (p *pool) putShards(fill *packing, list []*bundle, part packing) {
-	block := max(0, fill.blockLeft-part.blockLeft)
-	wire := max(0, fill.wireLeft-part.wireLeft)
-	weight := max(0, fill.weightLeft-part.weightLeft)
-	fill.blockLeft, fill.wireLeft, fill.weightLeft = fill.blockLeft-block, fill.wireLeft-wire, fill.weightLeft-weight
+	var large *bundle
 	for _, b := range list {
-		p.put(fill, b)
+		if !part.holds(b) && fill.holds(b) && !fill.taken[b] && (large == nil || b.order < large.order) {
+			large = b
+		}
 	}
-	fill.blockLeft, fill.wireLeft, fill.weightLeft = fill.blockLeft+block, fill.wireLeft+wire, fill.weightLeft+weight
+	lane := *fill
+	lane.raw, lane.taken = slices.Clone(fill.raw), maps.Clone(fill.taken)
+	block := max(0, lane.blockLeft-part.blockLeft)
+	wire := max(0, lane.wireLeft-part.wireLeft)
+	weight := max(0, lane.weightLeft-part.weightLeft)
+	lane.blockLeft, lane.wireLeft, lane.weightLeft = lane.blockLeft-block, lane.wireLeft-wire, lane.weightLeft-weight
+	first := true // whether large is
+	for _, b := range list {
+		if p.put(&lane, b); lane.taken[b] && !fill.taken[b] && large != nil && b.order < large.order {
+			first = false
+		}
+	}
+	if large != nil && first {
+		if p.put(fill, large); fill.taken[large] {
+			return
+		}
+	}
+	lane.blockLeft, lane.wireLeft, lane.weightLeft = lane.blockLeft+block, lane.wireLeft+wire, lane.weightLeft+weight
+	*fill = lane
+}
+
+// holds reports whether there is room for what counts in b.
+func (f *packing) holds(b *bundle) bool {
+	return b.mine.bytes <= f.blockLeft && b.mine.bytes+bundleOverhead <= f.wireLeft && b.mine.weight <= f.weightLeft
 }
 
 // put adds what counts in b to the block if it fits.

@@ -215,3 +215,35 @@ func TestSubmitTakesWhatShardsWaitFor(t *testing.T) {
 		t.Errorf("Submit of anchors: %v", err)
 	}
 }
+
+// TestALargeRecordForAShard: one that is more than the third of the block by itself is in
+// the block although users pay more, once it is the first that came, and not before.
+func TestALargeRecordForAShard(t *testing.T) {
+	t.Parallel()
+	params := settlement.LocalParams()
+	params.MaxBlockBytes = chain.MaxBundleSize
+	const block = 48 << 10
+	for _, first := range []bool{true, false} {
+		n := newNode(t, &network{}, genesisOf(64, params), exec.Config{}, true)
+		d := n.exec.Domain()
+		l := n.openLot(accountOf(0), accountOf(1), 60, 1_000_000)
+		n = newPeer(n)
+		carrier := accountOf(63)
+		if !first {
+			n.bundleOf(carrier.tx(d, chain.KindAnchor, anchorsOf(2)))
+		}
+		large := n.bundleOf(carrier.tx(d, chain.KindImport, told(block/2)))
+		for i := range 60 {
+			n.bundleOf(l.settle(i, i+1, 1_000))
+			for range 16 {
+				n.bundleOf(accountOf(2+i).transfer(d, addrOf(0), 1))
+			}
+		}
+		for range 20 {
+			n.bundleOf(carrier.tx(d, chain.KindAnchor, anchorsOf(2)))
+		}
+		if got := has(n.exec.Propose(n.height()+1, block, nil), large); got != first {
+			t.Errorf("it came first is %t, and it is in the block %t", first, got)
+		}
+	}
+}
