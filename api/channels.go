@@ -179,7 +179,8 @@ func (c *channels) GetChannel(ctx context.Context, req *channelv1.GetChannelRequ
 		if !ok {
 			return nil
 		}
-		resp.Channel = renderChannel(&ch, ref.Index, resp.SettlementClock, &c.Network.Params)
+		fees := channel.FeesAt(v, ch.FeesNumber)
+		resp.Channel = renderChannel(&ch, &fees, ref.Index, resp.SettlementClock, &c.Network.Params)
 		for used := ch.LanesUsed; used != 0; used &= used - 1 {
 			n := uint8(bits.TrailingZeros64(used))
 			lane, _ := settlement.LaneAt(v, ref.Index, n)
@@ -204,7 +205,7 @@ func (c *channels) GetChannel(ctx context.Context, req *channelv1.GetChannelRequ
 // renderInfo returns a channel as the index knows it.
 func (b *backend) renderInfo(info *exec.ChannelInfo, clock uint64) *channelv1.Channel {
 	if info.Closed == nil {
-		return renderChannel(&info.Channel, info.Index, clock, &b.Network.Params)
+		return renderChannel(&info.Channel, &info.Fees, info.Index, clock, &b.Network.Params)
 	}
 	closed := info.Closed
 	rules := b.Network.Params.Rules()
@@ -213,7 +214,7 @@ func (b *backend) renderInfo(info *exec.ChannelInfo, clock uint64) *channelv1.Ch
 		Payer: closed.Payer.String(), Payee: closed.Payee.String(),
 		State:        channelv1.ChannelState_CHANNEL_STATE_CLOSED,
 		DepositTotal: uint64(closed.Deposit), RedeemedTotal: uint64(closed.Redeemed),
-		BurnedTotal: uint64(rules.Burn(closed.Redeemed)),
+		BurnedTotal: uint64(rules.Burned(&info.Fees, closed.Redeemed)), Fees: renderFees(&info.Fees),
 		Closed: &channelv1.Channel_Closing{
 			Kind: channelv1.ChannelEvent_Kind(closed.Kind), Height: closed.Height, Refunded: uint64(closed.Refunded),
 		},

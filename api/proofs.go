@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -111,7 +112,15 @@ func (c *channels) proveChannel(ctx context.Context, ref channel.Ref, name strin
 	if err != nil {
 		return nil, err
 	}
-	out := renderChannel(&ch, ref.Index, clock, &c.Network.Params)
+	var fees channel.Fees // no part of the row, which has their number; numbers keep their meaning
+	err = c.State.Read(func(v chain.View, _ uint64) error {
+		fees = channel.FeesAt(v, ch.FeesNumber)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := renderChannel(&ch, &fees, ref.Index, clock, &c.Network.Params)
 	if ch.LanesUsed&1 != 0 {
 		out.Lanes = append(out.Lanes, renderLane(0, &ch.Lane0))
 	}

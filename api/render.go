@@ -67,7 +67,7 @@ func renderTransaction(s *exec.Status, tx *chain.Tx, blockTime int64) *chainv1.T
 		out.Height, out.Index, out.BlockTime = s.Height, s.TxIndex, renderTime(blockTime)
 		out.Kind, out.Signer, out.Nonce = chainv1.Kind(r.Kind), r.Signer.String(), r.Nonce
 		out.Code, out.Fee = renderCode(r.Code), uint64(r.Fee)
-		out.Paid, out.Burned = uint64(r.Paid), uint64(r.Burned)
+		out.Paid, out.Burned, out.OwnerFees = uint64(r.Paid), uint64(r.Burned), uint64(r.OwnerFee)
 		out.ChannelsOpened, out.FirstChannelIndex = r.Opened, r.FirstChannel
 		renderRuns(out, r)
 	}
@@ -101,7 +101,7 @@ func renderSettlement(s *exec.Status, tx *chain.Tx, blockTime int64, how detail)
 		return out
 	}
 	out.Entries = uint32(len(r.Entries))
-	out.TotalPaid, out.TotalBurned = uint64(r.Paid), uint64(r.Burned)
+	out.TotalPaid, out.TotalBurned, out.TotalOwnerFees = uint64(r.Paid), uint64(r.Burned), uint64(r.OwnerFee)
 	out.ResultsRoot = optionalHash(r.ResultsRoot)
 	for i := range r.Entries {
 		e := &r.Entries[i]
@@ -119,22 +119,34 @@ func renderEntry(position uint32, e *settlement.EntryResult) *settlementv1.Entry
 	return &settlementv1.EntryResult{
 		Position: position, ChannelIndex: e.Index, Lane: uint32(e.Lane), Code: renderCode(e.Code),
 		Paid: uint64(e.Paid), Burned: uint64(e.Burned), RedeemedTotal: uint64(e.Redeemed), Closed: e.Closed,
+		OwnerFee: uint64(e.OwnerFee),
 	}
 }
 
-// renderChannel returns channel c, which is row index, as of the clock; without
+// renderChannel returns channel c with fees f, which is row index, as of the clock; without
 // lanes above 0.
-func renderChannel(c *channel.Channel, index, clock uint64, p *settlement.Params) *channelv1.Channel {
+func renderChannel(c *channel.Channel, f *channel.Fees, index, clock uint64, p *settlement.Params) *channelv1.Channel {
 	rules := p.Rules()
 	out := &channelv1.Channel{
 		Name: ChannelName(c.ID), Id: c.ID[:], Index: index,
 		Payer: c.Payer.String(), Payee: c.Payee.String(), VoucherKey: c.VoucherKey[:],
 		ServiceId: c.Service, TermsHash: optionalHash(c.Terms), State: renderState(c, clock),
 		DepositTotal: uint64(c.Deposit), RedeemedTotal: uint64(c.Redeemed),
-		BurnedTotal: uint64(rules.Burn(c.Redeemed)), Rent: uint64(c.Rent),
+		BurnedTotal: uint64(rules.Burned(f, c.Redeemed)), Fees: renderFees(f), Rent: uint64(c.Rent),
 		OpenHeight: c.OpenHeight, ExpiresAt: c.ExpiresAt, CloseAt: c.CloseAt, Challenge: c.Challenge,
 	}
 	return out
+}
+
+// renderFees returns the fees of a channel, nil if it has none.
+func renderFees(f *channel.Fees) *channelv1.ChannelFees {
+	if *f == (channel.Fees{}) {
+		return nil
+	}
+	return &channelv1.ChannelFees{
+		ZoneShareBps: f.Zone.ShareBps, ZoneEntryFee: uint64(f.Zone.Entry),
+		OwnerShareBps: f.Service.ShareBps, OwnerEntryFee: uint64(f.Service.Entry),
+	}
 }
 
 func renderState(c *channel.Channel, clock uint64) channelv1.ChannelState {
@@ -170,11 +182,11 @@ func renderEvent(e *settlement.Event, height uint64) *channelv1.ChannelEvent {
 	return out
 }
 
-// renderOpening returns channel c as the event that opened it left it.
-func renderOpening(c *channel.Channel, e *settlement.Event, p *settlement.Params) *channelv1.Channel {
+// renderOpening returns channel c with fees f as the event that opened it left it.
+func renderOpening(c *channel.Channel, f *channel.Fees, e *settlement.Event, p *settlement.Params) *channelv1.Channel {
 	opened := *c
 	opened.Deposit, opened.Redeemed, opened.ExpiresAt, opened.CloseAt = e.Deposit, e.Redeemed, e.Deadline, 0
-	out := renderChannel(&opened, e.Index, 0, p)
+	out := renderChannel(&opened, f, e.Index, 0, p)
 	out.State = channelv1.ChannelState_CHANNEL_STATE_OPEN
 	return out
 }

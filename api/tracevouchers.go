@@ -188,7 +188,7 @@ func (t *tracer) paid(ctx context.Context, out *servicev1.TracedVoucher) error {
 			if e.Index != out.GetChannelIndex() || e.Lane != lane {
 				continue
 			}
-			before := after - min(after, uint64(e.Paid)+uint64(e.Burned))
+			before := after - min(after, uint64(e.Moved()))
 			if before < out.GetCumulative() {
 				out.Settlement, out.Height, out.TxIndex = SettlementName(s.Hash), s.Height, s.TxIndex
 				out.Time = renderTime(t.blockTime(s))

@@ -234,7 +234,8 @@ func (o *openings) record(w *watch, events []settlement.Event) (*channelv1.Chann
 			}
 			(*o)[e.Index] = nil
 			if c, ok := settlement.ChannelAt(v, e.Index); ok {
-				(*o)[e.Index] = renderOpening(&c, e, &w.Network.Params)
+				fees := channel.FeesAt(v, c.FeesNumber)
+				(*o)[e.Index] = renderOpening(&c, &fees, e, &w.Network.Params)
 			}
 			if len(*o) == noticeChunk {
 				break

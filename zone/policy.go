@@ -14,9 +14,13 @@ const (
 	MaxName = 32
 	// MaxReplication is the largest number of copies.
 	MaxReplication = 16
-	// MaxShareBps is the largest share of what is settled that a fee takes, in basis
-	// points. Service and zone together can take all but nothing beyond it.
+	// MaxShareBps is the largest share that a fee takes, in basis points: half of what
+	// comes to it.
 	MaxShareBps = ledger.BasisPoints / 2
+	// EntryCapBps is how much of what an entry pays its fee is at most, in basis points: a
+	// hundredth. Anybody may submit a voucher, and as many entries as it was signed in
+	// steps; without the cap those fees could use up what the payee earned.
+	EntryCapBps = 100
 	// MaxEntryFee is the largest fee of an entry: a thousand coins.
 	MaxEntryFee = 1_000 * ledger.DropsPerCoin
 )
@@ -35,8 +39,8 @@ type Policy struct {
 	// Region says where the zone is, for people and for choosing: 1 to MaxName of
 	// a-z, 0-9 and "-", beginning with a letter.
 	Region string
-	// Fees are what the zone takes of settlements, beside the service's own. They
-	// are burned.
+	// Fees are what the zone takes of settlements of channels whose payers are at home in
+	// it, before the service's own. They are burned.
 	Fees Fees
 	// Limits hold for each shard of the zone.
 	Limits Limits
@@ -128,42 +132,44 @@ func DecodePolicy(b []byte) (Policy, error) {
 	return p, p.Validate()
 }
 
-// Fees are what is taken when the usage of a service is settled.
+// Fees are what is taken when the usage of a service is settled: a share of the money,
+// and a fee of each entry that pays something.
 type Fees struct {
 	// ShareBps is the share of the money, in basis points, 0 to MaxShareBps. It is
 	// taken of cumulative totals, so that many small settlements pay what one large
 	// one does.
 	ShareBps uint32
-	// Entry is the fee of each entry of a settlement, in drops, 0 to MaxEntryFee.
+	// Entry is the fee of each entry of a settlement, in drops, 0 to MaxEntryFee, but no
+	// more than EntryCapBps of what the entry pays.
 	Entry ledger.Amount
 }
 
 // Validate returns ErrBadFees for fees out of their ranges.
 func (f *Fees) Validate() error {
-	if f.ShareBps > MaxShareBps || f.Entry > MaxEntryFee {
-		return fmt.Errorf("share_bps is %d, at most %d, and entry %d, at most %d drops: %w",
-			f.ShareBps, MaxShareBps, uint64(f.Entry), uint64(MaxEntryFee), ErrBadFees)
+	switch {
+	case f.ShareBps > MaxShareBps:
+		return fmt.Errorf("share_bps is %d, want 0 to %d (%d per cent): lower it: %w", f.ShareBps, MaxShareBps, MaxShareBps/100, ErrBadFees)
+	case f.Entry > MaxEntryFee:
+		return fmt.Errorf("entry_fee is %d drops, want 0 to %d (%s coins): lower it: %w", uint64(f.Entry), uint64(MaxEntryFee), MaxEntryFee, ErrBadFees)
 	}
 	return nil
 }
 
-// Due returns the fee of one entry that raises what was settled of a channel from
-// before to after: the share of after less the share of before, both rounded
-// down, and the fee of an entry. It returns ledger.ErrOverflow if after is below
-// before or the sum is no amount.
-func (f *Fees) Due(before, after ledger.Amount) (ledger.Amount, error) {
-	old, err := before.MulDiv(uint64(f.ShareBps), ledger.BasisPoints)
-	if err != nil {
-		return 0, err
-	}
-	now, err := after.MulDiv(uint64(f.ShareBps), ledger.BasisPoints)
-	if err != nil {
-		return 0, err
-	}
-	if after < before {
-		return 0, fmt.Errorf("settled %d after %d: %w", uint64(after), uint64(before), ledger.ErrOverflow)
-	}
-	return (now - old).Add(f.Entry)
+// Share returns the share of a total, rounded down. The share of a part is the difference
+// of two such values, which is never negative and never more than the part. total is a
+// valid amount.
+func (f *Fees) Share(total ledger.Amount) ledger.Amount { return part(total, f.ShareBps) }
+
+// OfEntry returns the fee of one entry that pays an amount: Entry, but no more than
+// EntryCapBps of the amount, rounded down. paid is a valid amount.
+func (f *Fees) OfEntry(paid ledger.Amount) ledger.Amount {
+	return min(f.Entry, part(paid, EntryCapBps))
+}
+
+func part(of ledger.Amount, bps uint32) ledger.Amount {
+	hi, lo := bits.Mul64(uint64(of), uint64(bps))
+	q, _ := bits.Div64(hi, lo, ledger.BasisPoints) // hi < 10,000 for every amount
+	return ledger.Amount(q)
 }
 
 func (f *Fees) append(w *codec.Writer) {

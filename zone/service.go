@@ -59,9 +59,10 @@ type ServiceType struct {
 	CommitteeSize uint32
 	// MinStake is the stake of a validator that may serve, in drops.
 	MinStake ledger.Amount
-	// Fees are paid to the owner when usage is settled.
+	// Fees are paid to the owner when usage is settled, of what the network's burn and the
+	// fees of the payer's zone leave. Those of a channel are those at its opening.
 	Fees Fees
-	// Owner is the account that may register the next version.
+	// Owner is the account that may register the next version, and gets the fees.
 	Owner ledger.Address
 	// Version is 1 for a new service, and one more with every change.
 	Version uint32

@@ -62,6 +62,12 @@ func (r Registry) Find(number byte) (Policy, error) {
 	return r[i].Policy, nil
 }
 
+// Has reports whether the service has a zone.
+func (r Registry) Has(number byte) bool {
+	_, ok := slices.BinarySearchFunc(r, number, func(z Zone, n byte) int { return cmp.Compare(z.Number, n) })
+	return ok
+}
+
 // Numbers returns the numbers of the zones, ascending.
 func (r Registry) Numbers() []byte {
 	list := make([]byte, len(r))

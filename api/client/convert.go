@@ -178,7 +178,7 @@ func statusOf(t *chainv1.Transaction) (Status, error) {
 		s.Receipt = &settlement.Receipt{
 			Hash: s.Hash, Kind: s.Kind, Signer: s.Signer, Nonce: s.Nonce,
 			Code: r.code("code", t.GetCode()), Fee: ledger.Amount(t.GetFee()), Paid: ledger.Amount(t.GetPaid()),
-			Burned: ledger.Amount(t.GetBurned()), FirstChannel: t.GetFirstChannelIndex(), Opened: t.GetChannelsOpened(),
+			Burned: ledger.Amount(t.GetBurned()), OwnerFee: ledger.Amount(t.GetOwnerFees()), FirstChannel: t.GetFirstChannelIndex(), Opened: t.GetChannelsOpened(),
 		}
 		r.outcomes(s.Receipt, t)
 	}
@@ -200,6 +200,7 @@ func settlementOf(m *settlementv1.Settlement) (Status, error) {
 		s.Receipt.Entries = append(s.Receipt.Entries, channel.EntryResult{
 			Index: e.GetChannelIndex(), Lane: uint8(e.GetLane()), Code: r.code("results.code", e.GetCode()), Closed: e.GetClosed(),
 			Paid: ledger.Amount(e.GetPaid()), Burned: ledger.Amount(e.GetBurned()), Redeemed: ledger.Amount(e.GetRedeemedTotal()),
+			OwnerFee: ledger.Amount(e.GetOwnerFee()),
 		})
 	}
 	return s, r.err
@@ -239,7 +240,7 @@ type ChannelInfo struct {
 	pay.Channel
 
 	State  ChannelState
-	Burned ledger.Amount // of what was redeemed
+	Burned ledger.Amount // of what was redeemed, but for a zone's fees of entries
 	Closed *Closing      // how it ended; nil unless closed
 	View   pay.View      // the state this is; Lag is 0
 }
@@ -260,6 +261,7 @@ func channelOf(m *channelv1.Channel, height, clock uint64) (ChannelInfo, error) 
 			Terms: r.hash("terms_hash", m.GetTermsHash()), Deposit: ledger.Amount(m.GetDepositTotal()),
 			Redeemed: ledger.Amount(m.GetRedeemedTotal()), Rent: ledger.Amount(m.GetRent()), OpenHeight: m.GetOpenHeight(),
 			ExpiresAt: m.GetExpiresAt(), Challenge: m.GetChallenge(), CloseAt: m.GetCloseAt(), Height: height,
+			Fees: feesOf(m.GetFees()),
 		},
 		State: ChannelState(m.GetState()), Burned: ledger.Amount(m.GetBurnedTotal()),
 		View: pay.View{Height: height, Clock: clock},
@@ -274,6 +276,12 @@ func channelOf(m *channelv1.Channel, height, clock uint64) (ChannelInfo, error) 
 		c.Closed = &Closing{Kind: eventKindOf(end.GetKind()), Height: end.GetHeight(), Refunded: ledger.Amount(end.GetRefunded())}
 	}
 	return c, r.err
+}
+
+func feesOf(m *channelv1.ChannelFees) (f channel.Fees) {
+	f.Zone.ShareBps, f.Zone.Entry = m.GetZoneShareBps(), ledger.Amount(m.GetZoneEntryFee())
+	f.Service.ShareBps, f.Service.Entry = m.GetOwnerShareBps(), ledger.Amount(m.GetOwnerEntryFee())
+	return f
 }
 
 func eventKindOf(k channelv1.ChannelEvent_Kind) channel.EventKind {

@@ -17,6 +17,9 @@ type Bank interface {
 	Lock(row uint64, deposit, rent ledger.Amount)
 	// Pay moves net from channels to the account at row, and burns burned.
 	Pay(row uint64, net, burned ledger.Amount)
+	// Earn moves fee from channels to the account of the owner of a service, which is made
+	// if there is none.
+	Earn(service uint32, fee ledger.Amount)
 	// Refund moves deposit and rent from a channel back to the account at row.
 	Refund(row uint64, deposit, rent ledger.Amount)
 }

@@ -8,6 +8,9 @@
 // close needs a challenge window, because only the payer gains from an old
 // state.
 //
+// What a channel pays out is divided between the payee, the network's burn, the zone of the
+// payer and the owner of the service; see Fees and Rules.Payout.
+//
 // A channel is divided into lanes (0 to 63), each with a cumulative amount of
 // its own, so that several devices of one payer can sign without talking to each
 // other. What all lanes together redeem never exceeds the deposit.
@@ -47,7 +50,7 @@ const (
 
 // Lane is what has been redeemed on one lane.
 type Lane struct {
-	Redeemed  ledger.Amount // total paid, burn included
+	Redeemed  ledger.Amount // total paid, burn and fees included
 	Units     uint64        // billing units of the last fully paid voucher
 	UsageRoot ledger.Hash   // its usage root; zero if it kept no log
 }
@@ -64,7 +67,7 @@ type Channel struct {
 	Service    uint32
 	Terms      ledger.Hash   // hash of what payer and payee agreed off-chain
 	Deposit    ledger.Amount // total ever deposited
-	Redeemed   ledger.Amount // total ever paid out, burn included
+	Redeemed   ledger.Amount // total ever paid out, burn and fees included
 	Rent       ledger.Amount // held for the record, refunded at close
 	OpenHeight uint64        // block height of the open
 	ExpiresAt  uint64        // sigma
@@ -72,6 +75,7 @@ type Channel struct {
 	CloseAt    uint64        // sigma; 0 while open
 	Lane0      Lane
 	LanesUsed  uint64 // bit i: lane i has been redeemed on
+	FeesNumber uint32 // number of its fees, see FeesAt; 0 if it has none
 }
 
 // RowSize is the length of an encoded Channel in bytes.
@@ -113,6 +117,7 @@ func (c *Channel) Encode() []byte {
 	w.Uint64(c.Lane0.Units)
 	w.Fixed(c.Lane0.UsageRoot[:])
 	w.Uint64(c.LanesUsed)
+	w.Uint32(c.FeesNumber)
 	w.Fixed(make([]byte, RowSize-w.Len()))
 	return w.Bytes()
 }
@@ -135,6 +140,7 @@ func Decode(row []byte) (Channel, error) {
 	c.Lane0.Redeemed, c.Lane0.Units = ledger.Amount(r.Uint64()), r.Uint64()
 	r.Into(c.Lane0.UsageRoot[:])
 	c.LanesUsed = r.Uint64()
+	c.FeesNumber = r.Uint32()
 	for _, b := range r.Fixed(RowSize - r.Offset()) {
 		if b != 0 {
 			return Channel{}, fmt.Errorf("decode channel: padding is not zero")

@@ -7,14 +7,14 @@ import (
 
 // Agreed is what a cooperative close did.
 type Agreed struct {
-	Paid   ledger.Amount // to the payee, net of burn
-	Burned ledger.Amount
-	Opened uint64  // index of the channel that replaces the closed one, if there is a roll-over
-	Events []Event // the close, then the open
+	Payout
+	Earned []Earning // the same as OwnerFee; none if that is 0
+	Opened uint64    // index of the channel that replaces the closed one, if there is a roll-over
+	Events []Event   // the close, then the open
 }
 
-// CoopClose is T8: both parties agree on the final total, which is paid up to,
-// and the rest is refunded. It may lie below the best voucher, never below what
+// CoopClose is T8: both parties agree on the final total, which is paid up to as by
+// one entry, and the rest is refunded. It may lie below the best voucher, never below what
 // was redeemed. With a roll-over the payer opens the next channel at once, from
 // the refund if need be. valid says that both signatures hold.
 func (c *Context) CoopClose(cc *CoopClose, valid bool) (Agreed, error) {
@@ -40,9 +40,10 @@ func (c *Context) CoopClose(cc *CoopClose, valid bool) (Agreed, error) {
 		}
 	}
 
-	a := Agreed{Burned: c.Rules.Burn(cc.Final) - c.Rules.Burn(redeemed)}
-	a.Paid = cc.Final - redeemed - a.Burned
+	fees := FeesAt(c.State, r.feesNumber())
+	a := Agreed{Payout: c.Rules.Payout(&fees, redeemed, cc.Final)}
 	c.Bank.Pay(r.uint64(offPayeeIndex), a.Paid, a.Burned)
+	a.Earned = earnings(nil).add(r.service(), a.OwnerFee).pay(c.Bank)
 	c.Bank.Refund(payer.Row, deposit-cc.Final, rent)
 	erase(c.State, cc.Channel.Index, r)
 	countClosed(c.State, 1)

@@ -52,17 +52,18 @@ func (k EventKind) Closed() bool {
 // Event is one thing that happened to one channel. Amounts are the channel's
 // totals after it; for closed channels, its final ones.
 type Event struct {
-	Kind     EventKind
-	Index    uint64 // row of the channel
-	ID       ledger.Hash
-	Payer    ledger.Address
-	Payee    ledger.Address
-	Service  uint32
-	TxIndex  int // position in the block; -1 for what the chain does by itself
-	Deposit  ledger.Amount
-	Redeemed ledger.Amount
-	Refunded ledger.Amount // to the payer, rent included
-	Deadline uint64        // sigma; 0 once closed
+	Kind       EventKind
+	Index      uint64 // row of the channel
+	ID         ledger.Hash
+	Payer      ledger.Address
+	Payee      ledger.Address
+	Service    uint32
+	TxIndex    int // position in the block; -1 for what the chain does by itself
+	Deposit    ledger.Amount
+	Redeemed   ledger.Amount
+	Refunded   ledger.Amount // to the payer, rent included
+	Deadline   uint64        // sigma; 0 once closed
+	FeesNumber uint32        // number of the channel's fees, see FeesAt; 0 if it has none
 }
 
 // EntryResult is the outcome of one entry of a batch.
@@ -75,10 +76,15 @@ type EntryResult struct {
 	// batch fail.
 	Code     chain.Code
 	Closed   bool          // the channel was closed by this entry
-	Paid     ledger.Amount // to the payee, net of burn
-	Burned   ledger.Amount
+	Paid     ledger.Amount // to the payee, net of burn and fees
+	Burned   ledger.Amount // the network's part and the fees of the payer's zone
+	OwnerFee ledger.Amount // to the owner of the service
 	Redeemed ledger.Amount // the channel's total after the entry; 0 if it was not found
 }
 
 // Applied reports whether the entry changed anything.
-func (r *EntryResult) Applied() bool { return r.Closed || r.Paid != 0 || r.Burned != 0 }
+func (r *EntryResult) Applied() bool { return r.Closed || r.Moved() != 0 }
+
+// Moved returns what the channel paid out by the entry: to the payee, burned and to the
+// owner of the service.
+func (r *EntryResult) Moved() ledger.Amount { return r.Paid + r.Burned + r.OwnerFee }

@@ -75,7 +75,7 @@ func record() channel.Channel {
 		ID: ref().ID, Payer: key(1).Address(0), Payee: key(2).Address(1), PayerIndex: 3, PayeeIndex: 4,
 		VoucherKey: key(3).Public(), Service: 7, Terms: ledger.HashOf("terms"), Deposit: 1_000, Redeemed: 300, Rent: 5,
 		OpenHeight: 6, ExpiresAt: 900, Challenge: 20, CloseAt: 80,
-		Lane0: channel.Lane{Redeemed: 100, Units: 3, UsageRoot: ledger.HashOf("usage")}, LanesUsed: 1<<63 | 1,
+		Lane0: channel.Lane{Redeemed: 100, Units: 3, UsageRoot: ledger.HashOf("usage")}, LanesUsed: 1<<63 | 1, FeesNumber: 9,
 	}
 }
 

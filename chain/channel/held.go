@@ -164,6 +164,11 @@ func auditRow(v chain.View, index uint64, encoded []byte) error {
 	if lanes != c.Redeemed || c.Redeemed > c.Deposit {
 		return fmt.Errorf("lanes add up to %d, redeemed is %d of a deposit of %d", uint64(lanes), uint64(c.Redeemed), uint64(c.Deposit))
 	}
+	if b := v.Get(FeesKey(c.FeesNumber)); c.FeesNumber != 0 {
+		if _, err := DecodeFees(b); err != nil {
+			return fmt.Errorf("fees %d: %w", c.FeesNumber, err)
+		}
+	}
 	bitmap, i := v.Get(deadlineKey(c.Deadline(), index>>groupBits)), index&(1<<groupBits-1)
 	if len(bitmap) != bitmapSize || bitmap[i>>3]&(0x80>>(i&7)) == 0 {
 		return fmt.Errorf("not in the queue at its deadline %d", c.Deadline())

@@ -73,7 +73,7 @@ func (c *HashCommit) Signed(d chain.Domain) []byte {
 // CoopCloseTerms is what payer and payee both sign to close at once.
 type CoopCloseTerms struct {
 	ChannelID  ledger.Hash
-	Final      ledger.Amount // total paid to the payee, burn included
+	Final      ledger.Amount // total paid out, burn and fees included
 	ValidUntil uint64        // block height
 	Rollover   ledger.Hash   // hash of the next channel's OpenParams; zero if none
 }

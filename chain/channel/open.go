@@ -38,14 +38,18 @@ func (c *Context) create(payer Party, ids []ledger.Hash, params []OpenParams) (f
 
 	events = make([]Event, len(params))
 	var deposits, rents ledger.Amount
+	var fees uint32
 	for i := range params {
 		p := &params[i]
+		if c.Rules.Fees != nil && (i == 0 || p.Service != params[i-1].Service) {
+			fees = numberOf(c.State, c.Rules.Fees(p.Service, payer.Address))
+		}
 		ch := Channel{
 			ID: ids[i], Payer: payer.Address, Payee: p.Payee,
 			PayerIndex: payer.Row, PayeeIndex: c.Bank.Row(p.Payee),
 			VoucherKey: p.VoucherKey, Service: p.Service, Terms: p.Terms,
 			Deposit: p.Deposit, Rent: c.Rules.Rent,
-			OpenHeight: c.Height, ExpiresAt: p.ExpiresAt, Challenge: p.Challenge,
+			OpenHeight: c.Height, ExpiresAt: p.ExpiresAt, Challenge: p.Challenge, FeesNumber: fees,
 		}
 		index := first + uint64(i)
 		r := row(ch.Encode())

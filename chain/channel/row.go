@@ -26,7 +26,8 @@ const (
 	offCloseAt    = offChallenge + 4
 	offLane0      = offCloseAt + 8
 	offLanesUsed  = offLane0 + LaneRowSize
-	rowEnd        = offLanesUsed + 8
+	offFees       = offLanesUsed + 8
+	rowEnd        = offFees + 4
 )
 
 // row is an encoded Channel. Settlement reads and patches rows in place, which
@@ -43,6 +44,7 @@ func (r row) payee() ledger.Address         { return ledger.Address(r[offPayee:o
 func (r row) paysTo(a *ledger.Address) bool { return bytes.Equal(r[offPayee:offPayerIndex], a[:]) }
 func (r row) voucherKey() ledger.PublicKey  { return ledger.PublicKey(r[offVoucherKey:offService]) }
 func (r row) service() uint32               { return binary.BigEndian.Uint32(r[offService:]) }
+func (r row) feesNumber() uint32            { return binary.BigEndian.Uint32(r[offFees:]) }
 func (r row) closing() bool                 { return r.uint64(offCloseAt) != 0 }
 func (r row) challenge() uint64             { return uint64(binary.BigEndian.Uint32(r[offChallenge:])) }
 
@@ -69,7 +71,7 @@ func (r row) patches(stored row) bool { return &r[0] != &stored[0] }
 func (r row) event(kind EventKind, index uint64) Event {
 	return Event{
 		Kind: kind, Index: index, ID: r.id(), Payer: r.payer(), Payee: r.payee(), Service: r.service(),
-		Deposit: r.amount(offDeposit), Redeemed: r.amount(offRedeemed), Deadline: r.deadline(),
+		Deposit: r.amount(offDeposit), Redeemed: r.amount(offRedeemed), Deadline: r.deadline(), FeesNumber: r.feesNumber(),
 	}
 }
 

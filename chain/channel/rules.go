@@ -20,6 +20,9 @@ type Rules struct {
 	// Registered reports whether the chain's registry has a service; nil if there is no
 	// registry.
 	Registered func(service uint32) bool
+	// Fees returns what a channel of payer that names a service has as its fees if it is
+	// opened now; nil if there is no registry.
+	Fees func(service uint32, payer ledger.Address) Fees
 }
 
 // Burn returns what is burned of the first total drops that a channel pays out,

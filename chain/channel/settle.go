@@ -2,15 +2,14 @@ package channel
 
 import (
 	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/ledger"
 )
 
 // Settled is what a batch did.
 type Settled struct {
 	Entries []EntryResult // one for each entry, in order
 	Events  []Event       // one for each channel that changed, in order
-	Paid    ledger.Amount // to the payee, net of burn
-	Burned  ledger.Amount
+	Payout                // of all entries
+	Earned  []Earning     // what OwnerFee is made of, ascending by service
 	// Urgent is the number of bytes of the entries that moved money of an urgent
 	// channel; Bytes that of all entries. A transaction fills the reserved lane
 	// with Urgent/Bytes of its size.
@@ -41,6 +40,7 @@ func (c *Context) Settle(b *Batch, bad map[int]chain.Code) Settled {
 	if s.out.Paid != 0 || s.out.Burned != 0 {
 		c.Bank.Pay(s.payeeRow, s.out.Paid, s.out.Burned)
 	}
+	s.out.Earned = s.earned.pay(c.Bank)
 	countClosed(c.State, s.closed)
 	return s.out
 }
@@ -65,7 +65,7 @@ func (s *Settled) Abort() {
 		}
 		*e = EntryResult{Index: e.Index, Lane: e.Lane, Code: e.Code}
 	}
-	s.Events, s.Paid, s.Burned, s.Urgent, s.UrgentCloses = nil, 0, 0, 0, 0
+	s.Events, s.Payout, s.Earned, s.Urgent, s.UrgentCloses = nil, Payout{}, nil, 0, 0
 }
 
 // settling is a batch under way.
@@ -75,7 +75,22 @@ type settling struct {
 	bad      map[int]chain.Code
 	payeeRow uint64
 	closed   uint64
+	earned   earnings
+	fees     map[uint32]Fees // by number, as far as they were read
 	out      Settled
+}
+
+// feesOf returns the fees with a number.
+func (s *settling) feesOf(number uint32) Fees {
+	f, known := s.fees[number]
+	if !known {
+		f = FeesAt(s.State, number)
+		if s.fees == nil {
+			s.fees = make(map[uint32]Fees)
+		}
+		s.fees[number] = f
+	}
+	return f
 }
 
 // channel applies entries [from, to), which are all those of one channel.
@@ -173,10 +188,18 @@ func (s *settling) redeem(r, stored row, e *Entry, res *EntryResult, position in
 	r.putUint64(offLanesUsed, used|bit)
 	r.putUint64(offRedeemed, uint64(total+paid))
 
-	res.Burned = s.Rules.Burn(total+paid) - s.Rules.Burn(total)
-	res.Paid = paid - res.Burned
-	s.out.Burned += res.Burned
-	s.out.Paid += res.Paid
+	var fees Fees
+	if number := r.feesNumber(); number != 0 {
+		fees = s.feesOf(number)
+	}
+	p := s.Rules.Payout(&fees, total, total+paid)
+	res.Paid, res.Burned, res.OwnerFee = p.Paid, p.Burned, p.OwnerFee
+	s.out.Paid += p.Paid
+	s.out.Burned += p.Burned
+	if p.OwnerFee != 0 {
+		s.out.OwnerFee += p.OwnerFee
+		s.earned = s.earned.add(r.service(), p.OwnerFee)
+	}
 	return r
 }
 

@@ -18,6 +18,7 @@ import (
 //	                                   no key if there are none
 //	'd' | deadline u64 | group u64     bitmap of 1,024 bits: bit i (from the top
 //	                                   of byte 0) is channel group*1024+i
+//	'$'                                fees of channels, see Fees
 //	'n'                                counters: channels ever opened u64, lane
 //	                                   rows ever made u64, channels open u64
 //

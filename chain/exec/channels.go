@@ -20,8 +20,10 @@ type Closed struct {
 	Kind     settlement.EventKind // how it was closed
 	Height   uint64               // of the block that closed it
 	Deposit  ledger.Amount
-	Redeemed ledger.Amount // burn included
+	Redeemed ledger.Amount // burn and fees included
 	Refunded ledger.Amount // rent included
+	// FeesNumber is that of its fees, see channel.FeesAt; 0 if it had none.
+	FeesNumber uint32
 }
 
 func encodeClosed(ev *settlement.Event, height uint64) []byte {
@@ -30,7 +32,7 @@ func encodeClosed(ev *settlement.Event, height uint64) []byte {
 	w.Fixed(ev.Payer[:])
 	w.Fixed(ev.Payee[:])
 	w.Uint8(uint8(ev.Kind))
-	for _, n := range []uint64{height, uint64(ev.Deposit), uint64(ev.Redeemed), uint64(ev.Refunded)} {
+	for _, n := range []uint64{height, uint64(ev.Deposit), uint64(ev.Redeemed), uint64(ev.Refunded), uint64(ev.FeesNumber)} {
 		w.Uvarint(n)
 	}
 	return w.Bytes()
@@ -45,6 +47,7 @@ func decodeClosed(index uint64, b []byte) (Closed, error) {
 	c.Kind = settlement.EventKind(r.Uint8())
 	c.Height = r.Uvarint(1<<64 - 1)
 	c.Deposit, c.Redeemed, c.Refunded = amount(r), amount(r), amount(r)
+	c.FeesNumber = uint32(r.Uvarint(1<<32 - 1))
 	if err := r.Done(); err != nil {
 		return c, fmt.Errorf("decode closed channel %d: %w", index, err)
 	}
@@ -76,12 +79,13 @@ const (
 )
 
 // ChannelInfo is a channel as clients see it. Of a closed one only ID, Payer,
-// Payee, Deposit and Redeemed of Channel are known, and Closed.
+// Payee, Deposit, Redeemed and FeesNumber of Channel are known, and Fees and Closed.
 type ChannelInfo struct {
 	Index uint64
 	State ChannelState
 	channel.Channel
-	Closed *Closed // nil unless closed
+	Fees   channel.Fees // those at its opening
+	Closed *Closed      // nil unless closed
 }
 
 // Channel returns the channel at row index, and ok=false if there never was one.
@@ -96,7 +100,7 @@ func (m *Main) Channel(index uint64) (info ChannelInfo, ok bool, err error) {
 func (m *mainRules) channelAt(v chain.View, index uint64) (ChannelInfo, bool, error) {
 	info := ChannelInfo{Index: index, State: ChannelOpen}
 	if c, ok := settlement.ChannelAt(v, index); ok {
-		info.Channel = c
+		info.Channel, info.Fees = c, channel.FeesAt(v, c.FeesNumber)
 		if c.Closing() {
 			info.State = ChannelClosing
 		}
@@ -112,6 +116,7 @@ func (m *mainRules) channelAt(v chain.View, index uint64) (ChannelInfo, bool, er
 	}
 	info.State, info.Closed = ChannelClosed, &c
 	info.ID, info.Payer, info.Payee, info.Deposit, info.Redeemed = c.ID, c.Payer, c.Payee, c.Deposit, c.Redeemed
+	info.FeesNumber, info.Fees = c.FeesNumber, channel.FeesAt(v, c.FeesNumber)
 	return info, true, nil
 }
 

@@ -99,7 +99,7 @@ func (e *Executor) indexBlock(p *prepared) (chain.Changes, error) {
 		}
 		x.add(keyOf(idxHash, receipt.Hash[:]), w.Bytes())
 		x.list(keyOf(idxSigner, receipt.Signer[:], x.height), uint32(i))
-		for _, payee := range e.rules.Payees(&p.records[i].tx) {
+		for _, payee := range e.rules.Payees(&p.records[i].tx, b, i) {
 			if payee != receipt.Signer {
 				x.list(keyOf(idxPaid, payee[:], x.height), uint32(i))
 			}

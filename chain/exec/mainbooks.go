@@ -59,14 +59,14 @@ func (m *mainRules) ResultLeaves(b *Committed) [][]byte {
 	return settlement.ResultLeaves(r.Receipts, r.Events)
 }
 
-// encodeReceipt writes a receipt densely: about 15 bytes an entry.
+// encodeReceipt writes a receipt densely: about 16 bytes an entry.
 func encodeReceipt(r *settlement.Receipt) []byte {
 	w := codec.NewWriter(receiptWire + 16*len(r.Entries))
 	w.Fixed(r.Hash[:])
 	w.Uint8(uint8(r.Kind))
 	w.Uvarint(uint64(r.Code))
 	w.Fixed(r.Signer[:])
-	for _, n := range []uint64{r.Nonce, uint64(r.Fee), uint64(r.Paid), uint64(r.Burned), r.FirstChannel, uint64(r.Opened)} {
+	for _, n := range []uint64{r.Nonce, uint64(r.Fee), uint64(r.Paid), uint64(r.Burned), uint64(r.OwnerFee), r.FirstChannel, uint64(r.Opened)} {
 		w.Uvarint(n)
 	}
 	if r.Kind == chain.KindSettle {
@@ -86,6 +86,7 @@ func encodeReceipt(r *settlement.Receipt) []byte {
 		w.Uvarint(code)
 		w.Uvarint(uint64(en.Paid))
 		w.Uvarint(uint64(en.Burned))
+		w.Uvarint(uint64(en.OwnerFee))
 		w.Uvarint(uint64(en.Redeemed))
 	}
 	if hasOutcomes(r.Kind) {
@@ -107,7 +108,7 @@ func decodeReceipt(b []byte) (settlement.Receipt, error) {
 	r.Code = chain.Code(rd.Uvarint(1<<16 - 1))
 	rd.Into(r.Signer[:])
 	r.Nonce = rd.Uvarint(limit)
-	r.Fee, r.Paid, r.Burned = amount(rd), amount(rd), amount(rd)
+	r.Fee, r.Paid, r.Burned, r.OwnerFee = amount(rd), amount(rd), amount(rd), amount(rd)
 	r.FirstChannel, r.Opened = rd.Uvarint(limit), uint32(rd.Uvarint(1<<32-1))
 	if r.Kind == chain.KindSettle {
 		rd.Into(r.ResultsRoot[:])
@@ -126,7 +127,7 @@ func decodeReceipt(b []byte) (settlement.Receipt, error) {
 		en.Index, en.Lane = last, rd.Uint8()
 		code := rd.Uvarint(1<<17 - 1)
 		en.Code, en.Closed = chain.Code(code>>1), code&1 == 1
-		en.Paid, en.Burned, en.Redeemed = amount(rd), amount(rd), amount(rd)
+		en.Paid, en.Burned, en.OwnerFee, en.Redeemed = amount(rd), amount(rd), amount(rd), amount(rd)
 	}
 	if hasOutcomes(r.Kind) {
 		rd.Into(r.ResultsRoot[:])

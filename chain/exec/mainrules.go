@@ -73,8 +73,19 @@ func (m *mainRules) Claims(v chain.View, tx *chain.Tx) (needs []channel.Need, co
 	return needs, complete, err
 }
 
-// Payees is that of Records: the payee of a batch, the recipients of a transfer.
-func (m *mainRules) Payees(tx *chain.Tx) []ledger.Address { return payeesOf(tx) }
+// Payees is that of Records: the payee of a batch, the recipients of a transfer, and the
+// owners of services who got fees of what it settled.
+func (m *mainRules) Payees(tx *chain.Tx, b *Committed, i int) []ledger.Address {
+	list := payeesOf(tx)
+	income := bodyOf[*settlement.Result](b.Body).Income
+	at, _ := slices.BinarySearchFunc(income, i, func(x settlement.Income, i int) int { return x.TxIndex - i })
+	for ; at < len(income) && income[at].TxIndex == i; at++ {
+		if !slices.Contains(list, income[at].Owner) {
+			list = append(list, income[at].Owner)
+		}
+	}
+	return list
+}
 
 func payeesOf(tx *chain.Tx) []ledger.Address {
 	switch tx.Kind {

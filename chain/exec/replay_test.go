@@ -23,7 +23,7 @@ import (
 // lastReplayHash is the application hash after the 2,000 blocks of
 // TestReplayIsDeterministic. It changes with the rules, the encodings and the
 // state tree, and with nothing else: not with caches, processors or restarts.
-const lastReplayHash = "993c0b9588688f0546e78010064899a8a7cd03a822b5a4801ef6f33e6a2cac73"
+const lastReplayHash = "3723bf0ed96d6d737cbdda80542eee474ca6db9c25647eceae1c3e6fcbaf1c9b"
 
 // world makes blocks of all kinds of records, good and bad.
 type world struct {

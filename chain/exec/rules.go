@@ -82,9 +82,9 @@ type Records interface {
 	Weight(tx *chain.Tx) int64
 	// Slot returns what tx uses up.
 	Slot(tx *chain.Tx) Slot
-	// Payees returns whom tx is to pay, each once: who finds it in the index besides its
-	// signer.
-	Payees(tx *chain.Tx) []ledger.Address
+	// Payees returns whom tx, record i of a block that was executed, is to pay or paid,
+	// each once: who finds it in the index besides its signer.
+	Payees(tx *chain.Tx, b *Committed, i int) []ledger.Address
 	// Claims lists the signatures that tx needs against the state in v, its own first.
 	// complete is false if a later state may need more. The refusal is of what is wrong
 	// whatever the state.

@@ -111,7 +111,7 @@ func shardSlot(signer ledger.Address, hash ledger.Hash) Slot {
 }
 
 // Payees is that of Records: whom the vouchers of a booking are for.
-func (s *shardRules) Payees(tx *chain.Tx) []ledger.Address {
+func (s *shardRules) Payees(tx *chain.Tx, _ *Committed, _ int) []ledger.Address {
 	if tx.Kind != chain.KindBookUsage {
 		return nil
 	}

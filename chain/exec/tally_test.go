@@ -67,7 +67,7 @@ func (tallies) Weight(tx *chain.Tx) int64 { return int64(len(tx.Raw)) }
 
 func (tallies) Slot(tx *chain.Tx) exec.Slot { return exec.Slot{Signer: tx.Signer, Nonce: tx.Nonce} }
 
-func (tallies) Payees(*chain.Tx) []ledger.Address { return nil }
+func (tallies) Payees(*chain.Tx, *exec.Committed, int) []ledger.Address { return nil }
 
 func (tallies) Claims(_ chain.View, tx *chain.Tx) (needs []channel.Need, complete bool, err error) {
 	return []channel.Need{{Claim: tx.Claim(), Entry: channel.SignedTx}}, true, nil

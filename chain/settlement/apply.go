@@ -57,6 +57,7 @@ func ApplyBlock(v chain.View, p Params, d chain.Domain, b Block, verify Verifier
 	if err != nil {
 		return nil, res, err
 	}
+	res.Income = run.income
 	res.Shards, res.Totals = run.shardEvents, run.bank.books.Totals
 	res.Outbox, err = link.NewOutbox(changes)
 	return changes, res, err
@@ -85,8 +86,9 @@ type block struct {
 	keys        Keys                // nil: decoded for each block
 	seats       map[sitting]*seated // of shards, as far as asked for
 	shardEvents []ShardEvent
-	zones       map[uint32]zone.Registry // of services, as far as asked for; nil if not registered
-	back        []returned               // notices that came back
+	services    map[uint32]*zone.ServiceType // as far as asked for; nil if not registered
+	back        []returned                   // notices that came back
+	income      []Income
 
 	urgent int64 // bytes of transactions that moved money of urgent channels
 	// refusal is why the last transaction that was refused was; a receipt keeps
@@ -103,7 +105,8 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 		State: state, Bank: b.bank, Domain: d, Rules: &rules,
 		Height: height, Clock: Clock(v, height),
 	}
-	rules.Registered = b.registered
+	rules.Registered, rules.Fees = b.registered, b.feesOf
+	b.bank.owner = b.ownerOf
 	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height, Sigma: b.ctx.Clock, Reserved: p.Services}
 	b.staking = staking.Context{State: state, Bank: b.bank, Rules: &p.Staking, Network: d.Network, Height: height}
 	b.beginShards(d, height)
@@ -255,7 +258,7 @@ func insufficient(fee, balance ledger.Amount) error {
 // batch may stand: an atomic one must be complete, and one whose fee comes out
 // of what it pays must pay enough.
 func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row uint64, fee ledger.Amount, v *verdict, late bool) {
-	parent, outer, events, urgent := b.state, *b.bank, len(b.events), b.urgent
+	parent, outer, noted := b.state, *b.bank, b.noted()
 	b.enter(chain.NewOverlay(parent), outer.books)
 	if !late {
 		b.bank.charge(row, fee)
@@ -264,7 +267,7 @@ func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row 
 	b.bank.useNonce(row, tx.Nonce)
 	complete := b.execute(index, r, tx, pl, row, v)
 	if late && b.bank.Balance(row) < fee {
-		b.leave(parent, outer.books, events, urgent)
+		b.leave(parent, outer.books, noted)
 		b.reject(r, insufficient(fee, b.bank.Balance(row)))
 		return
 	}
@@ -279,7 +282,7 @@ func (b *block) tentative(index int, r *Receipt, tx *chain.Tx, pl *payload, row 
 		return
 	}
 	// Of an atomic batch that failed nonce and fee remain, if it can pay.
-	b.leave(parent, outer.books, events, urgent)
+	b.leave(parent, outer.books, noted)
 	if late {
 		b.reject(r, insufficient(fee, b.bank.Balance(row)))
 		return
@@ -296,10 +299,18 @@ func (b *block) enter(state *chain.Overlay, bk books) {
 	b.bank.books = bk
 }
 
+// noted is how much a block has noted beside state and books.
+type noted struct {
+	events, income int
+	urgent         int64
+}
+
+func (b *block) noted() noted { return noted{len(b.events), len(b.income), b.urgent} }
+
 // leave drops what was done since enter.
-func (b *block) leave(state *chain.Overlay, bk books, events int, urgent int64) {
+func (b *block) leave(state *chain.Overlay, bk books, n noted) {
 	b.enter(state, bk)
-	b.events, b.urgent = b.events[:events], urgent
+	b.events, b.income, b.urgent = b.events[:n.events], b.income[:n.income], n.urgent
 }
 
 // execute runs the transition of a transaction whose nonce and fee are settled,
@@ -325,19 +336,20 @@ func (b *block) execute(index int, r *Receipt, tx *chain.Tx, pl *payload, row ui
 	case pl.coop != nil:
 		var done channel.Agreed
 		done, err = b.ctx.CoopClose(pl.coop, v.holds(channel.SignedPayer) && v.holds(channel.SignedPayee))
-		r.Paid, r.Burned, events = done.Paid, done.Burned, done.Events
+		r.Paid, r.Burned, r.OwnerFee, events = done.Paid, done.Burned, done.OwnerFee, done.Events
 		if err == nil {
+			b.noteIncome(index, done.Earned)
 			b.registry.Worked(done.Events[0].Service, done.Events[0].Payee, done.Burned)
 		}
 		if err == nil && pl.coop.Rollover != nil {
 			r.FirstChannel, r.Opened = done.Opened, 1
 		}
 	case pl.batch != nil:
-		events, complete, err = b.settle(r, tx, pl.batch, v)
+		events, complete, err = b.settle(index, r, tx, pl.batch, v)
 	case pl.stake != nil:
 		err = b.stake(index, r, pl.stake, staking.Party(from))
 	case pl.service != nil:
-		clear(b.zones)
+		clear(b.services)
 		err = b.service(index, r, pl.service, tx, row)
 	case pl.shard != nil:
 		err = b.carry(index, r, pl.shard, row)
@@ -409,7 +421,7 @@ func one(e Event, err error) ([]Event, error) {
 }
 
 // settle applies a batch.
-func (b *block) settle(r *Receipt, tx *chain.Tx, batch *channel.Batch, v *verdict) (events []Event, complete bool, err error) {
+func (b *block) settle(index int, r *Receipt, tx *chain.Tx, batch *channel.Batch, v *verdict) (events []Event, complete bool, err error) {
 	if err := batch.CheckAuthority(tx.Signer, b.ctx.Height, v.holds(channel.SignedAuthority)); err != nil {
 		return nil, true, err
 	}
@@ -424,7 +436,8 @@ func (b *block) settle(r *Receipt, tx *chain.Tx, batch *channel.Batch, v *verdic
 		b.refusal = r.refuse(aborted(done.Entries))
 	}
 	b.worked(&done, batch.Payee)
-	r.Entries, r.Paid, r.Burned = done.Entries, done.Paid, done.Burned
+	b.noteIncome(index, done.Earned)
+	r.Entries, r.Paid, r.Burned, r.OwnerFee = done.Entries, done.Paid, done.Burned, done.OwnerFee
 	r.ResultsRoot = rootOf(EntryLeaves(done.Entries))
 	b.urgent += int64(len(tx.Raw))*int64(done.Urgent)/int64(done.Bytes) + int64(done.UrgentCloses)*closeRoom
 	return done.Events, complete, nil

@@ -14,6 +14,7 @@ import (
 type bank struct {
 	state *chain.Overlay
 	books books
+	owner func(service uint32) (ledger.Address, bool)
 }
 
 // Row returns the row of a's account, which is made if there is none.
@@ -44,6 +45,18 @@ func (b *bank) Pay(row uint64, net, burned ledger.Amount) {
 	b.books.Escrow -= net + burned
 	b.books.Burned += burned
 	b.give(row, net)
+}
+
+// Earn moves fee from channels to the account of the owner of a service. Services stay, so
+// there is an owner; if there were none, the fee would be burned.
+func (b *bank) Earn(service uint32, fee ledger.Amount) {
+	b.books.Escrow -= fee
+	owner, ok := b.owner(service)
+	if !ok {
+		b.books.Burned += fee
+		return
+	}
+	b.give(b.Row(owner), fee)
 }
 
 // Refund moves deposit and rent from a channel back to the account at row.

@@ -62,9 +62,9 @@ func goldenGenesis() settlement.Genesis {
 func goldenReceipt() settlement.Receipt {
 	return settlement.Receipt{
 		Hash: ledger.HashOf("tx"), Kind: chain.KindSettle, Code: chain.CodeBatchAborted,
-		Signer: keyOf("account", 0).Address(3), Nonce: 1 << 40, Fee: 30, Paid: 98, Burned: 2,
+		Signer: keyOf("account", 0).Address(3), Nonce: 1 << 40, Fee: 30, Paid: 95, Burned: 2, OwnerFee: 3,
 		Entries: []settlement.EntryResult{
-			{Index: 1 << 33, Lane: 63, Code: chain.CodePartial, Closed: true, Paid: 98, Burned: 2, Redeemed: 500},
+			{Index: 1 << 33, Lane: 63, Code: chain.CodePartial, Closed: true, Paid: 95, Burned: 2, OwnerFee: 3, Redeemed: 500},
 			{Index: 1 << 34, Code: chain.CodeStale},
 		},
 		ResultsRoot: ledger.HashOf("root"), FirstChannel: 9, Opened: 1,

@@ -24,6 +24,10 @@ type model struct {
 	run      uint32 // blocks in a row at whose end the clock stood still
 	urgent   int    // bytes of the block that moved money of urgent channels
 
+	// service is the one that is registered now, and owner the present owner.
+	service modelTerms
+	owner   ledger.Address
+
 	// burnOnDeltas is the mistake of rule 1, as a negative control.
 	burnOnDeltas bool
 }
@@ -49,6 +53,7 @@ type modelChannel struct {
 	lanes                  map[uint8]modelLane
 	index                  uint64
 	paid, burned, refunded uint64
+	terms                  modelTerms
 }
 
 // op is one transaction, with what its signatures are worth.
@@ -72,6 +77,7 @@ type outcome struct {
 	code         chain.Code
 	fee          uint64
 	paid, burned uint64
+	ownerFee     uint64
 	opened       int
 	entries      []entryOutcome
 }
@@ -80,6 +86,7 @@ type entryOutcome struct {
 	code         chain.Code
 	closed       bool
 	paid, burned uint64
+	ownerFee     uint64
 	redeemed     uint64
 }
 
@@ -363,7 +370,7 @@ func (m *model) checkOpen(payer int, p *channel.OpenParams) chain.Code {
 		return chain.CodeChallengeRange
 	case p.ExpiresAt < least || p.ExpiresAt > m.sigma+m.p.MaxLifetime:
 		return chain.CodeExpiryOutOfRange
-	case !slices.Contains(m.p.Services, p.Service):
+	case !slices.Contains(m.p.Services, p.Service) && p.Service != worldService:
 		return chain.CodeUnknownService
 	}
 	return chain.CodeOK
@@ -386,6 +393,7 @@ func (m *model) open(payer int, params []channel.OpenParams) outcome {
 			index: uint64(len(m.channels)), payer: payer, payee: m.accountOrNew(p.Payee),
 			deposit: uint64(p.Deposit), rent: uint64(m.p.Rent),
 			expires: p.ExpiresAt, challenge: uint64(p.Challenge), lanes: map[uint8]modelLane{},
+			terms: m.service.of(p.Service, m.accounts[payer].address),
 		})
 	}
 	return outcome{opened: len(params)}
@@ -423,7 +431,8 @@ func (m *model) coop(o *op, pl *channel.CoopClose) outcome {
 		}
 	}
 	out := outcome{}
-	out.paid, out.burned = m.credit(c, final-c.redeemed)
+	out.paid, out.burned, out.ownerFee = m.credit(c, final-c.redeemed)
+	m.earn(out.ownerFee)
 	m.finish(c)
 	if pl.Rollover != nil {
 		if opened := m.open(c.payer, []channel.OpenParams{*pl.Rollover}); opened.code != chain.CodeOK {
@@ -432,21 +441,6 @@ func (m *model) coop(o *op, pl *channel.CoopClose) outcome {
 		out.opened = 1
 	}
 	return out
-}
-
-// credit moves paid from the channel to its payee, less what is burned.
-func (m *model) credit(c *modelChannel, paid uint64) (net, burned uint64) {
-	burn := func(total uint64) uint64 { return total * uint64(m.p.BurnBps) / 10_000 }
-	burned = burn(c.redeemed+paid) - burn(c.redeemed)
-	if m.burnOnDeltas {
-		burned = burn(paid)
-	}
-	c.redeemed += paid
-	c.burned += burned
-	c.paid += paid - burned
-	m.accounts[c.payee].balance += paid - burned
-	m.burned += burned
-	return paid - burned, burned
 }
 
 func (m *model) authority(b *channel.Batch, o *op) chain.Code {
@@ -487,16 +481,17 @@ func (m *model) settle(b *channel.Batch, o *op) outcome {
 				m.closeBy(c, b, i, out.entries)
 			}
 			r.redeemed = c.redeemed
-			if urgent && (r.paid+r.burned > 0 || r.closed) {
+			if urgent && (r.paid+r.burned+r.ownerFee > 0 || r.closed) {
 				moved += size
 			}
-			if paid[e.Index] = paid[e.Index] || r.paid+r.burned > 0; urgent && r.closed && paid[e.Index] {
+			if paid[e.Index] = paid[e.Index] || r.paid+r.burned+r.ownerFee > 0; urgent && r.closed && paid[e.Index] {
 				closes++
 			}
 		}
 		failed = failed || r.code != chain.CodeOK && r.code != chain.CodeStale
 		out.paid += r.paid
 		out.burned += r.burned
+		out.ownerFee += r.ownerFee
 	}
 	if b.Mode == channel.Atomic && failed {
 		for i := range out.entries {
@@ -508,6 +503,7 @@ func (m *model) settle(b *channel.Batch, o *op) outcome {
 		}
 		return outcome{code: chain.CodeBatchAborted, entries: out.entries}
 	}
+	m.earn(out.ownerFee)
 	m.urgent += o.size*moved/all + closes*1_638 // 64 writes of 96, 3.75 to a byte
 	return out
 }
@@ -543,7 +539,7 @@ func (m *model) entry(c *modelChannel, e *channel.Entry, bad chain.Code, r *entr
 	}
 	lane.redeemed += paid
 	c.lanes[e.Lane] = lane
-	r.paid, r.burned = m.credit(c, paid)
+	r.paid, r.burned, r.ownerFee = m.credit(c, paid)
 }
 
 // closeBy is the rest of T5: unless an entry of the channel is bad.

@@ -151,17 +151,12 @@ func (b *block) home(service uint32, payer ledger.Address) (place link.Place, ok
 	if service == 0 {
 		return link.Place{}, false
 	}
-	zones, _ := b.zonesOf(service)
-	if _, err := zones.Find(payer.Zone()); err != nil {
+	s := b.serviceOf(service)
+	if s == nil || !s.Zones.Has(payer.Zone()) {
 		return link.Place{}, false
 	}
 	return link.Place{Service: service, Zone: payer.Zone(), Bucket: payer.Bucket()}, true
 }
-
-// leftToOthers is the part of a link's room that records with more than link.Turn messages
-// for it leave to those with fewer, so that nobody who opens many channels keeps the
-// neighbours at his home from opening one.
-const leftToOthers = 4
 
 // roomFor refuses, with the code of a link that is full, channels of payer that name
 // services, in any order, whose homes could not be told of all of them now.
@@ -176,19 +171,16 @@ func (b *block) roomFor(payer ledger.Address, services []uint32, size int) error
 		out := link.OutboundAt(b.state, linkTo(home))
 		messages, bytes := out.UnderWay()
 		retry, _ := link.RetryAfter(chain.CodeLinkFull)
-		n, most, mostBytes := count[home], uint64(link.MaxUnacked), uint64(link.MaxUnackedBytes)
-		if n > link.Turn {
-			most, mostBytes = most-most/leftToOthers, mostBytes-mostBytes/leftToOthers
-		}
+		n := count[home]
 		switch waiting := Waiting(b.state, home); {
 		case waiting > 0:
 			return chain.Refuse(chain.CodeLinkFull, "%d channels wait for room on the link to their home %s; send again in %d blocks", waiting, home, retry)
-		case messages+n > most:
+		case messages+n > link.MaxUnacked:
 			return chain.Refuse(chain.CodeLinkFull, "the link to home %s has %d messages under way and cannot take %d more, at most %d; send again in %d blocks",
-				home, messages, n, most, retry)
-		case bytes+n*uint64(link.MessageOverhead+size) > mostBytes:
+				home, messages, n, link.MaxUnacked, retry)
+		case bytes+n*uint64(link.MessageOverhead+size) > link.MaxUnackedBytes:
 			return chain.Refuse(chain.CodeLinkBytes, "the link to home %s has %d bytes under way and cannot take %d messages more, at most %d bytes; send again in %d blocks",
-				home, bytes, n, mostBytes, retry)
+				home, bytes, n, link.MaxUnackedBytes, retry)
 		}
 	}
 	return nil
@@ -305,7 +297,7 @@ func (b *block) gather(receipts []Receipt, events []Event) news {
 	for i := range receipts {
 		for j := range receipts[i].Entries {
 			e := &receipts[i].Entries[j]
-			if home, ok := homes[e.Index]; ok && (e.Paid != 0 || e.Burned != 0) {
+			if home, ok := homes[e.Index]; ok && e.Moved() != 0 {
 				n.add(home, e.Index, &told{lanes: 1 << e.Lane})
 			}
 		}

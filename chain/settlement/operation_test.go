@@ -119,7 +119,7 @@ func (w *world) params1(o *op) channel.OpenParams {
 	p := channel.OpenParams{
 		Payee: w.addrs[w.src.intn(len(w.addrs))], VoucherKey: voucherKey().Public(),
 		Deposit: ledger.Amount(100 + w.src.intn(2_000)), Challenge: uint32(challenge),
-		ExpiresAt: w.m.sigma + uint64(3*challenge+w.src.intn(20)), Service: uint32(7 * w.src.intn(2)),
+		ExpiresAt: w.m.sigma + uint64(3*challenge+w.src.intn(20)), Service: []uint32{0, 7, worldService, worldService}[w.src.intn(4)],
 	}
 	switch w.src.intn(40) {
 	case 0:
@@ -342,6 +342,7 @@ func (w *world) track(o *op, opened int) {
 		w.chans = append(w.chans, &tracker{
 			ref:   channel.Ref{Index: uint64(len(w.chans)), ID: id(i, p)},
 			payer: payer, payee: p.Payee, deposit: uint64(p.Deposit), rent: uint64(w.params.Rent), expires: p.ExpiresAt,
+			terms: w.m.service.of(p.Service, payer),
 		})
 	}
 }
@@ -413,8 +414,9 @@ func (w *world) close(t *tracker, ev *settlement.Event) {
 		}
 		w.exact++
 	}
-	if t.burned != redeemed*uint64(w.params.BurnBps)/10_000 {
-		w.fatalf("I10: %d burned of %d redeemed", t.burned, redeemed)
+	burn, zone, owner := w.m.shares(t.terms, redeemed)
+	if t.burned < burn+zone || t.burned > burn+zone && t.terms.zoneFee == 0 || t.ownerFees < owner || t.ownerFees > owner && t.terms.fee == 0 {
+		w.fatalf("I10: %d burned and %d for the owner of %d redeemed by %+v", t.burned, t.ownerFees, redeemed, t.terms)
 	}
 	t.gone = true
 	w.closed++

@@ -19,6 +19,7 @@ func TestMillionOperations(t *testing.T) {
 		want = 50_000
 	}
 	var ops, closed, exact, settled, stood int
+	var earned uint64
 	codes := map[chain.Code]int{}
 	for seed := uint64(0); ops < want; seed++ {
 		w := newWorld(t, seeded(seed), false)
@@ -29,14 +30,15 @@ func TestMillionOperations(t *testing.T) {
 			}
 		}
 		ops, closed, exact, settled, stood = ops+w.count, closed+w.closed, exact+w.exact, settled+w.settled, stood+w.stood
+		earned += w.earned
 		for c, n := range w.codes {
 			codes[c] += n
 		}
 	}
-	t.Logf("%d operations, %d channels closed, %d of them with everything claimed, %d entries paid, the clock stood still %d times",
-		ops, closed, exact, settled, stood)
+	t.Logf("%d operations, %d channels closed, %d of them with everything claimed, %d entries paid, %d drops to owners, the clock stood still %d times",
+		ops, closed, exact, settled, earned, stood)
 	t.Logf("codes: %v", codes)
-	if closed < want/200 || exact < closed/10 || settled < want/10 || stood < want/1_000 {
+	if closed < want/200 || exact < closed/10 || settled < want/10 || stood < want/1_000 || earned < uint64(want)/2 {
 		t.Error("the worlds are too quiet to prove anything")
 	}
 	for _, c := range reachable() {

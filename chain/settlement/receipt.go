@@ -16,15 +16,17 @@ import (
 // Receipt is the outcome of one transaction. Everything in it but Detail enters
 // the block's results root.
 type Receipt struct {
-	Hash    ledger.Hash // of the transaction
-	Kind    chain.Kind
-	Code    chain.Code
-	Signer  ledger.Address
-	Nonce   uint64
-	Fee     ledger.Amount // charged to the signer; 0 if the nonce was not consumed
-	Paid    ledger.Amount // moved to payees or recipients, net of burn
-	Burned  ledger.Amount
-	Entries []EntryResult // of a batch, one for each entry, in order
+	Hash   ledger.Hash // of the transaction
+	Kind   chain.Kind
+	Code   chain.Code
+	Signer ledger.Address
+	Nonce  uint64
+	Fee    ledger.Amount // charged to the signer; 0 if the nonce was not consumed
+	Paid   ledger.Amount // moved to payees or recipients, net of burn and fees of services
+	Burned ledger.Amount // the network's part and the fees of zones
+	// OwnerFee is what the owners of services got of what was settled.
+	OwnerFee ledger.Amount
+	Entries  []EntryResult // of a batch, one for each entry, in order
 	// Runs are what became of the runs of anchors, in order. Links are what became of
 	// the leaves of an import, in order, but for acknowledgements that were known. Of the
 	// fee of either what goes back to the signer is Paid.
@@ -45,16 +47,16 @@ const (
 	leafReceipt   = 0x01
 	leafFinalised = 0x02
 	// entryResultSize is the length of an encoded EntryResult: index 8, lane 1,
-	// code 2, closed 1, paid 8, burned 8, redeemed 8.
-	entryResultSize = 36
-	receiptLeafSize = 1 + ledger.HashSize + 1 + 2 + ledger.AddressSize + 4*8 + ledger.HashSize + 8 + 4
+	// code 2, closed 1, paid 8, burned 8, owner_fee 8, redeemed 8.
+	entryResultSize = 44
+	receiptLeafSize = 1 + ledger.HashSize + 1 + 2 + ledger.AddressSize + 5*8 + ledger.HashSize + 8 + 4
 )
 
 // Leaf returns what the block's results root is made of for this receipt:
 // everything but Detail, with ResultsRoot for the entries.
 //
 //	0x01 | hash 32 | kind u8 | code u16 | signer 21 | nonce u64 | fee u64 |
-//	paid u64 | burned u64 | results_root 32 | first_channel u64 | opened u32
+//	paid u64 | burned u64 | owner_fee u64 | results_root 32 | first_channel u64 | opened u32
 func (r *Receipt) Leaf() []byte {
 	w := codec.NewWriter(receiptLeafSize)
 	r.writeLeaf(w)
@@ -71,6 +73,7 @@ func (r *Receipt) writeLeaf(w *codec.Writer) {
 	w.Uint64(uint64(r.Fee))
 	w.Uint64(uint64(r.Paid))
 	w.Uint64(uint64(r.Burned))
+	w.Uint64(uint64(r.OwnerFee))
 	w.Fixed(r.ResultsRoot[:])
 	w.Uint64(r.FirstChannel)
 	w.Uint32(r.Opened)
@@ -99,7 +102,7 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 	r.Kind, r.Code = chain.Kind(rd.Uint8()), chain.Code(rd.Uint16())
 	rd.Into(r.Signer[:])
 	r.Nonce, r.Fee = rd.Uint64(), ledger.Amount(rd.Uint64())
-	r.Paid, r.Burned = ledger.Amount(rd.Uint64()), ledger.Amount(rd.Uint64())
+	r.Paid, r.Burned, r.OwnerFee = ledger.Amount(rd.Uint64()), ledger.Amount(rd.Uint64()), ledger.Amount(rd.Uint64())
 	rd.Into(r.ResultsRoot[:])
 	r.FirstChannel, r.Opened = rd.Uint64(), rd.Uint32()
 	n := int(rd.Uint16())
@@ -127,7 +130,8 @@ func DecodeReceipt(b []byte) (Receipt, error) {
 
 // EntryLeaf returns what a batch's ResultsRoot is made of for one entry:
 //
-//	index u64 | lane u8 | code u16 | closed u8 | paid u64 | burned u64 | redeemed u64
+//	index u64 | lane u8 | code u16 | closed u8 | paid u64 | burned u64 |
+//	owner_fee u64 | redeemed u64
 func EntryLeaf(e *EntryResult) []byte {
 	w := codec.NewWriter(entryResultSize)
 	writeEntry(w, e)
@@ -141,12 +145,14 @@ func writeEntry(w *codec.Writer, e *EntryResult) {
 	w.Bool(e.Closed)
 	w.Uint64(uint64(e.Paid))
 	w.Uint64(uint64(e.Burned))
+	w.Uint64(uint64(e.OwnerFee))
 	w.Uint64(uint64(e.Redeemed))
 }
 
 func readEntry(r *codec.Reader, e *EntryResult) {
 	e.Index, e.Lane, e.Code, e.Closed = r.Uint64(), r.Uint8(), chain.Code(r.Uint16()), r.Bool()
-	e.Paid, e.Burned, e.Redeemed = ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64())
+	e.Paid, e.Burned = ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64())
+	e.OwnerFee, e.Redeemed = ledger.Amount(r.Uint64()), ledger.Amount(r.Uint64())
 }
 
 // FinalisedLeaf returns what the block's results root is made of for a channel

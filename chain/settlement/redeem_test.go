@@ -11,6 +11,7 @@ import (
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // TestOrderDuplicationAndSplit is I7: a batch, and any order, repetition and
@@ -19,9 +20,12 @@ func TestOrderDuplicationAndSplit(t *testing.T) {
 	t.Parallel()
 	base := newBench(t, smallParams(), 3)
 	base.params.BurnBps = 333
-	var refs []channel.Ref
-	for range 3 {
-		refs = append(refs, base.open(0, 1, 1_000))
+	owner := keyOf("owner", 0).Address(0)
+	taxed := feeService(owner, zone.Fees{ShareBps: 777}, zone.Fees{ShareBps: 1_234}, zone.Fees{})
+	base.view.apply(registering(&taxed))
+	refs := []channel.Ref{base.open(0, 1, 1_000)}
+	for range 2 {
+		refs = append(refs, base.open(0, 1, 1_000, func(p *channel.OpenParams) { p.Service = taxed.ID }))
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		var claims []channel.Entry
@@ -54,6 +58,11 @@ func TestOrderDuplicationAndSplit(t *testing.T) {
 		other.block(txs...)
 		if one.balance(0) != other.balance(0) || one.balance(1) != other.balance(1) {
 			rt.Fatalf("payer %d and %d, payee %d and %d", one.balance(0), other.balance(0), one.balance(1), other.balance(1))
+		}
+		x, _, _ := settlement.AccountByAddress(one.view, owner)
+		y, _, _ := settlement.AccountByAddress(other.view, owner)
+		if x.Balance != y.Balance {
+			rt.Fatalf("the owner has %d and %d", x.Balance, y.Balance)
 		}
 		a, b := settlement.ReadTotals(one.view), settlement.ReadTotals(other.view)
 		if a.Burned != b.Burned || a.Escrow != b.Escrow {

@@ -146,7 +146,9 @@ func (b *block) service(index int, r *Receipt, m *serviceMessage, tx *chain.Tx, 
 	return nil
 }
 
-// worked tells the registry what a batch burned for each service.
+// worked tells the registry what a batch burned for each service. What was burned as a
+// zone's fee counts like the network's part: whoever is paid has given it up. What an owner
+// got does not, since an owner could pay itself.
 func (b *block) worked(done *channel.Settled, payee ledger.Address) {
 	if done.Burned == 0 || !b.staking.On() {
 		return
@@ -187,23 +189,54 @@ func (b *block) noteRegistry(index int) {
 
 // registered reports whether the registry has a service.
 func (b *block) registered(service uint32) bool {
-	_, ok := b.zonesOf(service)
-	return ok
+	return b.serviceOf(service) != nil
 }
 
-// zonesOf returns the zones of a service, to which updates may add, and ok=false if it is not
-// registered. The block asks the state once for each service, however many channels name
-// it, and again after a record of the registry.
-func (b *block) zonesOf(service uint32) (zones zone.Registry, ok bool) {
-	zones, known := b.zones[service]
-	if !known {
+// serviceOf returns a service as it is now, and nil if it is not registered. The block asks
+// the state once for each service, however many channels name it, and again after a record
+// of the registry. Nobody may change what it returns.
+func (b *block) serviceOf(service uint32) *zone.ServiceType {
+	known, ok := b.services[service]
+	if !ok {
 		if s, found := registry.ReadService(b.state, service); found {
-			zones = s.Zones
+			known = &s
 		}
-		if b.zones == nil {
-			b.zones = make(map[uint32]zone.Registry)
+		if b.services == nil {
+			b.services = make(map[uint32]*zone.ServiceType)
 		}
-		b.zones[service] = zones
+		b.services[service] = known
 	}
-	return zones, zones != nil
+	return known
+}
+
+// feesOf returns the fees of a channel of payer that names a service and is opened now: none
+// if it is not registered, and none of a zone that it does not have.
+func (b *block) feesOf(service uint32, payer ledger.Address) (f channel.Fees) {
+	s := b.serviceOf(service)
+	if s == nil {
+		return f
+	}
+	f.Service = s.Fees
+	if policy, err := s.Zones.Find(payer.Zone()); err == nil {
+		f.Zone = policy.Fees
+	}
+	return f
+}
+
+// ownerOf returns who owns a service now.
+func (b *block) ownerOf(service uint32) (owner ledger.Address, ok bool) {
+	s := b.serviceOf(service)
+	if s == nil {
+		return owner, false
+	}
+	return s.Owner, true
+}
+
+// noteIncome notes what the transaction at index brought the owners of services.
+func (b *block) noteIncome(index int, earned []channel.Earning) {
+	for _, e := range earned {
+		if owner, ok := b.ownerOf(e.Service); ok {
+			b.income = append(b.income, Income{TxIndex: index, Service: e.Service, Owner: owner, Amount: e.Amount})
+		}
+	}
 }

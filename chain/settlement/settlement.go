@@ -105,6 +105,14 @@ const (
 	EventExtended       = channel.EventExtended
 )
 
+// Income is what the owner of a service got of what one transaction settled.
+type Income struct {
+	TxIndex int // position in the block
+	Service uint32
+	Owner   ledger.Address
+	Amount  ledger.Amount // not 0
+}
+
 // Result is what a block did, besides changing the state.
 type Result struct {
 	Height      uint64
@@ -114,6 +122,8 @@ type Result struct {
 	ResultsRoot ledger.Hash // over the receipts and finalisations
 	Totals      Totals
 	Finalised   int // channels closed by their deadline
+	// Income is what owners of services got, by transaction, then service.
+	Income []Income
 	// Staking is what happened to validators, delegations and epochs: first what
 	// the evidence did, then the transactions, then the votes and the end of the
 	// block.

@@ -23,7 +23,9 @@ import (
 // What has to be told to the homes of channels that are redeemed is not weighed, or
 // ordinary blocks would be bounded by it: 17 bytes for each lane, and if the link to a home
 // is full, a row for each channel. A block that does not fit one batch for that reason is
-// committed in parts.
+// committed in parts. Nor is what owners of services get, four writes for each service at
+// most, of which there are registry.MaxServices; and new fees of channels, of which there
+// are no more than versions of services.
 const (
 	// weightPerByte is the weight that each byte of a block may have on average,
 	// in quarters: 15.7 MB in a block of 4 MiB, which with what one block finalises
@@ -40,7 +42,7 @@ const (
 
 	channelWeight  = chain.RowKeySize + channel.RowSize + writeOverhead
 	deadlineWeight = 17 + 128 + writeOverhead
-	closedWeight   = 9 + 2*ledger.AddressSize + ledger.HashSize + 1 + 4*maxVarint + writeOverhead
+	closedWeight   = 9 + 2*ledger.AddressSize + ledger.HashSize + 1 + 5*maxVarint + writeOverhead
 	laneWeight     = leastWrite                                   // a row of the lane table
 	lanesWeight    = 9 + channel.MaxDirectorySize + writeOverhead // a channel's directory of lanes
 	eraseWeight    = leastWrite + (channel.Lanes-1)*laneWeight    // directory and rows of a closed channel
@@ -79,8 +81,8 @@ const (
 	guiltyWeight = validatorWeight + leastWrite + 16*leastWrite + staking.ShardTouches*(validatorWeight+delegationWeight+leastWrite)
 
 	maxVarint          = 10
-	receiptBytes       = 2*ledger.HashSize + ledger.AddressSize + 1 + 3 + 6*maxVarint + 3
-	receiptEntryBytes  = maxVarint + 1 + 3 + 3*maxVarint
+	receiptBytes       = 2*ledger.HashSize + ledger.AddressSize + 1 + 3 + 7*maxVarint + 3
+	receiptEntryBytes  = maxVarint + 1 + 3 + 4*maxVarint
 	receiptKeyOverhead = 13 + writeOverhead
 
 	// recordWeight is that of any record but for its receipt: the signer's row,

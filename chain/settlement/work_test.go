@@ -7,6 +7,7 @@ import (
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // TestWork: what is burned of payments for a service is the work of the validator that the
@@ -16,6 +17,7 @@ func TestWork(t *testing.T) {
 	t.Parallel()
 	b := newServed(t)
 	s := serviceOf(6, 9, "proxy", 0)
+	s.Fees, s.Zones[0].Policy.Fees = zone.Fees{ShareBps: 1_000, Entry: 7}, zone.Fees{ShareBps: 500, Entry: 3}
 	b.ok(6, &s)
 	b.ok(1, &registry.Serve{Service: 9, On: true})
 	var opens []channel.OpenParams
@@ -44,27 +46,32 @@ func TestWork(t *testing.T) {
 	if part == 0 {
 		t.Fatal("nothing is burned")
 	}
+	// What the zone burns is work, and what the owner gets is none.
+	taken := rules.Payout(&channel.Fees{Zone: s.Zones[0].Policy.Fees, Service: s.Fees}, 0, 50_000)
+	if taken.OwnerFee == 0 || taken.Burned <= part {
+		t.Fatalf("the fees are %+v", taken)
+	}
 	r = b.ok(5, b.batch(1, b.voucher(first, 0, 50_000), b.voucher(first, 1, 50_000), b.voucher(second, 0, 50_000), b.voucher(other, 0, 50_000), b.voucher(unnamed, 0, 50_000)))
-	if r.Burned != rules.Burn(100_000)+3*part {
+	if r.Burned != rules.Burn(100_000)+2*part+taken.Burned || r.OwnerFee != taken.OwnerFee {
 		t.Errorf("burned %d", r.Burned)
 	}
-	burned(map[uint32]ledger.Amount{1: rules.Burn(100_000) + part, 9: part, 0: 0})
+	burned(map[uint32]ledger.Amount{1: rules.Burn(100_000) + part, 9: taken.Burned, 0: 0})
 	b.ok(6, b.batch(6, b.voucher(stranger, 0, 50_000)))
 	atomic := b.batch(1, b.voucher(second, 0, 100_000), b.voucher(stranger, 0, 100_000))
 	atomic.Mode = channel.Atomic
 	b.run(1, atomic)
 	b.ok(1, b.batch(1, b.voucher(second, 0, 50_000))) // the same again
-	burned(map[uint32]ledger.Amount{1: rules.Burn(100_000) + part, 9: part})
+	burned(map[uint32]ledger.Amount{1: rules.Burn(100_000) + part, 9: taken.Burned})
 	if r := b.ok(1, b.coopClose(0, 1, second, 150_000, nil)); r.Burned == 0 {
 		t.Error("nothing is burned")
 	}
 	work := rules.Burn(100_000) + rules.Burn(150_000)
-	burned(map[uint32]ledger.Amount{1: work, 9: part})
+	burned(map[uint32]ledger.Amount{1: work, 9: taken.Burned})
 	if b.epoch() != 0 {
 		t.Fatalf("block %d", b.height)
 	}
 	b.forward(0)
-	burned(map[uint32]ledger.Amount{1: work / 2, 9: part / 2})
+	burned(map[uint32]ledger.Amount{1: work / 2, 9: taken.Burned / 2})
 	pool, _ := registry.ReadPool(b.view, 2, 1)
 	raised := 0
 	for _, c := range pool.Candidates {

@@ -39,6 +39,8 @@ type tracker struct {
 	rent          uint64
 	redeemed      uint64
 	burned        uint64
+	ownerFees     uint64
+	terms         modelTerms
 	expires       uint64
 	closing, gone bool
 }
@@ -66,6 +68,7 @@ type world struct {
 	closed  int
 	exact   int // closed channels whose payee had claimed everything
 	settled int // entries that paid
+	earned  uint64
 	stood   int // blocks at whose end the clock stood still
 	codes   map[chain.Code]int
 }
@@ -108,6 +111,7 @@ func newWorld(tb testing.TB, src source, signed bool) *world {
 		tb.Fatal(err)
 	}
 	w.view = newState(changes)
+	w.register()
 	return w
 }
 
@@ -125,6 +129,9 @@ func (w *world) fatalf(format string, args ...any) {
 func (w *world) step(n int) {
 	w.t.Helper()
 	w.m.begin()
+	if w.chance(10) {
+		w.register()
+	}
 	w.ops, w.txs, w.want = w.ops[:0], w.txs[:0], w.want[:0]
 	for range w.src.intn(n + 1) {
 		o := w.operation()
@@ -205,10 +212,10 @@ func (w *world) compare(res *settlement.Result, due []*modelChannel) {
 	for i, want := range w.want {
 		r := &res.Receipts[i]
 		w.codes[r.Code]++
-		got := outcome{code: r.Code, fee: uint64(r.Fee), paid: uint64(r.Paid), burned: uint64(r.Burned), opened: int(r.Opened)}
+		got := outcome{code: r.Code, fee: uint64(r.Fee), paid: uint64(r.Paid), burned: uint64(r.Burned), ownerFee: uint64(r.OwnerFee), opened: int(r.Opened)}
 		for _, e := range r.Entries {
 			w.codes[e.Code]++
-			got.entries = append(got.entries, entryOutcome{e.Code, e.Closed, uint64(e.Paid), uint64(e.Burned), uint64(e.Redeemed)})
+			got.entries = append(got.entries, entryOutcome{e.Code, e.Closed, uint64(e.Paid), uint64(e.Burned), uint64(e.OwnerFee), uint64(e.Redeemed)})
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			w.fatalf("transaction %d: got %+v (%s), want %+v", i, got, r.Detail, want)
@@ -272,14 +279,26 @@ func (w *world) invariants(res *settlement.Result) {
 	if uint64(totals.Sum()) != w.supply || uint64(totals.Burned) != w.m.burned || uint64(totals.Fees) != w.m.fees {
 		w.fatalf("I1: totals %+v of a supply of %d", totals, w.supply)
 	}
+	income := map[int]uint64{}
+	for _, x := range res.Income {
+		income[x.TxIndex] += uint64(x.Amount)
+		if x.Owner != w.m.owner || x.Service != worldService {
+			w.fatalf("income %+v is not of owner %s", x, w.m.owner)
+		}
+	}
 	for i := range res.Receipts {
+		if got := income[i]; got != uint64(res.Receipts[i].OwnerFee) {
+			w.fatalf("transaction %d brought owners %d, its receipt says %d", i, got, res.Receipts[i].OwnerFee)
+		}
 		for j, e := range res.Receipts[i].Entries {
 			if e.Code == chain.CodeChannelNotFound || e.Code == chain.CodeNotPayee || int(e.Index) >= len(w.chans) {
 				continue
 			}
 			t := w.chans[e.Index]
-			t.redeemed += uint64(e.Paid + e.Burned)
+			t.redeemed += uint64(e.Moved())
 			t.burned += uint64(e.Burned)
+			t.ownerFees += uint64(e.OwnerFee)
+			w.earned += uint64(e.OwnerFee)
 			if e.Applied() {
 				w.settled++
 			}

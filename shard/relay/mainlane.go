@@ -452,7 +452,8 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 
 // settleOne sends one settlement if it is time and worth it.
 func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn uint64) (sent bool, err error) {
-	c := ClaimOf(s.v, one)
+	rules := s.params.Rules()
+	c := ClaimOf(s.v, &rules, one)
 	t := b.settles[one.Batch.Payee]
 	if t == nil {
 		t = new(task)

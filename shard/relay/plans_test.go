@@ -19,6 +19,7 @@ import (
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 	"github.com/tributary-network/tributary/shard/relay"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // signature is one that decodes.
@@ -145,9 +146,12 @@ func TestClaim(t *testing.T) {
 		0: {Payee: payee, Deposit: 1_000, Redeemed: 300, Lane0: channel.Lane{Redeemed: 300}, LanesUsed: 1},
 		1: {Payee: payee, Deposit: 1_000, Redeemed: 900, Lane0: channel.Lane{Redeemed: 900}, LanesUsed: 1},
 		2: {Payee: ledger.Address{1, 9}, Deposit: 1_000},
+		4: {Payee: payee, Deposit: 1_000, Redeemed: 300, Lane0: channel.Lane{Redeemed: 300}, LanesUsed: 1, FeesNumber: 1},
 	} {
 		v[string(channel.Key(index))] = c.Encode()
 	}
+	fees := channel.Fees{Zone: zone.Fees{ShareBps: 1_000}, Service: zone.Fees{ShareBps: 5_000, Entry: 1}}
+	v[string(channel.FeesKey(1))] = fees.Encode()
 	entry := func(index uint64, cumulative ledger.Amount) channel.Entry {
 		return channel.Entry{Index: index, Claim: channel.ClaimVoucher, Cumulative: cumulative}
 	}
@@ -161,10 +165,11 @@ func TestClaim(t *testing.T) {
 		"more than the deposit": {[]channel.Entry{entry(1, 5_000)}, 1, 100},
 		"another's":             {[]channel.Entry{entry(2, 500)}, 0, 0},
 		"closed":                {[]channel.Entry{entry(3, 500)}, 0, 0},
+		"net of fees":           {[]channel.Entry{entry(4, 500)}, 1, 200 - 20 - 90 - 1},
 		"some":                  {[]channel.Entry{entry(0, 301), entry(1, 800), entry(1, 901), entry(7, 1)}, 2, 2},
 	} {
 		s := service.Settlement{Batch: channel.Batch{Payee: payee, Entries: c.entries}}
-		got := relay.ClaimOf(v, &s)
+		got := relay.ClaimOf(v, &channel.Rules{}, &s)
 		if len(got.Batch.Entries) != c.left || got.Worth != c.worth || (got.Paid != 0) != (c.left > 0) {
 			t.Errorf("%s: %d entries worth %d, want %d and %d", name, len(got.Batch.Entries), got.Worth, c.left, c.worth)
 		}

@@ -27,14 +27,15 @@ type Claim struct {
 	// Batch are the entries that are worth more than main has paid on their lanes: none
 	// if there is nothing to pay.
 	Batch channel.Batch
-	// Worth is what main would pay out, before it burns its share.
+	// Worth is what main would pay to the payee, net of burn and fees.
 	Worth ledger.Amount
 	// Paid names what main has paid on the first lane. It stays until main pays.
 	Paid uint64
 }
 
-// ClaimOf returns what main, whose state is in v, would pay of a settlement.
-func ClaimOf(v chain.View, s *service.Settlement) (c Claim) {
+// ClaimOf returns what main, whose state is in v and whose rules of channels are given, would
+// pay of a settlement.
+func ClaimOf(v chain.View, rules *channel.Rules, s *service.Settlement) (c Claim) {
 	c.Batch = s.Batch
 	c.Batch.Entries = nil
 	left := make(map[uint64]ledger.Amount) // by channel: what its deposit still has
@@ -59,7 +60,9 @@ func ClaimOf(v chain.View, s *service.Settlement) (c Claim) {
 		}
 		gain := min(e.Cumulative-paid, left[e.Index])
 		left[e.Index] -= gain
-		c.Worth += gain // at most the sum of deposits, which is at most the supply
+		done := at.Deposit - left[e.Index]
+		fees := channel.FeesAt(v, at.FeesNumber)
+		c.Worth += rules.Payout(&fees, done-gain, done).Paid // at most the sum of deposits, which is at most the supply
 		c.Batch.Entries = append(c.Batch.Entries, *e)
 	}
 	return c
@@ -73,6 +76,6 @@ func paidName(index uint64, lane uint8, paid ledger.Amount) uint64 {
 }
 
 // Worthwhile reports whether a settlement is worth its fee to those whom it pays: it
-// pays out more than main takes for it. Of any other the payee may redeem its vouchers
+// pays the payee more than main takes for it. Of any other the payee may redeem its vouchers
 // itself, or leave them until they are worth more.
 func Worthwhile(worth, fee ledger.Amount) bool { return worth > fee }

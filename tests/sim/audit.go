@@ -343,6 +343,7 @@ func (w *World) checkMain(n *node, height uint64, out *applied) {
 	for i := range out.main.Events {
 		w.event(n, &out.main.Events[i])
 	}
+	w.income(&out.main)
 	for i := range out.main.Receipts {
 		for _, e := range out.main.Receipts[i].Entries {
 			if e.Applied() && !e.Closed {
@@ -354,6 +355,21 @@ func (w *World) checkMain(n *node, height uint64, out *applied) {
 		if _, err := settlement.Audit(n.view); err != nil {
 			w.failf("main at height %d: %v", height, err)
 		}
+	}
+}
+
+// income checks that owners of services got what receipts say.
+func (w *World) income(r *settlement.Result) {
+	w.counts.Earned += len(r.Income)
+	var got, want ledger.Amount
+	for _, x := range r.Income {
+		got += x.Amount
+	}
+	for i := range r.Receipts {
+		want += r.Receipts[i].OwnerFee
+	}
+	if got != want {
+		w.failf("owners of services got %d drops at height %d, receipts say %d", uint64(got), r.Height, uint64(want))
 	}
 }
 

@@ -67,9 +67,12 @@ func (k *Keys) begin(s shape) (*founding, error) {
 	t := zone.ServiceType{
 		ID: serviceID, Name: "content", SpecHash: ledger.HashOf("content"), Unit: zone.Unit{Name: "chunk", Size: 1 << 20},
 		Shards: s.shards, CommitteeSize: uint32(s.seats), Owner: addressOf(s, ownerKey(), k.public[ownerKey()]), Version: 1,
+		Fees: zone.Fees{ShareBps: 250, Entry: 1},
 	}
 	for n := range s.zones {
-		t.Zones = append(t.Zones, zone.Zone{Number: n, Policy: zone.DefaultPolicy("here")})
+		policy := zone.DefaultPolicy("here")
+		policy.Fees = zone.Fees{ShareBps: uint32(n) * 100, Entry: ledger.Amount(n)}
+		t.Zones = append(t.Zones, zone.Zone{Number: n, Policy: policy})
 	}
 	g.Services = []zone.ServiceType{t}
 	changes, err := g.State()

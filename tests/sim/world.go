@@ -23,7 +23,7 @@ const DefaultBlocks = 200
 type Counts struct {
 	Blocks, Replayed, Stalls, Crashes, InvalidBlocks, Partitions int
 	Dropped, Repeated, CutOff                                    int
-	Opened, Closed, Booked, RefusedEntries, Redeemed             int
+	Opened, Closed, Booked, RefusedEntries, Redeemed, Earned     int
 	Sent, Executed, Bounced, Expired, Returned, Listed           int
 	Waited, Congested, LostOutboxes                              int
 	Anchored, Older, BadCertificates, BadAnchors                 int
@@ -48,7 +48,7 @@ func (c *Counts) all() []*int {
 	return []*int{
 		&c.Blocks, &c.Replayed, &c.Stalls, &c.Crashes, &c.InvalidBlocks, &c.Partitions,
 		&c.Dropped, &c.Repeated, &c.CutOff,
-		&c.Opened, &c.Closed, &c.Booked, &c.RefusedEntries, &c.Redeemed,
+		&c.Opened, &c.Closed, &c.Booked, &c.RefusedEntries, &c.Redeemed, &c.Earned,
 		&c.Sent, &c.Executed, &c.Bounced, &c.Expired, &c.Returned, &c.Listed,
 		&c.Waited, &c.Congested, &c.LostOutboxes,
 		&c.Anchored, &c.Older, &c.BadCertificates, &c.BadAnchors,

@@ -16,7 +16,7 @@ type item struct {
 	id       ledger.Hash
 	entry    channel.Entry
 	owed     ledger.Amount // what the entry claims in all
-	gain     ledger.Amount // what it pays to the payee, net of burn
+	gain     ledger.Amount // what it pays to the payee, net of burn and of what the service takes
 	fee      ledger.Amount // of the entry
 	deadline uint64        // of its channel, settlement clock
 }
@@ -116,6 +116,10 @@ func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind
 	}
 	var items []item
 	rules := fees.Rules()
+	var taken channel.Fees
+	if c.fees != nil {
+		taken = *c.fees
+	}
 	total := c.redeemed
 	if kind == ordinary {
 		total = max(total, c.settled)
@@ -134,7 +138,7 @@ func (c *payeeChannel) items(fees *settlement.Params, policy *RedeemPolicy, kind
 		}
 		it := item{
 			id: c.id, entry: claim.entry(c.index), owed: l.owed, deadline: c.deadline(),
-			fee: entryFee(fees, &claim), gain: pays - (rules.Burn(total+pays) - rules.Burn(total)),
+			fee: entryFee(fees, &claim), gain: rules.Payout(&taken, total, total+pays).Paid,
 		}
 		budget, err := it.gain.MulDiv(uint64(policy.budget(kind)), ledger.BasisPoints)
 		if err != nil || it.fee > budget || it.fee >= it.gain {

@@ -40,13 +40,16 @@ type Channel struct {
 	Service    uint32
 	Terms      ledger.Hash
 	Deposit    ledger.Amount // total ever deposited
-	Redeemed   ledger.Amount // total ever paid out, burn included
+	Redeemed   ledger.Amount // total ever paid out, burn and fees included
 	Rent       ledger.Amount
 	OpenHeight uint64 // block height
 	ExpiresAt  uint64 // settlement clock
 	Challenge  uint32 // settlement clock
 	CloseAt    uint64 // settlement clock; 0 while the close is not requested
 	Height     uint64 // of the state this is; 0 if that is not known
+	// Fees are what is taken of what the payee is paid, as registered when the channel was
+	// opened. The answer to an open leaves them out.
+	Fees channel.Fees
 	// Lanes are those that were redeemed on, ascending. A list of channels may
 	// leave them out; their sum is then below Redeemed.
 	Lanes []LaneState

@@ -21,6 +21,7 @@ type payeeChannel struct {
 	expiresAt uint64
 	closeAt   uint64
 	challenge uint32
+	fees      *channel.Fees // nil if there are none, or they are not known
 
 	generation uint32 // of the list that named it last
 	presence   presence
@@ -134,6 +135,10 @@ func (c *payeeChannel) expiring(clock uint64) bool {
 func (c *payeeChannel) merge(r *Channel) {
 	c.known = true
 	c.key, c.payer, c.index, c.challenge = r.VoucherKey, r.Payer, r.Index, r.Challenge
+	if r.Fees != (channel.Fees{}) && c.fees == nil {
+		fees := r.Fees
+		c.fees = &fees
+	}
 	c.deposit = max(c.deposit, r.Deposit)
 	c.redeemed = max(c.redeemed, r.Redeemed)
 	c.expiresAt = max(c.expiresAt, r.ExpiresAt)

@@ -35,7 +35,7 @@ const (
 type Report struct {
 	Batches int           // settled
 	Entries int           // settled, with whatever code
-	Paid    ledger.Amount // to the payee, net of burn
+	Paid    ledger.Amount // to the payee, net of burn and of what services take
 	Burned  ledger.Amount
 	Fees    ledger.Amount
 	Retries int                // batches that failed and were tried again

@@ -31,6 +31,7 @@ type channelResult struct {
 	Redeemed   drops         `json:"redeemed"`
 	Burned     drops         `json:"burned"`
 	Remaining  drops         `json:"remaining"`
+	Fees       *takenResult  `json:"fees,omitempty"` // as registered when it was opened
 	Rent       drops         `json:"rent"`
 	OpenHeight uint64        `json:"open_height"`
 	ExpiresAt  uint64        `json:"expires_at"`
@@ -39,6 +40,15 @@ type channelResult struct {
 	Clock      uint64        `json:"settlement_clock"`
 	Lanes      []laneResult  `json:"lanes,omitempty"`
 	Closed     *closedResult `json:"closed,omitempty"`
+}
+
+// takenResult is what the payer's zone, which burns it, and the service's owner take of what
+// a channel pays out.
+type takenResult struct {
+	ZoneShareBps  uint32 `json:"zone_share_bps"`
+	ZoneEntryFee  drops  `json:"zone_entry_fee"`
+	OwnerShareBps uint32 `json:"owner_share_bps"`
+	OwnerEntryFee drops  `json:"owner_entry_fee"`
 }
 
 type laneResult struct {
@@ -68,6 +78,9 @@ func newChannelResult(i client.ChannelInfo) channelResult {
 	}
 	if !i.Terms.IsZero() {
 		r.Terms = i.Terms.String()
+	}
+	if f := i.Fees; f != (channel.Fees{}) {
+		r.Fees = &takenResult{f.Zone.ShareBps, drops(f.Zone.Entry), f.Service.ShareBps, drops(f.Service.Entry)}
 	}
 	for _, l := range i.Lanes {
 		r.Lanes = append(r.Lanes, laneResult{l.Lane, drops(l.Redeemed), l.Units, l.UsageRoot})
@@ -305,6 +318,10 @@ func (r channelResult) fields(t *table) {
 	t.field("deposit", ledger.Amount(r.Deposit))
 	t.field("redeemed", ledger.Amount(r.Redeemed))
 	t.field("  of it burned", ledger.Amount(r.Burned))
+	if f := r.Fees; f != nil {
+		t.field("fees of the zone, burned", feesText(f.ZoneShareBps, ledger.Amount(f.ZoneEntryFee)))
+		t.field("fees of the service's owner", feesText(f.OwnerShareBps, ledger.Amount(f.OwnerEntryFee)))
+	}
 	if r.Closed != nil {
 		t.field("closed", fmt.Sprintf("%s at height %d", r.Closed.How, r.Closed.Height))
 		t.field("refunded", ledger.Amount(r.Closed.Refunded))

@@ -105,15 +105,31 @@ func (r *serviceResult) fields(t *table) {
 	t.field("shards of a new zone", r.ShardsPerZone)
 	t.field("seats of a shard", r.CommitteeSize)
 	t.field("least stake", ledger.Amount(r.MinStake))
-	t.field("fees", fmt.Sprintf("%s %% and %s of each entry", percent(uint64(r.ShareBps)), coins(ledger.Amount(r.EntryFee))))
+	t.field("fees", feesText(r.ShareBps, ledger.Amount(r.EntryFee)))
 	t.field("served by", strings.Join(numbers(r.Servers), ", "))
 	t.line("")
 	t.row("ZONE", "REGION", "SHARDS", "FEES", "COPIES", "PROOFS", "BLOCK", "MESSAGE")
 	for i := range r.Zones {
 		z := &r.Zones[i]
-		t.row(z.Number, z.Region, z.Shards, fmt.Sprintf("%s %% + %s", percent(uint64(z.ShareBps)), ledger.Amount(z.EntryFee)), z.Replication,
+		t.row(z.Number, z.Region, z.Shards, shortFees(z.ShareBps, ledger.Amount(z.EntryFee)), z.Replication,
 			strings.Join(z.Proofs, ","), z.BlockBytes, z.MessageBytes)
 	}
+}
+
+// feesText says what is taken of settlements.
+func feesText(shareBps uint32, entry ledger.Amount) string {
+	if shareBps == 0 && entry == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s %% and %s of each entry", percent(uint64(shareBps)), coins(entry))
+}
+
+// shortFees is feesText for a table.
+func shortFees(shareBps uint32, entry ledger.Amount) string {
+	if shareBps == 0 && entry == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s %% + %s", percent(uint64(shareBps)), entry)
 }
 
 func numbers(list []uint64) (texts []string) {
@@ -202,7 +218,9 @@ func (c *cli) serviceRegisterCommand() *cobra.Command {
 with committees of the validators that serve it by then; see 'validator serve'.
 
 The id, the unit and the proof stay for ever, and so do the zones. Everything else may
-change with 'service update'. Zones have the default policy; --file takes the whole
+change with 'service update', the fees too: those of a channel are those at its opening.
+The owner gets its fees of what channels pay out, after the network's burn and the fees of
+the payer's zone, which are burned. Zones have the default policy, without fees; --file takes the whole
 service from a file instead, as 'service show --file' prints it.`,
 		Example: "  tributary service register video --id 7 --spec video.md --unit chunk:262144 --zone 0:eu-west --from alice",
 		Args:    cobra.MaximumNArgs(1),
@@ -224,8 +242,8 @@ service from a file instead, as 'service show --file' prints it.`,
 	flags.Uint8Var(&f.shards, "shards", 1, "shards of each new zone, up to 16")
 	flags.Uint32Var(&f.seats, "committee-size", 32, "validators that serve each shard, from 4")
 	flags.Var(&f.minStake, "min-stake", "least stake of a validator that may serve, in coins (default none)")
-	flags.Var(&f.share, "share", "what the owner takes of settlements, in per cent (default none)")
-	flags.Var(&f.entryFee, "entry-fee", "and of each entry of them, in coins (default none)")
+	flags.Var(&f.share, "share", "what the owner gets of settlements, in per cent, 50 at most (default none)")
+	flags.Var(&f.entryFee, "entry-fee", "and of each entry of them, in coins, 1 % of what the entry pays at most (default none)")
 	flags.StringVar(&f.file, "file", "", "file with the whole service, instead of NAME and the flags above")
 	f.how.flags(cmd)
 	return cmd
@@ -238,7 +256,8 @@ func (c *cli) serviceUpdateCommand() *cobra.Command {
 		Short: "Replace a service by its next version; only its owner may",
 		Long: `Replace a service by what a file says, as 'service show --file' prints it; only its
 owner may. The version is counted up if the file has the present one. The id, the unit
-and the proof stay, and zones may only be added. Each shard of a zone that is new costs
+and the proof stay, and zones may only be added. Fees of the service and of its zones hold
+for channels opened from then on. Each shard of a zone that is new costs
 what it costs in a registration.`,
 		Example: "  tributary service show content --file > content.json\n  tributary service update --file content.json --from alice",
 		Args:    cobra.NoArgs,

@@ -210,7 +210,7 @@ func (s *settler) one(ctx context.Context, batch channel.Batch) error {
 	s.settled++
 	s.paid += receipt.Paid
 	for _, e := range receipt.Entries {
-		if e.Paid > 0 || e.Burned > 0 {
+		if e.Moved() > 0 {
 			s.applied++
 		}
 	}

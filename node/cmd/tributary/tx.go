@@ -26,6 +26,7 @@ type txResult struct {
 	Fee        drops         `json:"fee"`
 	Paid       drops         `json:"paid"` // of a staking transaction the rewards that came with it
 	Burned     drops         `json:"burned"`
+	OwnerFees  drops         `json:"owner_fees"`      // to owners of services
 	Stake      drops         `json:"stake,omitempty"` // put in, moved or taken back; 0 if that is all, or not known here
 	DropReason string        `json:"drop_reason,omitempty"`
 	ValidUntil uint64        `json:"valid_until,omitempty"`
@@ -48,6 +49,7 @@ type entryResult struct {
 	Code     string `json:"code"`
 	Paid     drops  `json:"paid"`
 	Burned   drops  `json:"burned"`
+	OwnerFee drops  `json:"owner_fee"` // to the owner of the service
 	Redeemed drops  `json:"redeemed_total"`
 	Closed   bool   `json:"closed"`
 }
@@ -63,7 +65,7 @@ func newTxResult(s client.Status) txResult {
 	}
 	if s.Receipt != nil {
 		r.Code = s.Receipt.Code.String()
-		r.Fee, r.Paid, r.Burned = drops(s.Receipt.Fee), drops(s.Receipt.Paid), drops(s.Receipt.Burned)
+		r.Fee, r.Paid, r.Burned, r.OwnerFees = drops(s.Receipt.Fee), drops(s.Receipt.Paid), drops(s.Receipt.Burned), drops(s.Receipt.OwnerFee)
 		r.Entries, r.Runs, r.Links = newEntryResults(s.Receipt), newRuns(s.Receipt), newOutcomes(s.Receipt)
 		if !s.Time.IsZero() {
 			r.Time = &s.Time
@@ -131,6 +133,9 @@ func (r *txResult) money(t *table) {
 	if r.Burned != 0 || applied && (r.Type == chain.KindSettle || r.Type == chain.KindCoopClose) {
 		t.field("burned", ledger.Amount(r.Burned))
 	}
+	if r.OwnerFees != 0 {
+		t.field("to the service's owner", ledger.Amount(r.OwnerFees))
+	}
 }
 
 // paid is what the transaction paid, "-" if its kind pays nobody.
@@ -153,7 +158,7 @@ func newEntryResults(r *settlement.Receipt) []entryResult {
 	var list []entryResult
 	for _, e := range r.Entries {
 		list = append(list, entryResult{
-			e.Index, e.Lane, e.Code.String(), drops(e.Paid), drops(e.Burned), drops(e.Redeemed), e.Closed,
+			e.Index, e.Lane, e.Code.String(), drops(e.Paid), drops(e.Burned), drops(e.OwnerFee), drops(e.Redeemed), e.Closed,
 		})
 	}
 	return list
@@ -194,9 +199,9 @@ func printEntries(t *table, entries []entryResult) {
 		return
 	}
 	t.line("")
-	t.row("CHANNEL", "LANE", "OUTCOME", "PAID (COINS)", "BURNED (COINS)", "REDEEMED (COINS)", "CLOSED")
+	t.row("CHANNEL", "LANE", "OUTCOME", "PAID (COINS)", "BURNED (COINS)", "OWNER (COINS)", "REDEEMED (COINS)", "CLOSED")
 	for _, e := range entries {
-		t.row(e.Channel, e.Lane, e.Code, ledger.Amount(e.Paid), ledger.Amount(e.Burned), ledger.Amount(e.Redeemed), yes(e.Closed))
+		t.row(e.Channel, e.Lane, e.Code, ledger.Amount(e.Paid), ledger.Amount(e.Burned), ledger.Amount(e.OwnerFee), ledger.Amount(e.Redeemed), yes(e.Closed))
 	}
 }
 

@@ -67,6 +67,7 @@ func TestReceiptsShowWhatTheirKindMoves(t *testing.T) {
 	}{
 		{"transfer", settlement.Receipt{Kind: chain.KindTransfer, Paid: 3_000_000}, nil, "paid 3 coins"},
 		{"settle", settlement.Receipt{Kind: chain.KindSettle, Paid: 3_000_000}, nil, "paid 3 coins, burned 0 coins"},
+		{"settle with fees", settlement.Receipt{Kind: chain.KindSettle, Paid: 3_000_000, OwnerFee: 2}, nil, "paid 3 coins, burned 0 coins, to the service's owner 0.000002 coins"},
 		{"close together", settlement.Receipt{Kind: chain.KindCoopClose, Burned: 1}, nil, "paid 0 coins, burned 0.000001 coins"},
 		{"open", settlement.Receipt{Kind: chain.KindOpenChannels}, nil, ""},
 		{"top up", settlement.Receipt{Kind: chain.KindTopUp}, nil, ""},

@@ -777,7 +777,7 @@ type Transaction struct {
 	Code  Code   `protobuf:"varint,9,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
 	// Charged, in drops; 0 if the nonce was not consumed.
 	Fee uint64 `protobuf:"varint,10,opt,name=fee,proto3" json:"fee,omitempty"`
-	// Moved to recipients, net of burn; of a staking transaction the rewards that
+	// Moved to recipients, net of burn and fees of services; of a staking transaction the rewards that
 	// its signer got with it.
 	Paid   uint64 `protobuf:"varint,11,opt,name=paid,proto3" json:"paid,omitempty"`
 	Burned uint64 `protobuf:"varint,12,opt,name=burned,proto3" json:"burned,omitempty"`
@@ -795,8 +795,10 @@ type Transaction struct {
 	Runs []*AnchoredRun `protobuf:"bytes,18,rep,name=runs,proto3" json:"runs,omitempty"`
 	// Of KIND_IMPORT: what became of what it brought, in order, without acknowledgements
 	// that were known; the first 64, and how many there are.
-	Links         []*LinkOutcome `protobuf:"bytes,19,rep,name=links,proto3" json:"links,omitempty"`
-	LinksTotal    uint32         `protobuf:"varint,20,opt,name=links_total,json=linksTotal,proto3" json:"links_total,omitempty"`
+	Links      []*LinkOutcome `protobuf:"bytes,19,rep,name=links,proto3" json:"links,omitempty"`
+	LinksTotal uint32         `protobuf:"varint,20,opt,name=links_total,json=linksTotal,proto3" json:"links_total,omitempty"`
+	// Of KIND_SETTLE and KIND_COOP_CLOSE: what owners of services got.
+	OwnerFees     uint64 `protobuf:"varint,21,opt,name=owner_fees,json=ownerFees,proto3" json:"owner_fees,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -967,6 +969,13 @@ func (x *Transaction) GetLinks() []*LinkOutcome {
 func (x *Transaction) GetLinksTotal() uint32 {
 	if x != nil {
 		return x.LinksTotal
+	}
+	return 0
+}
+
+func (x *Transaction) GetOwnerFees() uint64 {
+	if x != nil {
+		return x.OwnerFees
 	}
 	return 0
 }
@@ -1194,7 +1203,7 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\amax_fee\x18\x04 \x01(\x04R\x06maxFee\x12\x1f\n" +
 	"\vvalid_until\x18\x05 \x01(\x04R\n" +
 	"validUntil\x12\x1c\n" +
-	"\tsignature\x18\x06 \x01(\fR\tsignature\"\xbf\x05\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\"\xde\x05\n" +
 	"\vTransaction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12,\n" +
@@ -1220,7 +1229,9 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x04runs\x18\x12 \x03(\v2\x1f.tributary.chain.v1.AnchoredRunR\x04runs\x125\n" +
 	"\x05links\x18\x13 \x03(\v2\x1f.tributary.chain.v1.LinkOutcomeR\x05links\x12\x1f\n" +
 	"\vlinks_total\x18\x14 \x01(\rR\n" +
-	"linksTotal\"\xc3\x01\n" +
+	"linksTotal\x12\x1d\n" +
+	"\n" +
+	"owner_fees\x18\x15 \x01(\x04R\townerFees\"\xc3\x01\n" +
 	"\vAnchoredRun\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12!\n" +
 	"\ffirst_height\x18\x02 \x01(\x04R\vfirstHeight\x12\x1f\n" +

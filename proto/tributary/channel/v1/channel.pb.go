@@ -154,7 +154,7 @@ func (x ChannelEvent_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ChannelEvent_Kind.Descriptor instead.
 func (ChannelEvent_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{24, 0}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{25, 0}
 }
 
 // Channel is the state of a channel. Of a closed one only name, id, index,
@@ -178,9 +178,10 @@ type Channel struct {
 	State     ChannelState `protobuf:"varint,9,opt,name=state,proto3,enum=tributary.channel.v1.ChannelState" json:"state,omitempty"`
 	// Totals ever, in drops.
 	DepositTotal uint64 `protobuf:"varint,10,opt,name=deposit_total,json=depositTotal,proto3" json:"deposit_total,omitempty"`
-	// Paid out, burn included.
+	// Paid out, burn and fees included.
 	RedeemedTotal uint64 `protobuf:"varint,11,opt,name=redeemed_total,json=redeemedTotal,proto3" json:"redeemed_total,omitempty"`
-	// Burned of what was paid out.
+	// Burned of what was paid out: the network's part, and the share of the payer's zone; but
+	// for the zone's fees of entries, which results of settlements have.
 	BurnedTotal uint64 `protobuf:"varint,12,opt,name=burned_total,json=burnedTotal,proto3" json:"burned_total,omitempty"`
 	// Held for the record, refunded at close.
 	Rent uint64 `protobuf:"varint,13,opt,name=rent,proto3" json:"rent,omitempty"`
@@ -195,7 +196,10 @@ type Channel struct {
 	// Lanes that were redeemed on, ascending. Empty in lists.
 	Lanes []*LaneState `protobuf:"bytes,18,rep,name=lanes,proto3" json:"lanes,omitempty"`
 	// How it ended; set if it is closed.
-	Closed        *Channel_Closing `protobuf:"bytes,19,opt,name=closed,proto3" json:"closed,omitempty"`
+	Closed *Channel_Closing `protobuf:"bytes,19,opt,name=closed,proto3" json:"closed,omitempty"`
+	// What is taken of what it pays out, after the network's burn, as it was registered when
+	// the channel was opened. Absent if nothing is.
+	Fees          *ChannelFees `protobuf:"bytes,20,opt,name=fees,proto3" json:"fees,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +367,86 @@ func (x *Channel) GetClosed() *Channel_Closing {
 	return nil
 }
 
+func (x *Channel) GetFees() *ChannelFees {
+	if x != nil {
+		return x.Fees
+	}
+	return nil
+}
+
+// ChannelFees are what a zone and a service take of what a channel pays out. The shares are
+// of totals: first the zone's of what the network's burn leaves, then the service's of what
+// the zone leaves. Then each takes its fee of the entry, 1 % of what the entry pays at most.
+type ChannelFees struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the payer's home zone, burned: basis points, and drops of each entry.
+	ZoneShareBps uint32 `protobuf:"varint,1,opt,name=zone_share_bps,json=zoneShareBps,proto3" json:"zone_share_bps,omitempty"`
+	ZoneEntryFee uint64 `protobuf:"varint,2,opt,name=zone_entry_fee,json=zoneEntryFee,proto3" json:"zone_entry_fee,omitempty"`
+	// For the owner of the service, likewise.
+	OwnerShareBps uint32 `protobuf:"varint,3,opt,name=owner_share_bps,json=ownerShareBps,proto3" json:"owner_share_bps,omitempty"`
+	OwnerEntryFee uint64 `protobuf:"varint,4,opt,name=owner_entry_fee,json=ownerEntryFee,proto3" json:"owner_entry_fee,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelFees) Reset() {
+	*x = ChannelFees{}
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelFees) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelFees) ProtoMessage() {}
+
+func (x *ChannelFees) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelFees.ProtoReflect.Descriptor instead.
+func (*ChannelFees) Descriptor() ([]byte, []int) {
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ChannelFees) GetZoneShareBps() uint32 {
+	if x != nil {
+		return x.ZoneShareBps
+	}
+	return 0
+}
+
+func (x *ChannelFees) GetZoneEntryFee() uint64 {
+	if x != nil {
+		return x.ZoneEntryFee
+	}
+	return 0
+}
+
+func (x *ChannelFees) GetOwnerShareBps() uint32 {
+	if x != nil {
+		return x.OwnerShareBps
+	}
+	return 0
+}
+
+func (x *ChannelFees) GetOwnerEntryFee() uint64 {
+	if x != nil {
+		return x.OwnerEntryFee
+	}
+	return 0
+}
+
 // LaneState is what has been redeemed on one lane.
 type LaneState struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -377,7 +461,7 @@ type LaneState struct {
 
 func (x *LaneState) Reset() {
 	*x = LaneState{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[1]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +473,7 @@ func (x *LaneState) String() string {
 func (*LaneState) ProtoMessage() {}
 
 func (x *LaneState) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[1]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +486,7 @@ func (x *LaneState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneState.ProtoReflect.Descriptor instead.
 func (*LaneState) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{1}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *LaneState) GetLane() uint32 {
@@ -455,7 +539,7 @@ type OpenParams struct {
 
 func (x *OpenParams) Reset() {
 	*x = OpenParams{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[2]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +551,7 @@ func (x *OpenParams) String() string {
 func (*OpenParams) ProtoMessage() {}
 
 func (x *OpenParams) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[2]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +564,7 @@ func (x *OpenParams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenParams.ProtoReflect.Descriptor instead.
 func (*OpenParams) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{2}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OpenParams) GetPayee() string {
@@ -544,7 +628,7 @@ type OpenChannels struct {
 
 func (x *OpenChannels) Reset() {
 	*x = OpenChannels{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[3]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +640,7 @@ func (x *OpenChannels) String() string {
 func (*OpenChannels) ProtoMessage() {}
 
 func (x *OpenChannels) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[3]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +653,7 @@ func (x *OpenChannels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenChannels.ProtoReflect.Descriptor instead.
 func (*OpenChannels) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{3}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OpenChannels) GetEnvelope() *v1.Envelope {
@@ -608,7 +692,7 @@ type OpenChannelsRequest struct {
 
 func (x *OpenChannelsRequest) Reset() {
 	*x = OpenChannelsRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[4]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +704,7 @@ func (x *OpenChannelsRequest) String() string {
 func (*OpenChannelsRequest) ProtoMessage() {}
 
 func (x *OpenChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[4]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +717,7 @@ func (x *OpenChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenChannelsRequest.ProtoReflect.Descriptor instead.
 func (*OpenChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{4}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OpenChannelsRequest) GetRequestId() string {
@@ -712,7 +796,7 @@ type OpenChannelsResponse struct {
 
 func (x *OpenChannelsResponse) Reset() {
 	*x = OpenChannelsResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[5]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +808,7 @@ func (x *OpenChannelsResponse) String() string {
 func (*OpenChannelsResponse) ProtoMessage() {}
 
 func (x *OpenChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[5]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +821,7 @@ func (x *OpenChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenChannelsResponse.ProtoReflect.Descriptor instead.
 func (*OpenChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{5}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *OpenChannelsResponse) GetTransaction() *v1.Transaction {
@@ -768,7 +852,7 @@ type TopUp struct {
 
 func (x *TopUp) Reset() {
 	*x = TopUp{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[6]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +864,7 @@ func (x *TopUp) String() string {
 func (*TopUp) ProtoMessage() {}
 
 func (x *TopUp) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[6]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +877,7 @@ func (x *TopUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopUp.ProtoReflect.Descriptor instead.
 func (*TopUp) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{6}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TopUp) GetEnvelope() *v1.Envelope {
@@ -834,7 +918,7 @@ type TopUpRequest struct {
 
 func (x *TopUpRequest) Reset() {
 	*x = TopUpRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[7]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +930,7 @@ func (x *TopUpRequest) String() string {
 func (*TopUpRequest) ProtoMessage() {}
 
 func (x *TopUpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[7]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +943,7 @@ func (x *TopUpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopUpRequest.ProtoReflect.Descriptor instead.
 func (*TopUpRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{7}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TopUpRequest) GetRequestId() string {
@@ -933,7 +1017,7 @@ type TopUpResponse struct {
 
 func (x *TopUpResponse) Reset() {
 	*x = TopUpResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[8]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1029,7 @@ func (x *TopUpResponse) String() string {
 func (*TopUpResponse) ProtoMessage() {}
 
 func (x *TopUpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[8]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1042,7 @@ func (x *TopUpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopUpResponse.ProtoReflect.Descriptor instead.
 func (*TopUpResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{8}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TopUpResponse) GetTransaction() *v1.Transaction {
@@ -982,7 +1066,7 @@ type Extend struct {
 
 func (x *Extend) Reset() {
 	*x = Extend{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[9]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1078,7 @@ func (x *Extend) String() string {
 func (*Extend) ProtoMessage() {}
 
 func (x *Extend) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[9]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1091,7 @@ func (x *Extend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Extend.ProtoReflect.Descriptor instead.
 func (*Extend) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{9}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Extend) GetEnvelope() *v1.Envelope {
@@ -1048,7 +1132,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[10]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1144,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[10]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1157,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{10}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExtendRequest) GetRequestId() string {
@@ -1147,7 +1231,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[11]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1243,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[11]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1256,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{11}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExtendResponse) GetTransaction() *v1.Transaction {
@@ -1194,7 +1278,7 @@ type RequestClose struct {
 
 func (x *RequestClose) Reset() {
 	*x = RequestClose{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[12]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1290,7 @@ func (x *RequestClose) String() string {
 func (*RequestClose) ProtoMessage() {}
 
 func (x *RequestClose) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[12]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1303,7 @@ func (x *RequestClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestClose.ProtoReflect.Descriptor instead.
 func (*RequestClose) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{12}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RequestClose) GetEnvelope() *v1.Envelope {
@@ -1253,7 +1337,7 @@ type RequestCloseRequest struct {
 
 func (x *RequestCloseRequest) Reset() {
 	*x = RequestCloseRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[13]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1349,7 @@ func (x *RequestCloseRequest) String() string {
 func (*RequestCloseRequest) ProtoMessage() {}
 
 func (x *RequestCloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[13]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1362,7 @@ func (x *RequestCloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCloseRequest.ProtoReflect.Descriptor instead.
 func (*RequestCloseRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{13}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RequestCloseRequest) GetRequestId() string {
@@ -1352,7 +1436,7 @@ type RequestCloseResponse struct {
 
 func (x *RequestCloseResponse) Reset() {
 	*x = RequestCloseResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[14]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1448,7 @@ func (x *RequestCloseResponse) String() string {
 func (*RequestCloseResponse) ProtoMessage() {}
 
 func (x *RequestCloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[14]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1461,7 @@ func (x *RequestCloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCloseResponse.ProtoReflect.Descriptor instead.
 func (*RequestCloseResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{14}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RequestCloseResponse) GetTransaction() *v1.Transaction {
@@ -1393,7 +1477,7 @@ type CooperativeClose struct {
 	Envelope *v1.Envelope           `protobuf:"bytes,1,opt,name=envelope,proto3" json:"envelope,omitempty"`
 	// "channels/{id in hex}".
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Total paid to the payee over the channel's life, burn included, in drops.
+	// Total paid out over the channel's life, burn and fees included, in drops.
 	FinalCumulative uint64 `protobuf:"varint,3,opt,name=final_cumulative,json=finalCumulative,proto3" json:"final_cumulative,omitempty"`
 	// Last block height at which the parties' signatures hold.
 	ValidUntil uint64 `protobuf:"varint,4,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
@@ -1410,7 +1494,7 @@ type CooperativeClose struct {
 
 func (x *CooperativeClose) Reset() {
 	*x = CooperativeClose{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[15]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1506,7 @@ func (x *CooperativeClose) String() string {
 func (*CooperativeClose) ProtoMessage() {}
 
 func (x *CooperativeClose) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[15]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1519,7 @@ func (x *CooperativeClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CooperativeClose.ProtoReflect.Descriptor instead.
 func (*CooperativeClose) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{15}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CooperativeClose) GetEnvelope() *v1.Envelope {
@@ -1518,7 +1602,7 @@ type CooperativeCloseRequest struct {
 
 func (x *CooperativeCloseRequest) Reset() {
 	*x = CooperativeCloseRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[16]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1614,7 @@ func (x *CooperativeCloseRequest) String() string {
 func (*CooperativeCloseRequest) ProtoMessage() {}
 
 func (x *CooperativeCloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[16]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1627,7 @@ func (x *CooperativeCloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CooperativeCloseRequest.ProtoReflect.Descriptor instead.
 func (*CooperativeCloseRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{16}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CooperativeCloseRequest) GetRequestId() string {
@@ -1619,7 +1703,7 @@ type CooperativeCloseResponse struct {
 
 func (x *CooperativeCloseResponse) Reset() {
 	*x = CooperativeCloseResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[17]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1715,7 @@ func (x *CooperativeCloseResponse) String() string {
 func (*CooperativeCloseResponse) ProtoMessage() {}
 
 func (x *CooperativeCloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[17]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1728,7 @@ func (x *CooperativeCloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CooperativeCloseResponse.ProtoReflect.Descriptor instead.
 func (*CooperativeCloseResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{17}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CooperativeCloseResponse) GetTransaction() *v1.Transaction {
@@ -1674,7 +1758,7 @@ type GetChannelRequest struct {
 
 func (x *GetChannelRequest) Reset() {
 	*x = GetChannelRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[18]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1770,7 @@ func (x *GetChannelRequest) String() string {
 func (*GetChannelRequest) ProtoMessage() {}
 
 func (x *GetChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[18]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1783,7 @@ func (x *GetChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChannelRequest.ProtoReflect.Descriptor instead.
 func (*GetChannelRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{18}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetChannelRequest) GetName() string {
@@ -1730,7 +1814,7 @@ type GetChannelResponse struct {
 
 func (x *GetChannelResponse) Reset() {
 	*x = GetChannelResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[19]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +1826,7 @@ func (x *GetChannelResponse) String() string {
 func (*GetChannelResponse) ProtoMessage() {}
 
 func (x *GetChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[19]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +1839,7 @@ func (x *GetChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChannelResponse.ProtoReflect.Descriptor instead.
 func (*GetChannelResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{19}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetChannelResponse) GetChannel() *Channel {
@@ -1804,7 +1888,7 @@ type ListChannelsRequest struct {
 
 func (x *ListChannelsRequest) Reset() {
 	*x = ListChannelsRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[20]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1900,7 @@ func (x *ListChannelsRequest) String() string {
 func (*ListChannelsRequest) ProtoMessage() {}
 
 func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[20]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1913,7 @@ func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{20}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListChannelsRequest) GetPayer() string {
@@ -1883,7 +1967,7 @@ type ListChannelsResponse struct {
 
 func (x *ListChannelsResponse) Reset() {
 	*x = ListChannelsResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[21]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1979,7 @@ func (x *ListChannelsResponse) String() string {
 func (*ListChannelsResponse) ProtoMessage() {}
 
 func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[21]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +1992,7 @@ func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{21}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListChannelsResponse) GetChannels() []*Channel {
@@ -1965,7 +2049,7 @@ type WatchChannelsRequest struct {
 
 func (x *WatchChannelsRequest) Reset() {
 	*x = WatchChannelsRequest{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[22]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2061,7 @@ func (x *WatchChannelsRequest) String() string {
 func (*WatchChannelsRequest) ProtoMessage() {}
 
 func (x *WatchChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[22]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2074,7 @@ func (x *WatchChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChannelsRequest.ProtoReflect.Descriptor instead.
 func (*WatchChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{22}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchChannelsRequest) GetNames() []string {
@@ -2051,7 +2135,7 @@ type WatchChannelsResponse struct {
 
 func (x *WatchChannelsResponse) Reset() {
 	*x = WatchChannelsResponse{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[23]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2147,7 @@ func (x *WatchChannelsResponse) String() string {
 func (*WatchChannelsResponse) ProtoMessage() {}
 
 func (x *WatchChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[23]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2160,7 @@ func (x *WatchChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChannelsResponse.ProtoReflect.Descriptor instead.
 func (*WatchChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{23}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchChannelsResponse) GetResumeToken() string {
@@ -2172,7 +2256,7 @@ type ChannelEvent struct {
 
 func (x *ChannelEvent) Reset() {
 	*x = ChannelEvent{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[24]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2268,7 @@ func (x *ChannelEvent) String() string {
 func (*ChannelEvent) ProtoMessage() {}
 
 func (x *ChannelEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[24]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2281,7 @@ func (x *ChannelEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelEvent.ProtoReflect.Descriptor instead.
 func (*ChannelEvent) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{24}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ChannelEvent) GetKind() ChannelEvent_Kind {
@@ -2299,7 +2383,7 @@ type Channel_Closing struct {
 
 func (x *Channel_Closing) Reset() {
 	*x = Channel_Closing{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2395,7 @@ func (x *Channel_Closing) String() string {
 func (*Channel_Closing) ProtoMessage() {}
 
 func (x *Channel_Closing) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[25]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2361,7 +2445,7 @@ type WatchChannelsResponse_Gap struct {
 
 func (x *WatchChannelsResponse_Gap) Reset() {
 	*x = WatchChannelsResponse_Gap{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2457,7 @@ func (x *WatchChannelsResponse_Gap) String() string {
 func (*WatchChannelsResponse_Gap) ProtoMessage() {}
 
 func (x *WatchChannelsResponse_Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[26]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2470,7 @@ func (x *WatchChannelsResponse_Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChannelsResponse_Gap.ProtoReflect.Descriptor instead.
 func (*WatchChannelsResponse_Gap) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{23, 0}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *WatchChannelsResponse_Gap) GetFromHeight() uint64 {
@@ -2417,7 +2501,7 @@ type WatchChannelsResponse_Heartbeat struct {
 
 func (x *WatchChannelsResponse_Heartbeat) Reset() {
 	*x = WatchChannelsResponse_Heartbeat{}
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[27]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2513,7 @@ func (x *WatchChannelsResponse_Heartbeat) String() string {
 func (*WatchChannelsResponse_Heartbeat) ProtoMessage() {}
 
 func (x *WatchChannelsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_channel_v1_channel_proto_msgTypes[27]
+	mi := &file_tributary_channel_v1_channel_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2526,7 @@ func (x *WatchChannelsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchChannelsResponse_Heartbeat.ProtoReflect.Descriptor instead.
 func (*WatchChannelsResponse_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{23, 1}
+	return file_tributary_channel_v1_channel_proto_rawDescGZIP(), []int{24, 1}
 }
 
 func (x *WatchChannelsResponse_Heartbeat) GetHeight() uint64 {
@@ -2470,7 +2554,7 @@ var File_tributary_channel_v1_channel_proto protoreflect.FileDescriptor
 
 const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\n" +
-	"\"tributary/channel/v1/channel.proto\x12\x14tributary.channel.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xf6\x05\n" +
+	"\"tributary/channel/v1/channel.proto\x12\x14tributary.channel.v1\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"\xad\x06\n" +
 	"\aChannel\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x14\n" +
@@ -2496,11 +2580,17 @@ const file_tributary_channel_v1_channel_proto_rawDesc = "" +
 	"\bclose_at\x18\x10 \x01(\x04R\acloseAt\x12\x1c\n" +
 	"\tchallenge\x18\x11 \x01(\rR\tchallenge\x125\n" +
 	"\x05lanes\x18\x12 \x03(\v2\x1f.tributary.channel.v1.LaneStateR\x05lanes\x12=\n" +
-	"\x06closed\x18\x13 \x01(\v2%.tributary.channel.v1.Channel.ClosingR\x06closed\x1az\n" +
+	"\x06closed\x18\x13 \x01(\v2%.tributary.channel.v1.Channel.ClosingR\x06closed\x125\n" +
+	"\x04fees\x18\x14 \x01(\v2!.tributary.channel.v1.ChannelFeesR\x04fees\x1az\n" +
 	"\aClosing\x12;\n" +
 	"\x04kind\x18\x01 \x01(\x0e2'.tributary.channel.v1.ChannelEvent.KindR\x04kind\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x1a\n" +
-	"\brefunded\x18\x03 \x01(\x04R\brefunded\"p\n" +
+	"\brefunded\x18\x03 \x01(\x04R\brefunded\"\xa9\x01\n" +
+	"\vChannelFees\x12$\n" +
+	"\x0ezone_share_bps\x18\x01 \x01(\rR\fzoneShareBps\x12$\n" +
+	"\x0ezone_entry_fee\x18\x02 \x01(\x04R\fzoneEntryFee\x12&\n" +
+	"\x0fowner_share_bps\x18\x03 \x01(\rR\rownerShareBps\x12&\n" +
+	"\x0fowner_entry_fee\x18\x04 \x01(\x04R\rownerEntryFee\"p\n" +
 	"\tLaneState\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\rR\x04lane\x12\x1a\n" +
 	"\bredeemed\x18\x02 \x01(\x04R\bredeemed\x12\x14\n" +
@@ -2698,100 +2788,102 @@ func file_tributary_channel_v1_channel_proto_rawDescGZIP() []byte {
 }
 
 var file_tributary_channel_v1_channel_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tributary_channel_v1_channel_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_tributary_channel_v1_channel_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_tributary_channel_v1_channel_proto_goTypes = []any{
 	(ChannelState)(0),                       // 0: tributary.channel.v1.ChannelState
 	(ChannelEvent_Kind)(0),                  // 1: tributary.channel.v1.ChannelEvent.Kind
 	(*Channel)(nil),                         // 2: tributary.channel.v1.Channel
-	(*LaneState)(nil),                       // 3: tributary.channel.v1.LaneState
-	(*OpenParams)(nil),                      // 4: tributary.channel.v1.OpenParams
-	(*OpenChannels)(nil),                    // 5: tributary.channel.v1.OpenChannels
-	(*OpenChannelsRequest)(nil),             // 6: tributary.channel.v1.OpenChannelsRequest
-	(*OpenChannelsResponse)(nil),            // 7: tributary.channel.v1.OpenChannelsResponse
-	(*TopUp)(nil),                           // 8: tributary.channel.v1.TopUp
-	(*TopUpRequest)(nil),                    // 9: tributary.channel.v1.TopUpRequest
-	(*TopUpResponse)(nil),                   // 10: tributary.channel.v1.TopUpResponse
-	(*Extend)(nil),                          // 11: tributary.channel.v1.Extend
-	(*ExtendRequest)(nil),                   // 12: tributary.channel.v1.ExtendRequest
-	(*ExtendResponse)(nil),                  // 13: tributary.channel.v1.ExtendResponse
-	(*RequestClose)(nil),                    // 14: tributary.channel.v1.RequestClose
-	(*RequestCloseRequest)(nil),             // 15: tributary.channel.v1.RequestCloseRequest
-	(*RequestCloseResponse)(nil),            // 16: tributary.channel.v1.RequestCloseResponse
-	(*CooperativeClose)(nil),                // 17: tributary.channel.v1.CooperativeClose
-	(*CooperativeCloseRequest)(nil),         // 18: tributary.channel.v1.CooperativeCloseRequest
-	(*CooperativeCloseResponse)(nil),        // 19: tributary.channel.v1.CooperativeCloseResponse
-	(*GetChannelRequest)(nil),               // 20: tributary.channel.v1.GetChannelRequest
-	(*GetChannelResponse)(nil),              // 21: tributary.channel.v1.GetChannelResponse
-	(*ListChannelsRequest)(nil),             // 22: tributary.channel.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),            // 23: tributary.channel.v1.ListChannelsResponse
-	(*WatchChannelsRequest)(nil),            // 24: tributary.channel.v1.WatchChannelsRequest
-	(*WatchChannelsResponse)(nil),           // 25: tributary.channel.v1.WatchChannelsResponse
-	(*ChannelEvent)(nil),                    // 26: tributary.channel.v1.ChannelEvent
-	(*Channel_Closing)(nil),                 // 27: tributary.channel.v1.Channel.Closing
-	(*WatchChannelsResponse_Gap)(nil),       // 28: tributary.channel.v1.WatchChannelsResponse.Gap
-	(*WatchChannelsResponse_Heartbeat)(nil), // 29: tributary.channel.v1.WatchChannelsResponse.Heartbeat
-	(*v1.Envelope)(nil),                     // 30: tributary.chain.v1.Envelope
-	(v1.Stage)(0),                           // 31: tributary.chain.v1.Stage
-	(*v1.Transaction)(nil),                  // 32: tributary.chain.v1.Transaction
-	(*v1.StateProof)(nil),                   // 33: tributary.chain.v1.StateProof
+	(*ChannelFees)(nil),                     // 3: tributary.channel.v1.ChannelFees
+	(*LaneState)(nil),                       // 4: tributary.channel.v1.LaneState
+	(*OpenParams)(nil),                      // 5: tributary.channel.v1.OpenParams
+	(*OpenChannels)(nil),                    // 6: tributary.channel.v1.OpenChannels
+	(*OpenChannelsRequest)(nil),             // 7: tributary.channel.v1.OpenChannelsRequest
+	(*OpenChannelsResponse)(nil),            // 8: tributary.channel.v1.OpenChannelsResponse
+	(*TopUp)(nil),                           // 9: tributary.channel.v1.TopUp
+	(*TopUpRequest)(nil),                    // 10: tributary.channel.v1.TopUpRequest
+	(*TopUpResponse)(nil),                   // 11: tributary.channel.v1.TopUpResponse
+	(*Extend)(nil),                          // 12: tributary.channel.v1.Extend
+	(*ExtendRequest)(nil),                   // 13: tributary.channel.v1.ExtendRequest
+	(*ExtendResponse)(nil),                  // 14: tributary.channel.v1.ExtendResponse
+	(*RequestClose)(nil),                    // 15: tributary.channel.v1.RequestClose
+	(*RequestCloseRequest)(nil),             // 16: tributary.channel.v1.RequestCloseRequest
+	(*RequestCloseResponse)(nil),            // 17: tributary.channel.v1.RequestCloseResponse
+	(*CooperativeClose)(nil),                // 18: tributary.channel.v1.CooperativeClose
+	(*CooperativeCloseRequest)(nil),         // 19: tributary.channel.v1.CooperativeCloseRequest
+	(*CooperativeCloseResponse)(nil),        // 20: tributary.channel.v1.CooperativeCloseResponse
+	(*GetChannelRequest)(nil),               // 21: tributary.channel.v1.GetChannelRequest
+	(*GetChannelResponse)(nil),              // 22: tributary.channel.v1.GetChannelResponse
+	(*ListChannelsRequest)(nil),             // 23: tributary.channel.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),            // 24: tributary.channel.v1.ListChannelsResponse
+	(*WatchChannelsRequest)(nil),            // 25: tributary.channel.v1.WatchChannelsRequest
+	(*WatchChannelsResponse)(nil),           // 26: tributary.channel.v1.WatchChannelsResponse
+	(*ChannelEvent)(nil),                    // 27: tributary.channel.v1.ChannelEvent
+	(*Channel_Closing)(nil),                 // 28: tributary.channel.v1.Channel.Closing
+	(*WatchChannelsResponse_Gap)(nil),       // 29: tributary.channel.v1.WatchChannelsResponse.Gap
+	(*WatchChannelsResponse_Heartbeat)(nil), // 30: tributary.channel.v1.WatchChannelsResponse.Heartbeat
+	(*v1.Envelope)(nil),                     // 31: tributary.chain.v1.Envelope
+	(v1.Stage)(0),                           // 32: tributary.chain.v1.Stage
+	(*v1.Transaction)(nil),                  // 33: tributary.chain.v1.Transaction
+	(*v1.StateProof)(nil),                   // 34: tributary.chain.v1.StateProof
 }
 var file_tributary_channel_v1_channel_proto_depIdxs = []int32{
 	0,  // 0: tributary.channel.v1.Channel.state:type_name -> tributary.channel.v1.ChannelState
-	3,  // 1: tributary.channel.v1.Channel.lanes:type_name -> tributary.channel.v1.LaneState
-	27, // 2: tributary.channel.v1.Channel.closed:type_name -> tributary.channel.v1.Channel.Closing
-	30, // 3: tributary.channel.v1.OpenChannels.envelope:type_name -> tributary.chain.v1.Envelope
-	4,  // 4: tributary.channel.v1.OpenChannels.channels:type_name -> tributary.channel.v1.OpenParams
-	5,  // 5: tributary.channel.v1.OpenChannelsRequest.open:type_name -> tributary.channel.v1.OpenChannels
-	31, // 6: tributary.channel.v1.OpenChannelsRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	32, // 7: tributary.channel.v1.OpenChannelsResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	30, // 8: tributary.channel.v1.TopUp.envelope:type_name -> tributary.chain.v1.Envelope
-	8,  // 9: tributary.channel.v1.TopUpRequest.top_up:type_name -> tributary.channel.v1.TopUp
-	31, // 10: tributary.channel.v1.TopUpRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	32, // 11: tributary.channel.v1.TopUpResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	30, // 12: tributary.channel.v1.Extend.envelope:type_name -> tributary.chain.v1.Envelope
-	11, // 13: tributary.channel.v1.ExtendRequest.extend:type_name -> tributary.channel.v1.Extend
-	31, // 14: tributary.channel.v1.ExtendRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	32, // 15: tributary.channel.v1.ExtendResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	30, // 16: tributary.channel.v1.RequestClose.envelope:type_name -> tributary.chain.v1.Envelope
-	14, // 17: tributary.channel.v1.RequestCloseRequest.request_close:type_name -> tributary.channel.v1.RequestClose
-	31, // 18: tributary.channel.v1.RequestCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	32, // 19: tributary.channel.v1.RequestCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	30, // 20: tributary.channel.v1.CooperativeClose.envelope:type_name -> tributary.chain.v1.Envelope
-	4,  // 21: tributary.channel.v1.CooperativeClose.rollover:type_name -> tributary.channel.v1.OpenParams
-	17, // 22: tributary.channel.v1.CooperativeCloseRequest.close:type_name -> tributary.channel.v1.CooperativeClose
-	31, // 23: tributary.channel.v1.CooperativeCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	32, // 24: tributary.channel.v1.CooperativeCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
-	2,  // 25: tributary.channel.v1.GetChannelResponse.channel:type_name -> tributary.channel.v1.Channel
-	33, // 26: tributary.channel.v1.GetChannelResponse.proof:type_name -> tributary.chain.v1.StateProof
-	0,  // 27: tributary.channel.v1.ListChannelsRequest.state:type_name -> tributary.channel.v1.ChannelState
-	2,  // 28: tributary.channel.v1.ListChannelsResponse.channels:type_name -> tributary.channel.v1.Channel
-	26, // 29: tributary.channel.v1.WatchChannelsResponse.event:type_name -> tributary.channel.v1.ChannelEvent
-	28, // 30: tributary.channel.v1.WatchChannelsResponse.gap:type_name -> tributary.channel.v1.WatchChannelsResponse.Gap
-	29, // 31: tributary.channel.v1.WatchChannelsResponse.heartbeat:type_name -> tributary.channel.v1.WatchChannelsResponse.Heartbeat
-	1,  // 32: tributary.channel.v1.ChannelEvent.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
-	2,  // 33: tributary.channel.v1.ChannelEvent.channel:type_name -> tributary.channel.v1.Channel
-	1,  // 34: tributary.channel.v1.Channel.Closing.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
-	6,  // 35: tributary.channel.v1.ChannelService.OpenChannels:input_type -> tributary.channel.v1.OpenChannelsRequest
-	9,  // 36: tributary.channel.v1.ChannelService.TopUp:input_type -> tributary.channel.v1.TopUpRequest
-	12, // 37: tributary.channel.v1.ChannelService.Extend:input_type -> tributary.channel.v1.ExtendRequest
-	15, // 38: tributary.channel.v1.ChannelService.RequestClose:input_type -> tributary.channel.v1.RequestCloseRequest
-	18, // 39: tributary.channel.v1.ChannelService.CooperativeClose:input_type -> tributary.channel.v1.CooperativeCloseRequest
-	20, // 40: tributary.channel.v1.ChannelService.GetChannel:input_type -> tributary.channel.v1.GetChannelRequest
-	22, // 41: tributary.channel.v1.ChannelService.ListChannels:input_type -> tributary.channel.v1.ListChannelsRequest
-	24, // 42: tributary.channel.v1.ChannelService.WatchChannels:input_type -> tributary.channel.v1.WatchChannelsRequest
-	7,  // 43: tributary.channel.v1.ChannelService.OpenChannels:output_type -> tributary.channel.v1.OpenChannelsResponse
-	10, // 44: tributary.channel.v1.ChannelService.TopUp:output_type -> tributary.channel.v1.TopUpResponse
-	13, // 45: tributary.channel.v1.ChannelService.Extend:output_type -> tributary.channel.v1.ExtendResponse
-	16, // 46: tributary.channel.v1.ChannelService.RequestClose:output_type -> tributary.channel.v1.RequestCloseResponse
-	19, // 47: tributary.channel.v1.ChannelService.CooperativeClose:output_type -> tributary.channel.v1.CooperativeCloseResponse
-	21, // 48: tributary.channel.v1.ChannelService.GetChannel:output_type -> tributary.channel.v1.GetChannelResponse
-	23, // 49: tributary.channel.v1.ChannelService.ListChannels:output_type -> tributary.channel.v1.ListChannelsResponse
-	25, // 50: tributary.channel.v1.ChannelService.WatchChannels:output_type -> tributary.channel.v1.WatchChannelsResponse
-	43, // [43:51] is the sub-list for method output_type
-	35, // [35:43] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	4,  // 1: tributary.channel.v1.Channel.lanes:type_name -> tributary.channel.v1.LaneState
+	28, // 2: tributary.channel.v1.Channel.closed:type_name -> tributary.channel.v1.Channel.Closing
+	3,  // 3: tributary.channel.v1.Channel.fees:type_name -> tributary.channel.v1.ChannelFees
+	31, // 4: tributary.channel.v1.OpenChannels.envelope:type_name -> tributary.chain.v1.Envelope
+	5,  // 5: tributary.channel.v1.OpenChannels.channels:type_name -> tributary.channel.v1.OpenParams
+	6,  // 6: tributary.channel.v1.OpenChannelsRequest.open:type_name -> tributary.channel.v1.OpenChannels
+	32, // 7: tributary.channel.v1.OpenChannelsRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	33, // 8: tributary.channel.v1.OpenChannelsResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	31, // 9: tributary.channel.v1.TopUp.envelope:type_name -> tributary.chain.v1.Envelope
+	9,  // 10: tributary.channel.v1.TopUpRequest.top_up:type_name -> tributary.channel.v1.TopUp
+	32, // 11: tributary.channel.v1.TopUpRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	33, // 12: tributary.channel.v1.TopUpResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	31, // 13: tributary.channel.v1.Extend.envelope:type_name -> tributary.chain.v1.Envelope
+	12, // 14: tributary.channel.v1.ExtendRequest.extend:type_name -> tributary.channel.v1.Extend
+	32, // 15: tributary.channel.v1.ExtendRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	33, // 16: tributary.channel.v1.ExtendResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	31, // 17: tributary.channel.v1.RequestClose.envelope:type_name -> tributary.chain.v1.Envelope
+	15, // 18: tributary.channel.v1.RequestCloseRequest.request_close:type_name -> tributary.channel.v1.RequestClose
+	32, // 19: tributary.channel.v1.RequestCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	33, // 20: tributary.channel.v1.RequestCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	31, // 21: tributary.channel.v1.CooperativeClose.envelope:type_name -> tributary.chain.v1.Envelope
+	5,  // 22: tributary.channel.v1.CooperativeClose.rollover:type_name -> tributary.channel.v1.OpenParams
+	18, // 23: tributary.channel.v1.CooperativeCloseRequest.close:type_name -> tributary.channel.v1.CooperativeClose
+	32, // 24: tributary.channel.v1.CooperativeCloseRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	33, // 25: tributary.channel.v1.CooperativeCloseResponse.transaction:type_name -> tributary.chain.v1.Transaction
+	2,  // 26: tributary.channel.v1.GetChannelResponse.channel:type_name -> tributary.channel.v1.Channel
+	34, // 27: tributary.channel.v1.GetChannelResponse.proof:type_name -> tributary.chain.v1.StateProof
+	0,  // 28: tributary.channel.v1.ListChannelsRequest.state:type_name -> tributary.channel.v1.ChannelState
+	2,  // 29: tributary.channel.v1.ListChannelsResponse.channels:type_name -> tributary.channel.v1.Channel
+	27, // 30: tributary.channel.v1.WatchChannelsResponse.event:type_name -> tributary.channel.v1.ChannelEvent
+	29, // 31: tributary.channel.v1.WatchChannelsResponse.gap:type_name -> tributary.channel.v1.WatchChannelsResponse.Gap
+	30, // 32: tributary.channel.v1.WatchChannelsResponse.heartbeat:type_name -> tributary.channel.v1.WatchChannelsResponse.Heartbeat
+	1,  // 33: tributary.channel.v1.ChannelEvent.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
+	2,  // 34: tributary.channel.v1.ChannelEvent.channel:type_name -> tributary.channel.v1.Channel
+	1,  // 35: tributary.channel.v1.Channel.Closing.kind:type_name -> tributary.channel.v1.ChannelEvent.Kind
+	7,  // 36: tributary.channel.v1.ChannelService.OpenChannels:input_type -> tributary.channel.v1.OpenChannelsRequest
+	10, // 37: tributary.channel.v1.ChannelService.TopUp:input_type -> tributary.channel.v1.TopUpRequest
+	13, // 38: tributary.channel.v1.ChannelService.Extend:input_type -> tributary.channel.v1.ExtendRequest
+	16, // 39: tributary.channel.v1.ChannelService.RequestClose:input_type -> tributary.channel.v1.RequestCloseRequest
+	19, // 40: tributary.channel.v1.ChannelService.CooperativeClose:input_type -> tributary.channel.v1.CooperativeCloseRequest
+	21, // 41: tributary.channel.v1.ChannelService.GetChannel:input_type -> tributary.channel.v1.GetChannelRequest
+	23, // 42: tributary.channel.v1.ChannelService.ListChannels:input_type -> tributary.channel.v1.ListChannelsRequest
+	25, // 43: tributary.channel.v1.ChannelService.WatchChannels:input_type -> tributary.channel.v1.WatchChannelsRequest
+	8,  // 44: tributary.channel.v1.ChannelService.OpenChannels:output_type -> tributary.channel.v1.OpenChannelsResponse
+	11, // 45: tributary.channel.v1.ChannelService.TopUp:output_type -> tributary.channel.v1.TopUpResponse
+	14, // 46: tributary.channel.v1.ChannelService.Extend:output_type -> tributary.channel.v1.ExtendResponse
+	17, // 47: tributary.channel.v1.ChannelService.RequestClose:output_type -> tributary.channel.v1.RequestCloseResponse
+	20, // 48: tributary.channel.v1.ChannelService.CooperativeClose:output_type -> tributary.channel.v1.CooperativeCloseResponse
+	22, // 49: tributary.channel.v1.ChannelService.GetChannel:output_type -> tributary.channel.v1.GetChannelResponse
+	24, // 50: tributary.channel.v1.ChannelService.ListChannels:output_type -> tributary.channel.v1.ListChannelsResponse
+	26, // 51: tributary.channel.v1.ChannelService.WatchChannels:output_type -> tributary.channel.v1.WatchChannelsResponse
+	44, // [44:52] is the sub-list for method output_type
+	36, // [36:44] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_tributary_channel_v1_channel_proto_init() }
@@ -2799,39 +2891,39 @@ func file_tributary_channel_v1_channel_proto_init() {
 	if File_tributary_channel_v1_channel_proto != nil {
 		return
 	}
-	file_tributary_channel_v1_channel_proto_msgTypes[4].OneofWrappers = []any{
+	file_tributary_channel_v1_channel_proto_msgTypes[5].OneofWrappers = []any{
 		(*OpenChannelsRequest_Open)(nil),
 		(*OpenChannelsRequest_SignedTx)(nil),
 	}
-	file_tributary_channel_v1_channel_proto_msgTypes[7].OneofWrappers = []any{
+	file_tributary_channel_v1_channel_proto_msgTypes[8].OneofWrappers = []any{
 		(*TopUpRequest_TopUp)(nil),
 		(*TopUpRequest_SignedTx)(nil),
 	}
-	file_tributary_channel_v1_channel_proto_msgTypes[10].OneofWrappers = []any{
+	file_tributary_channel_v1_channel_proto_msgTypes[11].OneofWrappers = []any{
 		(*ExtendRequest_Extend)(nil),
 		(*ExtendRequest_SignedTx)(nil),
 	}
-	file_tributary_channel_v1_channel_proto_msgTypes[13].OneofWrappers = []any{
+	file_tributary_channel_v1_channel_proto_msgTypes[14].OneofWrappers = []any{
 		(*RequestCloseRequest_RequestClose)(nil),
 		(*RequestCloseRequest_SignedTx)(nil),
 	}
-	file_tributary_channel_v1_channel_proto_msgTypes[16].OneofWrappers = []any{
+	file_tributary_channel_v1_channel_proto_msgTypes[17].OneofWrappers = []any{
 		(*CooperativeCloseRequest_Close)(nil),
 		(*CooperativeCloseRequest_SignedTx)(nil),
 	}
-	file_tributary_channel_v1_channel_proto_msgTypes[23].OneofWrappers = []any{
+	file_tributary_channel_v1_channel_proto_msgTypes[24].OneofWrappers = []any{
 		(*WatchChannelsResponse_Event)(nil),
 		(*WatchChannelsResponse_Gap_)(nil),
 		(*WatchChannelsResponse_Heartbeat_)(nil),
 	}
-	file_tributary_channel_v1_channel_proto_msgTypes[24].OneofWrappers = []any{}
+	file_tributary_channel_v1_channel_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_channel_v1_channel_proto_rawDesc), len(file_tributary_channel_v1_channel_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

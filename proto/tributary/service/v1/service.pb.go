@@ -378,7 +378,9 @@ type Zone struct {
 	// First byte of the addresses at home in it.
 	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	// What the zone takes of settlements: basis points, and drops of each entry.
+	// What the zone takes of what channels pay out whose payers are at home in it, after the
+	// network's burn, and burns: basis points, and drops of each entry, 1 % of what the entry
+	// pays at most. Those of a channel are those at its opening.
 	ShareBps uint32 `protobuf:"varint,3,opt,name=share_bps,json=shareBps,proto3" json:"share_bps,omitempty"`
 	EntryFee uint64 `protobuf:"varint,4,opt,name=entry_fee,json=entryFee,proto3" json:"entry_fee,omitempty"`
 	// Of a block, a message, and what is under way on a link; bytes but for messages.
@@ -534,7 +536,9 @@ type Service struct {
 	CommitteeSize uint32 `protobuf:"varint,11,opt,name=committee_size,json=committeeSize,proto3" json:"committee_size,omitempty"`
 	// Drops, of a validator that may serve.
 	MinStake uint64 `protobuf:"varint,12,opt,name=min_stake,json=minStake,proto3" json:"min_stake,omitempty"`
-	// What the owner takes of settlements: basis points, and drops of each entry.
+	// What the owner gets of what channels pay out, after the network's burn and the fees of
+	// the zone: basis points, and drops of each entry, 1 % of what the entry pays at most.
+	// Those of a channel are those at its opening.
 	ShareBps uint32 `protobuf:"varint,13,opt,name=share_bps,json=shareBps,proto3" json:"share_bps,omitempty"`
 	EntryFee uint64 `protobuf:"varint,14,opt,name=entry_fee,json=entryFee,proto3" json:"entry_fee,omitempty"`
 	// Bech32.

@@ -542,12 +542,15 @@ type EntryResult struct {
 	ChannelIndex uint64  `protobuf:"varint,2,opt,name=channel_index,json=channelIndex,proto3" json:"channel_index,omitempty"`
 	Lane         uint32  `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
 	Code         v1.Code `protobuf:"varint,4,opt,name=code,proto3,enum=tributary.chain.v1.Code" json:"code,omitempty"`
-	// To the payee, net of burn.
-	Paid   uint64 `protobuf:"varint,5,opt,name=paid,proto3" json:"paid,omitempty"`
+	// To the payee, net of burn and fees.
+	Paid uint64 `protobuf:"varint,5,opt,name=paid,proto3" json:"paid,omitempty"`
+	// The network's part, and the fees of the payer's zone.
 	Burned uint64 `protobuf:"varint,6,opt,name=burned,proto3" json:"burned,omitempty"`
-	// The channel's total after the entry, burn included.
+	// The channel's total after the entry, burn and fees included.
 	RedeemedTotal uint64 `protobuf:"varint,7,opt,name=redeemed_total,json=redeemedTotal,proto3" json:"redeemed_total,omitempty"`
 	Closed        bool   `protobuf:"varint,8,opt,name=closed,proto3" json:"closed,omitempty"`
+	// To the owner of the service.
+	OwnerFee      uint64 `protobuf:"varint,9,opt,name=owner_fee,json=ownerFee,proto3" json:"owner_fee,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -638,6 +641,13 @@ func (x *EntryResult) GetClosed() bool {
 	return false
 }
 
+func (x *EntryResult) GetOwnerFee() uint64 {
+	if x != nil {
+		return x.OwnerFee
+	}
+	return 0
+}
+
 // Settlement is a batch and what became of it.
 type Settlement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -653,9 +663,11 @@ type Settlement struct {
 	TotalPaid   uint64 `protobuf:"varint,6,opt,name=total_paid,json=totalPaid,proto3" json:"total_paid,omitempty"`
 	TotalBurned uint64 `protobuf:"varint,7,opt,name=total_burned,json=totalBurned,proto3" json:"total_burned,omitempty"`
 	// RFC 6962 root over the encoded results of all entries, 32 bytes.
-	ResultsRoot   []byte `protobuf:"bytes,8,opt,name=results_root,json=resultsRoot,proto3" json:"results_root,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ResultsRoot []byte `protobuf:"bytes,8,opt,name=results_root,json=resultsRoot,proto3" json:"results_root,omitempty"`
+	// To owners of services.
+	TotalOwnerFees uint64 `protobuf:"varint,9,opt,name=total_owner_fees,json=totalOwnerFees,proto3" json:"total_owner_fees,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Settlement) Reset() {
@@ -742,6 +754,13 @@ func (x *Settlement) GetResultsRoot() []byte {
 		return x.ResultsRoot
 	}
 	return nil
+}
+
+func (x *Settlement) GetTotalOwnerFees() uint64 {
+	if x != nil {
+		return x.TotalOwnerFees
+	}
+	return 0
 }
 
 type SubmitSettlementRequest struct {
@@ -2338,7 +2357,7 @@ const file_tributary_settlement_v1_settlement_proto_rawDesc = "" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x1f\n" +
 	"\vvalid_until\x18\x02 \x01(\x04R\n" +
 	"validUntil\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xfb\x01\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\x98\x02\n" +
 	"\vEntryResult\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\rR\bposition\x12#\n" +
 	"\rchannel_index\x18\x02 \x01(\x04R\fchannelIndex\x12\x12\n" +
@@ -2347,7 +2366,8 @@ const file_tributary_settlement_v1_settlement_proto_rawDesc = "" +
 	"\x04paid\x18\x05 \x01(\x04R\x04paid\x12\x16\n" +
 	"\x06burned\x18\x06 \x01(\x04R\x06burned\x12%\n" +
 	"\x0eredeemed_total\x18\a \x01(\x04R\rredeemedTotal\x12\x16\n" +
-	"\x06closed\x18\b \x01(\bR\x06closed\"\xbc\x02\n" +
+	"\x06closed\x18\b \x01(\bR\x06closed\x12\x1b\n" +
+	"\towner_fee\x18\t \x01(\x04R\bownerFee\"\xe6\x02\n" +
 	"\n" +
 	"Settlement\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12A\n" +
@@ -2358,7 +2378,8 @@ const file_tributary_settlement_v1_settlement_proto_rawDesc = "" +
 	"\n" +
 	"total_paid\x18\x06 \x01(\x04R\ttotalPaid\x12!\n" +
 	"\ftotal_burned\x18\a \x01(\x04R\vtotalBurned\x12!\n" +
-	"\fresults_root\x18\b \x01(\fR\vresultsRoot\"\xa6\x02\n" +
+	"\fresults_root\x18\b \x01(\fR\vresultsRoot\x12(\n" +
+	"\x10total_owner_fees\x18\t \x01(\x04R\x0etotalOwnerFees\"\xa6\x02\n" +
 	"\x17SubmitSettlementRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12@\n" +
