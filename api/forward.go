@@ -162,7 +162,7 @@ func (b *backend) owner(m *shard.Map, path string, srv uint32, p service.Place) 
 	zones := m.Zones(srv)
 	if len(zones) == 0 {
 		return shard.Shard{}, missing(chain.CodeUnknownService.String(), ServiceName(srv),
-			"service %d has no shards in epoch %d; ListServices tells which have", srv, m.Epoch())
+			"service %d has no shards in epoch %d: a new one has them two epochs after it was registered; ListServices tells which have", srv, m.Epoch())
 	}
 	id, ok := m.Owner(srv, p.Zone, shard.Bucket(p.Bucket))
 	if !ok {

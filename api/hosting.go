@@ -43,6 +43,9 @@ type HostedShard struct {
 	// committee, 0 of a shard that ends.
 	From    uint64
 	Members int
+	// Leaving says that the main chain has others serve it, to whom the shard has not gone
+	// over; From is the last epoch that the node served, and Members who did in that.
+	Leaving bool
 	// Anchored is the last height that is anchored on the main chain, LevelBps how full
 	// the shard is, in basis points.
 	Anchored uint64
@@ -82,7 +85,7 @@ func renderHosted(s *HostedShard) *nodev1.ChainStatus {
 		Shard: &nodev1.HostedShard{
 			State: renderHostedState(s.State), FromEpoch: s.From, CommitteeSize: uint32(max(s.Members, 0)),
 			CommitteeSmall: s.Members > 0 && s.Members < shard.SafeMembers,
-			AnchoredHeight: s.Anchored, LevelBps: s.LevelBps, P2PAddress: s.Address, DataBytes: s.Data,
+			AnchoredHeight: s.Anchored, LevelBps: s.LevelBps, P2PAddress: s.Address, DataBytes: s.Data, Leaving: s.Leaving,
 		},
 	}
 	if s.Known {

@@ -20,6 +20,15 @@
 //
 // A node runs the main chain, and each shard that its validator is drawn for in the
 // present or the next epoch: as the main chain's state says after each block (duties).
+//
+// Committees are drawn an epoch ahead, so a newcomer has an epoch to fetch the shard before
+// its votes count. It is the committee before that takes the record of the new one, so who
+// leaves runs on with the shard until a height of the new epoch is anchored: until more than
+// two thirds of the new committee have signed a state root, and so have the state. If
+// newcomers are not ready then, those who stayed decide without them (committee.Rotate says
+// how many may be missing); otherwise the shard waits for them, or gets another committee if
+// that takes too long.
+//
 // What a shard begins from is made of that state too, the same on every node. Nodes
 // tell each other over the main chain's network where their shards are reached
 // (node/directory). Each has its own port, files, metrics (label chain_id), log lines

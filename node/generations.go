@@ -209,6 +209,7 @@ func (r *shardRun) compare(row *anchor.State) {
 	r.anchored.Store(row.Height())
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.gone = r.duty.Leaving && row.Floor() > r.duty.From
 	if r.chosen && r.cancel != nil && r.generation != row.Generation {
 		r.over = fmt.Errorf("%w: %d after %d, from height %d", errAnotherGeneration, row.Generation, r.generation, row.Resumed)
 		r.cancel()

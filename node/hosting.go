@@ -96,7 +96,7 @@ func (s *shards) Hosting() (list []api.HostedShard, left int) {
 func (r *shardRun) describe() api.HostedShard {
 	r.mu.Lock()
 	out := api.HostedShard{
-		ID: r.id, From: r.duty.From, Members: r.duty.Members, Known: r.place.ID != 0,
+		ID: r.id, From: r.duty.From, Members: r.duty.Members, Leaving: r.duty.Leaving, Known: r.place.ID != 0,
 		Service: r.place.Service, Zone: r.place.Zone, Buckets: r.place.Buckets, Data: r.data,
 	}
 	h, began, err, note := r.chain, r.began, r.err, r.note
@@ -142,7 +142,7 @@ func (s *shards) sample(r *shardRun, h *hosted) telemetry.ShardSample {
 	r.mu.Unlock()
 	out := telemetry.ShardSample{
 		ChainSample: h.chainSample(), Members: d.Members, Anchored: s.node.anchored(r.id)[r.id],
-		Serving: d.Members > 0 && s.node.mainEpoch() >= d.From,
+		Serving: d.Members > 0 && !d.Leaving && s.node.mainEpoch() >= d.From,
 	}
 	if level, _, err := h.shard.Congestion(); err == nil && out.Height > 0 {
 		out.Congestion = float64(level) / float64(route.Full)

@@ -87,6 +87,7 @@ type shardRun struct {
 
 	mu    sync.Mutex
 	duty  duty
+	gone  bool        // others make its blocks by now; of one that this node leaves
 	place shard.Shard // zero until it is known
 	chain *hosted     // nil unless it runs
 	err   error       // why it does not run, or did not before; nil if nothing is wrong
@@ -174,7 +175,7 @@ func (s *shards) look(ctx context.Context) {
 	case !main.Running, main.Height == 0 && main.CatchingUp, main.CatchingUp && !first:
 		// What is to run is known when this node is where its peers are. One that was
 		// stopped goes on with what it had at once: its peers may wait for it.
-	case first || epoch != s.epoch || time.Since(s.looked) >= dutiesInterval:
+	case first || epoch != s.epoch || time.Since(s.looked) >= dutiesInterval || s.gone():
 		list, err := s.duties()
 		if err != nil {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "look which shards are to be run", slog.Any("err", err))
@@ -207,7 +208,8 @@ func (s *shards) take(ctx context.Context, list []duty) {
 	for _, d := range list {
 		s.mu.Lock()
 		r := s.runs[d.Shard]
-		if r == nil {
+		fresh := r == nil
+		if fresh {
 			r = &shardRun{id: d.Shard, slot: s.slot()}
 			s.runs[d.Shard] = r
 			s.log.LogAttrs(ctx, slog.LevelInfo, "the node is to serve a shard", slog.String("shard", shardName(d.Shard)),
@@ -215,9 +217,23 @@ func (s *shards) take(ctx context.Context, list []duty) {
 		}
 		s.mu.Unlock()
 		r.mu.Lock()
-		r.duty = d
+		leaves := d.Leaving && (fresh || !r.duty.Leaving)
+		r.duty, r.gone = d, false
 		r.mu.Unlock()
+		if leaves {
+			s.log.LogAttrs(ctx, slog.LevelInfo, "others serve a shard by now; it runs here until it has gone over to them",
+				slog.String("shard", shardName(d.Shard)), slog.Uint64("last_epoch", d.From))
+		}
 	}
+}
+
+// gone reports whether a shard that this node leaves has gone over to others.
+func (s *shards) gone() bool {
+	return slices.ContainsFunc(s.sorted(), func(r *shardRun) bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.gone
+	})
 }
 
 // slot returns the lowest that no shard has. mu is held.

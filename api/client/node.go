@@ -63,6 +63,9 @@ type HostedShard struct {
 	LevelBps uint32 // how full it is; above 2,500 it takes no records of users
 	Address  string // host:port for peers, while it runs
 	Data     uint64 // about how many bytes of the node's disk it takes
+	// Leaving says that the main chain has others serve it, to whom the shard has not gone
+	// over: the node votes on until it has. From is the last epoch that it served.
+	Leaving bool
 }
 
 func hostedOf(m *nodev1.HostedShard) *HostedShard {
@@ -74,6 +77,7 @@ func hostedOf(m *nodev1.HostedShard) *HostedShard {
 		Service: m.GetService(), Zone: byte(m.GetZone()), First: byte(m.GetFirstBucket()), Last: byte(m.GetLastBucket()),
 		From: m.GetFromEpoch(), Members: m.GetCommitteeSize(), Small: m.GetCommitteeSmall(),
 		Anchored: m.GetAnchoredHeight(), LevelBps: m.GetLevelBps(), Address: m.GetP2PAddress(), Data: m.GetDataBytes(),
+		Leaving: m.GetLeaving(),
 	}
 }
 

@@ -139,7 +139,7 @@ func planUsage(shards []shard.Shard, srv uint32, payee ledger.Address, entries [
 			return s.Zone == home.Zone && s.Buckets.Contains(shard.Bucket(home.Bucket))
 		})
 		if at < 0 {
-			return nil, fmt.Errorf("book usage of channel %d: service %d has no shard for %s, the home of payer %s", entries[i].Index, srv, home, entries[i].Payer)
+			return nil, fmt.Errorf("book usage of channel %d: service %d has no shard for %s, the home of payer %s: a new service or zone has shards two epochs after it was registered, others are in zones that it does not have", entries[i].Index, srv, home, entries[i].Payer)
 		}
 		byShard[at] = append(byShard[at], entries[i])
 	}

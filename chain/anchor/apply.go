@@ -271,7 +271,7 @@ func sameBlock(a, b *cert.Checkpoint) bool {
 // epochs checks that the epochs of what is new in the run are those in which the shard
 // serves and whose committees are answerable, and that they do not fall.
 func (c *Context) epochs(s *State, run *cert.Run) error {
-	before := s.floor()
+	before := s.Floor()
 	for i := s.known(run); i < len(run.Heads); i++ {
 		e := run.Sets[run.Heads[i].Set].Epoch
 		height := run.First + uint64(i)

@@ -361,10 +361,11 @@ func (p *Params) fresh(v chain.View, id shard.ID, t *timing, height uint64, epoc
 // Lost reports whether the committee that has to go on is of an epoch so long ago that
 // nothing it certifies is anchored any more: the shard goes on as another generation,
 // although the same members may serve it, or never.
-func (p *Params) Lost(s *State, epoch uint64) bool { return s.floor()+uint64(p.MaxLag) < epoch }
+func (p *Params) Lost(s *State, epoch uint64) bool { return s.Floor()+uint64(p.MaxLag) < epoch }
 
-// floor is the earliest epoch of which the next height may be.
-func (s *State) floor() uint64 { return max(s.Begins, s.Last.Epoch, s.RedrawEpoch) }
+// Floor is the earliest epoch of which the next height may be: no committee of an earlier
+// one is waited for any more.
+func (s *State) Floor() uint64 { return max(s.Begins, s.Last.Epoch, s.RedrawEpoch) }
 
 // NeedsTick reports whether the chain must go on to the block at height although nobody
 // sends transactions: until the next anchor of each shard is due, so that there may be

@@ -158,6 +158,11 @@ func (b *block) home(service uint32, payer ledger.Address) (place link.Place, ok
 	return link.Place{Service: service, Zone: payer.Zone(), Bucket: payer.Bucket()}, true
 }
 
+// leftToOthers is the part of a link's room that records with more than link.Turn messages
+// for it leave to those with fewer, so that nobody who opens many channels keeps the
+// neighbours at his home from opening one.
+const leftToOthers = 4
+
 // roomFor refuses, with the code of a link that is full, channels of payer that name
 // services, in any order, whose homes could not be told of all of them now.
 func (b *block) roomFor(payer ledger.Address, services []uint32, size int) error {
@@ -171,16 +176,19 @@ func (b *block) roomFor(payer ledger.Address, services []uint32, size int) error
 		out := link.OutboundAt(b.state, linkTo(home))
 		messages, bytes := out.UnderWay()
 		retry, _ := link.RetryAfter(chain.CodeLinkFull)
-		n := count[home]
+		n, most, mostBytes := count[home], uint64(link.MaxUnacked), uint64(link.MaxUnackedBytes)
+		if n > link.Turn {
+			most, mostBytes = most-most/leftToOthers, mostBytes-mostBytes/leftToOthers
+		}
 		switch waiting := Waiting(b.state, home); {
 		case waiting > 0:
 			return chain.Refuse(chain.CodeLinkFull, "%d channels wait for room on the link to their home %s; send again in %d blocks", waiting, home, retry)
-		case messages+n > link.MaxUnacked:
+		case messages+n > most:
 			return chain.Refuse(chain.CodeLinkFull, "the link to home %s has %d messages under way and cannot take %d more, at most %d; send again in %d blocks",
-				home, messages, n, link.MaxUnacked, retry)
-		case bytes+n*uint64(link.MessageOverhead+size) > link.MaxUnackedBytes:
+				home, messages, n, most, retry)
+		case bytes+n*uint64(link.MessageOverhead+size) > mostBytes:
 			return chain.Refuse(chain.CodeLinkBytes, "the link to home %s has %d bytes under way and cannot take %d messages more, at most %d bytes; send again in %d blocks",
-				home, bytes, n, link.MaxUnackedBytes, retry)
+				home, bytes, n, mostBytes, retry)
 		}
 	}
 	return nil

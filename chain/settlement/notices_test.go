@@ -260,7 +260,17 @@ func TestFullLink(t *testing.T) {
 	h := newHome(b, 0)
 	res := b.block(b.signed(0, b.serviceOpen(1, 1_024, 120)))
 	h.take(&res)
-	res = b.block(b.signed(0, b.serviceOpen(1, 1_024, 120)))
+	res = b.block(b.signed(0, b.serviceOpen(1, 512, 120)))
+	h.take(&res)
+	if _, res := b.try(b.signed(0, b.serviceOpen(1, link.Turn+1, 120))); res.Receipts[0].Code != chain.CodeLinkFull {
+		t.Errorf("many channels, and a quarter of the link is left: %s", res.Receipts[0].Code)
+	}
+	b.nonces[0]--
+	var few []settlement.BlockTx
+	for left := link.MaxUnacked - 1_024 - 512; left > 0; left -= link.Turn {
+		few = append(few, b.signed(0, b.serviceOpen(1, min(left, link.Turn), 120)))
+	}
+	res = b.block(few...)
 	h.take(&res)
 	place := link.Place{Service: 1, Zone: b.addrs[0].Zone(), Bucket: b.addrs[0].Bucket()}
 	for name, tx := range map[string]settlement.BlockTx{

@@ -42,7 +42,7 @@
 //
 // Apply is a function from a view and a block to changes and results. Relays come
 // first: heads and epochs, then acknowledgements and bounces, then messages; users'
-// records follow (link.CheckOrder). While the shard is congested a block with users'
+// records follow. While the shard is congested a block with users'
 // records is invalid. Messages go through the rules of chain/service as they are
 // taken, so what these refuse goes back on its link at once. At last what the block
 // earned for payees elsewhere is sent to their homes. service.ErrNotConserved halts

@@ -35,6 +35,12 @@ func Draw(seed ledger.Hash, tag string, candidates []Member, n int) []Member {
 // unless n is below the number of seats. More seats change only where more
 // members are no candidates any more or n differs from len(current).
 //
+// So of n seats of equal power, from 4 on, all taken by candidates, those that stay have more
+// than two thirds: a committee can decide before its newcomers are ready, and with
+// (n-1)/3 - max(1, n/5) more members away (rounded down): none of 4, 1 of 7, 4 of 32. Below
+// 4 seats, with several rotations at once, or if members are no candidates any more, it may
+// have to wait for newcomers.
+//
 // Members that stay come first, in the order of current and with the powers
 // they have in candidates, then the newcomers in the order they were drawn.
 // seed, tag and candidates are as in Draw.

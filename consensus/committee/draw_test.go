@@ -243,6 +243,28 @@ func TestRotate(t *testing.T) {
 	}
 }
 
+// TestRotateKeepsAQuorum: those who stay decide without the newcomers, and with as many
+// away as Rotate says, but not with one more.
+func TestRotateKeepsAQuorum(t *testing.T) {
+	t.Parallel()
+	for n := 4; n <= committee.MaxSeats; n++ {
+		all := make([]committee.Member, 2*n)
+		for i := range all {
+			all[i] = member(uint64(i), 1)
+		}
+		stay := 0
+		for _, m := range committee.Rotate(seedOf(n), "tag", all[:n], all, n) {
+			if m.Validator < uint64(n) {
+				stay++
+			}
+		}
+		away := (n-1)/3 - max(1, n/5)
+		if away < 0 || 3*(stay-away) <= 2*n || 3*(stay-away-1) > 2*n {
+			t.Errorf("%d of %d stay, %d of them may be away", stay, n, away)
+		}
+	}
+}
+
 // TestRotateLeavers: every member leaves equally often, and newcomers come as
 // often as their powers say.
 func TestRotateLeavers(t *testing.T) {

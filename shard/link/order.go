@@ -1,15 +1,11 @@
 package link
 
 import (
-	"cmp"
 	"slices"
-
-	"github.com/tributary-network/tributary/chain"
-	"github.com/tributary-network/tributary/ledger"
 )
 
-// Turn is how many messages a sender may send in a block before it has to let the
-// others go first.
+// Turn is how many messages somebody may send at once on a link that is nearly full: who
+// sends more leaves its last part to the others.
 const Turn = 10
 
 // Class is the part of a block that a transaction belongs to. A block has its
@@ -37,10 +33,8 @@ func ClassOf(in *Import) Class {
 
 // Candidate is a transaction that could go into a block.
 type Candidate struct {
-	Class    Class
-	Sender   ledger.Address // of ClassUser: who signs it
-	Messages int            // of ClassUser: how many messages it sends
-	Size     int            // bytes that it takes in the block
+	Class Class
+	Size  int // bytes that it takes in the block
 }
 
 // Plan chooses which of candidates, in the order in which they came, go into a
@@ -52,8 +46,8 @@ type Candidate struct {
 // it fits the block at all; users get what is left, and what they leave is for
 // further inbound messages. An import that does not fit stops those behind it,
 // because they may be of the same link; a settlement or user's transaction that
-// does not fit lets smaller ones pass. Among users a sender's first Turn messages
-// go before anybody's next Turn; see CheckOrder.
+// does not fit lets smaller ones pass. Whether something that waits elsewhere should have
+// been in the block is nothing that others can see.
 func Plan(candidates []Candidate, room int) []int {
 	var class [ClassUser + 1][]int
 	for i := range candidates {
@@ -61,7 +55,6 @@ func Plan(candidates []Candidate, room int) []int {
 			class[c] = append(class[c], i)
 		}
 	}
-	byTurn(candidates, class[ClassUser])
 
 	f := filler{candidates: candidates, left: room}
 	reserve := reserved(candidates, class[ClassInbound], room)
@@ -74,7 +67,6 @@ func Plan(candidates []Candidate, room int) []int {
 	f.left += others
 	users, _ := f.fill(class[ClassUser], false)
 	more, _ := f.fill(waiting, true)
-	byTurn(candidates, users) // without those that did not fit some come earlier
 	return slices.Concat(first, settle, inbound, more, users)
 }
 
@@ -110,54 +102,4 @@ func (f *filler) fill(list []int, strict bool) (taken, waiting []int) {
 		}
 	}
 	return taken, waiting
-}
-
-// byTurn puts users' transactions, of which list has the indices, into the order of
-// their turns as if there were no others.
-func byTurn(candidates []Candidate, list []int) {
-	slices.Sort(list)
-	alone := make([]Candidate, len(list))
-	for n, i := range list {
-		alone[n] = candidates[i]
-	}
-	turn := make(map[int]int, len(list))
-	for n, t := range turnsOf(alone) {
-		turn[list[n]] = t
-	}
-	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(turn[a], turn[b]) })
-}
-
-// turnsOf returns, for each candidate, how many times Turn messages its sender has
-// had before its last message.
-func turnsOf(candidates []Candidate) []int {
-	turns := make([]int, len(candidates))
-	sent := map[ledger.Address]int{}
-	for i := range candidates {
-		c := &candidates[i]
-		if c.Class != ClassUser {
-			continue
-		}
-		sent[c.Sender] += c.Messages
-		turns[i] = max(0, sent[c.Sender]-1) / Turn
-	}
-	return turns
-}
-
-// CheckOrder returns nil if the transactions of a block are in an order that Plan
-// could give: the classes ascend, and no sender has its next Turn messages before
-// somebody else's earlier turn. It refuses with CodeBadOrder. Whether something
-// that waits elsewhere should have been in the block is nothing that others can
-// see.
-func CheckOrder(block []Candidate) error {
-	turns := turnsOf(block)
-	for i := 1; i < len(block); i++ {
-		before, c := &block[i-1], &block[i]
-		switch {
-		case c.Class < before.Class:
-			return chain.Refuse(chain.CodeBadOrder, "transaction %d is of class %d and comes after one of class %d", i, c.Class, before.Class)
-		case c.Class == ClassUser && before.Class == ClassUser && turns[i] < turns[i-1]:
-			return chain.Refuse(chain.CodeBadOrder, "transaction %d comes after one whose sender had %d messages already", i, turns[i-1]*Turn)
-		}
-	}
-	return nil
 }

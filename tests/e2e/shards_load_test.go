@@ -43,6 +43,7 @@ type usageLoad struct {
 	payers []*client.Account
 	keys   []ledger.PrivateKey // of the payers
 	books  []*usageBook
+	late   int // of the last nodes began with a snapshot, and do not know what was booked before
 
 	mu       sync.Mutex
 	acked    []client.Booking

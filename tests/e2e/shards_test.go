@@ -200,7 +200,7 @@ func (u *usageLoad) verify(t *testing.T, net *testnet.Network) {
 		if !slices.Contains(serving, b.Shard) { // it was split or merged: nodes keep what it did
 			gone++
 		}
-		at := i % len(net.Nodes)
+		at := i % (len(net.Nodes) - u.late)
 		got, err := clients[at].Booking(t.Context(), b.Hash, b.Shard)
 		if err != nil || got.Height != b.Height || got.Booked != b.Booked || got.Stage < client.StageIncluded || got.Stage > client.StageFinal {
 			t.Fatalf("%s lost booking %s of block %d in shard %d: height %d, stage %v, %v", net.Nodes[at].Name, b.Hash, b.Height, b.Shard, got.Height, got.Stage, err)

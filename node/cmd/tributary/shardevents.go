@@ -204,7 +204,11 @@ which block of the main chain anchored which heights.`,
 				}
 			}
 			return c.print(list, func(t *table) {
-				t.row("BLOCK", "TIME", "SERVICE", "ZONE", "SHARDS", "EVENT", "")
+				if len(list) == 0 {
+					t.line("Nothing of that kind happened in the blocks that the node keeps; with --anchors its anchors are shown, too.")
+					return
+				}
+				t.row("BLOCK", "TIME", "SERVICE", "ZONE", "SHARDS", "EVENT", "DETAILS")
 				for i := range list {
 					e := &list[i]
 					t.row(e.Height, stampOf(e.Time), e.Service, e.Zone, texts(e.Shards), e.Kind, e.says())

@@ -19,6 +19,7 @@ type hostedResult struct {
 	LevelBps  uint32 `json:"level_bps"`
 	Address   string `json:"p2p_address,omitempty"`
 	Data      uint64 `json:"data_bytes"`
+	Leaving   bool   `json:"leaving,omitempty"`
 }
 
 // hostedOf says what a shard is, and in what state it is unless its chain says it.
@@ -26,6 +27,7 @@ func hostedOf(s *client.HostedShard) (r *hostedResult, state string) {
 	r = &hostedResult{
 		Service: s.Service, Zone: s.Zone, First: s.First, Last: s.Last, From: s.From, Committee: s.Members,
 		Small: s.Small, Anchored: s.Anchored, LevelBps: s.LevelBps, Address: s.Address, Data: s.Data,
+		Leaving: s.Leaving,
 	}
 	switch s.State {
 	case "running":
@@ -35,6 +37,15 @@ func hostedOf(s *client.HostedShard) (r *hostedResult, state string) {
 		state = s.State
 	}
 	return r, state
+}
+
+// shown is the state of a shard for people: of one that can be relied on, whether it goes
+// over to others.
+func (c *chainResult) shown() string {
+	if c.Shard != nil && c.Shard.Leaving && c.State == stateReady {
+		return "leaving"
+	}
+	return c.State
 }
 
 // shardRows writes the table of the shards, if there are any.
@@ -53,7 +64,7 @@ func shardRows(t *table, chains []chainResult, left int) {
 			t.line("")
 			t.row("SHARD", "STATE", "HEIGHT", "ANCHORED", "PEERS", "VALIDATOR", "COMMITTEE", "LEVEL", "PENDING", "DATA", "SERVICE", "ZONE", "BUCKETS")
 		}
-		t.row(ch.Name, ch.State, ch.Height, s.Anchored, ch.Peers, yes(ch.Validator), s.Committee, percent(uint64(s.LevelBps)), ch.PendingTxs, dataSize(s.Data),
+		t.row(ch.Name, ch.shown(), ch.Height, s.Anchored, ch.Peers, yes(ch.Validator), s.Committee, percent(uint64(s.LevelBps)), ch.PendingTxs, dataSize(s.Data),
 			s.Service, s.Zone, fmt.Sprintf("%d-%d", s.First, s.Last))
 	}
 	if small > 0 {

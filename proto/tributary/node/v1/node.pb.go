@@ -484,7 +484,11 @@ type HostedShard struct {
 	P2PAddress string `protobuf:"bytes,11,opt,name=p2p_address,json=p2pAddress,proto3" json:"p2p_address,omitempty"`
 	// About what it takes on this node's disk, as of up to half a minute ago: what
 	// shards.max_data limits.
-	DataBytes     uint64 `protobuf:"varint,12,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"`
+	DataBytes uint64 `protobuf:"varint,12,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"`
+	// The main chain has others serve it, to whom the shard has not gone over: this node
+	// votes on until it has. from_epoch is then the last epoch that it served, and
+	// committee_size who did in that.
+	Leaving       bool `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -601,6 +605,13 @@ func (x *HostedShard) GetDataBytes() uint64 {
 		return x.DataBytes
 	}
 	return 0
+}
+
+func (x *HostedShard) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
 }
 
 // SyncProgress is how far a node that catches up is, as of up to a second ago.
@@ -1901,7 +1912,7 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\rchannels_ever\x18\x10 \x01(\x04R\fchannelsEver\x122\n" +
 	"\x06totals\x18\x11 \x01(\v2\x1a.tributary.chain.v1.TotalsR\x06totals\x123\n" +
 	"\x04sync\x18\x12 \x01(\v2\x1f.tributary.node.v1.SyncProgressR\x04sync\x124\n" +
-	"\x05shard\x18\x13 \x01(\v2\x1e.tributary.node.v1.HostedShardR\x05shard\"\xaf\x03\n" +
+	"\x05shard\x18\x13 \x01(\v2\x1e.tributary.node.v1.HostedShardR\x05shard\"\xc9\x03\n" +
 	"\vHostedShard\x129\n" +
 	"\x05state\x18\x01 \x01(\x0e2#.tributary.node.v1.HostedShardStateR\x05state\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\rR\aservice\x12\x12\n" +
@@ -1919,7 +1930,8 @@ const file_tributary_node_v1_node_proto_rawDesc = "" +
 	"\vp2p_address\x18\v \x01(\tR\n" +
 	"p2pAddress\x12\x1d\n" +
 	"\n" +
-	"data_bytes\x18\f \x01(\x04R\tdataBytes\"\xee\x02\n" +
+	"data_bytes\x18\f \x01(\x04R\tdataBytes\x12\x18\n" +
+	"\aleaving\x18\r \x01(\bR\aleaving\"\xee\x02\n" +
 	"\fSyncProgress\x122\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1c.tributary.node.v1.SyncPhaseR\x05phase\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x16\n" +
