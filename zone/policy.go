@@ -229,19 +229,21 @@ func (l *Limits) Validate() error {
 	return nil
 }
 
-// ProofKind is how the providers of a service prove what they did. Numbers are part
-// of the protocol.
+// ProofKind is how the providers of a service prove what they did, and with that raise their
+// weight when its committees are drawn. Nobody is paid for proofs, so anybody may register
+// a service of any kind; and where a kind's own proofs cannot be brought yet, what was
+// burned of payments counts. Numbers are part of the protocol.
 type ProofKind uint8
 
 // The kinds of proofs.
 const (
-	// NoProof: receipts alone count. Such a service earns no rewards beyond its fees.
+	// NoProof: stake alone counts.
 	NoProof ProofKind = 0
 	// Bandwidth: work is what was paid and burned for it.
 	Bandwidth ProofKind = 1
-	// Storage: work is proved by challenges to what is stored.
+	// Storage: work is proved by challenges to what is stored. None can be brought yet.
 	Storage ProofKind = 2
-	// CallTime: work is the co-signed time of calls.
+	// CallTime: work is the co-signed time of calls. None can be brought yet.
 	CallTime ProofKind = 3
 )
 

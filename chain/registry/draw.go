@@ -16,6 +16,7 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/codec"
 	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // Who serves which shard. Of what thousands of shards have in common nothing is stored
@@ -23,7 +24,8 @@ import (
 // pools and assignments say of whom they are by rows.
 
 // pool keeps, for each service, the candidates that serve it, for the draw of epoch, with
-// what they have worked for it. They ascend by row.
+// what they have worked for it, which is nothing where nothing proves it. They ascend by
+// row.
 func (c *Context) pool(epoch uint64, candidates []committee.Candidate) {
 	serve := make([]bool, len(candidates))
 	for _, s := range Services(c.State) {
@@ -36,8 +38,12 @@ func (c *Context) pool(epoch uint64, candidates []committee.Candidate) {
 		for i := range candidates {
 			if row := candidates[i].Validator; Serves(c.State, s.ID, row) {
 				serve[i] = true
+				work := uint32(0)
+				if s.Proof != zone.NoProof {
+					work = workBps(WorkOf(c.State, s.ID, row), candidates[i].Stake)
+				}
 				w.Uvarint(row)
-				w.Uvarint(uint64(workBps(WorkOf(c.State, s.ID, row), candidates[i].Stake)))
+				w.Uvarint(uint64(work))
 			}
 		}
 		c.State.Set(PoolKey(epoch, s.ID), w.Bytes())

@@ -9,6 +9,7 @@ import (
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // TestWorkBps: work counts as stake does, up to half of the stake.
@@ -63,7 +64,9 @@ func TestWorkIsLinear(t *testing.T) {
 // counts in the next pools and halves each time.
 func TestWorked(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 6, service(1, "content", 0), service(2, "storage", 0))
+	content, storage := service(1, "content", 0), service(2, "storage", 0)
+	content.Proof = zone.Bandwidth
+	w := newWorld(t, 6, content, storage)
 	of := func(service uint32, row uint64) ledger.Amount { return registry.WorkOf(w.ctx.State, service, row) }
 	w.must(w.ctx.Serve(operator(3), &registry.Serve{Service: 1}))
 	w.ctx.Worked(1, operator(2), 700)
@@ -96,6 +99,15 @@ func TestWorked(t *testing.T) {
 		}
 		if c.WorkBps != want || c.Validator == 2 && want == 0 {
 			t.Errorf("validator %d: %d, want %d", c.Validator, c.WorkBps, want)
+		}
+	}
+	unproved, ok := registry.ReadPool(w.ctx.State, 2, 2)
+	if !ok || len(unproved.Candidates) == 0 {
+		t.Fatal("no pool of the service without proofs")
+	}
+	for _, c := range unproved.Candidates {
+		if c.WorkBps != 0 {
+			t.Errorf("validator %d of a service without proofs: %d", c.Validator, c.WorkBps)
 		}
 	}
 	w.epoch(12)

@@ -17,6 +17,7 @@ func TestWork(t *testing.T) {
 	t.Parallel()
 	b := newServed(t)
 	s := serviceOf(6, 9, "proxy", 0)
+	s.Proof = zone.Bandwidth
 	s.Fees, s.Zones[0].Policy.Fees = zone.Fees{ShareBps: 1_000, Entry: 7}, zone.Fees{ShareBps: 500, Entry: 3}
 	b.ok(6, &s)
 	b.ok(1, &registry.Serve{Service: 9, On: true})
@@ -72,18 +73,20 @@ func TestWork(t *testing.T) {
 	}
 	b.forward(0)
 	burned(map[uint32]ledger.Amount{1: work / 2, 9: taken.Burned / 2})
-	pool, _ := registry.ReadPool(b.view, 2, 1)
-	raised := 0
-	for _, c := range pool.Candidates {
-		if c.WorkBps > shard.MaxWorkBps || (c.WorkBps > 0) != (c.Validator == 1) {
-			t.Errorf("validator %d: %d", c.Validator, c.WorkBps)
+	for service, want := range map[uint32]int{1: 0, 9: 1} { // nothing proves work for service 1
+		pool, _ := registry.ReadPool(b.view, 2, service)
+		raised := 0
+		for _, c := range pool.Candidates {
+			if c.WorkBps > shard.MaxWorkBps || c.WorkBps > 0 && c.Validator != 1 {
+				t.Errorf("service %d, validator %d: %d", service, c.Validator, c.WorkBps)
+			}
+			if c.WorkBps > 0 {
+				raised++
+			}
 		}
-		if c.WorkBps > 0 {
-			raised++
+		if raised != want || len(pool.Candidates) == 0 {
+			t.Errorf("service %d: of %d candidates %d are raised, want %d", service, len(pool.Candidates), raised, want)
 		}
-	}
-	if raised != 1 {
-		t.Errorf("of %d candidates %d are raised", len(pool.Candidates), raised)
 	}
 	now := b.shards()
 	if err := registry.Inputs(b.view, 2, shard.Apply(now)).Check(registry.Assignments(b.view, 2)); err != nil {
