@@ -15,11 +15,20 @@ const (
 	shardsTell = 2 * time.Second
 )
 
-// Shards is how many shards the services of the genesis have, each of which all
-// validators of the genesis serve.
+// Shards is how many shards the services of the genesis have.
 func (l *Layout) Shards() (n int) {
 	for i := range l.Genesis.Services {
 		n += len(l.Genesis.Services[i].Zones) * int(l.Genesis.Services[i].Shards)
+	}
+	return n
+}
+
+// seats is how many seats those shards have that are taken: where there are as many as
+// validators, all of them serve each.
+func (l *Layout) seats() (n int) {
+	for i := range l.Genesis.Services {
+		s := &l.Genesis.Services[i]
+		n += len(s.Zones) * int(s.Shards) * min(int(s.CommitteeSize), l.Validators())
 	}
 	return n
 }
@@ -31,8 +40,8 @@ type ChainState struct {
 	Reason string // why it is not
 }
 
-// WaitShards waits until all validators of the genesis run all its shards, and all of
-// them can be relied on. It tells now and then how far that is. When ctx ends, the error
+// WaitShards waits until the validators of the genesis run all its shards, as many of them
+// as each has seats for, and all of those can be relied on. It tells now and then how far that is. When ctx ends, the error
 // says what was waited for.
 func (n *Network) WaitShards(ctx context.Context) error {
 	return n.AwaitShards(ctx, n.prober, n.options.say)
@@ -43,7 +52,7 @@ func (n *Network) WaitShards(ctx context.Context) error {
 func (l *Layout) AwaitShards(ctx context.Context, p *Prober, say func(format string, args ...any)) error {
 	tick := time.NewTicker(shardsPoll)
 	defer tick.Stop()
-	want, told := l.Shards()*l.Validators(), time.Now()
+	want, told := l.seats(), time.Now()
 	for {
 		up, waits := l.shardsUp(ctx, p)
 		if up >= want {
