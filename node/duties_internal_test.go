@@ -1,8 +1,10 @@
 package node
 
 import (
-	"iter"
+	"log/slog"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -59,18 +61,12 @@ func TestDuties(t *testing.T) {
 	}
 }
 
-// nothing is a state without rows.
-type nothing struct{}
-
-func (nothing) Get([]byte) []byte                      { return nil }
-func (nothing) Range([]byte) iter.Seq2[[]byte, []byte] { return func(func(_, _ []byte) bool) {} }
-
 // TestLeaves: who served a shard runs on with it until the main chain has a height of a
 // committee that it is not in.
 func TestLeaves(t *testing.T) {
 	t.Parallel()
 	const id, self, other, epoch = shard.ID(3), uint64(7), uint64(8), uint64(12)
-	state := chain.NewOverlay(nothing{})
+	state := chain.NewOverlay(rows{})
 	for e, row := range map[uint64]uint64{7: self, 8: self, 9: other, 10: self, 11: self, 12: other} {
 		drawn := shard.Short{Seats: []shard.Seat{{Validator: 1, Power: 1}, {Validator: row, Power: 1}}}
 		state.Set(registry.AssignmentKey(e, id), drawn.Encode())
@@ -108,5 +104,66 @@ func TestLeaves(t *testing.T) {
 		if d != want || ok != (row.from > 0) {
 			t.Errorf("%s: %+v, %t, want %+v", row.name, d, ok, want)
 		}
+	}
+}
+
+// TestLeaving: a node finds what its validator is leaving when it starts, and when an epoch
+// begins; within one it looks at what it runs.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	const epoch, row = 6, 7
+	s := newShards(&Node{log: slog.New(slog.DiscardHandler)})
+	s.node.genesis.Params.Anchors = anchor.LocalParams()
+	v := rows{}
+	for _, id := range []shard.ID{2, 3, 4} {
+		v.anchored(id, anchor.State{Last: cert.Checkpoint{Epoch: epoch - 1}})
+		v.drawn(epoch-1, id, 1, row)
+	}
+	v.anchored(5, anchor.State{Last: cert.Checkpoint{Epoch: epoch}})
+	v.drawn(epoch-1, 5, 1, row)
+	s.runs[3], s.runs[5] = &shardRun{id: 3}, &shardRun{id: 5}
+	look := func(when string, want ...shard.ID) {
+		t.Helper()
+		var got []shard.ID
+		for _, d := range s.leaving(v, epoch, row) {
+			got = append(got, d.Shard)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: leaves shards %v, want %v", when, got, want)
+		}
+	}
+	look("at the start", 2, 3, 4)
+	s.looked, s.epoch = time.Now(), epoch-1
+	look("in a new epoch", 2, 3, 4)
+	s.epoch = epoch
+	look("in the same epoch", 3)
+}
+
+// TestGone: a shard that this node leaves is looked at again once the main chain has
+// something of those after it.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	s := newShards(&Node{log: slog.New(slog.DiscardHandler)})
+	r := &shardRun{id: 3, duty: duty{Shard: 3, From: 5, Leaving: true}}
+	s.runs[3] = r
+	for _, row := range []struct {
+		state anchor.State
+		want  bool
+	}{
+		{anchor.State{Last: cert.Checkpoint{Epoch: 4}}, false}, {anchor.State{Last: cert.Checkpoint{Epoch: 5}}, false},
+		{anchor.State{Last: cert.Checkpoint{Epoch: 6}}, true}, {anchor.State{Last: cert.Checkpoint{Epoch: 5}, RedrawEpoch: 6}, true},
+	} {
+		if r.compare(&row.state); s.gone() != row.want {
+			t.Errorf("anchored in epoch %d, drawn anew in epoch %d: gone over %t", row.state.Last.Epoch, row.state.RedrawEpoch, s.gone())
+		}
+	}
+	s.take(t.Context(), []duty{{Shard: 3, From: 7, Members: 4}})
+	if s.gone() || r.duty.Leaving {
+		t.Error("it serves again, and is still looked at")
+	}
+	r.compare(&anchor.State{Last: cert.Checkpoint{Epoch: 8}})
+	if s.gone() {
+		t.Error("it serves, and is taken for gone")
 	}
 }
