@@ -138,7 +138,7 @@ func (s *shards) leaving(v chain.View, epoch, row uint64) (list []duty) {
 		}
 	}
 	if s.looked.IsZero() || epoch != s.epoch {
-		for id, a := range anchor.All(v) {
+		for id, a := range anchor.Unfinished(v) {
 			look(id, &a)
 		}
 		return list

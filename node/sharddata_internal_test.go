@@ -60,7 +60,11 @@ func (r rows) anchored(id shard.ID, s anchor.State) {
 			s.Outboxes = append(s.Outboxes, ledger.Hash{})
 		}
 	}
-	r[string(anchor.Key(id))] = s.Encode()
+	key := anchor.Key(id)
+	r[string(key)] = s.Encode()
+	if key[0] = '0'; !s.Finished() {
+		r[string(key)] = []byte{1} // of what anchor.Unfinished yields
+	}
 }
 
 // drawn has validators serve a shard in an epoch.
