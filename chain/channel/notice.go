@@ -20,7 +20,7 @@ type NoticeKind uint8
 // The kinds of notices.
 const (
 	NoticeOpened   NoticeKind = 1 // OpenedNotice
-	NoticeChanged  NoticeKind = 2 // ChangedNotice: a top-up or an extension
+	NoticeChanged  NoticeKind = 2 // ChangedNotice: a top-up, an extension, or the request of a close
 	NoticeClosed   NoticeKind = 3 // ClosedNotice, however it was closed
 	NoticeRedeemed NoticeKind = 4 // RedeemedNotice: one for each home and block
 )
@@ -99,29 +99,31 @@ func DecodeOpenedNotice(b []byte) (OpenedNotice, error) {
 	return n, checkTotal(n.Deposit)
 }
 
-// ChangedNotice says what deposit and expiry of a channel are after a top-up or
-// an extension.
+// ChangedNotice says what deposit and deadline of a channel are after a top-up, an
+// extension, or the payer's request to close it.
 //
-//	payer 21 | index u64 | deposit u64 | expires_at u64
+//	payer 21 | index u64 | deposit u64 | expires_at u64 | closes_at u64
 type ChangedNotice struct {
 	Payer     ledger.Address
 	Index     uint64
 	Deposit   ledger.Amount // in all
 	ExpiresAt uint64        // sigma
+	ClosesAt  uint64        // sigma; 0 while nobody has requested the close
 }
 
 // Changed returns the notice of what c, whose row is index, is now.
 func (c *Channel) Changed(index uint64) ChangedNotice {
-	return ChangedNotice{Payer: c.Payer, Index: index, Deposit: c.Deposit, ExpiresAt: c.ExpiresAt}
+	return ChangedNotice{Payer: c.Payer, Index: index, Deposit: c.Deposit, ExpiresAt: c.ExpiresAt, ClosesAt: c.CloseAt}
 }
 
 // Encode returns the message's payload.
 func (n *ChangedNotice) Encode() []byte {
-	w := codec.NewWriter(ledger.AddressSize + 3*8)
+	w := codec.NewWriter(ledger.AddressSize + 4*8)
 	w.Fixed(n.Payer[:])
 	w.Uint64(n.Index)
 	w.Uint64(uint64(n.Deposit))
 	w.Uint64(n.ExpiresAt)
+	w.Uint64(n.ClosesAt)
 	return w.Bytes()
 }
 
@@ -130,7 +132,7 @@ func DecodeChangedNotice(b []byte) (ChangedNotice, error) {
 	var n ChangedNotice
 	r := codec.NewReader(b)
 	r.Into(n.Payer[:])
-	n.Index, n.Deposit, n.ExpiresAt = r.Uint64(), ledger.Amount(r.Uint64()), r.Uint64()
+	n.Index, n.Deposit, n.ExpiresAt, n.ClosesAt = r.Uint64(), ledger.Amount(r.Uint64()), r.Uint64(), r.Uint64()
 	if err := finish(r, "notice of a change"); err != nil {
 		return ChangedNotice{}, err
 	}

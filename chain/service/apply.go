@@ -73,6 +73,7 @@ func (r *Run) End(txs []BlockTx, send func(Message) bool, verify Verifier) (chai
 	for i := range txs {
 		res.Receipts[i] = run.apply(&txs[i], verdicts[i])
 	}
+	res.Settlements = append(res.Settlements, run.settledEarly()...)
 	res.Messages = run.net(send)
 	res.Bookings, res.UsageRoot = run.bookings, UsageRoot(run.bookings)
 	if len(txs) > 0 || len(r.inbox) > 0 {
@@ -110,6 +111,7 @@ type block struct {
 
 	added    netting
 	bookings []Booking
+	hurried  []laneRef // lanes that were settled before the end of their epoch
 	// refusal is why the last transaction that was refused was, and zone is where
 	// the payers of the last one that was executed live.
 	refusal *chain.RuleError

@@ -51,7 +51,7 @@ func TestAuditFinds(t *testing.T) {
 			continue
 		}
 		b := append([]byte(nil), value...)
-		at := map[byte]int{'C': 106 + 16 + 7, 'L': 7, 'E': 7, 'R': 7}[key[2]] // the lowest byte of an amount
+		at := map[byte]int{'C': 106 + 24 + 7, 'L': 7, 'E': 7, 'R': 7}[key[2]] // the lowest byte of an amount
 		b[at] ^= 1
 		spoiled = s.view.clone()
 		spoiled.apply(chain.Changes{{Key: key, Value: b}})
@@ -127,11 +127,11 @@ func TestBlockThatDoesNotAddUpHalts(t *testing.T) {
 		sound bool
 	}{
 		{"sound", func(chain.Changes, *service.Result) {}, true},
-		{"channel", func(c chain.Changes, _ *service.Result) { rowAt(c, 'C', 122) }, false},
+		{"channel", func(c chain.Changes, _ *service.Result) { rowAt(c, 'C', 130) }, false},
 		{"lane", func(c chain.Changes, _ *service.Result) { rowAt(c, 'L', 0) }, false},
-		{"lane 0", func(c chain.Changes, _ *service.Result) { rowAt(c, 'C', 154) }, false},
+		{"lane 0", func(c chain.Changes, _ *service.Result) { rowAt(c, 'C', 162) }, false},
 		{"provider", func(c chain.Changes, _ *service.Result) { rowAt(c, 'E', 0) }, false},
-		{"units of a channel", func(c chain.Changes, _ *service.Result) { rowAt(c, 'C', 130) }, false},
+		{"units of a channel", func(c chain.Changes, _ *service.Result) { rowAt(c, 'C', 138) }, false},
 		{"deposit below what is booked", func(c chain.Changes, _ *service.Result) {
 			for i := range c {
 				if c[i].Key[0] == 'B' && c[i].Key[2] == 'C' {

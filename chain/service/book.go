@@ -63,7 +63,7 @@ func (b *block) bookEntry(u *Usage, i int, bad chain.Code, r *EntryResult) chain
 		return chain.CodeStale
 	case bad != chain.CodeOK:
 		return bad
-	case c.ExpiresAt <= b.epoch.Sigma:
+	case c.Deadline() <= b.epoch.Sigma:
 		return chain.CodeChannelExpired
 	case e.Units < l.Units:
 		return chain.CodeUnitsFell
@@ -79,7 +79,11 @@ func (b *block) bookEntry(u *Usage, i int, bad chain.Code, r *EntryResult) chain
 	r.Booked = l.Sums().Minus(before)
 	c.Booked = c.Booked.Plus(r.Booked)
 	r.Seq, r.Total = l.Seq, c.Booked
-	if l.Moved == 0 && l.Unsettled() {
+	ref := laneRef{bucket: home.Bucket, payee: c.Payee, index: e.Index, lane: e.Lane}
+	switch {
+	case l.Unsettled() && b.ends(&c):
+		b.hurry(&ref, &l)
+	case l.Unsettled() && l.Moved == 0:
 		l.Moved = b.epoch.Number + 1
 		b.state.Set(movedKey(home.Bucket, b.epoch.Number, &c.Payee, e.Index, e.Lane), []byte{1})
 	}

@@ -193,16 +193,24 @@ func (b *block) opened(n *channel.OpenedNotice) error {
 	return nil
 }
 
-// changed learns of a top-up or an extension. Totals never fall.
+// changed learns of a top-up, of an extension, or that the payer requested the close.
+// Totals never fall, and a close that was requested is not taken back. What was booked on
+// a channel that ends before its epoch's settlement can be paid is settled here and now.
 func (b *block) changed(n *channel.ChangedNotice) error {
 	c, err := b.known(n.Payer, n.Index)
 	if err != nil {
 		return err
 	}
-	if n.Deposit <= c.Deposit && n.ExpiresAt <= c.ExpiresAt {
+	if n.Deposit <= c.Deposit && n.ExpiresAt <= c.ExpiresAt && (n.ClosesAt == 0 || c.ClosesAt != 0) {
 		return chain.Refuse(chain.CodeStale, "channel %d has as much", n.Index)
 	}
 	c.Deposit, c.ExpiresAt = max(c.Deposit, n.Deposit), max(c.ExpiresAt, n.ExpiresAt)
+	if c.ClosesAt == 0 {
+		c.ClosesAt = n.ClosesAt
+	}
+	if b.ends(&c) {
+		b.hurryAll(&c, n.Index)
+	}
 	b.state.Set(ChannelKey(n.Payer.Bucket(), n.Index), c.Encode())
 	return nil
 }

@@ -3,6 +3,7 @@ package service_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/tributary-network/tributary/chain"
@@ -17,7 +18,9 @@ type modelLane struct{ cumulative, units, work, seq, settled, redeemed uint64 }
 type modelChannel struct {
 	*account
 	deposit, expires uint64
+	closes           uint64 // on the main chain; 0 while nobody wants that
 	known, gone      bool
+	closing          bool // as far as its home knows
 	lanes            map[uint8]*modelLane
 }
 
@@ -49,7 +52,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		settled: map[string]bool{}, codes: map[chain.Code]int{},
 	}
 	p := smallParams()
-	p.MinAdvance = 3
+	p.MinAdvance, p.Ahead = 3, 40
 	for i, r := range [][3]uint8{{0, 0, 127}, {0, 128, 255}, {1, 0, 63}, {1, 64, 255}} {
 		place := service.Shard{Chain: ledger.ChainID(50 + i), Service: testService, Zone: r[0], First: r[1], Last: r[2]}
 		w.shards = append(w.shards, newShard(t, p, place))
@@ -89,12 +92,24 @@ func (w *world) mainStep() {
 	}
 	switch w.rng.IntN(8) {
 	case 0:
+		if c.closes == 0 {
+			c.closes = w.sigma + 10 + w.rng.Uint64N(20)
+			n := channel.ChangedNotice{Payer: c.payerAddress(), Index: c.index, Deposit: ledger.Amount(c.deposit), ExpiresAt: c.expires, ClosesAt: c.closes}
+			w.fromMain(service.Inbound{Main: true, To: c.home(), Kind: service.KindChanged, Payload: n.Encode()})
+			return
+		}
 		c.gone = true
 		w.fromMain(c.closed())
 	case 1, 2:
+		if c.closes != 0 {
+			return
+		}
 		c.deposit += w.rng.Uint64N(100)
 		w.fromMain(c.changed(ledger.Amount(c.deposit), c.expires))
 	case 3:
+		if c.closes != 0 {
+			return
+		}
 		c.expires += w.rng.Uint64N(50)
 		w.fromMain(c.changed(ledger.Amount(c.deposit), c.expires))
 	default:
@@ -131,6 +146,7 @@ func (w *world) take(in []service.Inbound, results []service.ImportResult) {
 			n, _ := channel.DecodeChangedNotice(m.Payload)
 			w.channels[n.Index].account.deposit = n.Deposit
 			w.channels[n.Index].account.expires = n.ExpiresAt
+			w.channels[n.Index].closing = w.channels[n.Index].closing || n.ClosesAt != 0
 		case service.KindClosed:
 			n, _ := channel.DecodeClosedNotice(m.Payload)
 			w.channels[n.Index].known = false
@@ -165,11 +181,11 @@ func (w *world) want(at int, payee ledger.Address, c *modelChannel, e *channel.E
 		return chain.CodeNotPayee
 	}
 	l := c.lane(e.Lane)
-	cum := uint64(e.Cumulative)
+	cum, sigma := uint64(e.Cumulative), service.ReadEpoch(s.view).Sigma
 	switch {
 	case cum <= l.cumulative:
 		return chain.CodeStale
-	case c.account.expires <= service.ReadEpoch(s.view).Sigma:
+	case c.account.expires <= sigma || c.closing && c.closes <= sigma:
 		return chain.CodeChannelExpired
 	case e.Units < l.units:
 		return chain.CodeUnitsFell
@@ -268,8 +284,18 @@ func (w *world) shardStep(at int, drain bool) {
 	}
 	b.Send = func(service.Message) bool { return drain || w.rng.IntN(3) != 0 }
 	res := s.block(b)
+	split := slices.IndexFunc(res.Settlements, func(x service.Settlement) bool { return x.Epoch == res.Epoch })
+	early := res.Settlements
+	if split < 0 {
+		split = len(early)
+	}
+	early, res.Settlements = early[split:], early[:split]
 	w.settle(at, res)
 	w.take(b.Inbox, res.Imports)
+	defer func() {
+		w.settleEntries(at, early)
+		w.settledEarly(at)
+	}()
 	for i, r := range res.Receipts {
 		u, err := service.DecodeUsage(b.Txs[i].Tx.Payload)
 		if err != nil || r.Code != chain.CodeOK {
@@ -300,10 +326,36 @@ func (w *world) shardStep(at int, drain bool) {
 // that was paid.
 func (w *world) settle(at int, res service.Result) {
 	w.t.Helper()
-	entries := 0
 	for _, x := range res.Settlements {
-		if x.Epoch >= res.Epoch || len(x.Batch.Entries) > 4 {
-			w.t.Errorf("settlement of epoch %d in %d with %d entries", x.Epoch, res.Epoch, len(x.Batch.Entries))
+		if x.Epoch >= res.Epoch {
+			w.t.Errorf("settlement of epoch %d in %d", x.Epoch, res.Epoch)
+		}
+	}
+	if entries := w.settleEntries(at, res.Settlements); entries > 6 {
+		w.t.Errorf("%d entries in one block", entries)
+	}
+}
+
+// settledEarly checks that nothing waits on channels that are about to close.
+func (w *world) settledEarly(at int) {
+	w.t.Helper()
+	for _, c := range w.channels {
+		if !c.known || !c.closing || !w.shards[at].place.Owns(c.home()) {
+			continue
+		}
+		for i, l := range c.lanes {
+			if l.cumulative > max(l.settled, l.redeemed) {
+				w.t.Errorf("lane %d of channel %d, which closes, has %+v", i, c.index, *l)
+			}
+		}
+	}
+}
+
+func (w *world) settleEntries(at int, settlements []service.Settlement) (entries int) {
+	w.t.Helper()
+	for _, x := range settlements {
+		if len(x.Batch.Entries) > 4 {
+			w.t.Errorf("settlement with %d entries", len(x.Batch.Entries))
 		}
 		if _, err := channel.DecodeBatch(x.Batch.Encode()); err != nil {
 			w.t.Errorf("the main chain would refuse: %v", err)
@@ -323,9 +375,7 @@ func (w *world) settle(at int, res service.Result) {
 			w.settled[name] = true
 		}
 	}
-	if entries > 6 {
-		w.t.Errorf("%d entries in one block", entries)
-	}
+	return entries
 }
 
 // finish delivers everything and compares what remains with the model.
@@ -373,6 +423,9 @@ func (w *world) finish() {
 				break
 			}
 			x := service.LaneOf(v, &got, c.index, i)
+			if x.Settled <= x.Redeemed { // paid by the block that settled it: no settlement said so
+				x.Settled = ledger.Amount(l.settled)
+			}
 			if (modelLane{uint64(x.Cumulative), x.Units, x.Work, x.Seq, uint64(x.Settled), uint64(x.Redeemed)}) != *l {
 				w.t.Errorf("lane %d of channel %d has %+v, the model %+v", i, c.index, x, *l)
 			}

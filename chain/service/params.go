@@ -22,6 +22,10 @@ type Params struct {
 	// many one settlement has at most.
 	SettleEntries uint32
 	BatchEntries  uint32
+	// Ahead is how long, in sigma, a channel must live on at the beginning of an epoch for
+	// what is booked on it to wait for the settlement at the end of that epoch. It is 0 if
+	// the length of epochs is not known: then only channels that close do not wait.
+	Ahead uint64
 
 	MaxBlockBytes int64 // of all bundles
 }
@@ -34,6 +38,7 @@ const (
 	maxSettleEntries = 65_536
 	maxBlockBytes    = 64 << 20
 	maxMinAdvance    = ledger.Amount(1) << 40
+	maxAhead         = uint64(1) << 40
 )
 
 // DefaultParams are the parameters to start with.
@@ -54,6 +59,8 @@ func (p *Params) Validate() error {
 		return fmt.Errorf("settle_entries is %d, want 1 to %d", p.SettleEntries, maxSettleEntries)
 	case p.BatchEntries == 0 || p.BatchEntries > MaxBatchEntries:
 		return fmt.Errorf("batch_entries is %d, want 1 to %d", p.BatchEntries, MaxBatchEntries)
+	case p.Ahead > maxAhead:
+		return fmt.Errorf("ahead is %d, want 0 to %d", p.Ahead, maxAhead)
 	case p.MaxBlockBytes < chain.MaxBundleSize || p.MaxBlockBytes > maxBlockBytes:
 		return fmt.Errorf("max_block_bytes is %d, want %d to %d", p.MaxBlockBytes, chain.MaxBundleSize, maxBlockBytes)
 	}
@@ -61,13 +68,14 @@ func (p *Params) Validate() error {
 }
 
 // Encode returns the canonical encoding: min_advance u64 | units_per_drop u64 |
-// settle_entries u32 | batch_entries u32 | max_block_bytes u64.
+// settle_entries u32 | batch_entries u32 | ahead u64 | max_block_bytes u64.
 func (p *Params) Encode() []byte {
-	w := codec.NewWriter(32)
+	w := codec.NewWriter(40)
 	w.Uint64(uint64(p.MinAdvance))
 	w.Uint64(p.UnitsPerDrop)
 	w.Uint32(p.SettleEntries)
 	w.Uint32(p.BatchEntries)
+	w.Uint64(p.Ahead)
 	w.Uint64(uint64(p.MaxBlockBytes))
 	return w.Bytes()
 }
@@ -77,7 +85,7 @@ func DecodeParams(b []byte) (Params, error) {
 	r := codec.NewReader(b)
 	p := Params{
 		MinAdvance: ledger.Amount(r.Uint64()), UnitsPerDrop: r.Uint64(),
-		SettleEntries: r.Uint32(), BatchEntries: r.Uint32(), MaxBlockBytes: int64(r.Uint64()),
+		SettleEntries: r.Uint32(), BatchEntries: r.Uint32(), Ahead: r.Uint64(), MaxBlockBytes: int64(r.Uint64()),
 	}
 	if err := r.Done(); err != nil {
 		return Params{}, fmt.Errorf("decode params: %w", err)

@@ -2,10 +2,12 @@ package service
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"math/bits"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -139,9 +141,58 @@ func (b *block) settled(ref *laneRef) {
 	l := LaneOf(b.state, &c, ref.index, ref.lane)
 	l.Settled, l.Moved = l.Cumulative, 0
 	b.state.Delete(movedKey(ref.bucket, ref.epoch, &ref.payee, ref.index, ref.lane))
-	b.state.Set(pendingKey(ref.bucket, &ref.payee, ref.index, ref.lane), binary.BigEndian.AppendUint64(nil, ref.epoch))
+	b.pend(ref, ref.epoch)
 	setLane(b.state, &c, ref.index, ref.lane, &l)
 	b.state.Set(ChannelKey(ref.bucket, ref.index), c.Encode())
+}
+
+// ends reports whether a channel ends, as far as is known, before a settlement at the end
+// of the epoch would surely be paid.
+func (b *block) ends(c *Channel) bool {
+	return c.ClosesAt != 0 || c.ExpiresAt <= b.epoch.Sigma+b.params.Ahead
+}
+
+// hurry settles a lane up to its best voucher before its epoch ends. The caller stores l.
+func (b *block) hurry(ref *laneRef, l *Lane) {
+	if l.Moved != 0 {
+		b.state.Delete(movedKey(ref.bucket, l.Moved-1, &ref.payee, ref.index, ref.lane))
+	}
+	l.Settled, l.Moved = l.Cumulative, 0
+	b.pend(ref, b.epoch.Number)
+	b.hurried = append(b.hurried, *ref)
+}
+
+// hurryAll settles all lanes of a channel that moved. The caller stores c.
+func (b *block) hurryAll(c *Channel, index uint64) {
+	for set := c.Lanes; set != 0; set &= set - 1 {
+		ref := laneRef{bucket: c.Payer.Bucket(), payee: c.Payee, index: index, lane: uint8(bits.TrailingZeros64(set))}
+		if l := LaneOf(b.state, c, index, ref.lane); l.Unsettled() {
+			b.hurry(&ref, &l)
+			setLane(b.state, c, index, ref.lane, &l)
+		}
+	}
+}
+
+// settledEarly makes the settlements of the lanes that could not wait for the end of their
+// epoch, each once, with their best vouchers at the end of the block.
+func (b *block) settledEarly() []Settlement {
+	slices.SortFunc(b.hurried, func(x, y laneRef) int {
+		return cmp.Or(x.payee.Compare(y.payee), cmp.Compare(x.index, y.index), cmp.Compare(x.lane, y.lane))
+	})
+	refs := slices.DeleteFunc(slices.Compact(b.hurried), func(ref laneRef) bool {
+		return b.state.Get(pendingKey(ref.bucket, &ref.payee, ref.index, ref.lane)) == nil // closed or paid in the same block
+	})
+	for i := range refs {
+		refs[i].epoch = b.epoch.Number
+	}
+	return batches(b.state, refs, int(b.params.BatchEntries))
+}
+
+// pend notes that a lane waits for payment since an epoch, if it does not since an earlier one.
+func (b *block) pend(ref *laneRef, epoch uint64) {
+	if key := pendingKey(ref.bucket, &ref.payee, ref.index, ref.lane); b.state.Get(key) == nil {
+		b.state.Set(key, binary.BigEndian.AppendUint64(nil, epoch))
+	}
 }
 
 // batches makes batches of at most size entries of the lanes in refs, which are in

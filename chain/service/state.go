@@ -225,6 +225,7 @@ type Channel struct {
 	VoucherKey ledger.PublicKey
 	Deposit    ledger.Amount // as far as the main chain has told
 	ExpiresAt  uint64        // sigma, as far as the main chain has told
+	ClosesAt   uint64        // likewise, since the payer requested the close; 0 before
 	Booked     Sums          // over all lanes
 	Lanes      uint64        // bit i: lane i is there
 	Lane0      Lane
@@ -236,15 +237,24 @@ const ChannelSize = offLane0 + LaneSize
 // Offsets of the fields that conservation reads without decoding the rest.
 const (
 	offDeposit = ledger.HashSize + 2*ledger.AddressSize + ledger.PublicKeySize
-	offBooked  = offDeposit + 8 + 8
+	offBooked  = offDeposit + 3*8
 	offLanes   = offBooked + SumsSize
 	offLane0   = offLanes + 8
 
 	offLaneWork = 8 + 8 + ledger.HashSize + ledger.SignatureSize
 )
 
+// Deadline returns the sigma at which the main chain closes the channel, as far as known.
+func (c *Channel) Deadline() uint64 {
+	if c.ClosesAt != 0 {
+		return min(c.ClosesAt, c.ExpiresAt)
+	}
+	return c.ExpiresAt
+}
+
 // Encode returns the value of the channel: id 32 | payer 21 | payee 21 |
-// voucher_key 32 | deposit u64 | expires_at u64 | booked 24 | lanes u64 | lane 0.
+// voucher_key 32 | deposit u64 | expires_at u64 | closes_at u64 | booked 24 | lanes u64 |
+// lane 0.
 func (c *Channel) Encode() []byte {
 	w := codec.NewWriter(ChannelSize)
 	w.Fixed(c.ID[:])
@@ -253,6 +263,7 @@ func (c *Channel) Encode() []byte {
 	w.Fixed(c.VoucherKey[:])
 	w.Uint64(uint64(c.Deposit))
 	w.Uint64(c.ExpiresAt)
+	w.Uint64(c.ClosesAt)
 	writeSums(w, c.Booked)
 	w.Uint64(c.Lanes)
 	c.Lane0.write(w)
@@ -267,7 +278,7 @@ func DecodeChannel(b []byte) (Channel, error) {
 	r.Into(c.Payer[:])
 	r.Into(c.Payee[:])
 	r.Into(c.VoucherKey[:])
-	c.Deposit, c.ExpiresAt = ledger.Amount(r.Uint64()), r.Uint64()
+	c.Deposit, c.ExpiresAt, c.ClosesAt = ledger.Amount(r.Uint64()), r.Uint64(), r.Uint64()
 	c.Booked = readSums(r)
 	c.Lanes = r.Uint64()
 	c.Lane0.read(r)

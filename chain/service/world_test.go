@@ -186,6 +186,12 @@ func (a *account) changed(deposit ledger.Amount, expires uint64) service.Inbound
 	return service.Inbound{Main: true, To: a.home(), Kind: service.KindChanged, Payload: n.Encode()}
 }
 
+// closes is the notice that the payer requested the close.
+func (a *account) closes(at uint64) service.Inbound {
+	n := channel.ChangedNotice{Payer: a.payerAddress(), Index: a.index, Deposit: a.deposit, ExpiresAt: a.expires, ClosesAt: at}
+	return service.Inbound{Main: true, To: a.home(), Kind: service.KindChanged, Payload: n.Encode()}
+}
+
 func (a *account) closed() service.Inbound {
 	n := channel.ClosedNotice{Payer: a.payerAddress(), Index: a.index, Redeemed: 1}
 	return service.Inbound{Main: true, To: a.home(), Kind: service.KindClosed, Payload: n.Encode()}

@@ -31,7 +31,7 @@ import (
 // What waits to be told of a channel.
 const (
 	tellOpened  = 1 << iota // with all lanes that were redeemed
-	tellChanged             // deposit or expiry
+	tellChanged             // deposit or deadline: also that the payer requested the close
 	tellClosed              // and nothing else: the home forgets the channel
 	// tellFirst goes with tellOpened: no notice that opens the channel was ever sent. One
 	// that is to be sent once more says nothing of what the home knows, as another one may
@@ -293,7 +293,7 @@ func (b *block) gather(receipts []Receipt, events []Event) news {
 			n.add(home, e.Index, &told{flags: tellClosed, payer: e.Payer, redeemed: e.Redeemed})
 		case e.Kind == channel.EventOpened && receipts[e.TxIndex].Kind == chain.KindCoopClose: // the roll-over
 			n.add(home, e.Index, &told{flags: tellOpened | tellFirst})
-		case e.Kind == channel.EventExtended:
+		case e.Kind == channel.EventExtended || e.Kind == channel.EventCloseRequested:
 			n.add(home, e.Index, &told{flags: tellChanged})
 		case e.Kind == channel.EventRedeemed:
 			homes[e.Index] = home
@@ -399,7 +399,12 @@ func (b *block) tellThem(home link.Place, order []uint64, all map[uint64]*told) 
 		switch {
 		case t.flags&tellOpened != 0:
 			n := c.Opened(index)
-			sent = b.send(home, c.Payer, channel.NoticeOpened, ledger.Hash{}, n.Encode())
+			if sent = b.send(home, c.Payer, channel.NoticeOpened, ledger.Hash{}, n.Encode()); !sent || !c.Closing() {
+				break
+			}
+			t.flags = tellChanged // how it was opened does not say that it closes
+			closing := c.Changed(index)
+			sent = b.send(home, c.Payer, channel.NoticeChanged, ledger.Hash{}, closing.Encode())
 		case t.flags&tellChanged != 0:
 			n := c.Changed(index)
 			sent = b.send(home, c.Payer, channel.NoticeChanged, ledger.Hash{}, n.Encode())

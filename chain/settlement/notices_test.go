@@ -174,7 +174,7 @@ func TestNotices(t *testing.T) {
 			return b.signed(1, b.batch(1, b.voucher(ref, 0, 100), b.voucher(ref, 3, 50), b.voucher(b.ref(1), 0, 7)))
 		}, []channel.NoticeKind{channel.NoticeRedeemed}},
 		{"the same again", func() settlement.BlockTx { return b.signed(1, b.batch(1, b.voucher(ref, 0, 100))) }, nil},
-		{"a close request", func() settlement.BlockTx { return b.signed(0, &channel.RequestClose{Channel: ref}) }, nil},
+		{"a close request", func() settlement.BlockTx { return b.signed(0, &channel.RequestClose{Channel: ref}) }, []channel.NoticeKind{channel.NoticeChanged}},
 		{"a redemption that closes", func() settlement.BlockTx { return b.signed(1, b.batch(1, closing(b.voucher(ref, 3, 60)))) }, []channel.NoticeKind{channel.NoticeClosed}},
 		{"a cooperative close that rolls over", func() settlement.BlockTx {
 			next := b.serviceOpen(1, 1).Channels[0]
@@ -195,6 +195,12 @@ func TestNotices(t *testing.T) {
 			}
 		}
 		switch row.name {
+		case "a close request":
+			c, _ := settlement.ChannelAt(b.view, 0)
+			want := channel.ChangedNotice{Payer: b.addrs[0], Deposit: 700, ExpiresAt: c.ExpiresAt, ClosesAt: c.CloseAt}
+			if n, err := channel.DecodeChangedNotice(list[0].Payload); err != nil || n != want || n.ClosesAt == 0 {
+				t.Errorf("%+v, want %+v, %v", n, want, err)
+			}
 		case "redemptions":
 			n, err := channel.DecodeRedeemedNotice(list[0].Payload)
 			want := []channel.LaneTotal{{Index: 0, Redeemed: 100}, {Index: 0, Lane: 3, Redeemed: 50}, {Index: 1, Redeemed: 7}}
@@ -208,8 +214,8 @@ func TestNotices(t *testing.T) {
 		}
 	}
 	b.idle(90) // what remains is finalised, and told
-	if out := link.OutboundAt(b.view, link.Link{Dst: place}); out.Next != 9 {
-		t.Errorf("%d notices in all, want 9: the last channel closed by itself", out.Next)
+	if out := link.OutboundAt(b.view, link.Link{Dst: place}); out.Next != 10 {
+		t.Errorf("%d notices in all, want 10: the last channel closed by itself", out.Next)
 	}
 }
 

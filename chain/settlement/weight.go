@@ -74,6 +74,7 @@ const (
 	noticeWeight  = 23 + link.MessageOverhead + writeOverhead // and the payload
 	openedNotice  = noticeWeight + channel.OpenedNoticeSize + linkWeight
 	closedNotice  = noticeWeight + ledger.AddressSize + 2*8
+	closingNotice = noticeWeight + ledger.AddressSize + 4*8
 	waitingWeight = 2 * leastWrite
 	laneTotalSize = 8 + 1 + 8 // of a redeemed lane in a notice
 	// guiltyWeight is that of who certified two versions of a height: its row, its
@@ -125,8 +126,8 @@ func Weight(tx *chain.Tx) int64 {
 		weight = channelWeight + openedNotice
 	case chain.KindExtend:
 		weight = channelWeight + 2*deadlineWeight + openedNotice + waitingWeight
-	case chain.KindRequestClose:
-		weight = channelWeight + 2*deadlineWeight
+	case chain.KindRequestClose: // its notice goes with others at the end of the block, or waits
+		weight = channelWeight + 2*deadlineWeight + closingNotice
 	case chain.KindCoopClose:
 		weight = channelWeight + deadlineWeight + closedWeight + eraseWeight + closedNotice + waitingWeight + 2*leastWrite
 		if c, err := channel.DecodeCoopClose(tx.Payload); err == nil && c.Rollover != nil {

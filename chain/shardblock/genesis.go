@@ -75,6 +75,7 @@ func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id
 		return Genesis{}, fmt.Errorf("shard %d: %w", id, err)
 	}
 	own := limited(&limits, &params)
+	params.Ahead = settleAhead * epochs.EpochBlocks
 	g := Genesis{
 		Service: service.Genesis{
 			Network: network, Shard: placed(id, &row), Epoch: epoch, Sigma: record.Sigma, Params: params,

@@ -37,6 +37,11 @@ func DefaultParams() Params {
 	}
 }
 
+// settleAhead is how many epochs of main a channel must live on for its bookings to wait for
+// the settlement at the end of their epoch: it begins then one epoch later, and main has as
+// long again to be told and to pay.
+const settleAhead = 3
+
 // limited returns the parameters of a shard of a zone with these limits, and makes those
 // of its service fit them.
 func limited(l *zone.Limits, p *service.Params) Params {

@@ -402,6 +402,9 @@ func (w *World) event(n *node, e *channel.Event) {
 	}
 	switch {
 	case e.Kind.Closed():
+		if uint64(e.Redeemed) < a.due {
+			w.failf("channel %d is closed and paid %d drops; %d were booked before its payer requested that", e.Index, uint64(e.Redeemed), a.due)
+		}
 		a.closed = true
 		w.counts.Closed++
 	case e.Kind == channel.EventCloseRequested:

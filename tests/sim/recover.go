@@ -50,6 +50,7 @@ func (w *World) recover() {
 		}
 		w.round(until)
 		if until != 0 && w.settled(until) && w.quiet() && w.reshaped() {
+			w.farewell(until)
 			return
 		}
 		w.listAgain(still)

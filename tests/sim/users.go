@@ -36,6 +36,7 @@ type account struct {
 	deposit      uint64
 	expires      uint64
 	closing      bool
+	due          uint64 // what was booked a round before the payer's request to close, see farewell
 	closed       bool
 	lanes        [lanesUsed]signed
 	booked       [lanesUsed]uint64 // cumulative, as the home shard counted last

@@ -39,6 +39,8 @@ type Counts struct {
 	// need, with bytes behind them, by blocks of main that are not the newest, what one
 	// that withholds did not bring, and blocks of main that are none.
 	Misled, Oversized, Padded, Trailing, Stale, Withheld, FalseHeads int
+	// Farewells are channels that payers closed after their payees were gone.
+	Farewells int
 	// Of shards that go on with another committee, or another generation: how often,
 	// blocks that are worth nothing then, and those of them that somebody anchors all the same.
 	Redraws, Undone, Obsolete int
@@ -55,7 +57,7 @@ func (c *Counts) all() []*int {
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt, &c.ForgedReturns,
 		&c.Epochs, &c.Unproved,
 		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
-		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Redraws, &c.Undone, &c.Obsolete,
+		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Farewells, &c.Redraws, &c.Undone, &c.Obsolete,
 	}
 }
 
@@ -172,6 +174,7 @@ func (w *World) begin() {
 		service: service.DefaultParams(), underWay: link.MaxUnacked, lifetime: link.DefaultLifetime, congested: 1 << 20,
 	}
 	w.net.service.UnitsPerDrop, w.net.service.SettleEntries, w.net.service.BatchEntries, w.net.service.MinAdvance = 2, 6, 4, 3
+	w.net.service.Ahead = 3 * epochBlocks
 	if w.cfg.hasty {
 		w.net.lifetime = uint64(3 + w.pick(4))
 	}
