@@ -204,6 +204,9 @@ func recount(v chain.View, s *Shard, e *Epoch) (tally, error) {
 		if err := t.count(key, value); err != nil {
 			return t, err
 		}
+		if row := v.Get(queuesKey(key[1])); len(row) != queuesSize || row[key[2]/8]>>(key[2]%8)&1 == 0 {
+			return t, fmt.Errorf("%w: row %x waits in a queue that nobody looks at", ErrNotConserved, key)
+		}
 	}
 	if lanes != wantLanes || refs != wantRefs {
 		return t, fmt.Errorf("%w: %d rows of lanes and %d to be settled or paid, channels have %d and %d", ErrNotConserved, lanes, refs, wantLanes, wantRefs)

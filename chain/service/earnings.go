@@ -109,47 +109,37 @@ func (b *block) add(payee ledger.Address, s Sums) {
 }
 
 // net books what the block added: at home for payees of this shard, and by one
-// message each for the others, ascending by payee. What the link to a place has no
-// room for waits, and goes with what is added later. It takes time proportional to
-// the payees of the block and those who wait.
+// message each for the others: first those who wait, as far as one block goes, then
+// ascending by payee. What the link to a place has no room for waits, and goes with what
+// is added later, in the epoch in which it goes. It takes time proportional to the payees
+// of the block, however many wait.
 func (b *block) net(send func(Message) bool) []Message {
-	waiting := make(netting)
-	for key, value := range b.state.Range([]byte{prefixWaiting}) {
-		payee := ledger.Address(key[1:])
-		waiting[payee] = sumsAt(value)
-		b.add(payee, waiting[payee])
-	}
+	n := nets{block: b, send: send, full: make(map[Place]bool)}
+	n.queued()
 	payees := make([]ledger.Address, 0, len(b.added))
 	for p := range b.added {
 		payees = append(payees, p)
 	}
 	slices.SortFunc(payees, ledger.Address.Compare)
-	var out []Message
-	full := make(map[Place]bool)
 	for _, p := range payees {
-		home := HomeOf(p)
-		if b.shard.Owns(home) {
-			if EarningsOf(b.state, p).Total.holds(b.added[p]) {
-				b.credit(p, b.epoch.Number, b.added[p])
-			} else {
-				b.stick(home.Bucket, b.added[p])
-			}
-			b.wait(p, waiting[p], Sums{})
-			continue
+		var waits Sums
+		if value := b.state.Get(waitingKey(p)); value != nil {
+			waits = sumsAt(value)
 		}
-		m := EarningsMessage{Payee: p, Epoch: b.epoch.Number, Sums: b.added[p]}
-		out = append(out, Message{
-			From: b.shard.origin(), To: home, Kind: KindEarnings, Recipient: p, Payload: m.Encode(),
-		})
-		if full[home] || send != nil && !send(out[len(out)-1]) {
-			out, full[home] = out[:len(out)-1], true
-			b.wait(p, waiting[p], m.Sums)
-			continue
+		s := b.added[p]
+		if waits.holds(s) {
+			s = waits.Plus(s)
+		} else { // what a message could not count
+			b.stick(b.shard.First, s)
+			s = waits
 		}
-		b.totals.Sent = b.totals.Sent.Plus(m.Sums)
-		b.wait(p, waiting[p], Sums{})
+		if n.book(p, s) {
+			b.wait(p, waits, Sums{})
+		} else {
+			b.wait(p, waits, s)
+		}
 	}
-	return out
+	return n.out
 }
 
 // wait changes what waits for a payee.
@@ -165,6 +155,7 @@ func (b *block) wait(payee ledger.Address, from, to Sums) {
 	w := codec.NewWriter(SumsSize)
 	writeSums(w, to)
 	b.state.Set(waitingKey(payee), w.Bytes())
+	queue(b.state, HomeOf(payee), true)
 }
 
 // credit adds to what a payee of this shard has earned. An epoch that this shard

@@ -158,6 +158,7 @@ func inherit(o *chain.Overlay, v chain.View) {
 		w := codec.NewWriter(SumsSize)
 		writeSums(w, s)
 		o.Set(key, w.Bytes())
+		queue(o, HomeOf(ledger.Address(key[1:])), true)
 	}
 }
 

@@ -37,7 +37,10 @@
 // those it took. Their source is the first bucket of the shard, so that a shard uses
 // one link for each bucket it sends to. What a link has no room for waits in the
 // state and is netted with what comes later, so a destination that stands still
-// costs one row for each payee. An inbound message whose ImportResult is not Taken
+// costs one row for each payee, of which a block reads a bounded number and all get
+// their turn. Earnings count for the epoch in which they leave for the payee's home, not
+// for that of the booking: what was earned in an epoch that is over changes by what is
+// under way, and not by what a place that stood still keeps back. An inbound message whose ImportResult is not Taken
 // is to be bounced with its code. A message of this shard's own that comes back
 // enters Block.Inbox with its Fate: an expired one is sent again, one that was
 // bounced is counted as stuck, which only a committee that breaks the rules can
@@ -50,11 +53,23 @@
 // the epochs that are kept; money is settled on the main chain and never by them.
 //
 // Notices. For each channel that names a service, the main chain sends to the home
-// place of its payer an OpenedNotice when it is opened, a ChangedNotice after a
-// top-up or extension, a ClosedNotice however it ends, and what Acknowledgement
+// place of its payer an OpenedNotice when it is opened, a ChangedNotice after a top-up,
+// an extension or the payer's request to close, a ClosedNotice however it ends, and what Acknowledgement
 // says. What is redeemed and closed in one block may come in any order. Sigma comes
 // with the epoch only, so a channel counts as expired here somewhat late and never
 // early.
+//
+// What ends. A channel that its payer closes does not wait for the end of the epoch: the
+// block that takes the notice settles all that was booked on it, and each later booking
+// is settled in its own block, until the deadline. So it is with a channel that expires
+// within Params.Ahead of the beginning of the epoch (three epochs of the main chain, see
+// chain/shardblock). A payee that has gone away is therefore paid what was booked and
+// anchored before the main chain executed the request, if, within the challenge, the
+// notice is carried here, this shard makes a block, and somebody carries the settlement
+// back; and what was booked by the end of an epoch, if it is carried within the two epochs
+// before the channel expires. Nothing pays what is worth less than the fee of its
+// settlement, what no relayer has coins for, or what lies in a shard that stands still for
+// as long as the challenge: then the payee, or its tower, has to redeem the vouchers itself.
 //
 // Acknowledgement. The main chain sends a channel.RedeemedNotice to each home
 // bucket of which it redeemed in a block, whoever submitted; until then a

@@ -35,6 +35,7 @@ import (
 //	'g'    the shard
 //	'p'    the parameters
 //	'r'    the results of the last block that had any
+//	'v' | zone u8     of which buckets of the zone earnings may wait: 256 bits
 //	'w' | payee 21    earnings of a payee of another shard that no link had room for
 const (
 	prefixBucket = 'B'
@@ -50,6 +51,7 @@ const (
 	prefixShard   = 'g'
 	prefixParams  = 'p'
 	prefixResults = 'r'
+	prefixQueues  = 'v'
 	prefixWaiting = 'w'
 
 	bucketKeySize = 2

@@ -111,11 +111,11 @@ func (m *mass) redeemAllAtOnce() {
 
 // requestAndRedeem does as nodes do: no block exceeds bytes or weight, and no
 // payer has more requests under way than its nonce window allows. The payees are
-// slow: they redeem two sigma before the deadlines, while requests still come in,
+// slow: they redeem one sigma before the deadlines, while requests still come in,
 // and whenever they do the blocks are flooded.
 func (m *mass) requestAndRedeem() {
 	m.t.Helper()
-	const margin = 2
+	const margin = 1
 	began, height, sigma := time.Now(), m.height, m.clock()
 	next, redeemed, both := make([]int, massPayers), 0, 0
 	for m.requestNext(next) > 0 || len(m.pool) > 0 || redeemed < len(m.requested) {

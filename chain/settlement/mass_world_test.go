@@ -420,9 +420,6 @@ func (m *mass) bundle(txs ...settlement.BlockTx) *massBundle {
 		size = chain.BundleSize(size, len(tx.Raw))
 		b.weight += settlement.Weight(tx)
 		fees += settlement.Fee(m.params, tx)
-		if tx.Kind == chain.KindRequestClose { // so that requests come before redemptions where nothing is reserved for these
-			fees += settlement.Fee(m.params, tx)
-		}
 		urgent, deadline := settlement.Urgent(m.view, m.height+1, tx)
 		b.urgent, b.deadline = b.urgent && urgent, deadline
 	}

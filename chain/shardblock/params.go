@@ -52,10 +52,16 @@ func limited(l *zone.Limits, p *service.Params) Params {
 	return out
 }
 
-// zoneRoom is how many messages are under way to one zone of the service at most: half
-// of what makes the shard refuse users, so that a zone that stands still, with as many
-// links as it has buckets, stops nobody who pays others. What has no room waits, netted.
-func (p *Params) zoneRoom() uint64 { return max(1, p.Capacity.Outbox/8) }
+// rooms returns how many messages are under way at most to each place of the service, and,
+// above that, to all places of the same sixteenth of a zone together. For a whole zone that
+// makes half of what makes the shard refuse users: a zone that stands still, with as many
+// links as it has buckets, stops nobody who pays others. And a shard that stands still
+// stops no other shard of its zone, as every place has some room of its own, and each
+// shard its sixteenths. What has no room waits, netted.
+func (p *Params) rooms() (place, sixteenth uint64) {
+	all := p.Capacity.Outbox / 8
+	return max(1, all/2/256), max(1, all/2/16)
+}
 
 // Validate returns an error that names the first parameter out of its range.
 func (p *Params) Validate() error {

@@ -25,7 +25,7 @@ type work struct {
 	brought map[uint64]Head // heads of the relay under way, by height
 	imports []Imported
 	began   *registry.EpochRecord // of the epoch that the block began, nil if none
-	zones   map[uint8]uint64      // messages under way to each zone of the service; nil until one is sent
+	under   underWays             // messages under way to the service; nil maps until one is sent
 }
 
 func begin(v chain.View, height uint64, verify CertificateVerifier) *work {
@@ -237,7 +237,7 @@ func (w *work) send(m service.Message) bool {
 	p, out := &w.config.Params, link.OutboundAt(w.state, l)
 	switch messages, size := out.UnderWay(); {
 	case uint64(len(m.Payload)) > p.MessageBytes, messages >= p.UnderWay, size+link.MessageOverhead+uint64(len(m.Payload)) > p.UnderWayBytes,
-		w.toZone(m.From.Bucket, m.To.Zone) >= p.zoneRoom():
+		!w.room(m.From.Bucket, m.To):
 		return false
 	}
 	_, err := w.links(w.state).Send(link.Draft{
@@ -246,22 +246,42 @@ func (w *work) send(m service.Message) bool {
 	if err != nil {
 		return false
 	}
-	w.zones[m.To.Zone]++
+	w.under.add(m.To, 1, p)
 	return true
 }
 
-// toZone returns how many messages that the shard sent from a bucket are under way to a
-// zone of the service.
-func (w *work) toZone(from, zone uint8) uint64 {
-	if w.zones == nil {
-		w.zones = make(map[uint8]uint64)
+// underWays counts the messages under way to places of the service, and for each sixteenth
+// of a zone those above the room that each place has of its own.
+type underWays struct {
+	places     map[service.Place]uint64
+	sixteenths map[service.Place]uint64 // by their first buckets
+}
+
+func sixteenthOf(p service.Place) service.Place {
+	return service.Place{Zone: p.Zone, Bucket: p.Bucket &^ 15}
+}
+
+func (u *underWays) add(to service.Place, n uint64, p *Params) {
+	own, _ := p.rooms()
+	before, after := u.places[to], u.places[to]+n
+	u.places[to] = after
+	u.sixteenths[sixteenthOf(to)] += max(after, own) - max(before, own)
+}
+
+// room reports whether another message from a bucket may be under way to a place of the
+// service: see Params.rooms.
+func (w *work) room(from uint8, to service.Place) bool {
+	p := &w.config.Params
+	if w.under.places == nil {
+		w.under = underWays{make(map[service.Place]uint64), make(map[service.Place]uint64)}
 		for l, out := range link.Outbounds(w.state, from) {
 			if messages, _ := out.Own(); l.Dst.Service == w.shard.Service {
-				w.zones[l.Dst.Zone] += messages
+				w.under.add(service.Place{Zone: l.Dst.Zone, Bucket: l.Dst.Bucket}, messages, p)
 			}
 		}
 	}
-	return w.zones[zone]
+	own, shared := p.rooms()
+	return w.under.places[to] < own || w.under.sixteenths[sixteenthOf(to)] < shared
 }
 
 // refusal gives an error of a certificate the code of the rule that it breaks.

@@ -31,9 +31,19 @@ func (w *World) farewell(until uint64) {
 		leaving = append(leaving, a)
 	}
 	w.bookEverything()
-	for range 2 {
+	round := func() {
 		w.now += 1_000
-		w.round(until)
+		if w.reshaped() {
+			w.round(until)
+		} else {
+			w.round(0) // a split or a merge that was announced meanwhile
+		}
+	}
+	for range 2 {
+		round()
+	}
+	if !w.reshaped() {
+		leaving = nil // a shard that hands over makes no blocks for a while
 	}
 	for _, a := range leaving {
 		booked := uint64(0)
@@ -46,8 +56,7 @@ func (w *World) farewell(until uint64) {
 		w.mainTx(a.payer, chain.KindRequestClose, c.Encode())
 	}
 	for range farewellRounds {
-		w.now += 1_000
-		w.round(until)
+		round()
 		gone := !slices.ContainsFunc(leaving, func(a *account) bool { return !a.closed })
 		if gone && w.settled(until) && w.quiet() && w.reshaped() {
 			return
