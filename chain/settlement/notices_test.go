@@ -258,6 +258,15 @@ func TestNoticesAreAcknowledged(t *testing.T) {
 	}
 }
 
+// fewAtOnce returns records that open so many channels, none of them more than fit the last
+// part of a link.
+func (b *bench) fewAtOnce(channels int, deposit ...uint64) (list []settlement.BlockTx) {
+	for ; channels > 0; channels -= link.Turn {
+		list = append(list, b.signed(0, b.serviceOpen(1, min(channels, link.Turn), deposit...)))
+	}
+	return list
+}
+
 // TestFullLink: opens and top-ups are refused while a link is full, and change nothing;
 // closes and redemptions go on, wait, and are told when there is room.
 func TestFullLink(t *testing.T) {
@@ -272,11 +281,7 @@ func TestFullLink(t *testing.T) {
 		t.Errorf("many channels, and a quarter of the link is left: %s", res.Receipts[0].Code)
 	}
 	b.nonces[0]--
-	var few []settlement.BlockTx
-	for left := link.MaxUnacked - 1_024 - 512; left > 0; left -= link.Turn {
-		few = append(few, b.signed(0, b.serviceOpen(1, min(left, link.Turn), 120)))
-	}
-	res = b.block(few...)
+	res = b.block(b.fewAtOnce(link.MaxUnacked-1_024-512, 120)...)
 	h.take(&res)
 	place := link.Place{Service: 1, Zone: b.addrs[0].Zone(), Bucket: b.addrs[0].Bucket()}
 	for name, tx := range map[string]settlement.BlockTx{
@@ -449,7 +454,7 @@ func TestToldAgainAndClosed(t *testing.T) {
 			b.block(b.signed(6, anchorsOf(b.join(h.certs...))))
 			b.block(h.says(6, 1))
 			h.certs = nil
-			all := []settlement.Result{b.block(b.signed(0, b.serviceOpen(1, 1_024))), b.block(b.signed(0, b.serviceOpen(1, link.MaxUnacked-2-1_024)))}
+			all := []settlement.Result{b.block(b.signed(0, b.serviceOpen(1, 1_024))), b.block(b.fewAtOnce(link.MaxUnacked - 2 - 1_024)...)}
 			out := link.OutboundAt(b.view, link.Link{Dst: place})
 			if n, _ := out.UnderWay(); n != link.MaxUnacked {
 				t.Fatalf("%d notices are under way", n)
