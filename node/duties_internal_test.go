@@ -151,8 +151,10 @@ func TestGone(t *testing.T) {
 		state anchor.State
 		want  bool
 	}{
-		{anchor.State{Last: cert.Checkpoint{Epoch: 4}}, false}, {anchor.State{Last: cert.Checkpoint{Epoch: 5}}, false},
-		{anchor.State{Last: cert.Checkpoint{Epoch: 6}}, true}, {anchor.State{Last: cert.Checkpoint{Epoch: 5}, RedrawEpoch: 6}, true},
+		{anchor.State{Last: cert.Checkpoint{Epoch: 4}}, false},
+		{anchor.State{Last: cert.Checkpoint{Epoch: 5}}, false},
+		{anchor.State{Last: cert.Checkpoint{Epoch: 6}}, true},
+		{anchor.State{Last: cert.Checkpoint{Epoch: 5}, RedrawEpoch: 6}, true},
 	} {
 		if r.compare(&row.state); s.gone() != row.want {
 			t.Errorf("anchored in epoch %d, drawn anew in epoch %d: gone over %t", row.state.Last.Epoch, row.state.RedrawEpoch, s.gone())
