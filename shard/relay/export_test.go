@@ -6,6 +6,7 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard/link"
@@ -67,6 +68,11 @@ func (h *hold) Sent(height uint64, now time.Time, jitter float64) { h.sent(heigh
 // Free is free.
 func (h *hold) Free(height uint64, progress bool, now time.Time) (bool, time.Duration) {
 	return h.free(height, progress, now)
+}
+
+// UrgentFirst is urgentFirst.
+func UrgentFirst(v chain.View, sigma uint64, list []service.Settlement) []service.Settlement {
+	return urgentFirst(v, sigma, list)
 }
 
 // Why nothing is signed.

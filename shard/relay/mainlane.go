@@ -426,7 +426,7 @@ func certificates(c Chain) func(uint64) (cert.Certificate, bool) {
 
 // settle sends settlements that main would pay and has not paid.
 func (l *mainLane) settle(s *scale, reports []report) error {
-	batches := 0
+	batches, sigma := 0, settlement.Clock(s.v, s.height)
 	for i := range reports {
 		one := &reports[i]
 		b := l.shards[one.id]
@@ -434,11 +434,12 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 			continue
 		}
 		turn := l.turn(s, one.id)
-		for j := range one.settlements {
+		list := urgentFirst(s.v, sigma, one.settlements)
+		for j := range list {
 			if batches >= MaxBatches || len(s.drafts) >= maxRecords {
 				return nil
 			}
-			sent, err := l.settleOne(s, b, &one.settlements[j], turn)
+			sent, err := l.settleOne(s, b, &list[j], turn, sigma)
 			if err != nil {
 				return err
 			}
@@ -451,7 +452,7 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 }
 
 // settleOne sends one settlement if it is time and worth it.
-func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn uint64) (sent bool, err error) {
+func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn, sigma uint64) (sent bool, err error) {
 	rules := s.params.Rules()
 	c := ClaimOf(s.v, &rules, one)
 	t := b.settles[one.Batch.Payee]
@@ -463,7 +464,11 @@ func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn 
 		t.reset()
 		return false, nil
 	}
-	if t.last != 0 && t.last != c.Paid && s.height < t.height+settleBlocks {
+	wait := uint64(settleBlocks)
+	if c.Deadline <= sigma+soon {
+		wait = urgentBlocks
+	}
+	if t.last != 0 && t.last != c.Paid && s.height < t.height+wait {
 		return false, nil // main has paid, and the shard does not know it yet
 	}
 	if !l.ready(s, t, c.Paid, turn, patience{}) {
@@ -486,10 +491,6 @@ func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn 
 	l.add(s, draft{signed: record, kind: chain.KindSettle, size: len(c.Batch.Entries), tasks: map[*task]uint64{t: c.Paid}})
 	return true, nil
 }
-
-// settleBlocks is for how many blocks of main nothing more is settled for a payee whom
-// main has paid, while the shard does not say that it knows.
-const settleBlocks = link.RelistBlocks
 
 // send hands the drafts in, and returns when to look again.
 func (l *mainLane) send(ctx context.Context, s *scale) (again time.Duration) {

@@ -2,11 +2,13 @@ package relay
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // Bounds of the settlements that are looked at together.
@@ -31,6 +33,9 @@ type Claim struct {
 	Worth ledger.Amount
 	// Paid names what main has paid on the first lane. It stays until main pays.
 	Paid uint64
+	// Deadline is the sigma at which main closes the first of the channels of Batch: 0 if
+	// there is nothing to pay.
+	Deadline uint64
 }
 
 // ClaimOf returns what main, whose state is in v and whose rules of channels are given, would
@@ -56,8 +61,9 @@ func ClaimOf(v chain.View, rules *channel.Rules, s *service.Settlement) (c Claim
 			continue
 		}
 		if len(c.Batch.Entries) == 0 {
-			c.Paid = paidName(e.Index, e.Lane, paid)
+			c.Paid, c.Deadline = paidName(e.Index, e.Lane, paid), at.Deadline()
 		}
+		c.Deadline = min(c.Deadline, at.Deadline())
 		gain := min(e.Cumulative-paid, left[e.Index])
 		left[e.Index] -= gain
 		done := at.Deposit - left[e.Index]
@@ -66,6 +72,37 @@ func ClaimOf(v chain.View, rules *channel.Rules, s *service.Settlement) (c Claim
 		c.Batch.Entries = append(c.Batch.Entries, *e)
 	}
 	return c
+}
+
+const (
+	// settleBlocks is for how many blocks of main nothing more is settled for a payee whom
+	// main has paid, while the shard does not say that it knows, and urgentBlocks for how
+	// many if a channel is closed so soon that this might be too late.
+	settleBlocks = link.RelistBlocks
+	urgentBlocks = link.RelayTimeout
+	// soon is how much sigma before its deadline a channel is settled before others.
+	soon = 2 * settleBlocks
+)
+
+// urgentFirst returns the settlements with those first that have a channel which main, at
+// sigma, is about to close: with more than are sent at once they must not wait their turn.
+func urgentFirst(v chain.View, sigma uint64, list []service.Settlement) []service.Settlement {
+	if len(list) <= MaxBatches {
+		return list
+	}
+	urgent := make([]service.Settlement, 0, len(list))
+	var rest []service.Settlement
+	for i := range list {
+		if slices.ContainsFunc(list[i].Batch.Entries, func(e channel.Entry) bool {
+			at, ok := channel.At(v, e.Index)
+			return ok && at.Deadline() <= sigma+soon
+		}) {
+			urgent = append(urgent, list[i])
+		} else {
+			rest = append(rest, list[i])
+		}
+	}
+	return append(urgent, rest...)
 }
 
 func paidName(index uint64, lane uint8, paid ledger.Amount) uint64 {
