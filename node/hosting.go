@@ -147,6 +147,9 @@ func (s *shards) sample(r *shardRun, h *hosted) telemetry.ShardSample {
 	if level, _, err := h.shard.Congestion(); err == nil && out.Height > 0 {
 		out.Congestion = float64(level) / float64(route.Full)
 	}
+	if lanes, amount, err := h.shard.Overdue(); err == nil && out.Height > 0 {
+		out.OverdueLanes, out.Overdue = lanes, uint64(amount)
+	}
 	return out
 }
 

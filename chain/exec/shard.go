@@ -174,6 +174,19 @@ func (s *Shard) Congestion() (level route.Level, backlog route.Backlog, err erro
 	return level, backlog, err
 }
 
+// maxOverdue is how many lanes Overdue looks at.
+const maxOverdue = 4_096
+
+// Overdue returns on how many lanes, and how many drops, a settlement waits for payment for
+// more than an epoch: see service.Overdue.
+func (s *Shard) Overdue() (lanes int, amount ledger.Amount, err error) {
+	err = s.Read(func(v chain.View, _ uint64) error {
+		lanes, amount = service.Overdue(v, maxOverdue)
+		return nil
+	})
+	return lanes, amount, err
+}
+
 // Standing returns where the shard stands: its committee, and whether it ends.
 func (s *Shard) Standing() (out shardblock.Status, err error) {
 	err = s.Read(func(v chain.View, _ uint64) error {

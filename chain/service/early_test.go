@@ -114,3 +114,32 @@ func TestSettledAhead(t *testing.T) {
 		})
 	}
 }
+
+// TestOverdue: what is settled and not paid counts from the second epoch after its own on, to
+// the extent that it is not paid, although the lane is settled again meanwhile.
+func TestOverdue(t *testing.T) {
+	t.Parallel()
+	s, a := one(t, 0)
+	want := func(lanes int, amount ledger.Amount) {
+		t.Helper()
+		if l, sum := service.Overdue(s.view, 10); l != lanes || sum != amount {
+			t.Errorf("epoch %d: %d lanes and %d drops, want %d and %d", service.ReadEpoch(s.view).Number, l, sum, lanes, amount)
+		}
+	}
+	for epoch := range uint64(4) {
+		s.block(service.Block{Epoch: &service.EpochStart{Epoch: epoch}})
+		s.block(service.Block{Txs: []service.BlockTx{booking(t, item{a, a.voucher(0, ledger.Amount(100*(epoch+1)), 1)})}})
+		if epoch < 2 {
+			want(0, 0)
+		} else {
+			want(1, ledger.Amount(100*epoch))
+		}
+	}
+	if lanes, _ := service.Overdue(s.view, 0); lanes != 0 {
+		t.Errorf("%d lanes of none", lanes)
+	}
+	s.main(redeemed(a.home(), channel.LaneTotal{Index: a.index, Redeemed: 250}))
+	want(1, 50)
+	s.main(redeemed(a.home(), channel.LaneTotal{Index: a.index, Redeemed: 300}))
+	want(0, 0)
+}

@@ -254,3 +254,26 @@ func OutstandingOf(v chain.View, payee ledger.Address) []Settlement {
 	})
 	return batches(v, refs, int(p.BatchEntries))
 }
+
+// Overdue returns on how many lanes, and how many drops in all, a settlement waits for
+// payment since an epoch before the last: nobody carries it, or it is worth less than its
+// fee. It looks at limit lanes at most, and counts none of the others.
+func Overdue(v chain.View, limit int) (lanes int, amount ledger.Amount) {
+	s, now := ReadShard(v), ReadEpoch(v).Number
+	for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
+		for key, value := range v.Range(tableKey(uint8(bucket), tablePending, 0)) {
+			if limit--; limit < 0 {
+				return lanes, amount
+			}
+			if since := binary.BigEndian.Uint64(value); since+1 >= now {
+				continue
+			}
+			ref := parseRef(key, false)
+			c, _ := ChannelAt(v, ref.bucket, ref.index)
+			l := LaneOf(v, &c, ref.index, ref.lane)
+			lanes++
+			amount += l.Settled - l.Redeemed // of all lanes at most the sum of deposits
+		}
+	}
+	return lanes, amount
+}

@@ -110,6 +110,9 @@ type ShardSample struct {
 	Members    int  // of that committee
 	Anchored   uint64
 	Congestion float64 // 0 to 1
+	// Of settlements that the main chain has not paid for more than an epoch.
+	OverdueLanes int
+	Overdue      uint64 // drops
 }
 
 // ShardStates is how many shards of a node are in which state.

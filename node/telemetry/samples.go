@@ -87,6 +87,8 @@ func shardCollector(sample func() ShardSample) prometheus.Collector {
 	s.add("shard_anchored_height", "Last height of the shard that is anchored on the main chain.", func(c ShardSample) float64 { return float64(c.Anchored) })
 	s.add("shard_anchor_lag_blocks", "Blocks above the last anchored one.", func(c ShardSample) float64 { return float64(c.Height - min(c.Height, c.Anchored)) })
 	s.add("shard_congestion", "How full the shard is, from 0 to 1; above a quarter it takes no records of users.", func(c ShardSample) float64 { return c.Congestion })
+	s.add("shard_overdue_lanes", "Lanes with a settlement that the main chain has not paid for more than an epoch: no relayer has coins for it, or it is worth less than its fee.", func(c ShardSample) float64 { return float64(c.OverdueLanes) })
+	s.add("shard_overdue_drops", "What is settled and not paid on them.", func(c ShardSample) float64 { return float64(c.Overdue) })
 	return s
 }
 

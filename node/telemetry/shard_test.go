@@ -16,10 +16,10 @@ func TestShardMetrics(t *testing.T) {
 	r, _ := registry(t)
 	sample := func() telemetry.ShardSample {
 		return telemetry.ShardSample{
-			ChainSample: telemetry.ChainSample{Height: 9, Ready: true}, Serving: true, Members: 4, Anchored: 7, Congestion: 0.25,
+			ChainSample: telemetry.ChainSample{Height: 9, Ready: true}, Serving: true, Members: 4, Anchored: 7, Congestion: 0.25, OverdueLanes: 3, Overdue: 500,
 		}
 	}
-	shardOnly := []string{"shard_serving", "shard_committee_members", "shard_anchored_height", "shard_anchor_lag_blocks", "shard_congestion"}
+	shardOnly := []string{"shard_serving", "shard_committee_members", "shard_anchored_height", "shard_anchor_lag_blocks", "shard_congestion", "shard_overdue_lanes", "shard_overdue_drops"}
 	gather := func() map[string]float64 {
 		t.Helper()
 		families, err := r.Gather()
@@ -57,7 +57,7 @@ func TestShardMetrics(t *testing.T) {
 				shards[name] = v
 			}
 		}
-		want := map[string]float64{"shard_serving": 1, "shard_committee_members": 4, "shard_anchored_height": 7, "shard_anchor_lag_blocks": 2, "shard_congestion": 0.25}
+		want := map[string]float64{"shard_serving": 1, "shard_committee_members": 4, "shard_anchored_height": 7, "shard_anchor_lag_blocks": 2, "shard_congestion": 0.25, "shard_overdue_lanes": 3, "shard_overdue_drops": 500}
 		if diff := cmp.Diff(want, shards); diff != "" {
 			t.Errorf("what shards have (-want +got):\n%s", diff)
 		}
