@@ -69,7 +69,8 @@
 // redeemed never falls and is within what was signed. In each epoch: main's map is what
 // runs, no place has two shards or none, and whoever draws the committees again draws the
 // same. At the end, once the network is well: every message has ended, links are quiet, every
-// payee has what was booked for it and all of it is redeemed, homes know of channels what
+// payee has what was booked for it and all of it is redeemed, also when it books, goes away
+// and the payer closes before the epoch ends, homes know of channels what
 // main does, and in three of ten seeds all chains, replayed from their genesis and the bytes
 // of their blocks, have the same roots, and heirs, made again from the states of their
 // parents and of main, the same genesis.
