@@ -249,6 +249,9 @@ func (s *services) book(ctx context.Context, b *booking) (status exec.ShardStatu
 	}()
 	if b.validateOnly {
 		s.rates.charge(ip, signatureTokens(entries))
+		if err := s.admit(b.shard, b.is.ID); err != nil {
+			return status, s.explainBooking(err, b)
+		}
 		receipt, err := b.shard.Simulate(ctx, b.tx.Raw)
 		if err != nil {
 			return status, s.explainBooking(err, b)
@@ -258,6 +261,12 @@ func (s *services) book(ctx context.Context, b *booking) (status exec.ShardStatu
 	gone := func(hash ledger.Hash) bool {
 		_, err := b.shard.Status(hash)
 		return errors.Is(err, exec.ErrUnknown)
+	}
+	if gone(b.tx.Hash) { // what is there already is answered, however congested the shard is
+		if err := s.admit(b.shard, b.is.ID); err != nil {
+			s.metrics.book(err)
+			return status, s.explainBooking(err, b)
+		}
 	}
 	hash, err := s.ids.do(ctx, b.requestID, sha256.Sum256(b.tx.Raw), gone, func() (ledger.Hash, error) {
 		var err error

@@ -10,7 +10,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
-	"github.com/tributary-network/tributary/chain/shardblock"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/route"
@@ -65,21 +64,15 @@ func (b *backend) anchorRules() *anchor.Params { return &b.Network.Params.Anchor
 // knownLevel returns how congested a shard is if that is known without asking anybody.
 func (b *backend) knownLevel(id shard.ID) (route.Level, bool) {
 	if s, ok := b.hosted(id); ok {
-		level, _, err := levelOf(s)
+		w, err := b.waitingFor(id)
+		if err != nil {
+			return 0, false
+		}
+		level, _, err := b.levelOf(s, w)
 		return level, err == nil
 	}
 	k, ok := b.levels.get(id, b.Now())
 	return k.level, ok
-}
-
-// levelOf returns how congested a shard that runs here is after its last block, as its
-// own rules count it.
-func levelOf(s Shard) (level route.Level, l route.Backlog, err error) {
-	err = s.Read(func(v chain.View, _ uint64) error {
-		level, l = shardblock.Level(v), shardblock.Backlog(v)
-		return nil
-	})
-	return level, l, err
 }
 
 // shardBlock is how long a block of a shard takes, as far as that can be told.
@@ -107,24 +100,22 @@ func (b *backend) congestion(ctx context.Context, list []shard.Shard) ([]*servic
 		}
 		b.askLevels(ctx, ask)
 	}
-	out, missed := make([]*servicev1.Congestion, len(list)), make([]uint64, len(list))
+	out, wait := make([]*servicev1.Congestion, len(list)), make([]waiting, len(list))
 	err := b.State.Read(func(v chain.View, height uint64) error {
-		rules := b.anchorRules()
 		for i := range list {
-			if row, ok := anchor.Read(v, list[i].ID); ok && !row.Finished() {
-				missed[i] = rules.Missed(height, row.From)
-			}
+			wait[i] = waitingIn(v, height, list[i].ID)
 		}
 		return nil
 	})
 	for i := range list {
-		out[i] = b.congestionOf(&list[i], missed[i])
+		out[i] = b.congestionOf(&list[i], wait[i])
 	}
 	return out, err
 }
 
-// congestionOf returns what is known of the congestion of a shard that has missed anchors.
-func (b *backend) congestionOf(sh *shard.Shard, missed uint64) *servicev1.Congestion {
+// congestionOf returns what is known of the congestion of a shard for an anchor of which
+// the main chain waits.
+func (b *backend) congestionOf(sh *shard.Shard, w waiting) *servicev1.Congestion {
 	out := &servicev1.Congestion{Shard: ShardName(sh.ID), Service: ServiceName(sh.Service), Zone: uint32(sh.Zone)}
 	var level route.Level
 	var backlog route.Backlog
@@ -134,7 +125,7 @@ func (b *backend) congestionOf(sh *shard.Shard, missed uint64) *servicev1.Conges
 			return false
 		}
 		var err error
-		level, backlog, err = levelOf(s)
+		level, backlog, err = b.levelOf(s, w)
 		out.Height, _ = s.Head()
 		return err == nil
 	}
@@ -142,9 +133,15 @@ func (b *backend) congestionOf(sh *shard.Shard, missed uint64) *servicev1.Conges
 		out.Source = servicev1.CongestionSource_CONGESTION_SOURCE_HERE
 	} else if k, ok := b.levels.get(sh.ID, b.Now()); ok {
 		level, backlog, out.Height = k.level, k.backlog, k.height
+		// Its node may be cut off from the main chain.
+		backlog.MissedAnchors = max(backlog.MissedAnchors, b.silent(w))
+		full := route.DefaultCapacity()
+		level = max(level, full.Level(route.Backlog{MissedAnchors: b.silent(w)}))
 		out.Source = servicev1.CongestionSource_CONGESTION_SOURCE_PEER
 	} else {
-		backlog, out.Height = route.Backlog{MissedAnchors: missed}, 0
+		if w.ok {
+			backlog.MissedAnchors = b.anchorRules().Missed(w.at, w.from)
+		}
 		full := route.DefaultCapacity()
 		level = full.Level(backlog)
 		out.Source = servicev1.CongestionSource_CONGESTION_SOURCE_ANCHORS

@@ -8,10 +8,12 @@
 // everything that ends what has begun always passes. Hint names the zone and the
 // shard of providers that a client had better choose before a session opens.
 //
-// Congestion is a Level, from 0 to Full, that every shard writes into its
-// headers: the fullest of its inbox, its outbox, their bytes, and the anchors it
-// has missed. All nodes compute it alike, because it decides which blocks are
-// valid.
+// Congestion is a Level, from 0 to Full: the highest share that a Backlog uses of a
+// Capacity. By the rules of shards it counts what their state knows, the outbox and
+// its bytes; all nodes compute that alike, because it decides which blocks are
+// valid. Gateways add the anchors that the main chain misses, which hold for hints
+// and for what enters a pool. Nobody counts an inbox yet: what waits for a shard
+// elsewhere its state does not know.
 //
 // Source: the design's chapter on routing. Levels are basis points, waits are
 // blocks of the congested shard.
