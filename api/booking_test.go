@@ -235,6 +235,35 @@ func TestBookingOnTheWrongShard(t *testing.T) {
 	wantProblem(t, err, codes.NotFound, api.ReasonTransactionNotFound)
 }
 
+// TestBookingBeforeASnapshot: a node that joined a shard by a snapshot asks others for what
+// was booked before, and says that nobody knows a booking only if they do not either.
+func TestBookingBeforeASnapshot(t *testing.T) {
+	t.Parallel()
+	s := newShardWorld(t, map[string][]shard.ID{"member": {2, 3, 4, 5}, "late": {4, 5}})
+	c := s.sell(s.payee).told()
+	resp, err := s.nodes["member"].services().BookUsage(s.ctx(), signedUsage(c.book(1_000)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := s.nodes["late"]
+	late.late = true
+	name, home := resp.GetBooking().GetName(), resp.GetBooking().GetShard()
+	for _, of := range []string{"", home} {
+		got, err := late.services().GetBooking(s.ctx(), &servicev1.GetBookingRequest{Name: name, Shard: of})
+		if err != nil || got.GetBooking().GetName() != name || got.GetSource().GetServedBy() != "member" {
+			t.Errorf("shard %q: %v, %v", of, got, err)
+		}
+		_, err = late.services().GetBooking(s.ctx(), &servicev1.GetBookingRequest{Name: api.BookingName(ledger.Hash{1}), Shard: of})
+		wantProblem(t, err, codes.NotFound, api.ReasonTransactionNotFound)
+		handed := metadata.AppendToOutgoingContext(s.ctx(), "tributary-hops", "1")
+		_, err = late.services().GetBooking(handed, &servicev1.GetBookingRequest{Name: name, Shard: of})
+		wantProblem(t, err, codes.NotFound, api.ReasonTransactionNotFound)
+	}
+	if traced, err := late.routing().Trace(s.ctx(), &servicev1.TraceRequest{Name: name}); err != nil || traced.GetOrigin().GetState() != committed {
+		t.Errorf("trace: %v, %v", traced, err)
+	}
+}
+
 // TestCongestedShard: what is refused says when to come again, over another node too.
 func TestCongestedShard(t *testing.T) {
 	t.Parallel()

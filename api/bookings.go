@@ -429,10 +429,12 @@ func (s *services) GetBooking(ctx context.Context, req *servicev1.GetBookingRequ
 	}
 	if local, ok := s.readable(sh.ID); ok {
 		resp, err := s.bookingIn(ctx, local, &sh, hash, req)
-		if _, runs := s.hosted(sh.ID); err == nil || runs || handedOn(ctx) {
+		p, _ := errors.AsType[*problem](err)
+		unknown := p != nil && p.reason == ReasonTransactionNotFound
+		if _, runs := s.hosted(sh.ID); err == nil || runs && !unknown || handedOn(ctx) {
 			return resp, err
 		}
-		// This node may have joined the shard late.
+		// This node may have joined the shard late, by a snapshot.
 		if away, bad := s.bookingAway(ctx, &sh, epoch, req, hash); bad == nil {
 			return away, nil
 		}
@@ -491,12 +493,17 @@ func (s *services) searchBooking(ctx context.Context, hash ledger.Hash, req *ser
 	if handedOn(ctx) {
 		return nil, nobody
 	}
-	var rest []shard.ID
+	var rest, own []shard.ID
 	for sh := range m.All() {
-		if !slices.Contains(ids, sh.ID) && (only == 0 || sh.Service == only) {
+		switch {
+		case only != 0 && sh.Service != only:
+		case slices.Contains(ids, sh.ID):
+			own = append(own, sh.ID) // this node may have joined it late, by a snapshot
+		default:
 			rest = append(rest, sh.ID)
 		}
 	}
+	rest = append(rest, own...)
 	groups := s.groups(rest)
 	s.rates.charge(callerIP(ctx), rowTokens(len(rest))+forwardTokens*len(groups))
 	for _, g := range groups {

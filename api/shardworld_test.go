@@ -60,6 +60,7 @@ type shardNode struct {
 	conn     *grpc.ClientConn
 	calls    int  // that other nodes made of it
 	deaf     bool // it does not answer other nodes
+	late     bool // it has joined its shards by snapshots: it knows nothing of what they booked
 }
 
 // newShardWorld starts nodes over one main chain; each hosts some shards.
@@ -156,7 +157,18 @@ func (n *shardNode) Shard(id shard.ID) (api.Shard, bool) {
 	if !slices.Contains(n.hosts, id) {
 		return nil, false
 	}
+	if n.late {
+		return lateShard{n.world.shards[id]}, true
+	}
 	return n.world.shards[id], true
+}
+
+// lateShard is a shard of which a node knows no records.
+type lateShard struct{ *fakeShard }
+
+// Status implements api.ShardPool.
+func (lateShard) Status(ledger.Hash) (exec.ShardStatus, error) {
+	return exec.ShardStatus{}, exec.ErrUnknown
 }
 
 // Hosted implements api.Shards.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -109,8 +110,22 @@ func (t *tracer) origin(ctx context.Context, named string) (ledger.ChainID, erro
 func (t *tracer) ask(ctx context.Context, id ledger.ChainID, req *servicev1.GetMessageRequest) (*servicev1.GetMessageResponse, servicev1.Evidence, error) {
 	if _, err := t.readBlocks(id); err == nil {
 		resp, err := t.GetMessage(ctx, req)
-		return resp, servicev1.Evidence_EVIDENCE_OWN, err
+		p, _ := errors.AsType[*problem](err)
+		if p == nil || p.reason != ReasonTransactionNotFound || id == t.Network.Domain.Chain {
+			return resp, servicev1.Evidence_EVIDENCE_OWN, err
+		}
+		// This node may have joined the shard late, by a snapshot.
+		resp, evidence, bad := t.askAway(ctx, id, req)
+		if bad != nil {
+			return nil, 0, err
+		}
+		return resp, evidence, nil
 	}
+	return t.askAway(ctx, id, req)
+}
+
+// askAway asks another node that runs a chain.
+func (t *tracer) askAway(ctx context.Context, id ledger.ChainID, req *servicev1.GetMessageRequest) (*servicev1.GetMessageResponse, servicev1.Evidence, error) {
 	if t.calls == maxTraceCalls {
 		return nil, 0, unavailable(ReasonOverloaded, retrySoon, "the trace needs more calls of other nodes than one may make; ask a node that runs its shards")
 	}
