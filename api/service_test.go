@@ -62,7 +62,8 @@ func TestServicesAreRead(t *testing.T) {
 		out := got.GetService()
 		if out.GetName() != "services/9" || out.GetLabel() != "proxy" || !bytes.Equal(out.GetRecord(), proxy.Encode()) ||
 			out.GetOwner() != s.payee.addr.String() || out.GetValidators() != 4 || len(got.GetValidators()) != 4 ||
-			out.GetZones()[0].GetShards() != 0 || out.GetZones()[0].GetRegion() != "region-0" || len(out.GetZones()[0].GetProofs()) != 4 {
+			out.GetZones()[0].GetShards() != 0 || out.GetZones()[0].GetRegion() != "region-0" || len(out.GetZones()[0].GetProofs()) != 4 ||
+			out.GetZones()[0].GetHeavyBytes() != proxy.Zones[0].Policy.Limits.HeavyBytes || out.GetZones()[0].GetHeavyBytes() == 0 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -85,7 +85,7 @@ func renderService(v chain.View, s *zone.ServiceType, m *shard.Map) *servicev1.S
 		z, p := &s.Zones[i], &s.Zones[i].Policy
 		zn := &servicev1.Zone{
 			Number: uint32(z.Number), Region: p.Region, ShareBps: p.Fees.ShareBps, EntryFee: uint64(p.Fees.Entry),
-			BlockBytes: p.Limits.BlockBytes, MessageBytes: p.Limits.MessageBytes, LinkMessages: p.Limits.LinkMessages,
+			BlockBytes: p.Limits.BlockBytes, HeavyBytes: p.Limits.HeavyBytes, MessageBytes: p.Limits.MessageBytes, LinkMessages: p.Limits.LinkMessages,
 			LinkBytes: p.Limits.LinkBytes, ExpiryAnchors: p.Limits.ExpiryAnchors, Replication: uint32(p.Replication),
 			Shards: uint32(len(m.Zone(s.ID, z.Number))), //nolint:gosec // at most 16
 		}

@@ -108,11 +108,11 @@ func (r *serviceResult) fields(t *table) {
 	t.field("fees", feesText(r.ShareBps, ledger.Amount(r.EntryFee)))
 	t.field("served by", strings.Join(numbers(r.Servers), ", "))
 	t.line("")
-	t.row("ZONE", "REGION", "SHARDS", "FEES", "COPIES", "PROOFS", "BLOCK", "MESSAGE")
+	t.row("ZONE", "REGION", "SHARDS", "FEES", "COPIES", "PROOFS", "BLOCK", "HEAVY", "MESSAGE")
 	for i := range r.Zones {
 		z := &r.Zones[i]
 		t.row(z.Number, z.Region, z.Shards, shortFees(z.ShareBps, ledger.Amount(z.EntryFee)), z.Replication,
-			strings.Join(z.Proofs, ","), z.BlockBytes, z.MessageBytes)
+			strings.Join(z.Proofs, ","), z.BlockBytes, z.HeavyBytes, z.MessageBytes)
 	}
 }
 

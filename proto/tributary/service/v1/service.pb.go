@@ -395,7 +395,9 @@ type Zone struct {
 	// What counts as a proof in it.
 	Proofs []ProofKind `protobuf:"varint,11,rep,packed,name=proofs,proto3,enum=tributary.service.v1.ProofKind" json:"proofs,omitempty"`
 	// Shards in the present epoch; 0 until the zone is founded.
-	Shards        uint32 `protobuf:"varint,12,opt,name=shards,proto3" json:"shards,omitempty"`
+	Shards uint32 `protobuf:"varint,12,opt,name=shards,proto3" json:"shards,omitempty"`
+	// A block with more bytes is heavy; a shard most of whose blocks are is split.
+	HeavyBytes    uint32 `protobuf:"varint,13,opt,name=heavy_bytes,json=heavyBytes,proto3" json:"heavy_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -510,6 +512,13 @@ func (x *Zone) GetProofs() []ProofKind {
 func (x *Zone) GetShards() uint32 {
 	if x != nil {
 		return x.Shards
+	}
+	return 0
+}
+
+func (x *Zone) GetHeavyBytes() uint32 {
+	if x != nil {
+		return x.HeavyBytes
 	}
 	return 0
 }
@@ -4339,7 +4348,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\"tributary/service/v1/service.proto\x12\x14tributary.service.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etributary/chain/v1/block.proto\x1a$tributary/chain/v1/transaction.proto\"a\n" +
 	"\x06Source\x12\x1b\n" +
 	"\tserved_by\x18\x01 \x01(\tR\bservedBy\x12:\n" +
-	"\bevidence\x18\x02 \x01(\x0e2\x1e.tributary.service.v1.EvidenceR\bevidence\"\x94\x03\n" +
+	"\bevidence\x18\x02 \x01(\x0e2\x1e.tributary.service.v1.EvidenceR\bevidence\"\xb5\x03\n" +
 	"\x04Zone\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x1b\n" +
@@ -4355,7 +4364,9 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\vreplication\x18\n" +
 	" \x01(\rR\vreplication\x127\n" +
 	"\x06proofs\x18\v \x03(\x0e2\x1f.tributary.service.v1.ProofKindR\x06proofs\x12\x16\n" +
-	"\x06shards\x18\f \x01(\rR\x06shards\"\x91\x04\n" +
+	"\x06shards\x18\f \x01(\rR\x06shards\x12\x1f\n" +
+	"\vheavy_bytes\x18\r \x01(\rR\n" +
+	"heavyBytes\"\x91\x04\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\rR\x02id\x12\x14\n" +
