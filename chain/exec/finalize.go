@@ -117,6 +117,7 @@ func (e *Executor) Finalize(b Block) (out Outcome, err error) {
 		e.stats.entries.Add(uint64(p.result.Receipts[i].Entries))
 	}
 	e.since(&e.stats.finalizeNanos, start)
+	e.pass("agreed", p)
 	return Outcome{AppHash: p.root[:], Results: p.results, Updates: p.result.Updates}, nil
 }
 
@@ -152,6 +153,7 @@ func (e *Executor) execute(b Block) (p *prepared, err error) {
 	}
 	e.since(&e.stats.prepareNanos, prepare)
 	p.checkpoint = e.checkpoint(el, p)
+	e.pass("executed", p)
 	return p, nil
 }
 
@@ -281,6 +283,7 @@ func (e *Executor) Commit() (retainHeight uint64, err error) {
 	if err := e.commitIndexed(p); err != nil {
 		return 0, err
 	}
+	e.pass("stored", p)
 	e.prepared = nil
 	e.ahead.forget()
 	e.head.Store(&head{height: p.block.Height, appHash: p.root})
@@ -289,6 +292,7 @@ func (e *Executor) Commit() (retainHeight uint64, err error) {
 	}
 	e.committed(p)
 	e.since(&e.stats.commitNanos, start)
+	e.pass("told", p)
 	return e.retain(p.block.Height)
 }
 

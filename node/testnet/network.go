@@ -73,7 +73,13 @@ func StartProcesses(ctx context.Context, binary string, o Options) (*Network, er
 	if o.InMemory {
 		return nil, errors.New("start test network: processes keep their stores on disk")
 	}
-	return start(ctx, o, func(n *Network, i int) member { return newProcess(binary, n.Nodes[i]) })
+	return start(ctx, o, func(n *Network, i int) member {
+		p := newProcess(binary, n.Nodes[i])
+		if o.Environ != nil {
+			p.environ = o.Environ(i)
+		}
+		return p
+	})
 }
 
 func start(ctx context.Context, o Options, newMember func(*Network, int) member) (*Network, error) {

@@ -72,6 +72,9 @@ type Options struct {
 	Accounts []genesis.Account
 	// Configure changes the settings of node i after all else.
 	Configure func(i int, c *config.Config)
+	// Environ returns what the process of node i has in its environment besides what this
+	// one has, as "NAME=value"; nil means nothing. Only for networks of processes.
+	Environ func(i int) []string
 	// InMemory keeps stores in memory. Only for networks in one process.
 	InMemory bool
 	// Handler takes the log lines of node i of a network in one process. nil

@@ -14,8 +14,9 @@ import (
 
 // process is a node in a process of its own.
 type process struct {
-	binary string
-	node   Node
+	binary  string
+	node    Node
+	environ []string // besides ours
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd      // nil unless running
@@ -45,6 +46,7 @@ func (p *process) start() error {
 		return err
 	}
 	cmd := exec.Command(p.binary, "start", "--home", p.node.Home, "--stop-with-stdin") //nolint:noctx // its life is not a call's
+	cmd.Env = append(os.Environ(), p.environ...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for us
 	leash, err := cmd.StdinPipe()

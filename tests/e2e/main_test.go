@@ -22,8 +22,12 @@ import (
 	"github.com/tributary-network/tributary/node/testnet"
 )
 
-// binary is the program under test, built by TestMain unless it is given.
-var binary string
+// binary is the program under test, built by TestMain unless it is given. The one that is
+// built has fault points (chain/exec), which do nothing unless a test asks for it.
+var (
+	binary string
+	given  bool
+)
 
 func TestMain(m *testing.M) {
 	flag.StringVar(&binary, "binary", "", "the tributary program to test; the default is to build it")
@@ -33,7 +37,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", strconv.Itoa(parallel())); err != nil {
 		panic(err)
 	}
-	if binary != "" {
+	if given = binary != ""; given {
 		os.Exit(m.Run())
 	}
 	code, err := build(m)
@@ -63,7 +67,7 @@ func build(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	binary = filepath.Join(dir, "tributary")
-	cmd := exec.Command("go", "build", "-o", binary, "github.com/tributary-network/tributary/node/cmd/tributary")
+	cmd := exec.Command("go", "build", "-tags", "faultpoints", "-o", binary, "github.com/tributary-network/tributary/node/cmd/tributary")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("build the program: %w\n%s", err, out)

@@ -5,8 +5,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,143 +22,222 @@ import (
 	"github.com/tributary-network/tributary/shard"
 )
 
-// errSeen ends a watch that saw what it waited for.
-var errSeen = errors.New("seen")
+var stepSeeds = flag.Int("steps.seeds", 1, "how often TestShardsKilledAtEachStep takes all steps, each time in another order")
 
-// step is a moment on the way of what is booked from one shard to another.
-type step struct {
-	name string
-	// at is the shard whose blocks tell of the moment, the source or the destination.
-	at func(*crossing) shard.ID
-	// come reports whether the moment has come, by what a node tells of that shard.
-	come func(*crossing, *client.ShardBlock) bool
-	// proposer is killed instead of the node that told: it made the last block of main.
-	proposer bool
-}
+// step is a moment of a block on the way of what is booked from one shard to another: see
+// chain/exec/faultpoint.go.
+type step struct{ deed, moment string }
 
-// crossing is one booking of a payee in another shard, as one node sees it.
-type crossing struct {
-	source, home shard.ID
-	booked       uint64 // height of the source that has the booking; owned by the watch of the source
-}
+func (s step) String() string { return s.deed + ", " + s.moment }
 
-func (j *crossing) atSource() shard.ID { return j.source }
-func (j *crossing) atHome() shard.ID   { return j.home }
-
-// bookedAt notes the block of the source that has the booking.
-func (j *crossing) bookedAt(b *client.ShardBlock) bool {
-	if j.booked == 0 && b.Bookings > 0 && b.Outbox > 0 {
-		j.booked = b.Height
+// allSteps are the steps in the order of the way. A message is executed and acknowledged
+// by the same block of the destination, so what comes between an import and its
+// acknowledgement is the block of main that anchors it.
+func allSteps() (list []step) {
+	for _, deed := range []string{"sends", "anchors-messages", "imports", "anchors-acks", "acknowledged"} {
+		for _, moment := range []string{"executed", "agreed", "stored", "told"} {
+			list = append(list, step{deed, moment})
+		}
 	}
-	return j.booked != 0
+	return list
 }
 
-// A node is killed right after it has told of each step that a message takes from one
-// shard over main to another and its acknowledgement back. It comes back, the message is
-// executed once, and at the end everything is paid to the last drop on all nodes.
+// Nodes kill themselves at each step that a message takes from one shard over main to
+// another and its acknowledgement back: before they vote for the block, when it is agreed
+// on and not stored, when it is stored and nobody was told, and when all were. Two at a time
+// do, so that chains lose their quorum too. Each comes back without help, what goes on
+// meanwhile is counted once, and at the end all is paid to the last drop on all nodes.
 func TestShardsKilledAtEachStep(t *testing.T) {
 	t.Parallel()
-	net := network(t, withServices, exactly)
-	u := startUsage(t, net, 1, testnet.Content)
-	for i, s := range []step{
-		{name: "the booking is submitted and in no block"},
-		{name: "the source has committed", at: (*crossing).atSource, come: (*crossing).bookedAt},
-		{name: "main has committed the anchor", at: (*crossing).atSource, come: func(j *crossing, b *client.ShardBlock) bool {
-			return j.bookedAt(b) && b.Anchored >= j.booked
-		}},
-		{name: "main has committed the anchor, its proposer", at: (*crossing).atSource, proposer: true, come: func(j *crossing, b *client.ShardBlock) bool {
-			return j.bookedAt(b) && b.Anchored >= j.booked
-		}},
-		{name: "the destination has imported", at: (*crossing).atHome, come: func(_ *crossing, b *client.ShardBlock) bool { return b.Imports > 0 }},
-		{name: "the destination has acknowledged", at: (*crossing).atHome, come: func(_ *crossing, b *client.ShardBlock) bool { return b.Outbox > 0 }},
-		{name: "the source has the acknowledgement", at: (*crossing).atSource, come: func(j *crossing, b *client.ShardBlock) bool {
-			return j.bookedAt(b) && b.Height > j.booked && b.Imports > 0
-		}},
-	} {
-		u.killedAt(t, net, &s, i%len(net.Nodes), u.books[i%len(u.books)])
+	if given {
+		t.Skip("the program that is given may have no fault points")
 	}
+	dir := t.TempDir()
+	file := func(i int) string { return filepath.Join(dir, strconv.Itoa(i)) }
+	net := network(t, withServices, exactly, func(o *testnet.Options) {
+		o.Environ = func(i int) []string { return []string{"FAULT_POINT=" + file(i)} }
+	})
+	u := startUsage(t, net, 1, testnet.Content)
+	u.submitted(t, net, 0, u.books[0])
+	u.proposerKilled(t, net, 1, u.books[1])
+
+	end := u.spread(t, dial(t, net, 0, 1, 2, 3))
+	begin := time.Now()
+	for seed := range *stepSeeds {
+		random := rand.New(rand.NewPCG(uint64(seed), 0)) //nolint:gosec // it can be done again
+		var lanes [2][]step
+		for i, s := range allSteps() {
+			lanes[i%2] = append(lanes[i%2], s)
+		}
+		if seed > 0 {
+			list := allSteps()
+			random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+			lanes = [2][]step{list[:len(list)/2], list[len(list)/2:]}
+		}
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			for lane, list := range lanes {
+				draw := rand.New(rand.NewPCG(uint64(seed), uint64(lane))) //nolint:gosec // likewise
+				t.Run(fmt.Sprint("lane ", lane), func(t *testing.T) {
+					t.Parallel()
+					for i, s := range list {
+						victim, nth := 2*lane+i%2, 1
+						if seed > 0 {
+							victim, nth = 2*lane+draw.IntN(2), 1+draw.IntN(3)
+						}
+						killedAt(t, net, victim, s, nth, file(victim))
+					}
+				})
+			}
+		})
+		if t.Failed() {
+			break
+		}
+	}
+	t.Logf("%d kills after %v, %d bookings", *stepSeeds*len(allSteps()), time.Since(begin).Round(time.Millisecond), u.done(testnet.Content))
+	end()
 	u.drained(t, dial(t, net, 0))
 	u.verify(t, net)
 	quiet(t, net)
 }
 
-// killedAt books once for b, kills the victim at the step, and waits until it is ready
-// again and all is earned.
-func (u *usageLoad) killedAt(t *testing.T, net *testnet.Network, s *step, victim int, b *usageBook) {
+// killedAt has the victim kill itself at the n-th block of a step, and waits until it is
+// ready again.
+func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, file string) {
 	t.Helper()
-	var booking chan error
-	book := func() {
-		booking = make(chan error, 1)
-		go func() { booking <- u.round(b) }()
+	if err := os.WriteFile(file+".new", fmt.Appendf(nil, "%s %s %d", s.deed, s.moment, nth), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if s.at == nil {
-		u.submitTo(t, net, victim, b)
-	} else {
-		j := &crossing{home: b.home}
-		for _, x := range u.books {
-			if x.home != b.home {
-				j.source = x.home // and other shards that have payers for b
+	begin := time.Now()
+	if err := os.Rename(file+".new", file); err != nil { // it is read at any time
+		t.Fatal(err)
+	}
+	select {
+	case <-net.Exited(victim):
+	case <-time.After(patience):
+		t.Fatalf("%s: %s did not come to it", s, net.Nodes[victim].Name)
+	}
+	waited := time.Since(begin).Round(time.Millisecond)
+	passed, err := os.ReadFile(file + ".passed")
+	if _, armed := os.Stat(file); err != nil || !errors.Is(armed, fs.ErrNotExist) {
+		t.Fatalf("%s: %s ended for another reason: %v", s, net.Nodes[victim].Name, errors.Join(err, armed))
+	}
+	if err := errors.Join(os.Remove(file+".passed"), net.StartNode(victim)); err != nil {
+		t.Fatal(err)
+	}
+	took := ready(t, net, victim)
+	t.Logf("%s: %s was killed at %s, block %d of these, after %v, and was ready %v after its start", s, net.Nodes[victim].Name, passed, nth, waited, took)
+}
+
+// spread books in the background, each payee when all that it had booked before is earned,
+// so that blocks do one thing at a time. end ends that, and fails the test if a booking was
+// refused.
+func (u *usageLoad) spread(t *testing.T, c *client.Client) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	failures := make([]error, len(u.books))
+	var group sync.WaitGroup
+	for i, b := range u.books {
+		group.Go(func() {
+			for ctx.Err() == nil && failures[i] == nil {
+				if failures[i] = u.round(b); failures[i] == nil {
+					u.arrived(ctx, c, b)
+				}
 			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		group.Wait()
+	})
+	return func() {
+		t.Helper()
+		cancel()
+		group.Wait()
+		if err := errors.Join(failures...); err != nil {
+			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		c, started, begun := dial(t, net, victim), make(chan struct{}), false
-		seen := make(chan error, 1)
-		go func() {
-			seen <- c.WatchShard(ctx, s.at(j), 0, func(x *client.ShardBlock) error {
-				if !begun { // the first news say that it watches
-					begun = true
-					close(started)
-				}
-				if s.come(j, x) {
-					return errSeen
-				}
-				return nil
-			})
-		}()
+	}
+}
+
+// arrived waits until b's payee has earned what it has booked, or ctx ends.
+func (u *usageLoad) arrived(ctx context.Context, c *client.Client, b *usageBook) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		e, err := c.Earnings(ctx, b.account.Address(), strconv.FormatUint(uint64(b.service), 10))
+		if err == nil && e.Total.Amount >= uint64(b.rounds*len(b.channels)*loadPrice) { //nolint:gosec // positive
+			return
+		}
 		select {
-		case <-started:
-		case err := <-seen:
-			t.Fatalf("%s: %v", s.name, err)
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
-		book()
-		if err := <-seen; !errors.Is(err, errSeen) {
-			t.Fatalf("%s: %v", s.name, err)
-		}
-		if s.proposer {
-			victim = proposerOf(t, net, c)
-		}
+	}
+}
+
+// submitted kills a node that has a booking of b in no block yet.
+func (u *usageLoad) submitted(t *testing.T, net *testnet.Network, victim int, b *usageBook) {
+	t.Helper()
+	account := dial(t, net, victim).Account(b.account.Identity())
+	if _, err := account.BookUsage(t.Context(), b.service, u.entries(b), client.StageChecked); err != nil {
+		t.Fatal(err)
 	}
 	if err := net.KillNode(victim); err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
-	if booking == nil {
-		book()
-	}
-	if err := <-booking; err != nil {
-		t.Fatalf("%s: %v", s.name, err)
-	}
-	others := dial(t, net, (victim+1)%len(net.Nodes))
-	u.drained(t, others)
-	without := time.Since(begin).Round(time.Millisecond)
-	if err := net.StartNode(victim); err != nil {
+	if err := errors.Join(u.round(b), net.StartNode(victim)); err != nil {
 		t.Fatal(err)
 	}
-	took := ready(t, net, victim)
-	own := dial(t, net, victim)
-	u.drained(t, own)
-	t.Logf("%s: %s was killed; all was earned %v later without it, and it was ready %v after its start", s.name, net.Nodes[victim].Name, without, took)
+	t.Logf("%s was killed with a booking in no block, and was ready %v after its start", net.Nodes[victim].Name, ready(t, net, victim))
 }
 
-// submitTo has a node take b's next bookings and does not wait for a block.
-func (u *usageLoad) submitTo(t *testing.T, net *testnet.Network, node int, b *usageBook) {
+// proposerKilled kills the node that made the block of main which anchors a booking of b.
+func (u *usageLoad) proposerKilled(t *testing.T, net *testnet.Network, watcher int, b *usageBook) {
 	t.Helper()
-	c := dial(t, net, node)
-	account := c.Account(b.account.Identity())
-	if _, err := account.BookUsage(t.Context(), b.service, u.entries(b), client.StageChecked); err != nil {
+	var source shard.ID
+	for _, x := range u.books {
+		if x.home != b.home {
+			source = x.home // and other shards that have payers for b
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, started, begun, booked := dial(t, net, watcher), make(chan struct{}), false, uint64(0)
+	errSeen, seen := errors.New("seen"), make(chan error, 1)
+	go func() {
+		seen <- c.WatchShard(ctx, source, 0, func(x *client.ShardBlock) error {
+			if !begun { // the first news say that it watches
+				begun = true
+				close(started)
+			}
+			if booked == 0 && x.Bookings > 0 && x.Outbox > 0 {
+				booked = x.Height
+			}
+			if booked != 0 && x.Anchored >= booked {
+				return errSeen
+			}
+			return nil
+		})
+	}()
+	select {
+	case <-started:
+	case err := <-seen:
 		t.Fatal(err)
 	}
+	booking := make(chan error, 1)
+	go func() { booking <- u.round(b) }()
+	if err := <-seen; !errors.Is(err, errSeen) {
+		t.Fatalf("the booking is anchored: %v", err)
+	}
+	victim := proposerOf(t, net, c)
+	if err := net.KillNode(victim); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-booking, net.StartNode(victim)); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s made the block of main that anchors a booking and was killed, and was ready %v after its start", net.Nodes[victim].Name, ready(t, net, victim))
 }
 
 // proposerOf returns the node that made the newest block of main.
