@@ -22,9 +22,10 @@ import (
 // in that unlikely case, and so it is removed. The sign states stay, they are small.
 
 // outlived reports whether earlier generations of a shard with a row of the main chain are
-// needed no more.
+// needed no more. It has begun with its redraw; Begins is the epoch of the first of them
+// unless nothing was anchored before.
 func outlived(row *anchor.State, epoch, keep uint64) bool {
-	return row.Generation > 0 && row.Height() > row.Resumed && row.Begins+keep <= epoch
+	return row.Generation > 0 && row.Height() > row.Resumed && max(row.Begins, row.RedrawEpoch)+keep <= epoch
 }
 
 // dropGenerations removes what earlier generations of the shards that run have left. done

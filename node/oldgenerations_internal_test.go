@@ -24,16 +24,24 @@ func TestOutlived(t *testing.T) {
 		epoch uint64
 		want  bool
 	}{
-		"the first generation":       {anchor.State{Last: cert.Checkpoint{Height: 9}}, 100, false},
-		"not anchored":               {anchor.State{Generation: 2, Resumed: 0, Begins: 7}, 100, false},
-		"anchored, and not old":      {anchored(2, 3, 4, 7), 16, false},
-		"anchored, and old":          {anchored(2, 3, 4, 7), 17, true},
-		"old, and not anchored more": {anchored(2, 3, 3, 7), 17, false},
+		"the first generation":         {anchor.State{Last: cert.Checkpoint{Height: 9}}, 100, false},
+		"not anchored":                 {anchor.State{Generation: 2, Resumed: 0, Begins: 7}, 100, false},
+		"anchored, and not old":        {anchored(2, 3, 4, 7), 16, false},
+		"anchored, and old":            {anchored(2, 3, 4, 7), 17, true},
+		"of an old shard, and not old": {redrawn(anchored(2, 3, 4, 0), 7), 16, false},
+		"of an old shard, and old":     {redrawn(anchored(2, 3, 4, 0), 7), 17, true},
+		"old, and not anchored more":   {anchored(2, 3, 3, 7), 17, false},
 	} {
 		if got := outlived(&row.state, row.epoch, 10); got != row.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+}
+
+// redrawn is s whose last generation began in an epoch.
+func redrawn(s anchor.State, epoch uint64) anchor.State {
+	s.RedrawEpoch = epoch
+	return s
 }
 
 // anchored is a shard whose generation goes on from a height since an epoch, and is anchored

@@ -23,7 +23,8 @@ import (
 // A channel's row has a number for its fees, 0 for none. Channels with the same fees share
 // one, so a channel takes no more room with fees than without, and a settlement reads fees
 // once for all channels that have the same. Numbers are given once and for ever: each that
-// is new takes a version of a service and an open, which are paid for.
+// is new takes a version of a service, in which each zone may have its own, and an open from
+// that zone, both of which are paid for.
 //
 //	'$' | number u32                   fees: FeesSize bytes
 //	'$' | fees, FeesSize bytes         their number u32

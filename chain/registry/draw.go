@@ -277,8 +277,9 @@ func (c *Context) draw(epoch uint64, now *shard.Map) {
 // already, or those before would come back. It returns false, and changes nothing, if nobody
 // else can be drawn. Who is jailed by now cannot; who is absent from the main chain
 // (staking.Away), and some of those who failed, are set back as shard.Redraw says, the
-// absent only if that leaves others than those who failed. It is called after the block's
-// votes are counted, before End, and before anchor.Context.Redrawn. Anybody can draw the
+// absent only if that leaves others than those who failed. It is called
+// before End and anchor.Context.Redrawn: of stalled shards after the block's votes are
+// counted, on a conflict among its records, by what was known before the block. Anybody can draw the
 // same again: see RedrawInputs.
 //
 // A shard that is replaced and has not come to its end gets a committee for that too.

@@ -159,8 +159,9 @@ func (b *block) home(service uint32, payer ledger.Address) (place link.Place, ok
 }
 
 // leftToOthers is the part of a link's room that records with more than link.Turn messages
-// for it leave to those with fewer, so that nobody who opens many channels keeps the
-// neighbours at his home from opening one.
+// for it leave to those with fewer, so that who opens many channels by one record does not
+// keep the neighbours at his home from opening one. Many small records still fill it, each
+// for a fee and a deposit, until the next acknowledgement.
 const leftToOthers = 4
 
 // roomFor refuses, with the code of a link that is full, channels of payer that name

@@ -24,8 +24,9 @@ import (
 // ordinary blocks would be bounded by it: 17 bytes for each lane, and if the link to a home
 // is full, a row for each channel. A block that does not fit one batch for that reason is
 // committed in parts. Nor is what owners of services get, four writes for each service at
-// most, of which there are registry.MaxServices; and new fees of channels, of which there
-// are no more than versions of services.
+// most, of which there are registry.MaxServices; and new fees of channels, three writes for
+// each version of a service and zone of it at most, the first time that a channel is opened
+// under them.
 const (
 	// weightPerByte is the weight that each byte of a block may have on average,
 	// in quarters: 15.7 MB in a block of 4 MiB, which with what one block finalises

@@ -196,7 +196,7 @@ func agreed(v chain.View, p *Params, a *absence, members *committee.Committee) b
 // spare them, and are not here once they are. Of who is no member of the main chain's
 // committee it knows nothing.
 //
-// v is the state after the votes of the block are counted. A shard gets another committee
+// v is the state after the votes of the block are counted, or of the block before. A shard gets another committee
 // when it has been silent for long, and a shard that is late has the main chain go on
 // (anchor.NeedsTick), whose blocks count: so on an idle chain, too, who is gone with all
 // its chains is known by then, if the blocks between late and stalled are more than

@@ -64,7 +64,8 @@ type Chain struct {
 	started  chan struct{} // closed when Start is over
 	stopped  chan struct{} // closed when Stop is, or a start that failed
 
-	state atomic.Int32 // stateNew and so on; the fields below are set before stateRunning
+	state    atomic.Int32 // stateNew and so on; the fields below are set before stateRunning
+	engineOn atomic.Bool  // CometBFT runs, or is about to: nobody there takes errors of the store
 
 	ctx      context.Context //nolint:containedctx // bounds the loops between Start and Stop
 	cancel   context.CancelFunc
@@ -125,7 +126,7 @@ func New(c Config, g Genesis, signer *Signer, nodeKey *NodeKey, store kv.Store, 
 		stopping: make(chan struct{}), started: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	ch.filling.rate = sourceRate
-	ch.faults = &storeFaults{halt: ch.storeFailed, started: func() bool { return ch.state.Load() >= stateRunning }}
+	ch.faults = &storeFaults{halt: ch.storeFailed, started: ch.engineOn.Load}
 	ch.closeLog = sync.OnceFunc(func() { closeLog(ch.engine) })
 	ch.giveUp = sync.OnceFunc(func() { close(ch.stopping) })
 	ch.twins = newTwinGuard(c.DoubleSignCheckHeight < 0)
@@ -232,6 +233,7 @@ func (c *Chain) start(ctx context.Context) error {
 		}
 	}
 	c.adapter.inbound.look(c.engine.Switch().Peers().Copy)
+	c.engineOn.Store(true)
 	if err := contain(c.engine.Start); err != nil {
 		c.abandon()
 		return err
