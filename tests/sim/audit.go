@@ -71,7 +71,7 @@ func newTracker() tracker {
 // committed checks what a block did.
 func (w *World) committed(n *node, height uint64, out *applied) {
 	w.track.undo = nil
-	if w.shape.stalls && !n.isMain() {
+	if w.shape.stalls > 0 && !n.isMain() {
 		w.track.undo = func(f func()) { n.undo[height] = append(n.undo[height], f) }
 		epoch := n.epoch
 		w.track.taken(func() { n.epoch = epoch })
@@ -97,6 +97,7 @@ func (w *World) committed(n *node, height uint64, out *applied) {
 // refusals counts why things were kept out of a block.
 func (w *World) refusals(n *node, out *applied) {
 	w.counts.Congested += out.congested
+	w.counts.RefusedReturns += out.returns
 	for _, code := range out.refused {
 		switch code {
 		case chain.CodeLinkGap:
@@ -130,6 +131,9 @@ func (w *World) sent(m *link.Message) {
 		}
 		w.move(key, link.EventCommit)
 		w.counts.Listed++
+		if w.chaos {
+			w.counts.Relisted++
+		}
 		return
 	}
 	restored(&w.track, w.track.messages, key)
@@ -164,7 +168,11 @@ func sums(w *World, m *link.Message) service.Sums {
 func (w *World) move(key numbered, events ...link.Event) {
 	t := w.track.messages[key]
 	was := t.phase
-	w.track.taken(func() { t.phase = was })
+	defer func() {
+		if t.phase != was { // or it is listed again, and its destination may take it before that is taken back
+			w.track.taken(func() { t.phase = was })
+		}
+	}()
 	for _, e := range events {
 		next, ok := t.phase.Next(e)
 		if !ok {
@@ -461,6 +469,7 @@ func (w *World) checkShard(n *node, height uint64, out *applied) {
 	if e := shardblock.ReadStatus(n.view).Epoch; e > n.epoch {
 		w.counts.Epochs++
 		n.epoch = e
+		w.checkCommittee(n, e)
 	}
 	totals := service.ReadTotals(n.view)
 	if totals.Waiting != (service.Sums{}) {

@@ -6,6 +6,17 @@
 //	SEED=17 go test -run TestSimulation ./tests/sim
 //	SEEDS=100000 go test -run TestSimulation ./tests/sim
 //
+// # How long
+//
+// A run makes 200 blocks in trouble, and as many more as it takes to come to rest once the
+// network is well. In nine runs of ten they are the blocks of all chains together: few of
+// each, so that many networks are tried at little cost. One run in ten is long: its 200
+// blocks are those of main, which is twenty epochs, and shards make about as many each. Only
+// there do links rest for link.RelistBlocks blocks, and loads fill a window of shard.Window
+// blocks, while the network is in trouble. BLOCKS=2000 makes runs of either kind longer.
+// TestSimulation fails if all 1,000 seeds together do one of the things in Counts less than
+// ten times.
+//
 // # What is real
 //
 // The blocks of main are applied by chain/settlement, whose genesis has validators and a
@@ -38,9 +49,10 @@
 //     equal roots mean equal histories, and on main the rows that shards have proved. The
 //     proofs are those of ledger/stateproof.
 //   - Loads. Nobody fills half a mebibyte here: where loads are to split and merge shards the
-//     masks of founded shards begin with heavy blocks, those of heirs with light ones.
+//     masks of founded shards begin with heavy blocks, those of heirs with light ones. In most
+//     long runs heirs that nobody asks to merge do so by the masks of their own blocks.
 //   - Parameters. Epochs are as short as may be, and parameters of shards those of the seed
-//     instead of the zone's. In a quarter of the networks shards that miss their anchors get
+//     instead of the zone's. In a third of the networks shards that miss their anchors get
 //     another committee and go on from what is anchored; in the others they can stand still
 //     for as long as it takes.
 //
@@ -54,24 +66,29 @@
 // signatures, some in the wrong shard. Relays change what they carry, withhold it, bring it
 // twice and to shards that it is not for, with blocks of main that nobody needs or that
 // are not the newest, or none at all, with bytes behind it and with more than may be; they
-// anchor what a committee made that is none any more. Members of committees
-// sign what is false: with less than two thirds of a shard's power that certifies nothing;
-// in some seeds they have as much or more, and then they anchor what they like, and with
-// what they like the shard ends, so that its heirs have nothing to begin with. Even so main
-// pays nobody a drop that a payer did not sign, and no link of honest shards is touched.
+// anchor what a committee made that is none any more, bring a shard the committee that it
+// would have had if no others had been drawn, anchor nothing of a shard until others are,
+// and ask for links to be listed again, when these have rested for long and before. Members
+// of committees sign what is false: with less than two thirds of a shard's power that
+// certifies nothing; in some seeds they have as much or more, and then they anchor what
+// they like, and with what they like the shard ends, so that its heirs have nothing to
+// begin with. Even so main pays nobody a drop that a payer did not sign, and no link of
+// honest shards is touched.
 //
 // # What is checked
 //
-// After each block: value on main is conserved; usage over the shards too; every
-// message that is taken is the next one of its link, is what its source sent, and
-// moves through the phases of shard/link, whatever shards its places are with; vouchers
-// that are booked rise, stay within deposits and are ones that the payer signed; what is
-// redeemed never falls and is within what was signed. In each epoch: main's map is what
-// runs, no place has two shards or none, and whoever draws the committees again draws the
-// same. At the end, once the network is well: every message has ended, links are quiet, every
-// payee has what was booked for it and all of it is redeemed, also when it books, goes away
-// and the payer closes before the epoch ends, homes know of channels what
-// main does, and in three of ten seeds all chains, replayed from their genesis and the bytes
-// of their blocks, have the same roots, and heirs, made again from the states of their
-// parents and of main, the same genesis.
+// After each block: value on main is conserved; usage over the shards too; every message
+// that is taken is the next one of its link, is what its source sent, and moves through the
+// phases of shard/link, whatever shards its places are with; vouchers that are booked rise,
+// stay within deposits and are ones that the payer signed; what is redeemed never falls and
+// is within what was signed. In each epoch: main's map is what runs, no place has two
+// shards or none, and whoever draws the committees again draws the same, those of shards
+// that go on with others too: these serve in the epochs that were drawn already, shards
+// begin epochs with the committees that main has for them, and main knows who certified
+// what is worth nothing any more. At the end, once the network is well: every message has
+// ended, links are quiet, every payee has what was booked for it and all of it is redeemed,
+// also when it books, goes away and the payer closes before the epoch ends, homes know of
+// channels what main does, and in three of ten seeds all chains, replayed from their
+// genesis and the bytes of their blocks, have the same roots, and heirs, made again from
+// the states of their parents and of main, the same genesis.
 package sim

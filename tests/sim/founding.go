@@ -16,14 +16,16 @@ const serviceID = 7
 type shape struct {
 	zones, shards uint8 // shards of each zone
 	seats         uint8 // of each committee
-	stalls        bool  // shards that miss their anchors get another committee
+	// stalls is after how many blocks of main without anchors shards get another committee,
+	// less than an epoch's or more; 0 is never.
+	stalls uint32
 }
 
 // shapes is how many there are.
-const shapes = 8
+const shapes = 9
 
 func shapeOf(n int) shape {
-	return []shape{{1, 1, 4, false}, {1, 2, 4, false}, {2, 1, 5, false}, {2, 2, 4, false}, {1, 4, 7, false}, {2, 1, 4, false}, {1, 2, 4, true}, {2, 1, 4, true}}[n%shapes]
+	return []shape{{1, 1, 4, 0}, {1, 2, 4, 0}, {2, 1, 5, 0}, {2, 2, 4, 0}, {1, 4, 7, 0}, {2, 1, 4, 0}, {1, 2, 4, 16}, {2, 1, 4, 16}, {2, 1, 4, 7}}[n%shapes]
 }
 
 // epochBlocks is how many blocks of main an epoch has: as few as may be.
@@ -39,8 +41,8 @@ func mainParams(s shape) settlement.Params {
 	p.MinChallenge, p.DefaultChallenge, p.MaxChallenge = 3, 5, 20
 	p.Staking.EpochBlocks = epochBlocks
 	p.Anchors.LateBlocks, p.Anchors.StalledBlocks, p.Anchors.MaxLag = 1<<19, 1<<20, 10_000
-	if s.stalls {
-		p.Anchors.LateBlocks, p.Anchors.StalledBlocks = 8, 16
+	if s.stalls > 0 {
+		p.Anchors.LateBlocks, p.Anchors.StalledBlocks = s.stalls/2, s.stalls
 	}
 	return p
 }

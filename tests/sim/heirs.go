@@ -170,6 +170,13 @@ func (w *World) readdress() {
 // changed notes what a block of main did to shards.
 func (w *World) changed(out *applied) {
 	began := false
+	if m := w.main(); w.shape.stalls > 0 && m.height()+1 == w.net.params.Staking.LastBlock(w.epochOf(m.height())) {
+		m.early = map[assigned]shard.Assignment{}
+		epoch := w.epochOf(m.height()) + 1
+		for _, a := range registry.Assignments(m.view, epoch) {
+			m.early[assigned{epoch, a.Shard}] = a
+		}
+	}
 	for i := range out.main.Registry {
 		e := &out.main.Registry[i]
 		switch {
@@ -177,6 +184,9 @@ func (w *World) changed(out *applied) {
 			w.counts.Splits++
 		case e.Kind == registry.EventHolds && e.Change == shard.Merge:
 			w.counts.Merges++
+			if w.cfg.grows {
+				w.counts.Lightened++
+			}
 		default: // was asked for, announced or forgotten
 		}
 	}
@@ -209,7 +219,7 @@ func (w *World) reshard() {
 		w.mainTx(ownerKey(), chain.KindReshard, r.Encode())
 	}
 	sibling, paired := s.Buckets.Sibling()
-	if id, _ := m.Owner(serviceID, s.Zone, sibling.First); paired && w.chance(60) {
+	if id, _ := m.Owner(serviceID, s.Zone, sibling.First); paired && !w.cfg.grows && w.chance(60) {
 		if other, _ := m.Find(id); other.Buckets == sibling {
 			ask(shard.Merge, s.ID)
 			ask(shard.Merge, other.ID)

@@ -11,6 +11,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/stateproof/prooftest"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -89,6 +90,15 @@ type node struct {
 	anchored   map[ledger.ChainID][]cert.Checkpoint
 	anchoredAt map[ledger.ChainID][]uint64
 	epoch      uint64 // of a shard: the last that it began
+	// Of main: who was to serve in an epoch, one block before the last in which others can be
+	// drawn for all of it.
+	early map[assigned]shard.Assignment
+}
+
+// assigned names who serves a shard in an epoch.
+type assigned struct {
+	epoch uint64
+	id    ledger.ChainID
 }
 
 func (n *node) height() uint64 { return uint64(len(n.blocks)) }

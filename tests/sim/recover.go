@@ -62,18 +62,7 @@ func (w *World) recover() {
 // the epoch until they are told of no other, so that they come to rest; 0 is none.
 func (w *World) round(until uint64) {
 	w.produce(w.main(), true)
-	for i, n := range slices.Clone(w.live) {
-		for range n.height() / maxAnchors {
-			if anchoredHeight(w.main().view, n.id)+maxAnchors >= n.height() || !w.anchorTo(0, n) {
-				break
-			}
-			w.produce(w.main(), true)
-		}
-		w.anchorTo(0, n)
-		if i == 0 {
-			w.produce(w.main(), true)
-		}
-	}
+	w.anchorAll()
 	for _, n := range w.live {
 		w.handOver(0, n)
 	}
@@ -91,6 +80,24 @@ func (w *World) round(until uint64) {
 			w.produce(n, false)
 		}
 		w.settleAll(i%relays, n)
+	}
+}
+
+// anchorAll anchors what all shards have, together, so that none is late because of others
+// that have a lot.
+func (w *World) anchorAll() {
+	behind := slices.Clone(w.live)
+	for all := true; all || len(behind) > 0; all = false {
+		before := map[*node]uint64{}
+		for _, n := range behind {
+			before[n] = anchoredHeight(w.main().view, n.id)
+			w.anchorTo(0, n)
+		}
+		w.produce(w.main(), true)
+		behind = slices.DeleteFunc(behind, func(n *node) bool {
+			now := anchoredHeight(w.main().view, n.id)
+			return now <= before[n] || now == n.height() || n.replaced
+		})
 	}
 }
 
@@ -211,12 +218,12 @@ func (w *World) listAgain(still map[link.Link]stuck) {
 	}
 	for i, n := range w.chains {
 		for range link.RelistBlocks {
-			if len(ask[i]) > 0 && n.height()+1 < wait[i] && (!w.shape.stalls || !n.isMain()) {
+			if len(ask[i]) > 0 && n.height()+1 < wait[i] && (w.shape.stalls == 0 || !n.isMain()) {
 				w.produce(n, true)
 			}
 		}
 		for _, r := range ask[i] {
-			w.ask(n, r)
+			w.ask(0, n, r)
 		}
 	}
 }
@@ -227,17 +234,17 @@ type request struct {
 	kind chain.Kind
 }
 
-// ask sends a request to a chain.
-func (w *World) ask(n *node, r request) {
+// ask sends a request of a relay to a chain.
+func (w *World) ask(i int, n *node, r request) {
 	if n.isMain() {
-		w.mainTx(relayKey(0), r.kind, r.l.Encode())
+		w.toMain(i, relayKey(i), r.kind, r.l.Encode())
 		return
 	}
 	one := shardblock.Relay{Kind: shardblock.KindRelist, Link: r.l}
 	if r.kind == chain.KindReack {
 		one.Kind = shardblock.KindReack
 	}
-	n.put(item{itemImport, one.Encode()})
+	w.send(i, n, item{itemImport, one.Encode()})
 }
 
 // unrest says what keeps the network from coming to rest.

@@ -5,8 +5,11 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
+	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/consensus/beacon"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
 )
 
 // A shard that misses its anchors goes on from the last one with another committee, as
@@ -30,7 +33,7 @@ func (w *World) generation(n *node) uint32 { return shardblock.ReadStatus(w.base
 // urged reports whether a shard is to make a block although it has nothing to do, so that
 // there is something to anchor and it keeps its committee.
 func (w *World) urged(n *node) bool {
-	if !w.shape.stalls || n.isMain() {
+	if w.shape.stalls == 0 || n.isMain() {
 		return false
 	}
 	row, ok := anchor.Read(w.main().view, n.id)
@@ -41,6 +44,10 @@ func (w *World) urged(n *node) bool {
 // anchored.
 func (w *World) redrawn(n *node, height uint64) {
 	w.counts.Redraws++
+	if w.silent == n {
+		w.silent = nil
+	}
+	w.checkRedraw(n)
 	if n.dead {
 		return
 	}
@@ -54,6 +61,7 @@ func (w *World) redrawn(n *node, height uint64) {
 		return
 	}
 	w.rollBack(n, height)
+	w.checkFormer(n)
 	if height == 0 {
 		w.beginAgain(n)
 		return
@@ -147,5 +155,57 @@ func (n *node) offer(w *World, height uint64, to *node) {
 			n.parcels[to] = append(n.parcels[to], parcel{height, begin, end})
 			begin = end
 		}
+	}
+}
+
+// silence lets nobody anchor a shard until others are drawn for it, while it goes on with all
+// that it is told.
+func (w *World) silence() {
+	if n := w.live[w.pick(len(w.live))]; w.chance(50) && (w.silent == nil || !slices.Contains(w.live, w.silent)) {
+		w.silent = n
+	}
+}
+
+// checkRedraw: who follows is who anybody draws, and serves in the epochs that were drawn
+// already too.
+func (w *World) checkRedraw(n *node) {
+	v := w.main().view
+	row, _ := anchor.Read(v, n.id)
+	epoch := w.epochOf(w.main().height())
+	now, _ := registry.ReadAssignment(v, epoch, n.id)
+	if in, round, ok := registry.RedrawInputs(v, n.id, row.Generation-1); ok {
+		if a := shard.Redraw(in, n.id, round); a.Committee.Hash() != now.Committee.Hash() {
+			w.failf("shard %d goes on with a committee that nobody draws again", n.id)
+		}
+	}
+	last := epoch + beacon.Lag
+	if w.main().height() == w.net.params.Staking.LastBlock(epoch) {
+		last-- // that one is drawn after it
+	}
+	for e := epoch + 1; e <= last; e++ {
+		next, ok := registry.ReadAssignment(v, e, n.id)
+		if next.Committee.Epoch = epoch; ok && row.Redraws > 0 && next.Committee.Hash() != now.Committee.Hash() {
+			w.failf("shard %d has another committee again in epoch %d", n.id, e)
+		}
+	}
+}
+
+// checkFormer: main knows who certified what is worth nothing any more.
+func (w *World) checkFormer(n *node) {
+	for i := range n.undone {
+		c := &n.undone[i].Checkpoint
+		if a, ok := registry.ReadServing(w.main().view, c.Epoch, n.id, c.Generation); ok && a.Committee.Hash() != c.CommitteeHash {
+			w.failf("height %d of generation %d of shard %d has a committee that is not who served in epoch %d", c.Height, c.Generation, n.id, c.Epoch)
+		}
+	}
+}
+
+// checkCommittee: a shard begins an epoch with the committee that main has for it.
+func (w *World) checkCommittee(n *node, epoch uint64) {
+	s := shardblock.ReadStatus(n.view)
+	c, ok := shardblock.CommitteeOf(n.view, epoch)
+	a, known := registry.ReadServing(w.main().view, epoch, n.id, s.Generation)
+	if !ok || known && c.Hash() != a.Committee.Hash() {
+		w.failf("shard %d begins epoch %d with a committee that main does not have for it", n.id, epoch)
 	}
 }

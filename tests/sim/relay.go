@@ -39,6 +39,8 @@ func (w *World) relay(i int) {
 		w.lieAnchor(i, n)
 	case k < 66:
 		w.lieMain(i, n)
+	case k < 70:
+		w.callAgain(i)
 	default:
 		from := w.chains[w.pick(len(w.chains))]
 		to := w.running()[w.pick(len(w.live)+1)]
@@ -55,8 +57,11 @@ func anchoredHeight(v chain.View, id shard.ID) uint64 {
 }
 
 // anchorTo posts checkpoints of a shard, mostly from the next one on and to the first of
-// the epoch in which the shard is replaced. It reports whether there are any.
-func (w *World) anchorTo(i int, n *node) bool {
+// the epoch in which the shard is replaced.
+func (w *World) anchorTo(i int, n *node) {
+	if w.chaos && n == w.silent {
+		return
+	}
 	row, _ := anchor.Read(w.main().view, n.id)
 	first, careless := row.Height()+1, w.chaos && w.chance(6)
 	if careless {
@@ -74,7 +79,7 @@ func (w *World) anchorTo(i int, n *node) bool {
 		}
 	}
 	if len(list) == 0 {
-		return false
+		return
 	}
 	if w.chaos && w.chance(30) { // a corrupt committee's second opinion of the same height
 		for _, twin := range n.twins {
@@ -92,7 +97,6 @@ func (w *World) anchorTo(i int, n *node) bool {
 		}
 	}
 	w.anchor(i, join(list))
-	return true
 }
 
 // anchor sends a run of heights to main.
@@ -175,6 +179,42 @@ func (w *World) lieMain(i int, to *node) {
 	w.send(i, to, item{itemImport, r.Encode()})
 }
 
+// callAgain asks a chain for what has not moved for long on one of its links once more, as
+// whoever waits for it does; sometimes too early.
+func (w *World) callAgain(i int) {
+	running := w.running()
+	n := running[w.pick(len(running))]
+	var due, early []call
+	for _, l := range w.links(n) {
+		o, dst := link.OutboundAt(n.view, l), w.ownerOf(l.Dst)
+		if o.Unacked() == 0 || dst.dead {
+			continue
+		}
+		c, since := call{n, request{l, chain.KindRelist}}, o.Progress
+		if in := link.InboundAt(dst.view, l); in.Next > o.Acked {
+			c, since = call{dst, request{l, chain.KindReack}}, in.Listed
+		}
+		if next := c.to.height() + 1; since > next || since+link.RelistBlocks <= next {
+			due = append(due, c)
+		} else {
+			early = append(early, c)
+		}
+	}
+	if len(due) == 0 && w.chance(10) {
+		due = early
+	}
+	if len(due) > 0 {
+		c := due[w.pick(len(due))]
+		w.ask(i, c.to, c.request)
+	}
+}
+
+// call is a request to a chain.
+type call struct {
+	to *node
+	request
+}
+
 // settle carries settlements of a shard to main.
 func (w *World) settle(i int, n *node) {
 	list := n.settlements
@@ -216,8 +256,23 @@ func (w *World) tellEpoch(i int, n *node) {
 			Epoch: epoch, Record: w.prove(m.height(), registry.EpochKey(epoch)),
 			Assignment: w.prove(m.height(), registry.AssignmentKey(epoch, n.id)), Committee: a.Committee.Encode(),
 		}
+		if early := w.net.params.Staking.LastBlock(epoch-1) - 1; w.chaos && w.shape.stalls > 0 && early < m.height() && w.chance(40) {
+			w.outdate(&r, early, n.id)
+		}
 	}
 	w.send(i, n, item{itemImport, r.Encode()})
+}
+
+// outdate makes a relay of an epoch bring who was to serve a shard by an early block of main,
+// before others were drawn, if they were.
+func (w *World) outdate(r *shardblock.Relay, early uint64, id ledger.ChainID) {
+	a, ok := w.main().early[assigned{r.Epoch.Epoch, id}]
+	if !ok || bytes.Equal(a.Committee.Encode(), r.Epoch.Committee) {
+		return
+	}
+	w.counts.Outdated++
+	r.Epoch.Assignment, r.Epoch.Committee = w.prove(early, registry.AssignmentKey(r.Epoch.Epoch, id)), a.Committee.Encode()
+	r.News.Heads = append([]cert.Certificate{w.main().blocks[early-1].cert}, r.News.Heads...)
 }
 
 // handOver carries hand-overs of main to a shard, so that several imports can rely on them

@@ -76,6 +76,7 @@ type applied struct {
 	// generation is that of the block, of a shard.
 	generation uint32
 	refused    []chain.Code
+	returns    int // imports that bring back what was never sent, which were refused
 	main       settlement.Result
 	service    service.Result
 	congested  int // transactions of users that were kept out

@@ -7,6 +7,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/shardblock"
+	"github.com/tributary-network/tributary/shard/link"
 )
 
 // blockRoom is how many bytes of relays and transactions a block of a shard takes.
@@ -117,10 +118,16 @@ func (s *shardRules) refused(t *shardblock.Trial, relays []*shardblock.Relay, pi
 			continue
 		}
 		if err := t.Try(r); err != nil {
+			if code, _ := chain.CodeOf(err); code == chain.CodeNeverSent && slices.ContainsFunc(r.Import.Link.Leaves, isReturn) {
+				out.returns++
+			}
 			out.refuseCode(err)
 		}
 	}
 }
+
+// isReturn reports whether a leaf is a message that comes back.
+func isReturn(l link.Leaf) bool { return l.Message != nil && l.Message.IsBounce() }
 
 // records decodes transactions.
 func (s *shardRules) records(raws [][]byte) []service.BlockTx {

@@ -23,7 +23,7 @@ const (
 // TestMain lets the heap grow: worlds are small and made anew a thousand times, and
 // collecting them would take a third of the time.
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(800)
+	debug.SetGCPercent(2000)
 	os.Exit(m.Run())
 }
 
@@ -42,7 +42,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 // TestSimulation runs the seeds 1 to 1,000, or SEEDS of them, or SEED alone; BLOCKS is how
-// many blocks a seed has.
+// many blocks a seed has: see sim.Config.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	last, blocks := number(t, "SEEDS", seeds), int(number(t, "BLOCKS", sim.DefaultBlocks))

@@ -16,8 +16,11 @@ import (
 )
 
 // DefaultBlocks is how many blocks all chains together make before the network gets
-// well again.
+// well again; in long runs, which one seed in ten is, it is how many main makes.
 const DefaultBlocks = 200
+
+// longPart says that one run in so many is long.
+const longPart = 10
 
 // Counts say what happened, so that a simulation in which nothing happens fails.
 type Counts struct {
@@ -28,8 +31,12 @@ type Counts struct {
 	Waited, Congested, LostOutboxes                              int
 	Anchored, Older, BadCertificates, BadAnchors                 int
 	Lies, Gaps, Repeats, ForgedCheckpoints, Corrupt              int
-	ForgedReturns                                                int
-	Epochs, Unproved                                             int
+	// What lying shards send back, and of it what others refuse as never sent.
+	ForgedReturns, RefusedReturns int
+	Epochs, Unproved              int
+	// Runs of so many blocks of main; in trouble, what was listed again in any run, and
+	// merges that shards wanted by the loads of their blocks, and not of masks they had.
+	Long, Relisted, Lightened int
 	// Of splits and merges: those that held, heirs that began, parents that nobody has any
 	// more when they do, what was sent from a shard to itself, bookings that came to a shard
 	// that had ended, heirs without a state since a corrupt committee forged the end of a
@@ -42,8 +49,9 @@ type Counts struct {
 	// Farewells are channels that payers closed after their payees were gone.
 	Farewells int
 	// Of shards that go on with another committee, or another generation: how often,
-	// blocks that are worth nothing then, and those of them that somebody anchors all the same.
-	Redraws, Undone, Obsolete int
+	// blocks that are worth nothing then, those of them that somebody anchors all the same,
+	// and who brings a shard the committee that it would have had.
+	Redraws, Undone, Obsolete, Outdated int
 }
 
 func (c *Counts) all() []*int {
@@ -54,10 +62,10 @@ func (c *Counts) all() []*int {
 		&c.Sent, &c.Executed, &c.Bounced, &c.Expired, &c.Returned, &c.Listed,
 		&c.Waited, &c.Congested, &c.LostOutboxes,
 		&c.Anchored, &c.Older, &c.BadCertificates, &c.BadAnchors,
-		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt, &c.ForgedReturns,
-		&c.Epochs, &c.Unproved,
+		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt, &c.ForgedReturns, &c.RefusedReturns,
+		&c.Epochs, &c.Unproved, &c.Long, &c.Relisted, &c.Lightened,
 		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
-		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Farewells, &c.Redraws, &c.Undone, &c.Obsolete,
+		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Farewells, &c.Redraws, &c.Undone, &c.Obsolete, &c.Outdated,
 	}
 }
 
@@ -79,6 +87,8 @@ type scenario struct {
 	reshapes   bool // the owner asks for splits and merges
 	busy       bool // shards want to split at first, and heirs to merge
 	withholds  bool // a relay brings one shard nothing
+	long       bool // the blocks to make are those of main
+	grows      bool // the owner asks for splits alone: only loads make shards merge
 }
 
 // World is a network of one seed. It is owned by one goroutine.
@@ -97,6 +107,7 @@ type World struct {
 	queue     events
 	order     uint64
 	chaos     bool
+	silent    *node  // a shard that nobody anchors until it has another committee, or nil
 	cut       []bool // who is on the far side of a partition: relays, then chains
 	blocks    int
 	fault     Fault
@@ -121,7 +132,8 @@ var ErrFailed = errors.New("simulation failed")
 // Config says what to run.
 type Config struct {
 	Seed uint64
-	// Blocks is how many blocks all chains together make in trouble; DefaultBlocks if 0.
+	// Blocks is how many blocks all chains together, or in long runs main, make in trouble;
+	// DefaultBlocks if 0.
 	Blocks int
 	Fault  Fault
 }
@@ -163,6 +175,12 @@ func (w *World) begin() {
 		corrupt: w.chance(20), halts: w.chance(33), loseLeaves: w.chance(12),
 		hasty: w.chance(25), narrow: w.chance(25), crowded: w.chance(20),
 		reshapes: w.chance(45), busy: w.chance(20), withholds: w.chance(25),
+	}
+	if w.cfg.long = w.pick(longPart) == 0; w.cfg.long {
+		w.counts.Long++
+		w.cfg.loseLeaves = w.cfg.loseLeaves || w.chance(50)
+		w.cfg.grows = !w.cfg.busy && w.chance(60)
+		w.cfg.reshapes = w.cfg.reshapes || w.cfg.grows
 	}
 	w.shape = shapeOf(w.pick(shapes))
 	f, err := w.keys.begin(w.shape)
@@ -304,7 +322,15 @@ func (w *World) send(from int, to *node, it item) {
 	}
 }
 
-// trouble runs the network until all chains together have made enough blocks.
+// made is how many of the blocks that a run is to make there are.
+func (w *World) made() int {
+	if w.cfg.long {
+		return int(w.main().height())
+	}
+	return w.counts.Blocks
+}
+
+// trouble runs the network until it has made enough blocks.
 func (w *World) trouble() {
 	w.chaos = true
 	for _, n := range w.chains {
@@ -315,12 +341,15 @@ func (w *World) trouble() {
 	}
 	w.every(350, w.user)
 	w.every(9_000, w.weather)
+	if w.shape.stalls > 0 {
+		w.every(8_000, w.silence)
+	}
 	if w.cfg.reshapes {
 		w.after(w.pick(4_000), w.reshard)
 		w.every(6_000, w.reshard)
 	}
 	const longest = 1 << 20 // ms
-	for w.counts.Blocks < w.blocks && w.now < longest*uint64(w.blocks) {
+	for w.made() < w.blocks && w.now < longest*uint64(w.blocks) {
 		e := heap.Pop(&w.queue).(event) //nolint:errcheck // the heap has events only
 		w.now = e.at
 		e.do()
