@@ -52,7 +52,10 @@ func (b *bench) usageBookings(ctx context.Context) (err error) {
 	if err := b.bookAway(ctx, w, b.window); err != nil {
 		return err
 	}
-	return b.bookLatency(ctx, w, window)
+	if err := b.bookLatency(ctx, w, window); err != nil || b.quick {
+		return err
+	}
+	return b.bookFew(ctx, w)
 }
 
 // bookRates measures bookings of one shard and of all of content at once, all payees

@@ -10,6 +10,7 @@ import (
 const (
 	awayLimit  = 1.5 // times the processor time with all payees at home
 	awayRounds = 3   // bookings of each payee in a slice
+	fewRounds  = 12  // likewise, of those of few vouchers
 )
 
 func awayFigure(share int) string {
@@ -67,6 +68,42 @@ func (b *bench) bookAway(ctx context.Context, w *bookWorld, window time.Duration
 	return nil
 }
 
+// bookFew measures the same with few vouchers in each booking, all payees elsewhere or
+// none: what a block has booked for a payee is one message, so the fewer it is, the less
+// that saves. There is no limit. It comes after all that books on the channels of books:
+// most of these are left behind.
+func (b *bench) bookFew(ctx context.Context, w *bookWorld) error {
+	home, away := w.books[0][:bookSellers], w.books[0][bookSellers:]
+	for _, n := range []int{8, 1} {
+		home, away = fewer(home, n), fewer(away, n)
+		b.report.step("bookings of %d vouchers for payees in another shard", n)
+		v, err := w.alternate(ctx, home, away, fewRounds, func(i int, s *slice) {
+			b.report.step("  slice %d of 4: %.0f bookings/s, %.1f us", i+1, s.perSecond(), s.cpu())
+		})
+		if err != nil {
+			return fmt.Errorf("bookings of %d vouchers: %w", n, err)
+		}
+		each := fmt.Sprintf(", %d vouchers of a payee at a time", n)
+		b.report.add(awayFigure(0)+each, v.home.cpu(), "us")
+		b.report.add(awayFigure(100)+each, v.away.cpu(), "us")
+		b.report.add(awayRatio(100)+each, v.ratio(), "times")
+		b.report.add("  payees in a block of their payers' shard", float64(v.away.rounds)/float64(max(1, v.away.blocks[1])), "")
+	}
+	return nil
+}
+
+// fewer returns books that go on with the first n channels of each of books, which are
+// not to be used any more.
+func fewer(books []*book, n int) (list []*book) {
+	for _, k := range books {
+		less := *k
+		less.channels, less.ready = k.channels[:n], nil
+		less.round -= len(k.ready) // what was signed and not booked is signed again
+		list = append(list, &less)
+	}
+	return list
+}
+
 // versus is bookings with payees elsewhere, beside as many with all payees at home.
 type versus struct{ home, away slice }
 
@@ -77,8 +114,13 @@ func (w *bookWorld) versus(ctx context.Context, share int, tell func(i int, s *s
 	elsewhere := share * bookSellers / 100
 	home := w.books[0][:bookSellers]
 	away := append(slices.Clone(home[:bookSellers-elsewhere]), w.books[0][bookSellers:bookSellers+elsewhere]...)
+	return w.alternate(ctx, home, away, awayRounds, tell)
+}
+
+// alternate takes slices of so many rounds with home, with away twice, and with home again.
+func (w *bookWorld) alternate(ctx context.Context, home, away []*book, rounds int, tell func(i int, s *slice)) (v versus, err error) {
 	for i, books := range [][]*book{home, away, away, home} {
-		s, err := w.slice(ctx, books)
+		s, err := w.slice(ctx, books, rounds)
 		if err != nil {
 			return v, err
 		}
@@ -130,16 +172,16 @@ func (b *bench) awaySlice(share int, s slice) {
 
 // slice has each of books book so many times, one after the other, and waits until all
 // has arrived and every message was acknowledged.
-func (w *bookWorld) slice(ctx context.Context, books []*book) (s slice, err error) {
-	w.prepare(books, awayRounds)
+func (w *bookWorld) slice(ctx context.Context, books []*book, rounds int) (s slice, err error) {
+	w.prepare(books, rounds)
 	before, err := w.blocks(ctx)
 	if err != nil {
 		return s, err
 	}
-	if s.span, err = w.run(ctx, books, func(done int) bool { return done < awayRounds }); err != nil {
+	if s.span, err = w.run(ctx, books, func(done int) bool { return done < rounds }); err != nil {
 		return s, err
 	}
-	s.rounds = len(books) * awayRounds
+	s.rounds = len(books) * rounds
 	after, err := w.blocks(ctx)
 	for i := range after {
 		s.blocks[i] = after[i] - before[i]

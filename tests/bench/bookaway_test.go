@@ -3,7 +3,36 @@ package main
 import (
 	"testing"
 	"time"
+
+	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/ledger"
 )
+
+// Books of fewer channels go on where those of all were booked, not where they were signed.
+func TestFewerChannels(t *testing.T) {
+	t.Parallel()
+	w, k := &bookWorld{}, &book{earned: 7}
+	for i := range 3 {
+		k.channels = append(k.channels, openChannel{key: accountKey(i), index: uint64(i)})
+	}
+	w.prepare([]*book{k}, 5)
+	k.ready = k.ready[2:] // two were booked
+	less := fewer([]*book{k}, 2)
+	w.prepare(less, 1)
+	got := less[0].ready
+	if len(got) != 1 || less[0].earned != 7 {
+		t.Fatalf("%d bookings after %d earned", len(got), less[0].earned)
+	}
+	cumulative := func(u *service.Usage) (list []ledger.Amount) {
+		for _, e := range u.Batch.Entries {
+			list = append(list, e.Cumulative)
+		}
+		return list
+	}
+	if list := cumulative(got[0]); len(list) != 2 || list[0] != 3*bookPrice || list[1] != 3*bookPrice {
+		t.Errorf("cumulative amounts %v, want 2 of %d", list, 3*bookPrice)
+	}
+}
 
 // Slices add up to their sums, whatever lies between them, and the ratio is of the sums.
 func TestSlicesTogether(t *testing.T) {
