@@ -192,6 +192,7 @@ func TestPartitionOfAShard(t *testing.T) {
 	end := u.begin(t)
 	u.more(t, testnet.Content, 8, "bookings before the partition")
 	u.more(t, testnet.Proxy, 4, "bookings in the shard that is cut off")
+	usual := u.pace(t, dial(t, nw, 0), 48, "bookings with all shards")
 
 	ids := allShards(t, dial(t, nw, 0))
 	cut := ids[len(ids)-1]
@@ -213,17 +214,26 @@ func TestPartitionOfAShard(t *testing.T) {
 	w.set(true, addresses...)
 	u.more(t, testnet.Content, 16, "bookings beside the partition")
 	before := heights(t.Context())
-	u.more(t, testnet.Content, 48, "more bookings beside the partition")
+	beside := u.pace(t, nodes[0], 48, "more bookings beside the partition")
 	if after := heights(t.Context()); after != before {
 		t.Errorf("shard %d went from heights %v to %v, and its members cannot reach each other", cut, before, after)
 	}
-	waiting := u.backlog(t, nodes[0])
+	waiting := u.backlog(t, nodes[0], testnet.Proxy)
+	if waiting == 0 {
+		t.Error("nothing is under way to the shard that is cut off, or from it")
+	}
 	w.set(false, addresses...)
 	repaired := time.Now()
 	end()
 	u.drained(t, nodes[0])
 	took := time.Since(repaired).Round(time.Millisecond)
-	t.Logf("shard %d stood still at heights %v with %d messages under way to and from all; all had arrived %v after the repair", cut, before, waiting, took)
+	t.Logf("shard %d stood still at heights %v with %d messages under way between it and its sister; all had arrived %v after the repair", cut, before, waiting, took)
+	for i, name := range []string{"the main chain", "the other service's shards"} {
+		t.Logf("%s made a block in %v before, and in %v beside the partition", name, usual[i], beside[i])
+		if beside[i] > slower*usual[i] {
+			t.Errorf("%s made a block in %v before, and in %v beside the partition: more than %d times that", name, usual[i], beside[i], slower)
+		}
+	}
 	if took > 30*time.Second {
 		t.Errorf("it took %v from the repair until all was earned", took)
 	}
@@ -231,11 +241,47 @@ func TestPartitionOfAShard(t *testing.T) {
 	quiet(t, nw)
 }
 
-// backlog is how many messages are under way from the shards.
-func (u *usageLoad) backlog(t *testing.T, c *client.Client) (n uint64) {
+// slower is how many times as long others may take for a block beside a shard that stands
+// still. It takes nothing from them; the rest is for what else the machine does.
+const slower = 4
+
+// pace waits for so many bookings of content, and returns how long the main chain took for
+// a block meanwhile, and a shard of content on average.
+func (u *usageLoad) pace(t *testing.T, c *client.Client, n int, what string) (interval [2]time.Duration) {
 	t.Helper()
-	for _, id := range allShards(t, c) {
-		s, err := c.ShardStatus(t.Context(), id)
+	shards := shardsOf(t, c, testnet.Content)
+	heights := func() (h [2]uint64) {
+		s, err := c.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h[0] = s.Chains[0].Height
+		for i := range shards {
+			s, err := c.ShardStatus(t.Context(), shards[i].ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h[1] += s.Height
+		}
+		return h
+	}
+	before, begin := heights(), time.Now()
+	u.more(t, testnet.Content, n, what)
+	after, took := heights(), time.Since(begin)
+	for i, chains := range []int{1, len(shards)} {
+		if after[i] == before[i] {
+			t.Fatalf("%s: no block in %v", what, took)
+		}
+		interval[i] = (took * time.Duration(chains) / time.Duration(after[i]-before[i])).Round(time.Millisecond) //nolint:gosec // few
+	}
+	return interval
+}
+
+// backlog is how many messages are under way from the shards of a service.
+func (u *usageLoad) backlog(t *testing.T, c *client.Client, srv uint32) (n uint64) {
+	t.Helper()
+	for _, at := range shardsOf(t, c, srv) {
+		s, err := c.ShardStatus(t.Context(), at.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
