@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/node/testnet"
 	"github.com/tributary-network/tributary/shard"
 )
@@ -101,7 +102,7 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 }
 
 // killedAt has the victim kill itself at the n-th block of a step, and waits until it is
-// ready again.
+// ready again and its chain has more than that block.
 func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, file string) {
 	t.Helper()
 	if err := os.WriteFile(file+".new", fmt.Appendf(nil, "%s %s %d", s.deed, s.moment, nth), 0o600); err != nil {
@@ -124,8 +125,24 @@ func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, f
 	if err := errors.Join(os.Remove(file+".passed"), net.StartNode(victim)); err != nil {
 		t.Fatal(err)
 	}
+	var id shard.ID
+	var height uint64
+	if _, err := fmt.Sscanf(string(passed), "chain %d height %d", &id, &height); err != nil {
+		t.Fatalf("%s: %q: %v", s, passed, err)
+	}
+	begin = time.Now()
 	took := ready(t, net, victim)
-	t.Logf("%s: %s was killed at %s, block %d of these, after %v, and was ready %v after its start", s, net.Nodes[victim].Name, passed, nth, waited, took)
+	c, name := dial(t, net, victim), net.Nodes[victim].Name
+	await(t, 30*time.Second, fmt.Sprintf("%s: %s has blocks after %s", s, name, passed), func(ctx context.Context) bool {
+		if id == ledger.MainChain {
+			got, err := c.Status(ctx)
+			return err == nil && got.Chains[0].Height > height
+		}
+		got, err := c.ShardStatus(ctx, id)
+		return err == nil && got.Moniker == name && got.Height > height
+	})
+	t.Logf("%s: %s was killed at %s, block %d of these, after %v; it was ready %v after its start, and had more blocks of the chain after %v",
+		s, name, passed, nth, waited, took, time.Since(begin).Round(time.Millisecond))
 }
 
 // spread books in the background, each payee when all that it had booked before is earned,
