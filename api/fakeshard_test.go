@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -271,6 +272,26 @@ func (f *fakeShard) Outbox(height uint64) (*link.Outbox, error) {
 		return box, nil
 	}
 	return nil, exec.ErrPruned
+}
+
+// Took implements api.ShardBlocks.
+func (f *fakeShard) Took(l link.Link, seq uint64) (height uint64, ok bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	height, ok = took(f.chain.Boxes, l, seq)
+	return height, ok, nil
+}
+
+// took returns the first of these outboxes that acknowledges a message.
+func took(boxes map[uint64]*link.Outbox, l link.Link, seq uint64) (height uint64, ok bool) {
+	for _, height := range slices.Sorted(maps.Keys(boxes)) {
+		for _, leaf := range boxes[height].Leaves() {
+			if leaf.Ack != nil && leaf.Ack.Link == l && leaf.Ack.Next > seq {
+				return height, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // Certificate implements api.ShardBlocks: everybody whom the main chain drew signs.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/tributary-network/tributary/chain"
@@ -18,9 +19,6 @@ import (
 const (
 	// maxSent is how many messages of a transaction are told of.
 	maxSent = 64
-	// maxAckScan is how many blocks are looked through for the acknowledgement of a
-	// message.
-	maxAckScan = 256
 	// messageTokens is what looking for a message costs beyond its call: a block with its
 	// outbox is read from the store.
 	messageTokens = 2 * callCost
@@ -216,10 +214,9 @@ func (b *backend) readState(id ledger.ChainID, f func(v chain.View, height uint6
 // known returns what a chain that runs here knows of a message.
 func (r *routing) known(ctx context.Context, id ledger.ChainID, l link.Link, seq uint64) (*servicev1.GetMessageResponse, error) {
 	resp := &servicev1.GetMessageResponse{}
-	listed := uint64(0)
 	err := r.readState(id, func(v chain.View, height uint64) error {
 		in, out := link.InboundAt(v, l), link.OutboundAt(v, l)
-		resp.Height, listed = height, in.Listed
+		resp.Height = height
 		resp.Received = in.Next > seq
 		resp.KnownSent, resp.Acknowledged = out.Next > seq, out.Acked > seq
 		return nil
@@ -227,56 +224,41 @@ func (r *routing) known(ctx context.Context, id ledger.ChainID, l link.Link, seq
 	if err != nil || !resp.GetReceived() {
 		return resp, err
 	}
-	return resp, r.findAck(ctx, id, l, seq, listed, resp)
+	return resp, r.findAck(ctx, id, l, seq, resp)
 }
 
-// findAck looks for the block that took a message in, from the last one that
-// acknowledged the link backwards, and fills in what it says.
-func (r *routing) findAck(ctx context.Context, id ledger.ChainID, l link.Link, seq, listed uint64, resp *servicev1.GetMessageResponse) error {
+// findAck looks for the block that took a message in, and fills in what it says.
+func (r *routing) findAck(ctx context.Context, id ledger.ChainID, l link.Link, seq uint64, resp *servicev1.GetMessageResponse) error {
 	source, err := r.readBlocks(id)
 	if err != nil {
 		return err
 	}
-	found, at := (*link.Outbox)(nil), uint64(0)
-	first := false // found is the first block that acknowledges the message
-	tokens := 0
-	defer func() { r.rates.charge(callerIP(ctx), tokens) }()
-	h := listed
-	for ; h > 0 && listed-h < maxAckScan; h-- {
-		box, err := source.Outbox(h)
-		if errors.Is(err, exec.ErrPruned) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		tokens += 1 + rowTokens(len(box.Leaves()))
-		i := ackOf(box, l)
-		if i < 0 {
-			continue
-		}
-		if box.Leaves()[i].Ack.Next <= seq {
-			first = true
-			break
-		}
-		found, at = box, h
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	at, ok, err := source.Took(l, seq)
+	if err != nil || !ok {
+		return err // too long ago to say what became of it
 	}
-	if found == nil || !first && h > 0 {
-		return nil // too long ago to say what became of it
+	box, err := source.Outbox(at)
+	if errors.Is(err, exec.ErrPruned) {
+		return nil // it went meanwhile
 	}
-	if resp.Acknowledgement, err = r.outboxLeaf(source, id, at, found, ackOf(found, l)); err != nil {
+	if err != nil {
 		return err
 	}
-	if i := bounceOf(found, l, seq); i >= 0 {
-		m := found.Leaves()[i].Message
+	r.rates.charge(callerIP(ctx), rowTokens(len(box.Leaves())))
+	ack := ackOf(box, l)
+	if ack < 0 {
+		return fmt.Errorf("block %d of chain %d does not acknowledge link %s, which it took messages of", at, id, l)
+	}
+	if resp.Acknowledgement, err = r.outboxLeaf(source, id, at, box, ack); err != nil {
+		return err
+	}
+	if i := bounceOf(box, l, seq); i >= 0 {
+		m := box.Leaves()[i].Message
 		resp.Code, resp.Result = renderCode(m.Code), servicev1.HopState_HOP_STATE_BOUNCED
 		if m.Code == chain.CodeMessageExpired {
 			resp.Result = servicev1.HopState_HOP_STATE_EXPIRED
 		}
-		resp.Bounce, err = r.outboxLeaf(source, id, at, found, i)
+		resp.Bounce, err = r.outboxLeaf(source, id, at, box, i)
 		return err
 	}
 	resp.Result = servicev1.HopState_HOP_STATE_EXECUTED

@@ -39,6 +39,7 @@ const (
 // chainBlocks is what a chain that runs here gives others to carry.
 type chainBlocks interface {
 	Outbox(height uint64) (*link.Outbox, error)
+	Took(l link.Link, seq uint64) (height uint64, ok bool, err error)
 	Certificate(height uint64) (cert.Certificate, error)
 	LatestCertificate() (cert.Certificate, error)
 	Head() (height uint64, appHash []byte)

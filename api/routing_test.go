@@ -19,6 +19,7 @@ import (
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
@@ -275,6 +276,45 @@ const (
 	executed  = servicev1.HopState_HOP_STATE_EXECUTED
 	acked     = servicev1.HopState_HOP_STATE_ACKED
 )
+
+// TestTraceOfOldMessage: a message is traced to its execution however many others came over
+// the link after it.
+func TestTraceOfOldMessage(t *testing.T) {
+	t.Parallel()
+	s, here, away := twoNodes(t)
+	c := s.sell(s.payee).told()
+	home := s.home(s.payer.addr)
+	at, _ := home.Head()
+	const later = 300
+	place := service.HomeOf(s.payer.addr)
+	for i := range later {
+		notice := channel.OpenedNotice{
+			Index: 1_000 + uint64(i), ID: ledger.HashOf("later", []byte{byte(i >> 8), byte(i)}), Payer: s.payer.addr, Payee: c.payee.addr,
+			VoucherKey: c.key.Public(), Service: 1, Deposit: 100_000, ExpiresAt: s.later(),
+		}
+		if _, err := s.light.Links().Send(link.Draft{
+			Link: link.Link{Dst: link.Place{Service: 1, Zone: place.Zone, Bucket: place.Bucket}}, Kind: uint16(channel.NoticeOpened), Recipient: s.payer.addr, Payload: notice.Encode(),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.light.Block()
+	for i := range later {
+		home.mu.Lock()
+		home.block([]*shardblock.Relay{s.light.Notices(s.light.Height(), i, i+1)})
+		home.mu.Unlock()
+	}
+	for _, n := range []*shardNode{here, away} {
+		got, err := n.routing().Trace(s.ctx(), &servicev1.TraceRequest{Name: api.TransactionName(c.open)})
+		if err != nil || len(got.GetHops()) != 1 {
+			t.Fatalf("%s: %v, %v", n.name, got, err)
+		}
+		h := got.GetHops()[0]
+		if h.GetState() != executed || h.GetSteps()[len(h.GetSteps())-1].GetHeight() != at {
+			t.Errorf("%s: executed in block %d: %v", n.name, at, h)
+		}
+	}
+}
 
 // TestTraceOfBooking: earnings on their way from shard to shard, asked at a node that runs
 // neither.

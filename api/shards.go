@@ -80,6 +80,9 @@ type ShardBlocks interface {
 	// Outbox returns the outbox of the block at height, which may be empty, or an error
 	// wrapping exec.ErrPruned.
 	Outbox(height uint64) (*link.Outbox, error)
+	// Took returns the height of the block that took in a message and whose outbox
+	// acknowledges it; ok is false if there is none or it is not kept.
+	Took(l link.Link, seq uint64) (height uint64, ok bool, err error)
 	// Certificate returns the certificate of the block at height, or
 	// exec.ErrNoCertificate.
 	Certificate(height uint64) (cert.Certificate, error)
@@ -111,6 +114,9 @@ type Main interface {
 	// Outbox returns the outbox of the block at height, which may be empty, or an error
 	// wrapping exec.ErrPruned.
 	Outbox(height uint64) (*link.Outbox, error)
+	// Took returns the height of the block that took in a message and whose outbox
+	// acknowledges it; ok is false if there is none or it is not kept.
+	Took(l link.Link, seq uint64) (height uint64, ok bool, err error)
 	// Certified returns the newest statement about a row of the state whose state has a
 	// certificate, or exec.ErrNoCertificate.
 	Certified(key []byte) (cert.Certificate, *stateproof.Statement, error)

@@ -207,6 +207,14 @@ func (s *shardWorld) Outbox(height uint64) (*link.Outbox, error) {
 	return link.NewOutbox(nil)
 }
 
+// Took implements api.Main.
+func (s *shardWorld) Took(l link.Link, seq uint64) (height uint64, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	height, ok = took(s.boxes, l, seq)
+	return height, ok, nil
+}
+
 // Certified implements api.Main.
 func (*shardWorld) Certified([]byte) (cert.Certificate, *stateproof.Statement, error) {
 	return cert.Certificate{}, nil, exec.ErrNoCertificate

@@ -406,6 +406,15 @@ func (e endedRecords) Outbox(height uint64) (out *link.Outbox, err error) {
 	return out, err
 }
 
+// Took implements api.ShardRecords.
+func (e endedRecords) Took(l link.Link, seq uint64) (height uint64, ok bool, err error) {
+	err = e.past.use(e.id, func(s *exec.Shard) (err error) {
+		height, ok, err = s.Took(l, seq)
+		return err
+	})
+	return height, ok, err
+}
+
 // Certificate implements api.ShardRecords.
 func (e endedRecords) Certificate(height uint64) (out cert.Certificate, err error) {
 	err = e.past.use(e.id, func(s *exec.Shard) (err error) {

@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/layer"
 	"github.com/tributary-network/tributary/shard/link"
 )
@@ -127,3 +128,6 @@ func (e *Executor) CertifyBlock(height uint64) {
 		}
 	}
 }
+
+// Index returns the index of a chain.
+func (e *Executor) Index() kv.Reader { return e.index }

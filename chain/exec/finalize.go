@@ -57,6 +57,7 @@ type prepared struct {
 	done *Committed // what is told of it; set by committed
 
 	proved     [][]byte         // rows that the block changed and that others want proved
+	acked      chain.Changes    // index entries of which messages the block took in
 	checkpoint *cert.Checkpoint // what the committee signs; nil if there is none
 	signature  *bls.Signature   // this node's of it in round 0; nil if it was not signed ahead
 }
@@ -178,6 +179,7 @@ func (e *Executor) apply(p *prepared) (changes chain.Changes, err error) {
 			return fmt.Errorf("apply block %d: %w", block.Height, err)
 		}
 		p.proved = e.rules.Proved(v, block.Height, changes)
+		p.acked = ackedRows(v, block.Height, p.result.Outbox)
 		return nil
 	})
 	return changes, err

@@ -27,7 +27,8 @@ import (
 //	'o' | height               leaves of the block's outbox, if it has any
 //	'z' | height               seal of the block: see sealrecord.go
 //
-// Proofs of rows for other chains are in proved.go.
+// Proofs of rows for other chains are in proved.go, and which block took in which messages
+// in acked.go.
 // What rules keep beside that has other first bytes: mainindex.go has those of the main
 // chain, shardindex.go those of shards.
 const (
@@ -128,6 +129,7 @@ func (e *Executor) indexBlock(p *prepared) (chain.Changes, error) {
 	if p.sealed {
 		x.add(keyOf(idxSeal, nil, x.height), p.seal.encode())
 	}
+	x.pairs = append(x.pairs, p.acked...)
 	x.pairs = append(x.pairs, e.indexWatched(p)...)
 	checkpoints, err := e.indexCheckpoint(p)
 	x.pairs = append(x.pairs, checkpoints...)

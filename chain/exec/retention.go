@@ -249,6 +249,9 @@ func (x *pruner) block() error {
 	x.remove(payees)
 	x.remove(keyOf(idxProof, nil, height))
 	x.remove(keyOf(idxCheckpoint, nil, height))
+	if err := x.forgetAcked(height); err != nil {
+		return err
+	}
 	x.remove(keyOf(idxOutbox, nil, height))
 	if err := x.forgetProofs(height); err != nil {
 		return err

@@ -29,6 +29,7 @@ type shardNode struct {
 	gen   shardblock.Genesis
 
 	height uint64
+	keep   uint64 // receipts; 0 keeps as many as nodes do
 }
 
 func newShardNode(t *testing.T) *shardNode {
@@ -48,7 +49,7 @@ func (n *shardNode) open() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if n.exec, err = exec.OpenShard(exec.Config{Network: shardtest.Network()}, l, n.gen, slog.New(slog.DiscardHandler)); err != nil {
+	if n.exec, err = exec.OpenShard(exec.Config{Network: shardtest.Network(), KeepReceipts: n.keep}, l, n.gen, slog.New(slog.DiscardHandler)); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -153,6 +154,76 @@ func TestShard(t *testing.T) {
 	check()
 	if _, err := n.exec.Channel(ledger.Hash{1}); !errors.Is(err, exec.ErrUnknown) {
 		t.Errorf("a channel that nobody opened: %v", err)
+	}
+}
+
+// TestTook: the block that took in a message is found as long as its outbox is kept, however
+// many came after it, and no other one ever instead.
+func TestTook(t *testing.T) {
+	t.Parallel()
+	n := newShardNode(t)
+	payer, payee := keyOf(1), keyOf(2)
+	way := link.Link{Dst: link.Place{Service: shardtest.Service, Zone: zone, Bucket: payer.Address(zone).Bucket()}}
+	send := func(index uint64) {
+		notice := channel.OpenedNotice{
+			Index: index, ID: ledger.HashOf("exec/shard/took", []byte{byte(index)}), Payer: payer.Address(zone), Payee: payee.Address(zone),
+			VoucherKey: payer.Public(), Service: shardtest.Service, Deposit: 1_000, ExpiresAt: 1 << 40,
+		}
+		if _, err := n.main.Links().Send(link.Draft{Link: way, Kind: uint16(channel.NoticeOpened), Payload: notice.Encode()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take := func() {
+		n.main.Block()
+		n.block(chain.EncodeRelay(n.main.Notices(n.main.Height(), 0, 0).Encode()))
+	}
+	check := func(want ...uint64) {
+		t.Helper()
+		for seq, height := range want {
+			at, ok, err := n.exec.Took(way, uint64(seq))
+			if err != nil || ok != (height > 0) || ok && at != height {
+				t.Errorf("message %d was taken in by block %d, %v, %v, want %d", seq, at, ok, err, height)
+			}
+		}
+	}
+	check(0)
+	send(3)
+	send(4)
+	take()
+	send(5)
+	take()
+	check(1, 1, 2, 0)
+	if _, ok, err := n.exec.Took(way.Reverse(), 0); ok || err != nil {
+		t.Errorf("a link of which nothing came: %v, %v", ok, err)
+	}
+	if _, ok, err := n.exec.Took(way, 1<<64-1); ok || err != nil {
+		t.Errorf("the last number there is: %v, %v", ok, err)
+	}
+	n.keep = 2
+	n.open()
+	check(1, 1, 2, 0)
+	rows := func() (count int) {
+		it := n.exec.Index().Iterate([]byte{'a'}, []byte{'b'}, false)
+		for it.Next() {
+			count++
+		}
+		if err := it.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return count
+	}
+	for height, left := range [][]uint64{{0, 0, 2, 0}, {0, 0, 0, 0}} {
+		n.block()
+		for more := true; more; {
+			var err error
+			if more, err = n.exec.PruneIndex(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(left...)
+		if got := rows(); got != 1-height {
+			t.Errorf("%d entries of messages are left, want %d", got, 1-height)
+		}
 	}
 }
 
