@@ -18,8 +18,10 @@ func TestPayeesHasOwners(t *testing.T) {
 	batch := channel.Batch{Payee: payee, Entries: []channel.Entry{{Close: true}}}
 	settle := chain.Tx{Kind: chain.KindSettle, Payload: batch.Encode()}
 	b := &Committed{Body: &settlement.Result{Income: []settlement.Income{
-		{TxIndex: 1, Service: 1, Owner: owner, Amount: 5}, {TxIndex: 1, Service: 2, Owner: owner, Amount: 5},
-		{TxIndex: 1, Service: 3, Owner: payee, Amount: 5}, {TxIndex: 3, Service: 1, Owner: other, Amount: 5},
+		{TxIndex: 1, Service: 1, Owner: owner, Amount: 5},
+		{TxIndex: 1, Service: 2, Owner: owner, Amount: 5},
+		{TxIndex: 1, Service: 3, Owner: payee, Amount: 5},
+		{TxIndex: 3, Service: 1, Owner: other, Amount: 5},
 	}}}
 	for i, want := range [][]ledger.Address{{payee}, {payee, owner}, {payee}, {payee, other}, {payee}} {
 		if got := (&mainRules{}).Payees(&settle, b, i); !slices.Equal(got, want) {
