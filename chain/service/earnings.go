@@ -14,7 +14,8 @@ import (
 // its total only.
 const KeptEpochs = 8
 
-// Earned is what a provider earned in one epoch.
+// Earned is what a provider earned in one epoch. Each number stays at the most that there
+// is (ledger.MaxAmount drops, 2^64-1 units) when more is said.
 type Earned struct {
 	Epoch uint64
 	Sums
@@ -22,7 +23,7 @@ type Earned struct {
 
 // Earnings is what a provider has earned on a service, in its home shard.
 type Earnings struct {
-	Total  Sums
+	Total  Sums     // modulo 2^64
 	Epochs []Earned // those with earnings, ascending, at most KeptEpochs
 }
 
@@ -45,7 +46,7 @@ func (e *Earnings) add(epoch uint64, s Sums) {
 	if !ok {
 		e.Epochs = slices.Insert(e.Epochs, i, Earned{Epoch: epoch})
 	}
-	e.Epochs[i].Sums = e.Epochs[i].Plus(s)
+	e.Epochs[i].Sums = e.Epochs[i].upTo(s)
 	if over := len(e.Epochs) - KeptEpochs; over > 0 {
 		e.Epochs = e.Epochs[over:]
 	}
@@ -160,7 +161,7 @@ func (b *block) wait(payee ledger.Address, from, to Sums) {
 
 // credit adds to what a payee of this shard has earned. An epoch that this shard
 // has not begun counts as the next one, so that no number from elsewhere can push
-// out what is kept. The caller has found that the earnings hold it.
+// out what is kept.
 func (b *block) credit(payee ledger.Address, epoch uint64, s Sums) {
 	e := EarningsOf(b.state, payee)
 	e.add(min(epoch, b.epoch.Number+1), s)

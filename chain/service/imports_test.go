@@ -151,53 +151,55 @@ func late(m service.Inbound) service.Inbound {
 	return m
 }
 
-// TestSumsDoNotWrap: what a payee has earned never wraps, whoever says what; what cannot
-// be counted is stuck, and everybody else's earnings go on.
-func TestSumsDoNotWrap(t *testing.T) {
+// TestNobodyStopsEarnings: whatever a payer signs or a committee that lies says, what is
+// booked later is counted, and the epochs after it are as they are.
+func TestNobodyStopsEarnings(t *testing.T) {
 	t.Parallel()
 	most := service.Sums{Amount: uint64(ledger.MaxAmount), Units: math.MaxUint64, Work: math.MaxUint64}
-	s, a := one(t, 0)
-	other := newAccount(6, keyOf("payer", 1), keyOf("payee", 1), 0, 0, 1_000)
-	s.main(other.opened())
-	for i, row := range []struct {
+	for _, row := range []struct {
 		name string
-		sums service.Sums
-		want chain.Code
+		by   func(s *shard, a *account)
+		full service.Sums // of the epoch, after another booking in it
 	}{
-		{"the most", service.Sums{Amount: most.Amount, Units: most.Units - 70}, chain.CodeOK},
-		{"a drop more", service.Sums{Amount: 1}, chain.CodeAmountOverflow},
-		{"more units", service.Sums{Units: 71}, chain.CodeAmountOverflow},
-		{"all units", service.Sums{Units: 20}, chain.CodeOK},
-		{"all work", service.Sums{Work: most.Work}, chain.CodeOK},
-		{"more work", service.Sums{Work: 1}, chain.CodeAmountOverflow},
+		{"a voucher for all units", func(s *shard, a *account) {
+			s.block(service.Block{Txs: []service.BlockTx{booking(t, item{a, a.voucher(1, 100, math.MaxUint64)})}})
+		}, service.Sums{Amount: 200, Units: math.MaxUint64, Work: 260}},
+		{"a message of all there is", func(s *shard, a *account) {
+			s.block(service.Block{Inbox: []service.Inbound{earnings(a.payeeAddress(), 0, most)}})
+		}, most},
+		{"many messages of all there is", func(s *shard, a *account) {
+			for range 5 {
+				s.block(service.Block{Inbox: []service.Inbound{earnings(a.payeeAddress(), 0, most)}})
+			}
+		}, most},
 	} {
-		res := s.block(service.Block{Inbox: []service.Inbound{earnings(a.payeeAddress(), 0, row.sums)}})
-		if res.Imports[0].Code != row.want {
-			t.Errorf("%d, %s: %s (%s), want %s", i, row.name, res.Imports[0].Code, res.Imports[0].Detail, row.want)
+		s, a := one(t, 0)
+		row.by(s, a)
+		before := service.EarningsOf(s.view, a.payeeAddress()).Total
+		booked := s.block(service.Block{Txs: []service.BlockTx{booking(t, item{a, a.voucher(0, 100, 60)})}}).Receipts[0].Booked
+		e := service.EarningsOf(s.view, a.payeeAddress())
+		if e.Total.Minus(before) != booked || booked.Amount != 100 || e.In(0) != row.full {
+			t.Errorf("%s: then %+v is booked, and the total grows by %+v; the epoch has %+v, want %+v",
+				row.name, booked, e.Total.Minus(before), e.In(0), row.full)
 		}
-	}
-	earned := service.EarningsOf(s.view, a.payeeAddress()).Total
-	res := s.block(service.Block{
-		Inbox: []service.Inbound{earnings(other.payeeAddress(), 0, service.Sums{Amount: 5})},
-		Txs:   []service.BlockTx{booking(t, item{a, a.voucher(0, 100, 60)})},
-	})
-	if got := service.EarningsOf(s.view, a.payeeAddress()).Total; got != earned || res.Totals.Stuck != res.Receipts[0].Booked {
-		t.Errorf("%+v earned, then %+v; stuck are %+v", earned, got, res.Totals.Stuck)
-	}
-	if got := service.EarningsOf(s.view, other.payeeAddress()).Total.Amount; got != 5 {
-		t.Errorf("another payee has earned %d", got)
+		res := s.block(service.Block{Epoch: &service.EpochStart{Epoch: 1, Sigma: 1}, Inbox: []service.Inbound{earnings(a.payeeAddress(), 1, booked)}})
+		e = service.EarningsOf(s.view, a.payeeAddress())
+		if res.Imports[0].Code != chain.CodeOK || e.Total.Minus(before) != booked.Plus(booked) || e.In(1) != booked || res.Totals.Stuck != (service.Sums{}) {
+			t.Errorf("%s: a message later is %s, the next epoch has %+v, want %+v; stuck are %+v", row.name, res.Imports[0].Code, e.In(1), booked, res.Totals.Stuck)
+		}
 	}
 }
 
-// TestNettingDoesNotWrap: a message says no more than it can; the rest is stuck.
-func TestNettingDoesNotWrap(t *testing.T) {
+// TestUnitsDoNotStopNetting: what one payer signs keeps nobody else's drops from going to
+// the payee, and is netted modulo 2^64.
+func TestUnitsDoNotStopNetting(t *testing.T) {
 	t.Parallel()
 	s, a := one(t, 1)
 	res := s.block(service.Block{Txs: []service.BlockTx{
 		booking(t, item{a, a.voucher(0, 100, math.MaxUint64)}, item{a, a.voucher(1, 100, 50)}),
 	}})
 	m, err := service.DecodeEarningsMessage(res.Messages[0].Payload)
-	if err != nil || m.Sums != res.Receipts[0].Entries[0].Booked || res.Totals.Stuck != res.Receipts[0].Entries[1].Booked {
+	if err != nil || m.Sums != res.Receipts[0].Booked || m.Amount != 200 || m.Units != 49 || res.Totals.Stuck != (service.Sums{}) {
 		t.Errorf("%+v is sent, %+v is stuck: %v", m.Sums, res.Totals.Stuck, err)
 	}
 }

@@ -65,11 +65,7 @@ type nets struct {
 func (n *nets) book(p ledger.Address, s Sums) bool {
 	home := HomeOf(p)
 	if n.shard.Owns(home) {
-		if EarningsOf(n.state, p).Total.holds(s) {
-			n.credit(p, n.epoch.Number, s)
-		} else {
-			n.stick(home.Bucket, s)
-		}
+		n.credit(p, n.epoch.Number, s)
 		return true
 	}
 	if n.full[home] {

@@ -47,10 +47,13 @@
 // bring about. What it says is what this shard sent, once: shard/link sees to that.
 //
 // Other shards' committees are not believed what cannot be: earnings of an epoch that no
-// shard can have begun (Inbound.MainEpoch), of more drops than there are, or more than a
-// payee's row can count. They are refused, and bounce. So a committee that lies can make
-// the earnings of payees wrong for as much as it says, and neither wrap them nor push out
-// the epochs that are kept; money is settled on the main chain and never by them.
+// shard can have begun (Inbound.MainEpoch), or of more drops than there are. They are
+// refused, and bounce. So a committee that lies can make the earnings of payees wrong for as
+// much as it says, and not push out the epochs that are kept. Nor can it, or a payer who
+// signs any number of units, keep later earnings from being counted: totals are counters
+// modulo 2^64, so what is added to them is right whatever was said before, and an epoch of a
+// payee that is full leaves the next one as it is. Money is settled on the main chain and
+// never by them.
 //
 // Notices. For each channel that names a service, the main chain sends to the home
 // place of its payer an OpenedNotice when it is opened, a ChangedNotice after a top-up,

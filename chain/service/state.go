@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -115,9 +116,11 @@ func appendLaneRef(k []byte, payee *ledger.Address, index uint64, lane uint8) []
 	return append(binary.BigEndian.AppendUint64(append(k, payee[:]...), index), lane)
 }
 
-// Sums are the three things that are counted and conserved. Those of channels and of a
-// whole shard are counters modulo 2^64: differences are right whatever the counters are.
-// What a payee has earned and what messages say of it never wraps (holds).
+// Sums are the three things that are counted and conserved. They are counters modulo 2^64:
+// differences are right whatever the counters are. No money bounds Units, which are what
+// payers sign, and a committee that lies may say any amount: a counter that stopped at the
+// top would stop for everybody who pays the payee. Only the amount of a message is bounded
+// (holds), and what is said of one epoch of a payee (Earned).
 type Sums struct {
 	Amount uint64 // drops that payers signed away
 	Units  uint64 // billing units of the service
@@ -137,10 +140,26 @@ func (s Sums) Minus(o Sums) Sums {
 	return Sums{s.Amount - o.Amount, s.Units - o.Units, s.Work - o.Work}
 }
 
-// holds reports whether o can be added to what a payee has earned.
+// holds reports whether one message can say s and o: of more drops than there are it is
+// refused.
 func (s Sums) holds(o Sums) bool {
+	sum := s.Amount + o.Amount
+	return sum >= s.Amount && sum <= uint64(ledger.MaxAmount)
+}
+
+// upTo returns s+o, or of each number the most that there is: MaxAmount drops.
+func (s Sums) upTo(o Sums) Sums {
 	sum := s.Plus(o)
-	return sum.Amount >= s.Amount && sum.Units >= s.Units && sum.Work >= s.Work && sum.Amount <= uint64(ledger.MaxAmount)
+	if !s.holds(o) {
+		sum.Amount = uint64(ledger.MaxAmount)
+	}
+	if sum.Units < s.Units {
+		sum.Units = math.MaxUint64
+	}
+	if sum.Work < s.Work {
+		sum.Work = math.MaxUint64
+	}
+	return sum
 }
 
 func writeSums(w *codec.Writer, s Sums) {
@@ -358,7 +377,7 @@ func setLane(o *chain.Overlay, c *Channel, index uint64, lane uint8, l *Lane) {
 // Rest is what is left, in a bucket, of what the state no longer has.
 type Rest struct {
 	Ended Sums // booked on channels that are closed
-	Stuck Sums // earnings that another shard bounced back, or that no row can count
+	Stuck Sums // earnings that another shard bounced back, or that no message can say
 }
 
 // Encode returns the value of the rest: ended 24 | stuck 24.
@@ -445,7 +464,7 @@ type Totals struct {
 	Earned   Sums   // by payees that have their home here
 	Sent     Sums   // by messages to other shards
 	Waiting  Sums   // to be sent as soon as there is room
-	Stuck    Sums   // came back and cannot be sent again, or too much to be counted
+	Stuck    Sums   // came back and cannot be sent again, or too much for a message
 	Channels uint64 // known now
 }
 
