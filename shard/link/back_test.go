@@ -178,7 +178,13 @@ func TestBouncesComeBackOnce(t *testing.T) {
 			ack(2, 1, chain.CodeOK), bounce(0, chain.CodeOK), bounce(3, chain.CodeOK), ack(3, 1, chain.CodeOK), ack(6, 3, chain.CodeOK), bounce(5, chain.CodeOK),
 		}, 0},
 		{"none, it was said", []step{ack(4, 0, chain.CodeOK), bounce(1, chain.CodeNeverSent)}, 2},
-		{"fewer than came back", []step{bounce(0, chain.CodeOK), bounce(2, chain.CodeOK), ack(3, 1, chain.CodeNeverSent), ack(3, 2, chain.CodeOK)}, 3},
+		{"fewer than came back", []step{bounce(0, chain.CodeOK), bounce(2, chain.CodeOK), ack(3, 1, chain.CodeOK)}, 3},
+		{"fewer came back than were said to", []step{
+			ack(3, 3, chain.CodeOK), ack(4, 0, chain.CodeOK), bounce(1, chain.CodeNeverSent), ack(6, 1, chain.CodeOK), bounce(4, chain.CodeOK),
+		}, 0},
+		{"what nobody counts came back", []step{
+			bounce(0, chain.CodeOK), bounce(1, chain.CodeOK), ack(4, 0, chain.CodeOK), ack(6, 1, chain.CodeOK), bounce(4, chain.CodeOK), bounce(5, chain.CodeNeverSent),
+		}, 0},
 		{"more than could come back", []step{bounce(0, chain.CodeOK), bounce(2, chain.CodeOK), ack(4, 4, chain.CodeNeverSent), ack(4, 3, chain.CodeOK)}, 3},
 		{"never, though it was said", []step{ack(6, 1, chain.CodeOK)}, 6},
 		{"all of them", []step{ack(6, 6, chain.CodeOK), bounce(5, chain.CodeOK), bounce(4, chain.CodeNeverSent)}, 0},

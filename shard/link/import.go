@@ -250,11 +250,13 @@ func (k *check) ack(a *Ack) error {
 		return nil // an old one, harmless beside something new
 	}
 	k.useful = true
-	if a.Next > out.Next || a.Bounced-out.Bounced > a.Next-out.Acked { // below 0: very large
+	// Fewer bounces than it said before, or than came back, is what an honest committee says
+	// that comes after one that lied. It frees messages, and has nothing come back.
+	if a.Next > out.Next || a.Bounced > out.Bounced && a.Bounced-out.Bounced > a.Next-out.Acked {
 		return chain.Refuse(chain.CodeNeverSent, "link %s: %d received, %d bounced; %d were sent and %d acknowledged, %d bounced before",
 			a.Link, a.Next, a.Bounced, out.Next, out.Acked, out.Bounced)
 	}
-	if a.Next >= out.Back && a.Bounced-out.Returned > a.Next-out.Back {
+	if a.Next >= out.Back && a.Bounced > out.Returned && a.Bounced-out.Returned > a.Next-out.Back {
 		return chain.Refuse(chain.CodeNeverSent, "link %s: %d received, %d bounced; %d came back, the last of them message %d",
 			a.Link, a.Next, a.Bounced, out.Returned, int64(out.Back)-1)
 	}

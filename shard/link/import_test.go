@@ -277,13 +277,6 @@ func TestImportRefuses(t *testing.T) {
 			l := *s.back.Leaves[0].Ack
 			return s.a, s.forge(t, 3, s.b.places, ack(l.Next, 2))
 		}, chain.CodeNeverSent},
-		{"fewer bounced than before", func(s *scene) (*node, *link.Import) {
-			s.a.block(t, s.known, func(c *link.Context) {
-				_, err := c.Apply(s.back, s.known, s.a)
-				wantCode(t, "back", err, chain.CodeOK)
-			})
-			return s.a, s.forge(t, 3, s.b.places, ack(3, 0))
-		}, chain.CodeNeverSent},
 		{"a bounce of nothing", func(s *scene) (*node, *link.Import) {
 			m := bounce
 			m.Of = 3

@@ -90,7 +90,8 @@ type Outbound struct {
 	// Returns of the messages in the state are bounces, with ReturnBytes of the bytes.
 	Returns, ReturnBytes uint64
 	// Bounced messages go back or went back, as the destination said last; Returned of
-	// them arrived. One can arrive before it is said.
+	// them arrived. One can arrive before it is said. Neither is believed for ever: the next
+	// acknowledgement may count fewer.
 	Bounced, Returned uint64
 	// Back is the number of the first message that may come back: those before it came
 	// back, or did not when they could.
@@ -123,8 +124,14 @@ func (o *Outbound) needed() uint64 {
 	return max(o.Kept, min(o.Back, o.Acked))
 }
 
-// acknowledged notes an acknowledgement that is new.
-func (o *Outbound) acknowledged(a *Ack) { o.Acked, o.Bounced = a.Next, a.Bounced }
+// acknowledged notes an acknowledgement that is new. If more came back than it counts,
+// beside those behind what it acknowledges, an earlier committee of the destination sent
+// them back and did not count them: they are not taken for any that it counts later.
+func (o *Outbound) acknowledged(a *Ack) {
+	o.Acked, o.Bounced = a.Next, a.Bounced
+	ahead := max(o.Back, o.Acked) - o.Acked
+	o.Returned = min(o.Returned, o.Bounced+ahead)
+}
 
 // cameBack notes that a message came back.
 func (o *Outbound) cameBack(seq uint64) { o.Returned, o.Back = o.Returned+1, seq+1 }
