@@ -32,8 +32,8 @@
 // Missing anchors. Params.Status says from the heights of main alone whether a shard
 // is live, late or stalled, since the last anchor or since it got its committee. While
 // main itself is idle nothing gets late. Main cannot tell a shard that stands still
-// from one that has nothing to do: an idle shard makes an empty block at least every
-// half of Params.LateBlocks, so that there is something to anchor. Stalled lists who is
+// from one that has nothing to do: an idle shard makes an empty block after three
+// quarters of Params.LateBlocks, so that there is something to anchor. Stalled lists who is
 // to get another committee, for shard.Inputs.Redraw and shard.Redraw. That committee
 // goes on from what is anchored; what the one before certified beyond is lost, and was
 // never final.
