@@ -177,7 +177,6 @@ func (t *Trial) Try(r *Relay) error {
 //	CodeAnchorEpoch        the epoch has not begun
 //	CodeNothingNew         all of it is known
 //	CodeTooLarge           more than a block may have
-//	CodeUnknownKind        a message that no shard of the service sends
 //	CodeNotDue             a link was listed too lately, or links too often in this epoch
 //
 // and those of link.Context.Check, Relist and Reack.

@@ -367,7 +367,7 @@ func TestLimitsOfLinks(t *testing.T) {
 
 // TestRefusedMessages: what the service refuses goes back with its value, at once, and is
 // stuck at its source, which counts it; that does not make the shard congested. What no shard
-// sends at all is not even sent back.
+// sends at all is passed over in its turn, so that the link goes on, and not even sent back.
 func TestRefusedMessages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -385,13 +385,22 @@ func TestRefusedMessages(t *testing.T) {
 		w.main.Block()
 		return w.left.Messages(height, 0, 0)
 	}
-	refused(t, w.right, forged(2, func(m *link.Message) { m.Kind = 99 }), chain.CodeUnknownKind)
-	w.left.Block(nil)
-	refused(t, w.right, forged(3, func(m *link.Message) { m.Payload = append(bytes.Clone(m.Payload), 0) }), chain.CodeUnknownKind)
-	w.left.Block(nil)
+	for i, change := range []func(m *link.Message){
+		func(m *link.Message) { m.Kind = 99 },
+		func(m *link.Message) { m.Expiry, m.Payload = 1, append(bytes.Clone(m.Payload), 0) },
+	} {
+		res := w.right.Block(relays(forged(uint64(i)+2, func(m *link.Message) {
+			m.Seq = uint64(i)
+			change(m)
+		})))
+		if got := res.Imports[0].Receipts[0]; got.Result != link.Passed || got.Code != chain.CodeUnknownKind || len(res.Outbox.Leaves()) != 1 {
+			t.Errorf("receipt %+v, and %d leaves, want an acknowledgement", got, len(res.Outbox.Leaves()))
+		}
+		w.left.Block(nil)
+	}
 	res := w.right.Block(relays(forged(4, func(m *link.Message) { // of an epoch that has not begun
 		e := service.EarningsMessage{Payee: p.payee.Address(1), Epoch: 2}
-		m.Payload = e.Encode()
+		m.Seq, m.Payload = 2, e.Encode()
 	})))
 	if got := res.Imports[0].Receipts[0]; got.Result != link.Bounced || got.Code != chain.CodeInvalidValue {
 		t.Fatalf("receipt %+v", got)

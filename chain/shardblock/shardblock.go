@@ -35,7 +35,7 @@
 // back. They fill nothing but links to his own places (link.ReturnCap), where they may keep
 // this shard's earnings waiting, netted. They do not count in how congested the shard is, nor
 // in the room of a zone (Params): only the shard's own messages do. What no honest shard
-// sends is refused and not sent back, so bounces are short; all of them were brought here in
+// sends is passed over in its turn and not sent back, so bounces are short; all of them were brought here in
 // blocks, so they do not grow faster than blocks have room.
 //
 // # A block

@@ -43,7 +43,7 @@ func (w *work) here(p link.Place) bool {
 }
 
 func (w *work) links(state *chain.Overlay) *link.Context {
-	return &link.Context{State: state, Here: w.here, Height: w.height, Clock: w.config.Clock + w.height}
+	return &link.Context{State: state, Here: w.here, Void: w.void, Height: w.height, Clock: w.config.Clock + w.height}
 }
 
 // relay applies a relay after those before it. If it refuses, nothing has changed.
@@ -115,22 +115,23 @@ func (w *work) bring(o *chain.Overlay, in *Import) error {
 	return nil
 }
 
-// related refuses what is of neither main nor this service, and of this service what is no
-// message about earnings: no honest shard sends it, and to send it back would let the
-// committee of any service fill this one's links.
+// related refuses what is of neither main nor this service: there are no such links, and to
+// send it back would let the committee of any service fill this one's.
 func (w *work) related(in *link.Import) error {
 	for _, l := range in.Leaves {
-		from, m := l.From(), l.Message
-		switch {
-		case from == link.Place{}:
-		case from.Service != w.shard.Service:
+		if from := l.From(); from != (link.Place{}) && from.Service != w.shard.Service {
 			return chain.Refuse(chain.CodeForeignPlace, "leaf from %s, which is of service %d, this is %d", from, from.Service, w.shard.Service)
-		case m == nil || m.IsBounce():
-		case service.MessageKind(m.Kind) != service.KindEarnings || len(m.Payload) != service.EarningsMessageSize:
-			return chain.Refuse(chain.CodeUnknownKind, "message %d of link %s is of kind %d and %d bytes, which no shard sends", m.Seq, m.Link, m.Kind, len(m.Payload))
 		}
 	}
 	return nil
+}
+
+// void is that of link.Context: what a shard sends that is no message about earnings. To
+// refuse it would stop the link for the committees after the one that lied, and to send it
+// back would let that fill this shard's links with what is long.
+func (w *work) void(m *link.Message) bool {
+	return m.Link.Src != link.Place{} &&
+		(service.MessageKind(m.Kind) != service.KindEarnings || len(m.Payload) != service.EarningsMessageSize)
 }
 
 // known returns what an import may rely on.

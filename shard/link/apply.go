@@ -29,6 +29,7 @@ const (
 	Expired  Result = 3 // it came too late, and goes back
 	Returned Result = 4 // it was a bounce, and its sender has back what it sent
 	Acked    Result = 5 // messages before Seq are acknowledged
+	Passed   Result = 6 // it is one that no honest source sends: passed over, and does not go back
 )
 
 // String returns the result's name: "executed".
@@ -44,6 +45,8 @@ func (r Result) String() string {
 		return "returned"
 	case Acked:
 		return "acked"
+	case Passed:
+		return "passed over"
 	default:
 		return "unknown"
 	}
@@ -116,6 +119,8 @@ func (c *Context) take(m *Message, seen uint64, h Handler) Receipt {
 	case m.IsBounce():
 		c.takeBack(m, h)
 		r.Result, r.Code = Returned, m.Code
+	case c.Void != nil && c.Void(m):
+		r.Result, r.Code = Passed, chain.CodeUnknownKind
 	case in.Seen > m.Expiry:
 		r.Result, r.Code = Expired, chain.CodeMessageExpired
 	default:

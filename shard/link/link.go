@@ -16,7 +16,8 @@
 // them go or went back. It is a leaf like a message, so
 // messages and acknowledgements share one proof. Every message is executed,
 // bounced (its handler refuses it) or expired (see Message.Expiry), and is
-// consumed in its turn in any case, so that a link never gaps. Only failures send
+// consumed in its turn in any case, so that a link never gaps; so is what no honest source
+// sends (Context.Void), which does nothing. Only failures send
 // something back: a bounce, which is a message of the opposite link with the whole
 // body and a code. Taking a bounce back cannot fail, and bounces do not expire.
 //

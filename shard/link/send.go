@@ -11,6 +11,9 @@ type Context struct {
 	State *chain.Overlay
 	// Here reports whether the chain owns a place in this block.
 	Here func(Place) bool
+	// Void reports whether a message is one that no honest source sends. It is consumed in
+	// its turn all the same, and does nothing; but it does not go back. Nil: there are none.
+	Void func(*Message) bool
 	// Height is that of the block.
 	Height uint64
 	// Clock is the anchor clock that the block's checkpoint will have: that of the

@@ -239,6 +239,10 @@ func (w *World) fate(n *node, m *link.Message, result link.Result) {
 	case link.Returned:
 		w.counts.Returned++
 		w.returned(n, m)
+	case link.Passed:
+		if w.honest(source) {
+			w.failf("chain %d passes over message %d of %s, which is honest", n.id, m.Seq, m.Link)
+		}
 	case link.Acked:
 	}
 	if service.MessageKind(m.Kind) == service.KindEarnings && result == link.Executed && !n.isMain() {
