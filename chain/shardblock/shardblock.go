@@ -27,14 +27,20 @@
 // shard. Somebody with as many links could have the shard make blocks for ever though
 // nobody uses it, each of which makes the next link due. So there are at most MaxCalls blocks
 // with such relays in an epoch. Epochs go on without them, and one such block has room for
-// what everybody asks for at a time: nobody can keep others from being heard.
+// what everybody asks for at a time. Who asks for one link a block from the beginning of an
+// epoch on, as long as so many links have rested, uses up the blocks of that epoch: others
+// are heard if they ask in one of those blocks, and else have to wait for the next epoch. A
+// link that nobody has lost the leaves of needs none of this.
 //
 // # Neighbours that lie
 //
 // Whoever has two thirds of another shard of the service can have this one send messages
 // back. They fill nothing but links to his own places (link.ReturnCap), where they may keep
-// this shard's earnings waiting, netted. They do not count in how congested the shard is, nor
-// in the room of a zone (Params): only the shard's own messages do. What no honest shard
+// this shard's earnings waiting, netted. Bounces do not count in how congested the shard is, nor
+// in the room of a zone (Params): only the shard's own messages do. Those that he says he
+// sends back and never does are the shard's own, and count, as if nobody had acknowledged
+// them, until an acknowledgement counts fewer bounces (link.Outbound); Params.rooms bounds
+// them as it does those to a place that stands still. What no honest shard
 // sends is passed over in its turn and not sent back, so bounces are short; all of them were brought here in
 // blocks, so they do not grow faster than blocks have room.
 //
