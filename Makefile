@@ -75,10 +75,11 @@ sim: ## what 1 to 1,024 shards would carry and what limits them: a model, its co
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 	@./.ci/fuzz $(FUZZTIME)
 
-soak: ## seven nodes whose validators come, go and fail for SOAKTIME (default 10m), then 100,000 messages of shards under faults, then kills at every step of a message, each with an audit
+soak: ## seven nodes whose validators come, go and fail for SOAKTIME (default 10m), then 100,000 messages of shards under faults, then kills at every step of a message, committees that change and loads that split shards, each with an audit
 	@go test ./tests/e2e -run '^TestSoak$$' -count=1 -v -timeout 0 -args -soak $(SOAKTIME)
 	@go test ./tests/e2e -run '^TestShardsUnderFaults$$' -count=1 -v -timeout 0 -args -shards.messages 100000
 	@go test ./tests/e2e -run '^TestShardsKilledAtEachStep$$' -count=1 -v -timeout 0 -args -steps.seeds 3
+	@go test ./tests/e2e -run '^(TestCommitteesRotate|TestLoadSplitsAndMerges)$$' -count=1 -v -timeout 0 -parallel 1 -args -long
 
 testnet: build ## four validators in containers, ports on 127.0.0.1
 	@./deploy/testnet up

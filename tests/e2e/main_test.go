@@ -29,6 +29,16 @@ var (
 	given  bool
 )
 
+var long = flag.Bool("long", false, "run the tests too that take minutes on two cores, as make soak does")
+
+// takesLong skips a test of which make test has no time: make soak runs it.
+func takesLong(t *testing.T) {
+	t.Helper()
+	if !*long {
+		t.Skip("takes minutes on two cores: make soak runs it, and so does -args -long")
+	}
+}
+
 func TestMain(m *testing.M) {
 	flag.StringVar(&binary, "binary", "", "the tributary program to test; the default is to build it")
 	flag.Parse()

@@ -198,6 +198,7 @@ func quiet(t *testing.T, net *testnet.Network) {
 // blocks are heavy, and its load has it split, under traffic. When they rest, the loads of
 // the halves have them merge again.
 func TestLoadSplitsAndMerges(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	const heavy = 4 << 10 // bytes of a block
 	net := network(t, oneZone(1), exactly, briefly, func(o *testnet.Options) {

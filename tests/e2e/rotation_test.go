@@ -38,6 +38,7 @@ func rotating(o *testnet.Options) {
 // stand still for no longer than newcomers need to be there, none gets another committee,
 // and all that was booked is final and paid to the last drop. Who has left stops.
 func TestCommitteesRotate(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	net := network(t, exactly, rotating)
 	u := startUsageIn(t, net, 1, 1, testnet.Content)
