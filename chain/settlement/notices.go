@@ -158,12 +158,6 @@ func (b *block) home(service uint32, payer ledger.Address) (place link.Place, ok
 	return link.Place{Service: service, Zone: payer.Zone(), Bucket: payer.Bucket()}, true
 }
 
-// leftToOthers is the part of a link's room that records with more than link.Turn messages
-// for it leave to those with fewer, so that who opens many channels by one record does not
-// keep the neighbours at his home from opening one. Many small records still fill it, each
-// for a fee and a deposit, until the next acknowledgement.
-const leftToOthers = 4
-
 // roomFor refuses, with the code of a link that is full, channels of payer that name
 // services, in any order, whose homes could not be told of all of them now.
 func (b *block) roomFor(payer ledger.Address, services []uint32, size int) error {
@@ -178,9 +172,6 @@ func (b *block) roomFor(payer ledger.Address, services []uint32, size int) error
 		messages, bytes := out.UnderWay()
 		retry, _ := link.RetryAfter(chain.CodeLinkFull)
 		n, most, mostBytes := count[home], uint64(link.MaxUnacked), uint64(link.MaxUnackedBytes)
-		if n > link.Turn {
-			most, mostBytes = most-most/leftToOthers, mostBytes-mostBytes/leftToOthers
-		}
 		switch waiting := Waiting(b.state, home); {
 		case waiting > 0:
 			return chain.Refuse(chain.CodeLinkFull, "%d channels wait for room on the link to their home %s; send again in %d blocks", waiting, home, retry)

@@ -4,10 +4,6 @@ import (
 	"slices"
 )
 
-// Turn is how many messages somebody may send at once on a link that is nearly full: who
-// sends more leaves its last part to the others.
-const Turn = 10
-
 // Class is the part of a block that a transaction belongs to. A block has its
 // classes one after the other.
 type Class uint8
