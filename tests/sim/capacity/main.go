@@ -7,12 +7,12 @@
 // Measured: verifying and applying bookings, sending and importing messages with their
 // proofs, votes and certificates, anchors and settlements on main.
 //
-// Assumed, and printed with the table: processors and lines of validators, sizes of
-// committees, intervals of blocks, how often payees book and settle, and what a node
+// Assumed, and printed with the table: how many validators there are, their processors and
+// lines, which main and all shards that they serve share, sizes of committees, intervals of blocks, how often payees book and settle, and what a node
 // spends on a booking beside the rules: its store, its pool and consensus, which is
 // taken from `make bench` and not measured here.
 //
-// Not modelled: validators that serve several shards, skewed load (all shards are
+// Not modelled: validators that serve more shards than others, skewed load (all shards are
 // alike, and payees live anywhere), faults, and the limits of machines that carry
 // anchors and imports. Figures are of the model, not of a network that ran.
 package main

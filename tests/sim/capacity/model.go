@@ -33,11 +33,14 @@ type Costs struct {
 
 // Network is what is assumed of the network.
 type Network struct {
-	Cores     float64 // of a validator, for one chain
+	Validators float64 // all of which run main, and shards by lot
+	Seats      float64 // of a shard
+
+	Cores     float64 // of a validator, for main and all its shards
 	Busy      float64 // share of them that is used at most
 	Book      float64 // microseconds per booking beside signatures and rules: store, pool, consensus, index
 	Node      float64 // the same per entry of a settlement, anchor or import
-	Bandwidth float64 // of a validator, bytes per second, both directions together
+	Bandwidth float64 // of a validator, likewise for all, bytes per second, both directions together
 	Gossip    float64 // bytes that a validator sends and receives for each byte of a block
 
 	MainInterval      time.Duration // and of shards, unless shards.block_interval says more
@@ -61,6 +64,7 @@ type Network struct {
 func defaultNetwork() Network {
 	main, limits := settlement.DefaultParams(), zone.DefaultLimits()
 	return Network{
+		Validators: 1_000, Seats: members,
 		Cores: 2, Busy: 0.7, Book: 80, Node: 15, Bandwidth: 12.5e6, Gossip: 4.4,
 		MainInterval: time.Duration(main.BlockInterval) * time.Millisecond, ShardIntervalMost: time.Minute,
 		Finality: 100 * time.Millisecond, Relay: 200 * time.Millisecond,
@@ -76,20 +80,24 @@ type Load struct {
 	Share float64
 }
 
-// The parts. Those of main are in the order of Main.
+// The parts. Processors and lines are those of a validator, on which main and its seats
+// come together: the name says which of them has more of it.
 const (
-	shardCPU       = "CPU of a shard"
+	seatsCPU       = "CPU of a validator, mostly for its seats"
+	mainCPU        = "CPU of a validator, mostly for main"
+	seatsBandwidth = "bandwidth of a validator, mostly for its seats"
+	mainBandwidth  = "bandwidth of a validator, mostly for main"
 	shardBytes     = "bytes of a shard's blocks"
-	shardBandwidth = "bandwidth of a shard"
 	linkRoom       = "room of a link"
 )
 
+// mainParts are in the order of Main.
 func mainParts() [4]string {
-	return [4]string{"CPU of main", "bytes of main's blocks", "weight of main's blocks", "bandwidth of main"}
+	return [4]string{mainCPU, "bytes of main's blocks", "weight of main's blocks", mainBandwidth}
 }
 
-// Main is the shares that something takes of main: of its processors, of the bytes and
-// of the weight of its blocks, and of its bandwidth.
+// Main is the shares that something takes of main: of the processors of a validator, of
+// the bytes and of the weight of its blocks, and of the bandwidth of a validator.
 type Main [4]float64
 
 func (m Main) plus(o Main) Main {
@@ -204,16 +212,30 @@ func (n *Network) loads(c *Costs, p Plan, bookings float64) []Load {
 	// A message is under way until its acknowledgement has come back.
 	underWay := messages * 2 * n.latency(p) / max(1, n.Buckets*float64(p.Shards-1))
 	all := bookings * float64(p.Shards)
-	loads := []Load{
-		{shardCPU, (work + block) / cpu},
+	main, seats := n.anchors(c, p).plus(n.settle(c, all)), n.seats(p)
+	parts := mainParts()
+	return []Load{
+		together(seats*(work+block)/cpu, seatsCPU, main[0], mainCPU),
+		together(seats*size*n.Gossip/n.Bandwidth, seatsBandwidth, main[3], mainBandwidth),
 		{shardBytes, size * interval / n.ShardBytes},
-		{shardBandwidth, size * n.Gossip / n.Bandwidth},
 		{linkRoom, underWay / n.Unacked},
+		{parts[1], main[1]},
+		{parts[2], main[2]},
 	}
-	for i, share := range n.anchors(c, p).plus(n.settle(c, all)) {
-		loads = append(loads, Load{mainParts()[i], share})
+}
+
+// seats returns how many seats a validator has, if they are dealt evenly: who has one
+// less is not who limits the network. Lots give some validators more.
+func (n *Network) seats(p Plan) float64 {
+	return math.Ceil(n.Seats * float64(p.Shards) / max(n.Validators, n.Seats))
+}
+
+// together returns the load of what a validator has for its seats and for main.
+func together(seats float64, seatsPart string, main float64, mainPart string) Load {
+	if seats < main {
+		return Load{mainPart, seats + main}
 	}
-	return loads
+	return Load{seatsPart, seats + main}
 }
 
 // latency returns about how many seconds a message takes.
@@ -245,4 +267,26 @@ func (n *Network) most(c *Costs, p Plan) (bookings float64, first Load) {
 		}
 	}
 	return low, busiest(n.loads(c, p, low))
+}
+
+// enough returns the network with as few validators as carry, with so many shards, about
+// what any number of them would.
+func (n *Network) enough(c *Costs, shards int) *Network {
+	with := func(seats int) (*Network, float64) {
+		r := *n
+		r.Validators = math.Ceil(n.Seats * float64(shards) / float64(seats))
+		each, _ := r.most(c, r.plan(c, shards))
+		return &r, each
+	}
+	best, all := with(1)
+	few, many := 1, shards+1 // seats of a validator: few carry enough, many do not
+	for many-few > 1 {
+		middle := (few + many) / 2
+		if r, each := with(middle); each >= enough*all {
+			few, best = middle, r
+		} else {
+			many = middle
+		}
+	}
+	return best
 }

@@ -55,11 +55,13 @@ func TestFirstLimit(t *testing.T) {
 		change func(c *Costs, n *Network)
 		want   string
 	}{
-		{"slow signatures", 1, func(c *Costs, _ *Network) { c.BookVerify = 1_000 }, shardCPU},
-		{"thin lines", 1, func(_ *Costs, n *Network) { n.Bandwidth = 1e4 }, shardBandwidth},
+		{"slow signatures", 1, func(c *Costs, _ *Network) { c.BookVerify = 1_000 }, seatsCPU},
+		{"thin lines", 1, func(_ *Costs, n *Network) { n.Bandwidth = 1e4 }, seatsBandwidth},
 		{"small blocks", 1, func(_ *Costs, n *Network) { n.ShardBytes, n.Bandwidth = 1<<16, 1e9 }, shardBytes},
 		{"narrow links", 4, func(_ *Costs, n *Network) { n.Unacked, n.PerPayee, n.Buckets = 1, 1, 1 }, linkRoom},
-		{"slow settlements", 4, func(c *Costs, _ *Network) { c.Settle = 1e5 }, mainParts()[0]},
+		{"slow settlements", 4, func(c *Costs, _ *Network) { c.Settle = 1e5 }, mainCPU},
+		{"few validators", 16, func(_ *Costs, n *Network) { n.Validators = 100 }, seatsCPU},
+		{"one seat for each", 16, func(_ *Costs, n *Network) { n.Validators = 1_000 }, shardBytes},
 		{"heavy settlements", 4, func(c *Costs, _ *Network) { c.SettleWeight = 1e6 }, mainParts()[2]},
 	} {
 		c, n := fixed(), defaultNetwork()
@@ -120,7 +122,35 @@ func TestRunAgrees(t *testing.T) {
 	n.Bandwidth, n.ShardBytes, n.BlockBytes = 1e12, 1e12, 1e12 // so that processors are the limit
 	p := Plan{Shards: 1, Interval: time.Second, Heights: 4}
 	each, first := n.most(&c, p)
-	if f := simulate(&n, &c, p, 3*each); first.Part != shardCPU || f.Bookings > 1.05*each {
+	if f := simulate(&n, &c, p, 3*each); first.Part != seatsCPU || f.Bookings > 1.05*each {
 		t.Errorf("a shard that is asked for three times what it can do (%s) does %.2f of it", first.Part, f.Bookings/each)
+	}
+}
+
+// TestValidators: all that is booked, in all seats, and main are within the processors and
+// the lines of all validators together; and as many as are said to be enough carry about
+// what ten times as many would.
+func TestValidators(t *testing.T) {
+	t.Parallel()
+	c, n := fixed(), defaultNetwork()
+	for _, shards := range sizes() {
+		p := n.plan(&c, shards)
+		each, _ := n.most(&c, p)
+		main := n.settle(&c, each*float64(shards))
+		booked := each * float64(shards) * n.Seats / n.Validators
+		if used := booked*(c.BookVerify+c.BookApply+n.Book)/1e6 + main[0]*n.Cores*n.Busy; used > n.Cores*n.Busy {
+			t.Errorf("%d shards: bookings and settlements take %.2f processors of each validator", shards, used)
+		}
+		if used := booked*c.BookBytes*n.Gossip + main[3]*n.Bandwidth; used > n.Bandwidth {
+			t.Errorf("%d shards: bookings and settlements take %.0f bytes/s of each validator's line", shards, used)
+		}
+		few := n.enough(&c, shards)
+		many := n
+		many.Validators = 10 * n.Seats * float64(shards)
+		with, _ := few.most(&c, few.plan(&c, shards))
+		all, _ := many.most(&c, many.plan(&c, shards))
+		if with < enough*all {
+			t.Errorf("%d shards: %.0f validators carry %.2f of what %.0f do", shards, few.Validators, with/all, many.Validators)
+		}
 	}
 }

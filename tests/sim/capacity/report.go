@@ -72,11 +72,11 @@ func report(w io.Writer, c *Costs, n Network, sizes []int) error {
 	}
 	assumptions(w, &n)
 	tw = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "SHARDS\tBLOCK\tHEIGHTS\tBOOKINGS/S\tUNITS/S\tOF CLAIM\tP50\tP95\tANCHORS\tSETTLING\tFIRST LIMIT")
-	fmt.Fprintln(tw, "\ts\tper anchor\tin all\tin all\t\tmain blocks\tmain blocks\tof main\tof main\t")
+	fmt.Fprintln(tw, "SHARDS\tSEATS\tBLOCK\tHEIGHTS\tBOOKINGS/S\tUNITS/S\tOF CLAIM\tP50\tP95\tANCHORS\tSETTLING\tFIRST LIMIT")
+	fmt.Fprintln(tw, "\tof each\ts\tper anchor\tin all\tin all\t\tmain blocks\tmain blocks\tof main\tof main\t")
 	for _, r := range rows(c, n, sizes) {
 		units := r.Bookings * n.Units
-		fmt.Fprintf(tw, "%d\t%g\t%d\t%s\t%s\t%sx\t%s\t%s\t%s\t%s\t%s%s\n", r.Shards, r.Interval.Seconds(), r.Heights,
+		fmt.Fprintf(tw, "%d\t%g\t%g\t%d\t%s\t%s\t%sx\t%s\t%s\t%s\t%s\t%s%s\n", r.Shards, n.seats(r.Plan), r.Interval.Seconds(), r.Heights,
 			thousands(r.Bookings), thousands(units), significant(units/claimed), n.blocks(r.P50), n.blocks(r.P95),
 			percent(r.Anchors), percent(r.Settlement), r.First, behind(&r))
 	}
@@ -84,7 +84,21 @@ func report(w io.Writer, c *Costs, n Network, sizes []int) error {
 		return err
 	}
 	slower(w, c, &n, sizes)
-	return nil
+	return suffices(w, c, n, sizes)
+}
+
+// suffices writes how many validators it takes for something else to be the limit.
+func suffices(w io.Writer, c *Costs, n Network, sizes []int) error {
+	fmt.Fprint(w, "\nAs many validators as it takes for all to be carried that more of them would carry, but for a twentieth\n")
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "SHARDS\tVALIDATORS\tSEATS\tBOOKINGS/S\tFIRST LIMIT")
+	for _, shards := range sizes {
+		r := n.enough(c, shards)
+		p := r.plan(c, shards)
+		each, first := r.most(c, p)
+		fmt.Fprintf(tw, "%d\t%s\t%g\t%s\t%s\n", shards, thousands(r.Validators), r.seats(p), thousands(part*each*float64(shards)), first.Part)
+	}
+	return tw.Flush()
 }
 
 // slower says from how many shards on their blocks have to be rarer than those of main.
@@ -94,10 +108,14 @@ func slower(w io.Writer, c *Costs, n *Network, sizes []int) {
 			continue
 		}
 		share, part := n.anchors(c, Plan{Shards: shards, Interval: n.MainInterval, Heights: n.AnchorMost}).most()
+		less := "with less they fall behind"
+		if share <= n.AnchorsShare {
+			less = "those of fewer heights, with which messages arrive sooner, more than that"
+		}
 		fmt.Fprintf(w, `
-From %d busy shards on all members set shards.block_interval to BLOCK: at the main chain's %g s anchors would take
-%.0f %% of the %s, of which %.0f %% are theirs whatever else it is asked for, and with less they fall behind.
-`, shards, n.MainInterval.Seconds(), 100*share, mainParts()[part], 100*n.AnchorsShare)
+From %d busy shards on all members set shards.block_interval to BLOCK: at the main chain's %g s anchors of %d heights would take
+%.0f %% of the %s, of which %.0f %% are theirs whatever else it is asked for, and %s.
+`, shards, n.MainInterval.Seconds(), n.AnchorMost, 100*share, mainParts()[part], 100*n.AnchorsShare, less)
 		return
 	}
 }
@@ -112,7 +130,8 @@ func behind(r *Row) string {
 
 func assumptions(w io.Writer, n *Network) {
 	fmt.Fprintf(w, `
-Assumed: validators with %g processors, %.0f %% of them used, and %.0f Mbit/s; %g bytes of traffic for each byte of a block;
+Assumed: %s validators, all of which run main, and %g seats of each shard, dealt evenly (SEATS of a validator);
+each validator has %g processors, %.0f %% of them used, and %.0f Mbit/s for all that; %g bytes of traffic for each byte of a block;
 %g us for each booking and %g us for each settled entry beside signatures and rules (store, pool, consensus, index: what make bench
 shows where four validators share two processors, not measured here); certificates after %g s, as nodes make them at once where others wait;
 all chains make a block each %g s, shards less often (BLOCK) where anchors would take more of main than the %.0f %% that it keeps for them;
@@ -120,7 +139,7 @@ a payee books %g vouchers a second, those of a block cross as one message, payee
 a booking is about %g billing units. OF CLAIM is beside %s units a second, which the largest such service says it counts.
 Networks run at %.0f %% of what the first limit allows. All of it is a model; only the costs above are measured.
 
-`, n.Cores, 100*n.Busy, n.Bandwidth*8/1e6, n.Gossip, n.Book, n.Node, n.Finality.Seconds(), n.MainInterval.Seconds(), 100*n.AnchorsShare,
+`, thousands(n.Validators), n.Seats, n.Cores, 100*n.Busy, n.Bandwidth*8/1e6, n.Gossip, n.Book, n.Node, n.Finality.Seconds(), n.MainInterval.Seconds(), 100*n.AnchorsShare,
 		n.PerPayee, 1/n.Settled, n.Units, thousands(claimed), 100*part)
 }
 

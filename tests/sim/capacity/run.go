@@ -75,6 +75,7 @@ type machine struct {
 	costs  *Costs
 	plan   Plan
 	each   float64 // bookings a second of each shard
+	seat   float64 // microseconds a second that a validator has for one of its seats
 	rng    *rand.Rand
 	now    time.Duration
 	end    time.Duration
@@ -100,6 +101,8 @@ type lane struct {
 // simulate runs a network at so many bookings a second of each shard.
 func simulate(n *Network, c *Costs, p Plan, each float64) Figures {
 	m := &machine{net: n, costs: c, plan: p, each: each, rng: rand.New(rand.NewPCG(uint64(p.Shards), 1)), shards: make([]lane, p.Shards)}
+	all := n.anchors(c, p).plus(n.settle(c, each*float64(p.Shards)))
+	m.seat = 1e6 * n.Cores * n.Busy * max(0, 1-all[0]) / n.seats(p)
 	m.end = max(warm+long, warm+minBlocks*p.Interval)
 	for i := range m.shards {
 		m.shards[i].blocks = m.rng.IntN(p.Heights) // anchors of shards are not in step
@@ -132,7 +135,7 @@ func (m *machine) after(d time.Duration, do func()) {
 func (m *machine) block(i int) {
 	s, c, n := &m.shards[i], m.costs, m.net
 	m.after(m.plan.Interval*time.Duration(90+m.rng.IntN(21))/100, func() { m.block(i) })
-	budget := 1e6*n.Cores*n.Busy*m.plan.Interval.Seconds() - c.Vote - c.Assemble
+	budget := m.seat*m.plan.Interval.Seconds() - c.Vote - c.Assemble - c.CertVerify*m.plan.Interval.Seconds()/n.MainInterval.Seconds()
 	_, imports := n.messages(m.plan, m.each)
 	budget -= imports * m.plan.Interval.Seconds() * (c.Import + n.Node)
 	room := budget / 2
