@@ -57,7 +57,6 @@ func TestBookingsAcrossGenerations(t *testing.T) {
 		}
 	}
 	stood := time.Now()
-	before := u.take()
 	runShards(t, net, false)
 	c := dial(t, net, 0)
 	from, err := c.StakingStatus(t.Context())
@@ -69,6 +68,7 @@ func TestBookingsAcrossGenerations(t *testing.T) {
 		s, err := c.StakingStatus(ctx)
 		return err == nil && s.Epoch > from.Epoch+maxLag+1
 	})
+	before := u.take(t)
 	for i := range net.Nodes {
 		if err := net.StopNode(t.Context(), i); err != nil {
 			t.Fatal(err)
@@ -173,8 +173,29 @@ func (u *usageLoad) fresh(t *testing.T) {
 	}
 }
 
-// take returns the bookings that were acknowledged so far, and forgets them.
-func (u *usageLoad) take() []client.Booking {
+// take returns the bookings that were acknowledged before the shards stood still, as they
+// do, and forgets them. It waits for what was under way: a payee is told what one shard has
+// acknowledged only when the other has answered, or none is left to ask.
+func (u *usageLoad) take(t *testing.T) []client.Booking {
+	t.Helper()
+	tries := func() (list []int) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for _, b := range u.books {
+			list = append(list, b.tries)
+		}
+		return list
+	}
+	before := tries()
+	await(t, 2*usageTry, "what was under way is answered", func(context.Context) bool {
+		now := tries()
+		for i := range now {
+			if now[i] == before[i] {
+				return false
+			}
+		}
+		return true
+	})
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	list := u.acked

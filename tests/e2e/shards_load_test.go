@@ -68,6 +68,7 @@ type usageBook struct {
 	payers   []int // whose channels it has, by their numbers, ascending
 	channels []pay.Channel
 	rounds   int  // acknowledged
+	tries    int  // begun; usageLoad.mu guards it
 	final    bool // it waits until its bookings are final
 }
 
@@ -267,6 +268,9 @@ func (u *usageLoad) entries(b *usageBook) []client.UsageEntry {
 }
 
 func (u *usageLoad) try(b *usageBook, entries []client.UsageEntry) ([]client.Booking, error) {
+	u.mu.Lock()
+	b.tries++
+	u.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), usageTry)
 	defer cancel()
 	stage := client.StageIncluded
