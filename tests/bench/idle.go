@@ -10,8 +10,10 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"time"
 
+	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/consensus/comet"
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
@@ -21,7 +23,8 @@ import (
 const (
 	// idleShards is how many shards a local network has beside its main chain.
 	idleShards = 8
-	idleSettle = 10 * time.Second
+	idleSettle = 10 * time.Second // without a block on any chain
+	idleStart  = 3 * time.Minute  // until all shards run, and that
 	idleWindow = 20 * time.Second
 
 	// An idle local network may take 15 % of two cores and 2 GiB.
@@ -41,7 +44,8 @@ func (b *bench) idleCost(ctx context.Context) error {
 	return b.idleNetwork(ctx)
 }
 
-// idleNetwork measures a local network as it is by default.
+// idleNetwork measures a local network as it is by default, once all validators run all
+// its shards and all chains rest.
 func (b *bench) idleNetwork(ctx context.Context) (err error) {
 	dir := filepath.Join(b.dir, "idle-network")
 	net, err := testnet.StartProcesses(ctx, b.binary, testnet.Options{Dir: dir, Name: "local-idle"})
@@ -51,7 +55,8 @@ func (b *bench) idleNetwork(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, net.Stop(context.WithoutCancel(ctx)), os.RemoveAll(dir))
 	}()
-	if err := pause(ctx, idleSettle); err != nil {
+	before, err := rest(ctx, net)
+	if err != nil {
 		return err
 	}
 	from, err := measure(net)
@@ -65,6 +70,13 @@ func (b *bench) idleNetwork(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	after, err := chainHeights(ctx, net)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(before, after) {
+		return fmt.Errorf("the idle network went from %v to %v", before, after)
+	}
 	var memory uint64
 	for i := range net.Nodes {
 		r, err := residentOf(net.PID(i))
@@ -75,6 +87,50 @@ func (b *bench) idleNetwork(ctx context.Context) (err error) {
 	}
 	b.report.idle(idleNetworkFigure, (to.cpu-from.cpu).Seconds()/to.at.Sub(from.at).Seconds(), memory)
 	return nil
+}
+
+// rest waits until all shards run everywhere and no chain has made a block for idleSettle,
+// and returns the heights of all.
+func rest(ctx context.Context, net *testnet.Network) (heights []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, idleStart)
+	defer cancel()
+	if err := net.WaitShards(ctx); err != nil {
+		return nil, fmt.Errorf("wait for shards: %w", err)
+	}
+	for since := time.Now(); time.Since(since) < idleSettle; {
+		if err := pause(ctx, time.Second); err != nil {
+			return nil, fmt.Errorf("the network does not come to rest: %v: %w", heights, err)
+		}
+		now, err := chainHeights(ctx, net)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(heights, now) {
+			heights, since = now, time.Now()
+		}
+	}
+	return heights, nil
+}
+
+// chainHeights returns the height of every chain of every node, as NODE/CHAIN:HEIGHT.
+func chainHeights(ctx context.Context, net *testnet.Network) (list []string, err error) {
+	for _, n := range net.Nodes {
+		c, err := client.Dial(ctx, n.GRPC, client.WithInsecure())
+		if err != nil {
+			return nil, fmt.Errorf("dial %s: %w", n.GRPC, err)
+		}
+		s, err := c.Status(ctx)
+		if err = errors.Join(err, c.Close()); err != nil {
+			return nil, err
+		}
+		if len(s.Chains) != 1+idleShards {
+			return nil, fmt.Errorf("%s runs %d chains, want %d", n.Name, len(s.Chains), 1+idleShards)
+		}
+		for i := range s.Chains {
+			list = append(list, fmt.Sprintf("%s/%s:%d", n.Name, s.Chains[i].Name, s.Chains[i].Height))
+		}
+	}
+	return list, nil
 }
 
 // idle adds what a network took of a core, and of memory in bytes.
@@ -123,14 +179,14 @@ func (b *bench) idleEngine(ctx context.Context) (err error) {
 	if err := pause(ctx, idleSettle); err != nil {
 		return err
 	}
-	heights := nets[0].chains[0].LatestHeight()
+	before := engineHeights(nets)
 	begin, cpu := time.Now(), selfCPU()
 	if err := b.profiled(func() error { return pause(ctx, idleWindow) }); err != nil {
 		return err
 	}
 	used := (selfCPU() - cpu).Seconds() / time.Since(begin).Seconds()
-	if now := nets[0].chains[0].LatestHeight(); now != heights {
-		return fmt.Errorf("the idle chain went from height %d to %d", heights, now)
+	if after := engineHeights(nets); !slices.Equal(before, after) {
+		return fmt.Errorf("the idle chains went from heights %v to %v", before, after)
 	}
 	debug.FreeOSMemory()
 	memory, err := residentOf(os.Getpid())
@@ -140,6 +196,16 @@ func (b *bench) idleEngine(ctx context.Context) (err error) {
 	b.report.idle(idleEngineFigure, used, memory.now)
 	b.report.add(idleEngineFigure+", goroutines", float64(runtime.NumGoroutine()), "")
 	return nil
+}
+
+// engineHeights returns the heights of all chains of all members.
+func engineHeights(nets []*engineNet) (list []uint64) {
+	for _, n := range nets {
+		for _, c := range n.chains {
+			list = append(list, c.LatestHeight())
+		}
+	}
+	return list
 }
 
 // profiled writes a CPU profile of do if one is asked for.

@@ -6,7 +6,9 @@
 // the same machine in the same minute: what Ed25519 batch verification alone
 // would take, and what the same consensus engine takes with an application that
 // does nothing with the same bytes. It prints a table, those that have limits once
-// more with the word OK, OVER or UNDER, and writes the figures to build/bench.json.
+// more with the word OK, OVER or UNDER, and writes the figures to build/bench.json, also
+// of a run that could not go on. It exits 1, and names the figures, if any does not keep
+// to its limit.
 package main
 
 import (
@@ -15,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -56,9 +59,13 @@ func main() {
 	flag.IntVar(&o.channels, "channels", 100_000, "open channels of the main measurement")
 	flag.IntVar(&o.large, "large", 1_000_000, "open channels of the largest measurement; 0 leaves it out")
 	flag.DurationVar(&o.window, "window", 30*time.Second, "length of the main measurement")
-	flag.BoolVar(&o.quick, "quick", false, "the main measurement, and what it is compared with, only")
+	flag.BoolVar(&o.quick, "quick", false, "the main measurement, and what it is compared with, only; of bookings those with none and all of the payees elsewhere")
 	flag.StringVar(&o.only, "only", "", "one part only: verify, certificates, settle, book, interval, idle, epochs or variants")
 	flag.StringVar(&o.profile, "profile", "", "where a CPU profile of the idle chains goes; none by default")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "Usage: %s [flags]\n\nMeasures, and exits 1 if a figure does not keep to its limit.\n\n", filepath.Base(os.Args[0]))
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -75,13 +82,13 @@ func run(ctx context.Context, o options) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // temporary files of a finished run
 	b := &bench{options: o, report: &report{progress: os.Stderr}, dir: dir}
-	if err := b.all(ctx); err != nil {
-		return err
-	}
-	if err := b.report.table(os.Stdout); err != nil {
-		return err
-	}
-	return b.report.save(o.out)
+	return b.finish(os.Stdout, b.all(ctx))
+}
+
+// finish tells and saves what was measured, also after a part that failed. What does not
+// keep to its limit is an error.
+func (b *bench) finish(w io.Writer, err error) error {
+	return errors.Join(err, b.report.table(w), b.report.save(b.out), b.report.kept())
 }
 
 // bench is one run.

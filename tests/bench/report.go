@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"text/tabwriter"
 )
@@ -76,14 +77,19 @@ func (r *report) bound(name string, set func(*Figure)) {
 	}
 }
 
+// kept reports whether the figure keeps to its limit, if it has one.
+func (f *Figure) kept() bool {
+	return (f.Limit == 0 || f.Value <= f.Limit) && (f.Least == 0 || f.Value >= f.Least)
+}
+
 // bounds says what the limit is and whether the figure keeps to it, nothing without one.
 func (f *Figure) bounds() string {
 	switch {
-	case f.Limit != 0 && f.Value > f.Limit:
+	case f.Limit != 0 && !f.kept():
 		return "at most " + number(f.Limit) + " OVER"
 	case f.Limit != 0:
 		return "at most " + number(f.Limit) + " OK"
-	case f.Least != 0 && f.Value < f.Least:
+	case f.Least != 0 && !f.kept():
 		return "at least " + number(f.Least) + " UNDER"
 	case f.Least != 0:
 		return "at least " + number(f.Least) + " OK"
@@ -147,6 +153,22 @@ func (r *report) table(w io.Writer) error {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", f.Name, number(f.Value), f.Unit, f.bounds())
 	}
 	return tw.Flush()
+}
+
+// kept returns an error that names the figures that do not keep to their limits.
+func (r *report) kept() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var missed []string
+	for i := range r.figures {
+		if f := &r.figures[i]; !f.kept() {
+			missed = append(missed, fmt.Sprintf("%s: %s %s, %s", f.Name, number(f.Value), f.Unit, f.bounds()))
+		}
+	}
+	if len(missed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("limits that are not kept:\n  %s", strings.Join(missed, "\n  "))
 }
 
 // save writes all figures to path as a JSON array.

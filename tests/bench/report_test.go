@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,5 +80,41 @@ func TestLimits(t *testing.T) {
 	}
 	if !strings.Contains(lines.String(), "slow: at most 300 OVER") {
 		t.Errorf("it is not told: %s", lines.String())
+	}
+}
+
+// A run in which a figure does not keep to its limit fails and names it, and so does one
+// with a part that failed; the table and the file are written all the same.
+func TestFinish(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("a part broke")
+	for _, row := range []struct {
+		name   string
+		figure func(*report)
+		err    error
+		want   []string // in the error; none if there is none
+	}{
+		{"kept", func(r *report) { r.limit("figure", 10) }, nil, nil},
+		{"no limit", func(*report) {}, nil, nil},
+		{"over", func(r *report) { r.limit("figure", 9) }, nil, []string{"figure: 10 ms, at most 9 OVER"}},
+		{"under", func(r *report) { r.least("figure", 11) }, nil, []string{"figure: 10 ms, at least 11 UNDER"}},
+		{"broken", func(r *report) { r.limit("figure", 9) }, broken, []string{"a part broke", "at most 9 OVER"}},
+	} {
+		var table bytes.Buffer
+		b := &bench{options: options{out: filepath.Join(t.TempDir(), "bench.json")}, report: &report{progress: io.Discard}}
+		b.report.add("figure", 10, "ms")
+		row.figure(b.report)
+		err := b.finish(&table, row.err)
+		if (err != nil) != (len(row.want) > 0) || !errors.Is(err, row.err) && row.err != nil {
+			t.Errorf("%s: %v", row.name, err)
+		}
+		for _, text := range row.want {
+			if err != nil && !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: no %q in %v", row.name, text, err)
+			}
+		}
+		if raw, err := os.ReadFile(b.out); err != nil || !bytes.Contains(raw, []byte(`"figure"`)) || !strings.Contains(table.String(), "figure") {
+			t.Errorf("%s: not written: %v", row.name, err)
+		}
 	}
 }
