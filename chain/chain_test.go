@@ -342,6 +342,17 @@ func TestOverlayIsItsBaseWithWrites(t *testing.T) {
 		if diff := cmp.Diff(collect(want, prefix), collect(top, prefix)); diff != "" {
 			rt.Fatalf("Range(%q) (-want +got):\n%s", prefix, diff)
 		}
+		from := prefix + rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(rt, "from")
+		tail := slices.DeleteFunc(collect(want, prefix), func(row [2]string) bool { return row[0] < from })
+		for k, v := range chain.RangeFrom(top, []byte(prefix), []byte(from)) {
+			if len(tail) == 0 || tail[0] != [2]string{string(k), hex.EncodeToString(v)} {
+				rt.Fatalf("RangeFrom(%q, %q) yields %q, want %v", prefix, from, k, tail)
+			}
+			tail = tail[1:]
+		}
+		if len(tail) > 0 {
+			rt.Fatalf("RangeFrom(%q, %q) ends before %v", prefix, from, tail)
+		}
 		for _, k := range []string{"a", "b", "aa", "ab", "ba", "bbb"} {
 			if !bytes.Equal(want.Get([]byte(k)), top.Get([]byte(k))) || (want.Get([]byte(k)) == nil) != (top.Get([]byte(k)) == nil) {
 				rt.Fatalf("Get(%q) = %q, want %q", k, top.Get([]byte(k)), want.Get([]byte(k)))

@@ -22,6 +22,29 @@ type View interface {
 	Range(prefix []byte) iter.Seq2[[]byte, []byte]
 }
 
+// Seeker is a View that begins a Range at any key without a walk to it.
+type Seeker interface {
+	View
+	// RangeFrom yields what Range(prefix) does from the key from on, which begins with
+	// prefix.
+	RangeFrom(prefix, from []byte) iter.Seq2[[]byte, []byte]
+}
+
+// RangeFrom yields every key of v that begins with prefix and is not below from, which
+// begins with it too. It walks over those below unless v is a Seeker.
+func RangeFrom(v View, prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	if s, ok := v.(Seeker); ok {
+		return s.RangeFrom(prefix, from)
+	}
+	return func(yield func([]byte, []byte) bool) {
+		for key, value := range v.Range(prefix) {
+			if bytes.Compare(key, from) >= 0 && !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
 // Change is one write. A nil Value deletes the key.
 type Change struct {
 	Key   []byte

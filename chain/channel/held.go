@@ -60,21 +60,17 @@ func moves(v chain.View, r row, e *Entry) bool {
 }
 
 // Deadlines yields the deadlines in [from, to] with the indexes of their
-// channels, ascending by deadline, then index. It walks over all deadlines up to
-// to, unless from equals to.
+// channels, ascending by deadline, then index.
 func Deadlines(v chain.View, from, to uint64) iter.Seq2[uint64, uint64] {
 	prefix := []byte{prefixDeadline}
 	if from == to {
 		prefix = deadlineKey(from, 0)[:9]
 	}
 	return func(yield func(deadline, index uint64) bool) {
-		for key, bitmap := range v.Range(prefix) {
+		for key, bitmap := range chain.RangeFrom(v, prefix, deadlineKey(from, 0)) {
 			deadline, group := splitDeadline(key)
 			if deadline > to {
 				return
-			}
-			if deadline < from {
-				continue
 			}
 			for i := range uint64(1 << groupBits) {
 				if bitmap[i>>3]&(0x80>>(i&7)) != 0 && !yield(deadline, group<<groupBits|i) {

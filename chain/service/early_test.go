@@ -107,7 +107,7 @@ func TestSettledAhead(t *testing.T) {
 				s.main(a.changed(a.deposit, row.extend))
 			}
 			s.block(service.Block{Txs: []service.BlockTx{booking(t, item{a, a.voucher(0, 100, 1)})}})
-			got := claimed(service.Outstanding(s.view, ledger.Address{}, 10))
+			got := claimed(service.Outstanding(s.view, service.Spot{}, 10, 10).List)
 			if diff := cmp.Diff(row.want, got); diff != "" {
 				t.Error(diff)
 			}

@@ -1,4 +1,7 @@
 package service
 
+// PendingKey is pendingKey.
+var PendingKey = pendingKey
+
 // Conserved checks a block as ApplyBlock does.
 var Conserved = conserved

@@ -24,6 +24,11 @@ type laneRef struct {
 	lane   uint8
 }
 
+// compare orders lanes by payee, channel and lane.
+func (r laneRef) compare(o laneRef) int {
+	return cmp.Or(r.payee.Compare(o.payee), cmp.Compare(r.index, o.index), cmp.Compare(r.lane, o.lane))
+}
+
 // parseRef reads what follows the table in a key of moved (with an epoch) or
 // pending lanes. It panics on a key that this package did not make.
 func parseRef(key []byte, epoch bool) laneRef {
@@ -44,26 +49,108 @@ func parseRef(key []byte, epoch bool) laneRef {
 type head struct {
 	key  []byte
 	next func() ([]byte, []byte, bool)
+	stop func()
 }
 
-// heads is a heap of them, by what follows bucket and table.
-type heads []head
-
-func (h *heads) Len() int { return len(*h) }
-
-func (h *heads) Less(i, j int) bool {
-	return bytes.Compare((*h)[i].key[tableKeySize:], (*h)[j].key[tableKeySize:]) < 0
+// merge is the keys of a table over all buckets of a shard, ascending by what follows the
+// table: a heap of the buckets that have any more. The view must not be written to
+// meanwhile.
+type merge struct {
+	v     chain.View
+	table byte
+	heads []head
 }
 
-func (h *heads) Swap(i, j int) { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
+// merging returns the keys of a table of which what follows the table is not below from.
+func merging(v chain.View, s *Shard, table byte, from []byte) *merge {
+	m := &merge{v: v, table: table}
+	for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
+		if h, ok := m.open(uint8(bucket), from); ok {
+			m.heads = append(m.heads, h)
+		}
+	}
+	heap.Init(m)
+	return m
+}
+
+// open returns the keys of a bucket, and ok=false if there are none.
+func (m *merge) open(bucket uint8, from []byte) (h head, ok bool) {
+	key := tableKey(bucket, m.table, len(from))
+	rows := m.v.Range(key)
+	if len(from) > 0 {
+		rows = chain.RangeFrom(m.v, key, append(key, from...))
+	}
+	if !some(rows) {
+		return head{}, false // most buckets; a coroutine for each would cost more than the look
+	}
+	h.next, h.stop = iter.Pull2(rows)
+	if h.key, _, ok = h.next(); !ok {
+		h.stop()
+	}
+	return h, ok
+}
+
+// least returns the next key, nil after the last.
+func (m *merge) least() []byte {
+	if len(m.heads) == 0 {
+		return nil
+	}
+	return m.heads[0].key
+}
+
+// advance goes on to the key after the least.
+func (m *merge) advance() {
+	h := &m.heads[0]
+	var ok bool
+	h.key, _, ok = h.next()
+	m.settle(ok)
+}
+
+// pass goes on to the first key of which what follows the table is not below from, without
+// a walk over those before it.
+func (m *merge) pass(from []byte) {
+	for len(m.heads) > 0 && bytes.Compare(m.heads[0].key[tableKeySize:], from) < 0 {
+		h := &m.heads[0]
+		bucket := h.key[1]
+		h.stop()
+		next, ok := m.open(bucket, from)
+		*h = next
+		m.settle(ok)
+	}
+}
+
+// settle puts the first head, which is another one, in its place, or drops it.
+func (m *merge) settle(ok bool) {
+	if ok {
+		heap.Fix(m, 0)
+	} else {
+		heap.Remove(m, 0)
+	}
+}
+
+// close ends the reading.
+func (m *merge) close() {
+	for i := range m.heads {
+		m.heads[i].stop()
+	}
+}
+
+// Len, Less and Swap are those of heap.Interface.
+func (m *merge) Len() int { return len(m.heads) }
+
+func (m *merge) Less(i, j int) bool {
+	return bytes.Compare(m.heads[i].key[tableKeySize:], m.heads[j].key[tableKeySize:]) < 0
+}
+
+func (m *merge) Swap(i, j int) { m.heads[i], m.heads[j] = m.heads[j], m.heads[i] }
 
 // Push is part of heap.Interface; nothing is ever pushed.
-func (h *heads) Push(any) { panic("heads only shrink") }
+func (m *merge) Push(any) { panic("a merge only shrinks") }
 
 // Pop removes the last head.
-func (h *heads) Pop() any {
-	last := len(*h) - 1
-	*h = (*h)[:last]
+func (m *merge) Pop() any {
+	last := len(m.heads) - 1
+	m.heads = m.heads[:last]
 	return nil
 }
 
@@ -71,30 +158,10 @@ func (h *heads) Pop() any {
 // what follows the table. v must not be written to meanwhile.
 func merged(v chain.View, s *Shard, table byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		var h heads
-		for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
-			rows := v.Range(tableKey(uint8(bucket), table, 0))
-			if !some(rows) {
-				continue // most buckets; a coroutine for each would cost more than the look
-			}
-			next, stop := iter.Pull2(rows)
-			defer stop()
-			if key, _, ok := next(); ok {
-				h = append(h, head{key, next})
-			}
-		}
-		heap.Init(&h)
-		for len(h) > 0 {
-			if !yield(h[0].key) {
-				return
-			}
-			key, _, ok := h[0].next()
-			if !ok {
-				heap.Remove(&h, 0)
-				continue
-			}
-			h[0].key = key
-			heap.Fix(&h, 0)
+		m := merging(v, s, table, nil)
+		defer m.close()
+		for key := m.least(); key != nil && yield(key); key = m.least() {
+			m.advance()
 		}
 	}
 }
@@ -176,9 +243,7 @@ func (b *block) hurryAll(c *Channel, index uint64) {
 // settledEarly makes the settlements of the lanes that could not wait for the end of their
 // epoch, each once, with their best vouchers at the end of the block.
 func (b *block) settledEarly() []Settlement {
-	slices.SortFunc(b.hurried, func(x, y laneRef) int {
-		return cmp.Or(x.payee.Compare(y.payee), cmp.Compare(x.index, y.index), cmp.Compare(x.lane, y.lane))
-	})
+	slices.SortFunc(b.hurried, laneRef.compare)
 	refs := slices.DeleteFunc(slices.Compact(b.hurried), func(ref laneRef) bool {
 		return b.state.Get(pendingKey(ref.bucket, &ref.payee, ref.index, ref.lane)) == nil // closed or paid in the same block
 	})
@@ -217,42 +282,6 @@ func batches(v chain.View, refs []laneRef, size int) []Settlement {
 		})
 	}
 	return out
-}
-
-// Outstanding returns settlements of lanes that were settled and not paid, with the
-// best vouchers of now, at most limit entries in all: what a relay that was away
-// sends to the main chain. Those of one payee follow each other; Epoch is 0. They
-// are in the order of payees, which after begins with: the zero address for all.
-func Outstanding(v chain.View, after ledger.Address, limit int) []Settlement {
-	s, p := ReadShard(v), must(ReadParams(v))
-	var refs []laneRef
-	for key := range merged(v, &s, tablePending) {
-		ref := parseRef(key, false)
-		if ref.payee.Compare(after) < 0 {
-			continue
-		}
-		if len(refs) == limit {
-			break
-		}
-		refs = append(refs, ref)
-	}
-	return batches(v, refs, int(p.BatchEntries))
-}
-
-// OutstandingOf is Outstanding for one payee.
-func OutstandingOf(v chain.View, payee ledger.Address) []Settlement {
-	s, p := ReadShard(v), must(ReadParams(v))
-	var refs []laneRef
-	for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
-		for key := range v.Range(append(tableKey(uint8(bucket), tablePending, ledger.AddressSize), payee[:]...)) {
-			refs = append(refs, parseRef(key, false))
-		}
-	}
-	slices.SortFunc(refs, func(a, b laneRef) int {
-		x, y := channel.LaneTotal{Index: a.index, Lane: a.lane}, channel.LaneTotal{Index: b.index, Lane: b.lane}
-		return x.Compare(&y)
-	})
-	return batches(v, refs, int(p.BatchEntries))
 }
 
 // Overdue returns on how many lanes, and how many drops in all, a settlement waits for

@@ -71,13 +71,13 @@ func TestSettlements(t *testing.T) {
 	if service.Settling(s.view) {
 		t.Error("still settling")
 	}
-	if got := claims(service.Outstanding(s.view, ledger.Address{}, 100)); !cmp.Equal(want, got) {
+	if got := claims(service.Outstanding(s.view, service.Spot{}, 100, 100).List); !cmp.Equal(want, got) {
 		t.Errorf("outstanding: %s", cmp.Diff(want, got))
 	}
 	if got := claims(service.OutstandingOf(s.view, payees[1].Address(0))); !cmp.Equal(want[6:], got) {
 		t.Errorf("outstanding of the second payee: %s", cmp.Diff(want[6:], got))
 	}
-	if got := claims(service.Outstanding(s.view, payees[1].Address(0), 2)); !cmp.Equal(want[6:8], got) {
+	if got := claims(service.Outstanding(s.view, service.Spot{Payee: payees[1].Address(0)}, 2, 2).List); !cmp.Equal(want[6:8], got) {
 		t.Errorf("the first two of the second payee: %s", cmp.Diff(want[6:8], got))
 	}
 	payee := accounts[0].payeeAddress()
@@ -247,7 +247,7 @@ func TestMainTakesSettlements(t *testing.T) {
 		lanes = append(lanes, channel.LaneTotal{Index: e.Index, Lane: e.Lane, Redeemed: l.Redeemed})
 	}
 	s.main(redeemed(accounts[0].home(), lanes...))
-	if left := service.Outstanding(s.view, ledger.Address{}, 10); len(left) != 0 {
+	if left := service.Outstanding(s.view, service.Spot{}, 10, 10).List; len(left) != 0 {
 		t.Errorf("outstanding after the main chain paid: %v", claims(left))
 	}
 }

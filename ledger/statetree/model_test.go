@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/cosmos/iavl"
@@ -125,6 +127,29 @@ func (m *model) subtree(table byte, first, n uint64) [32]byte {
 	return sha256.Sum256(slices.Concat([]byte{1}, l[:], r[:]))
 }
 
+// checkFrom compares what v yields from a key in the middle on, and from behind it, with what
+// it yields in all.
+func (m *model) checkFrom(v chain.View, prefix string, all []string) error {
+	if len(all) == 0 {
+		return nil
+	}
+	at := len(all) / 2
+	key, err := hex.DecodeString(strings.Split(all[at], "=")[0])
+	if err != nil {
+		return err
+	}
+	for i, from := range [][]byte{key, append(key, 0)} {
+		var got []string
+		for k, val := range v.(chain.Seeker).RangeFrom([]byte(prefix), from) {
+			got = append(got, fmt.Sprintf("%x=%x", k, val))
+		}
+		if !slices.Equal(got, all[at+i:]) {
+			return fmt.Errorf("height %d: RangeFrom(%x, %x) yields %d keys, want %d, or others", m.height, prefix, from, len(got), len(all)-at-i)
+		}
+	}
+	return nil
+}
+
 // check compares what v reads with the model.
 func (m *model) check(v chain.View, prefixes ...string) error {
 	for _, prefix := range prefixes {
@@ -140,6 +165,9 @@ func (m *model) check(v chain.View, prefixes ...string) error {
 		}
 		if !slices.Equal(got, want) {
 			return fmt.Errorf("height %d: Range(%x) yields %d keys, want %d, or others", m.height, prefix, len(got), len(want))
+		}
+		if err := m.checkFrom(v, prefix, want); err != nil {
+			return err
 		}
 	}
 	for k, want := range m.state {

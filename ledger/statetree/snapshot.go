@@ -82,7 +82,14 @@ func (s *Snapshot) Get(key []byte) []byte {
 
 // Range yields copies of the keys with prefix and of their values, ascending. It
 // panics with *ReadError.
-func (s *Snapshot) Range(prefix []byte) iter.Seq2[[]byte, []byte] { return scan(s.snap, prefix) }
+func (s *Snapshot) Range(prefix []byte) iter.Seq2[[]byte, []byte] {
+	return scan(s.snap, prefix, prefix)
+}
+
+// RangeFrom is that of chain.Seeker.
+func (s *Snapshot) RangeFrom(prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	return scan(s.snap, prefix, from)
+}
 
 // Close frees the snapshot, which must not be used any more. It may be called
 // twice.

@@ -49,7 +49,7 @@ func recoverRead(err *error) {
 // view reads memory first, then the snapshot. It lives within Read.
 type view struct{ t *Tree }
 
-var _ chain.View = (*view)(nil)
+var _ chain.Seeker = (*view)(nil)
 
 func (v *view) Get(key []byte) []byte {
 	if len(key) == 0 {
@@ -79,15 +79,19 @@ func must(value []byte, err error) []byte {
 	return value
 }
 
-func (v *view) Range(prefix []byte) iter.Seq2[[]byte, []byte] { return scan(v.t.snap, prefix) }
+func (v *view) Range(prefix []byte) iter.Seq2[[]byte, []byte] { return scan(v.t.snap, prefix, prefix) }
+
+func (v *view) RangeFrom(prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	return scan(v.t.snap, prefix, from)
+}
 
 // scanChunk is the unit in bytes in which scan takes memory for what it yields.
 const scanChunk = 32 << 10
 
-// scan yields copies of the keys with prefix and of their values.
-func scan(r kv.Reader, prefix []byte) iter.Seq2[[]byte, []byte] {
+// scan yields copies of the keys with prefix, from one of them on, and of their values.
+func scan(r kv.Reader, prefix, from []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
-		it := r.Iterate(prefix, kv.PrefixEnd(prefix), false)
+		it := r.Iterate(from, kv.PrefixEnd(prefix), false)
 		defer func() {
 			if err := it.Close(); err != nil {
 				panic(&ReadError{Err: err})

@@ -205,7 +205,7 @@ func (l *mainLane) survey() (list []report, version uint64) {
 		err := one.chain.Read(func(v chain.View, height uint64) error {
 			one.head = height
 			if height != b.looked || !b.whole && l.height != b.paged {
-				b.next(service.Outstanding(v, b.after, MaxEntries), height, l.height)
+				b.next(service.Outstanding(v, service.Spot{Payee: b.after}, MaxEntries, MaxEntries).List, height, l.height)
 			}
 			one.settlements = b.found
 			if height >= b.rescueAt {

@@ -107,7 +107,7 @@ func (w *World) settleAll(relay int, n *node) {
 	if n.dead || w.paid(n) {
 		return
 	}
-	for _, s := range service.Outstanding(n.view, ledger.Address{}, 64) {
+	for _, s := range service.Outstanding(n.view, service.Spot{}, 64, 64).List {
 		unpaid := false
 		for i := range s.Batch.Entries {
 			e := &s.Batch.Entries[i]

@@ -220,7 +220,7 @@ func (w *World) settle(i int, n *node) {
 	list := n.settlements
 	n.settlements = nil
 	if w.chance(25) {
-		list = append(list, service.Outstanding(n.view, ledger.Address{}, 6)...)
+		list = append(list, service.Outstanding(n.view, service.Spot{}, 6, 6).List...)
 	}
 	for _, s := range list {
 		if w.chaos && w.chance(5) { // the shard, or the relay, asks for more than was signed
