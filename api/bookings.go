@@ -169,13 +169,18 @@ func (s *services) BookUsage(ctx context.Context, req *servicev1.BookUsageReques
 	if err != nil {
 		return nil, err
 	}
-	local, ok := s.hosted(sh.ID)
+	local, ok := s.serving(sh.ID)
 	if !ok {
 		s.rates.charge(callerIP(ctx), submitTokens(int64(len(u.Batch.Entries)), int64(len(tx.Raw))))
 		return s.bookAway(ctx, &sh, epoch, req, tx.Hash)
 	}
 	b := booking{shard: local, is: sh, epoch: epoch, tx: tx, usage: &u, requestID: req.GetRequestId(), stage: stage, validateOnly: req.GetValidateOnly()}
 	status, err := s.book(ctx, &b)
+	if stopped(err) && !handedOn(ctx) { // a moment ago
+		if resp, bad := s.bookAway(ctx, &sh, epoch, req, tx.Hash); bad == nil {
+			return resp, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -318,7 +323,7 @@ func (s *services) awaitBooking(ctx context.Context, b *booking, hash ledger.Has
 // afterAnchor returns where a booking is after its anchor was waited for: meanwhile the shard
 // may have gone on as another generation, which took its block back.
 func (s *services) afterAnchor(b *booking, hash ledger.Hash, before exec.ShardStatus) (exec.ShardStatus, error) {
-	local, ok := s.hosted(b.is.ID)
+	local, ok := s.serving(b.is.ID)
 	if !ok {
 		return before, nil
 	}

@@ -126,19 +126,16 @@ func (b *backend) shardByName(path, name string) (sh shard.Shard, epoch uint64, 
 	if sh, ok := m.Find(id); ok {
 		return sh, m.Epoch(), nil
 	}
-	if s, ok := b.hosted(id); ok { // it ended, or begins with the next epoch
-		err := s.Read(func(v chain.View, _ uint64) error {
-			r := service.ReadShard(v)
-			sh = shard.Shard{
-				ID: r.Chain, Service: r.Service, Zone: r.Zone,
-				Buckets: shard.Range{First: shard.Bucket(r.First), Last: shard.Bucket(r.Last)},
-			}
-			return nil
-		})
-		return sh, m.Epoch(), err
-	}
-	err = b.State.Read(func(v chain.View, _ uint64) error { return noShard(v, m, id, name) })
-	return sh, 0, err
+	_, here := b.hosted(id) // it ended, or begins with the next epoch
+	err = b.State.Read(func(v chain.View, _ uint64) error {
+		row, founded := anchor.Read(v, id)
+		if !here || !founded {
+			return noShard(v, m, id, name)
+		}
+		sh, epoch = shard.Shard{ID: id, Service: row.Service, Zone: row.Zone, Buckets: row.Buckets, Since: row.Since}, m.Epoch()
+		return nil
+	})
+	return sh, epoch, err
 }
 
 // parseShardName reads "shards/{id}" in the field at path.

@@ -64,6 +64,12 @@ func (r *relayed) info() *errdetails.ErrorInfo {
 	return nil
 }
 
+// behind reports whether the node says that its shard is behind or halted there.
+func (r *relayed) behind() bool {
+	reason := r.info().GetReason()
+	return reason == ReasonNotSynced || reason == ReasonChainHalted
+}
+
 // verdict is what the refusal of another node is worth.
 type verdict uint8
 
@@ -98,6 +104,11 @@ func judge(err error) (*relayed, verdict) {
 		return r, doubtful
 	case codes.NotFound, codes.ResourceExhausted, codes.DataLoss:
 		return r, doubtful
+	case codes.Unavailable:
+		if r.behind() {
+			return r, doubtful
+		}
+		return nil, noVerdict
 	default:
 		return nil, noVerdict
 	}
@@ -241,7 +252,7 @@ func (b *backend) forwardShare(ctx context.Context) func(left int, confirming bo
 // is that of askHosts.
 func (b *backend) forward(ctx context.Context, sh *shard.Shard, epoch uint64, method string, req, resp proto.Message, accept func() error) (*servicev1.Source, error) {
 	if handedOn(ctx) || b.Peers == nil {
-		return nil, b.notHosted(sh, epoch)
+		return nil, b.notServing(sh, epoch)
 	}
 	b.rates.charge(callerIP(ctx), forwardTokens)
 	call := hostCall{chain: sh.ID, method: method, req: req, resp: resp, accept: accept, share: b.forwardShare(ctx)}
@@ -249,14 +260,18 @@ func (b *backend) forward(ctx context.Context, sh *shard.Shard, epoch uint64, me
 	b.rates.charge(callerIP(ctx), forwardTokens*call.confirmed)
 	if refusal, ok := errors.AsType[*relayed](err); ok {
 		b.metrics.forwarded("refused")
+		if _, here := b.hosted(sh.ID); here && refusal.behind() {
+			return nil, b.notServing(sh, epoch)
+		}
 		return nil, refusal
 	}
+	_, here := b.hosted(sh.ID)
 	switch {
 	case err == nil:
 		b.metrics.forwarded("ok")
 		return &servicev1.Source{ServedBy: endpoint, Evidence: servicev1.Evidence_EVIDENCE_CLAIMED}, nil
-	case errors.Is(err, errNobody):
-		return nil, b.notHosted(sh, epoch)
+	case errors.Is(err, errNobody), errors.Is(err, errNoAnswer) && here:
+		return nil, b.notServing(sh, epoch)
 	case errors.Is(err, errNoAnswer):
 		b.metrics.forwarded("failed")
 		p := unavailable(ReasonNotHosted, retrySoon, fmt.Sprintf("none of the nodes that run %s answered; send the same request again in %v", sh, retrySoon))

@@ -63,7 +63,7 @@ func (b *backend) anchorRules() *anchor.Params { return &b.Network.Params.Anchor
 
 // knownLevel returns how congested a shard is if that is known without asking anybody.
 func (b *backend) knownLevel(id shard.ID) (route.Level, bool) {
-	if s, ok := b.hosted(id); ok {
+	if s, ok := b.serving(id); ok {
 		w, err := b.waitingFor(id)
 		if err != nil {
 			return 0, false
@@ -91,7 +91,7 @@ func (b *backend) congestion(ctx context.Context, list []shard.Shard) ([]*servic
 	if !handedOn(ctx) {
 		now := b.Now()
 		for i := range list {
-			if _, here := b.hosted(list[i].ID); here {
+			if _, here := b.serving(list[i].ID); here {
 				continue
 			}
 			if _, fresh := b.levels.get(list[i].ID, now); !fresh && len(ask) < maxLevelNames {
@@ -120,7 +120,7 @@ func (b *backend) congestionOf(sh *shard.Shard, w waiting) *servicev1.Congestion
 	var level route.Level
 	var backlog route.Backlog
 	own := func() bool {
-		s, ok := b.hosted(sh.ID)
+		s, ok := b.serving(sh.ID)
 		if !ok {
 			return false
 		}

@@ -214,6 +214,11 @@ func (b *backend) readState(id ledger.ChainID, f func(v chain.View, height uint6
 // known returns what a chain that runs here knows of a message.
 func (r *routing) known(ctx context.Context, id ledger.ChainID, l link.Link, seq uint64) (*servicev1.GetMessageResponse, error) {
 	resp := &servicev1.GetMessageResponse{}
+	if s, ok := r.hosted(id); ok {
+		if err := r.abreast(s, id); err != nil {
+			return nil, err
+		}
+	}
 	err := r.readState(id, func(v chain.View, height uint64) error {
 		in, out := link.InboundAt(v, l), link.OutboundAt(v, l)
 		resp.Height = height

@@ -77,10 +77,10 @@ func (b *backend) notHere(id ledger.ChainID) error {
 	return p
 }
 
-// relayShard returns a shard that runs here.
+// relayShard returns a shard that runs here and is as far as its peers.
 func (b *backend) relayShard(id uint32) (Shard, error) {
 	if s, ok := b.hosted(ledger.ChainID(id)); ok {
-		return s, nil
+		return s, b.abreast(s, ledger.ChainID(id))
 	}
 	return nil, b.notHere(ledger.ChainID(id))
 }

@@ -18,9 +18,9 @@ import (
 // Shards are the shards whose chains run on this node. It must be safe for concurrent
 // use.
 type Shards interface {
-	// Shard returns a shard that runs here, and ok=false for any other. One that
-	// catches up or has halted runs too; its calls then fail with exec.ErrNotSynced and
-	// exec.ErrHalted.
+	// Shard returns a shard that runs here, and ok=false for any other. One that has not
+	// begun, catches up or has halted runs too, as its Chain says; its calls then fail with
+	// exec.ErrNotSynced and exec.ErrHalted.
 	Shard(id shard.ID) (s Shard, ok bool)
 	// Hosted returns the ids of those that run here, ascending.
 	Hosted() []shard.ID
@@ -38,7 +38,8 @@ type Shard interface {
 	ShardState
 	ShardBlocks
 	ShardProofs
-	// Chain says how its chain runs on this node.
+	// Chain says how its chain runs on this node. One that has not begun catches up: its
+	// state must not be read.
 	Chain() ChainInfo
 }
 

@@ -25,10 +25,25 @@ func (s *services) GetShardStatus(ctx context.Context, req *servicev1.GetShardSt
 	if err != nil {
 		return nil, err
 	}
+	if local, ok := s.serving(sh.ID); ok {
+		return s.statusIn(ctx, local, &sh, epoch)
+	}
+	resp, err := s.statusAway(ctx, &sh, epoch, req)
+	if p, _ := errors.AsType[*problem](err); p == nil || p.reason != ReasonNotSynced && p.reason != ReasonChainHalted || handedOn(ctx) {
+		return resp, err
+	}
 	local, ok := s.hosted(sh.ID)
 	if !ok {
-		return s.statusAway(ctx, &sh, epoch, req)
+		return nil, err
 	}
+	if height, _ := local.Head(); height == 0 {
+		return nil, err
+	}
+	return s.statusIn(ctx, local, &sh, epoch) // it is nowhere better than here, and the answer says how it is
+}
+
+// statusIn returns how a shard does that runs here.
+func (s *services) statusIn(ctx context.Context, local Shard, sh *shard.Shard, epoch uint64) (*servicev1.GetShardStatusResponse, error) {
 	info, run := s.Node.Info(), local.Chain()
 	out := &servicev1.GetShardStatusResponse{
 		NodeId: info.ID, Moniker: info.Moniker, Peers: uint32(run.Peers), Validator: run.Validator, //nolint:gosec // some
@@ -53,7 +68,7 @@ func (s *services) GetShardStatus(ctx context.Context, req *servicev1.GetShardSt
 	} else if !errors.Is(err, exec.ErrNoCertificate) {
 		return nil, err
 	}
-	if out.Shard, err = s.shardAt(&sh, epoch); err != nil {
+	if out.Shard, err = s.shardAt(sh, epoch); err != nil {
 		return nil, err
 	}
 	members := len(out.GetShard().GetMembers())

@@ -58,9 +58,10 @@ type shardNode struct {
 	keeps    []shard.ID // that have ended
 	listener *bufconn.Listener
 	conn     *grpc.ClientConn
-	calls    int  // that other nodes made of it
-	deaf     bool // it does not answer other nodes
-	late     bool // it has joined its shards by snapshots: it knows nothing of what they booked
+	calls    int                    // that other nodes made of it
+	deaf     bool                   // it does not answer other nodes
+	late     bool                   // it has joined its shards by snapshots: it knows nothing of what they booked
+	ill      map[shard.ID]api.Shard // what runs of some shards instead of the chain that all have
 }
 
 // newShardWorld starts nodes over one main chain; each hosts some shards.
@@ -156,6 +157,9 @@ func (n *shardNode) others(id ledger.ChainID) (list []string) {
 func (n *shardNode) Shard(id shard.ID) (api.Shard, bool) {
 	if !slices.Contains(n.hosts, id) {
 		return nil, false
+	}
+	if s, ok := n.ill[id]; ok {
+		return s, true
 	}
 	if n.late {
 		return lateShard{n.world.shards[id]}, true

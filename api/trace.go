@@ -111,10 +111,10 @@ func (t *tracer) ask(ctx context.Context, id ledger.ChainID, req *servicev1.GetM
 	if _, err := t.readBlocks(id); err == nil {
 		resp, err := t.GetMessage(ctx, req)
 		p, _ := errors.AsType[*problem](err)
-		if p == nil || p.reason != ReasonTransactionNotFound || id == t.Network.Domain.Chain {
+		if p == nil || !p.elsewhere() || id == t.Network.Domain.Chain {
 			return resp, servicev1.Evidence_EVIDENCE_OWN, err
 		}
-		// This node may have joined the shard late, by a snapshot.
+		// This node is behind, or may have joined the shard late, by a snapshot.
 		resp, evidence, bad := t.askAway(ctx, id, req)
 		if bad != nil {
 			return nil, 0, err
@@ -210,8 +210,10 @@ func (t *tracer) anchoredAt(id ledger.ChainID, height uint64, raw []byte) (*serv
 
 // keeps reports whether a block of a shard is anchored, by what is known of it.
 func (t *tracer) keeps(row *anchor.State, id shard.ID, height uint64, raw []byte) bool {
-	if local, ok := t.readable(id); ok {
-		return keepsOwn(row, local, height)
+	if s, runs := t.hosted(id); !runs || fit(s) {
+		if local, ok := t.readable(id); ok {
+			return keepsOwn(row, local, height)
+		}
 	}
 	var c *cert.Checkpoint
 	if told, err := cert.Decode(raw); err == nil && told.Checkpoint.Chain == id {

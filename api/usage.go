@@ -126,7 +126,7 @@ func (s *services) GetUsage(ctx context.Context, req *servicev1.GetUsageRequest)
 	if err != nil {
 		return nil, err
 	}
-	local, ok := s.hosted(sh.ID)
+	local, ok := s.serving(sh.ID)
 	if !ok {
 		return s.usageAway(ctx, &sh, m.Epoch(), req, &c)
 	}
@@ -223,7 +223,7 @@ func (s *services) GetEarnings(ctx context.Context, req *servicev1.GetEarningsRe
 	if err != nil {
 		return nil, err
 	}
-	local, ok := s.hosted(sh.ID)
+	local, ok := s.serving(sh.ID)
 	if !ok {
 		return s.earningsAway(ctx, &sh, m.Epoch(), req, payee)
 	}

@@ -124,7 +124,7 @@ func (r *shardRun) describe() api.HostedShard {
 func (h *hosted) describe(out *api.HostedShard) {
 	s := h.sample.Load()
 	out.Ready, out.Reason = s.ready, s.reason
-	out.Chain, out.Address = chainInfo(&s.chain), h.chain.ListenAddr()
+	out.Chain, out.Address = h.serves(), h.chain.ListenAddr()
 	height, hash := h.exec.Head()
 	out.Height, out.BlockTime = height, s.chain.LastBlockTime
 	copy(out.AppHash[:], hash)

@@ -104,7 +104,16 @@ func (s hostedShards) Shard(id shard.ID) (api.Shard, bool) {
 	if h == nil {
 		return nil, false
 	}
-	return api.HostShard(h.shard, func() api.ChainInfo { return chainInfo(&h.sample.Load().chain) }), true
+	return api.HostShard(h.shard, h.serves), true
+}
+
+// serves tells how the chain of a shard does. One that does not run yet, or any more, or has
+// no state, catches up.
+func (h *hosted) serves() api.ChainInfo {
+	s := &h.sample.Load().chain
+	info := chainInfo(s)
+	info.CatchingUp = info.CatchingUp || !s.Running && s.Halt == nil || h.layer.Empty()
+	return info
 }
 
 // Hosted implements api.Shards.
