@@ -45,20 +45,24 @@ func (b *backend) silent(w waiting) uint64 {
 }
 
 // missedBy returns how many anchors a shard that runs here misses, up to limit: those that
-// were due since the last one and since its first block that is not anchored.
+// were due since the last one and since its first block that is not anchored was there.
+//
+// A block bears the time of the votes for the block before it, which of the first after a
+// rest is as long ago as the rest began. So the time of the next block counts, and without
+// one it is not known how long ago the block was made.
 func (b *backend) missedBy(s Shard, w waiting, limit uint64) uint64 {
 	silent := min(b.silent(w), limit)
 	head, _ := s.Head()
 	rules := b.anchorRules()
 	missed := min(rules.Missed(w.at, w.from), limit)
-	if !w.ok || head <= w.anchored || missed <= silent {
+	if !w.ok || head <= w.anchored+1 || missed <= silent {
 		return silent
 	}
-	first, err := s.Block(w.anchored + 1)
+	next, err := s.Block(w.anchored + 2)
 	if err != nil {
 		return missed // so old that it is not kept
 	}
-	made := time.UnixMilli(first.Time)
+	made := time.UnixMilli(next.Time)
 	// It is no longer ago than blocks of main are that came after it.
 	for ; missed > silent; missed-- {
 		h, ok := b.Node.Header(w.at - missed*uint64(rules.DueBlocks))
