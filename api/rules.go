@@ -38,7 +38,7 @@ func ruleStatus(c chain.Code) (code codes.Code, fieldPath string) {
 		return codes.InvalidArgument, "entries"
 	case chain.CodeFeeTooLow:
 		return codes.InvalidArgument, "envelope.max_fee"
-	case chain.CodeSelfPayment:
+	case chain.CodeSelfPayment, chain.CodePayeeZone:
 		return codes.InvalidArgument, "payee"
 	case chain.CodeDepositTooSmall:
 		return codes.InvalidArgument, "deposit"

@@ -59,6 +59,7 @@ func codesTable() map[chain.Code]codes.Code {
 		chain.CodeBatchAborted:        codes.FailedPrecondition,
 		chain.CodeFinalOutOfRange:     codes.FailedPrecondition,
 		chain.CodeChannelMismatch:     codes.InvalidArgument,
+		chain.CodePayeeZone:           codes.InvalidArgument,
 		chain.CodeValidatorNotFound:   codes.NotFound,
 		chain.CodeValidatorJailed:     codes.FailedPrecondition,
 		chain.CodeTombstoned:          codes.FailedPrecondition,

@@ -55,6 +55,7 @@ const (
 	CodeBatchAborted     Code = 54 // an ATOMIC batch had an entry that did not apply
 	CodeFinalOutOfRange  Code = 55 // cooperative close below redeemed or above deposit
 	CodeChannelMismatch  Code = 56 // index and channel id name different channels
+	CodePayeeZone        Code = 57 // the payee is in a zone that the service does not have
 
 	// CodeValidatorNotFound and those after it are refused by the state of
 	// validators and delegations.
@@ -258,6 +259,8 @@ func channelCodeName(c Code) (string, bool) {
 		return "FINAL_OUT_OF_RANGE", true
 	case CodeChannelMismatch:
 		return "CHANNEL_MISMATCH", true
+	case CodePayeeZone:
+		return "PAYEE_ZONE", true
 	default:
 		return stakingCodeName(c)
 	}

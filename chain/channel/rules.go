@@ -20,6 +20,9 @@ type Rules struct {
 	// Registered reports whether the chain's registry has a service; nil if there is no
 	// registry.
 	Registered func(service uint32) bool
+	// Zone returns why a registered service has nobody in a zone: nil if it has the zone, or
+	// is not registered. It is nil if there is no registry.
+	Zone func(service uint32, number byte) error
 	// Fees returns what a channel of payer that names a service has as its fees if it is
 	// opened now; nil if there is no registry.
 	Fees func(service uint32, payer ledger.Address) Fees
@@ -43,7 +46,8 @@ const MinLifetime = 3
 const UrgentWindows = 2
 
 // CheckParams returns why a channel with params cannot be opened by payer at
-// clock, or nil. It does not check the voucher key, see CheckVoucherKeys.
+// clock, or nil. A payer may be of a zone that the service does not have: no shard knows of
+// the channel then. It does not check the voucher key, see CheckVoucherKeys.
 func (r *Rules) CheckParams(payer ledger.Address, p *OpenParams, clock uint64) error {
 	switch {
 	case p.Payee.IsZero():
@@ -62,6 +66,12 @@ func (r *Rules) CheckParams(payer ledger.Address, p *OpenParams, clock uint64) e
 	}
 	if _, ok := slices.BinarySearch(r.Services, p.Service); !ok && (r.Registered == nil || !r.Registered(p.Service)) {
 		return chain.Refuse(chain.CodeUnknownService, "service %d is not registered", p.Service)
+	}
+	if r.Zone == nil {
+		return nil
+	}
+	if err := r.Zone(p.Service, p.Payee.Zone()); err != nil {
+		return chain.Refuse(chain.CodePayeeZone, "payee %s of service %d: %v; take the payee's address in one of them", p.Payee, p.Service, err)
 	}
 	return nil
 }

@@ -33,6 +33,12 @@ func TestCheckParams(t *testing.T) {
 	rules := channel.Rules{
 		MinDeposit: 100, Rent: 5, MinChallenge: 10, MaxChallenge: 20, MaxLifetime: 1_000, Services: []uint32{2, 7, 9},
 		Registered: func(service uint32) bool { return service == 30 },
+		Zone: func(service uint32, number byte) error {
+			if service == 30 && number > 1 {
+				return errors.New("zone 2: no such zone")
+			}
+			return nil
+		},
 	}
 	const clock = 50
 	payer := key(1).Address(0)
@@ -56,6 +62,9 @@ func TestCheckParams(t *testing.T) {
 		{"longer", func(p *channel.OpenParams) { p.ExpiresAt = clock + 1_001 }, chain.CodeExpiryOutOfRange},
 		{"for ever", func(p *channel.OpenParams) { p.ExpiresAt = 1<<64 - 1 }, chain.CodeExpiryOutOfRange},
 		{"a registered service", func(p *channel.OpenParams) { p.Service = 30 }, chain.CodeOK},
+		{"a payee in another zone of it", func(p *channel.OpenParams) { p.Service, p.Payee = 30, key(1).Address(1) }, chain.CodeOK},
+		{"a payee in a zone that it lacks", func(p *channel.OpenParams) { p.Service, p.Payee = 30, key(1).Address(2) }, chain.CodePayeeZone},
+		{"a payee anywhere, of a service without a registry", func(p *channel.OpenParams) { p.Service, p.Payee = 7, key(1).Address(2) }, chain.CodeOK},
 		{"a service nobody registered", func(p *channel.OpenParams) { p.Service = 8 }, chain.CodeUnknownService},
 	} {
 		p := params()

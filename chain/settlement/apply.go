@@ -105,7 +105,7 @@ func begin(v chain.View, p *Params, d chain.Domain, height uint64) *block {
 		State: state, Bank: b.bank, Domain: d, Rules: &rules,
 		Height: height, Clock: Clock(v, height),
 	}
-	rules.Registered, rules.Fees = b.registered, b.feesOf
+	rules.Registered, rules.Zone, rules.Fees = b.registered, b.zoneOf, b.feesOf
 	b.bank.owner = b.ownerOf
 	b.registry = registryContext{State: state, Rules: &p.Registry, Epochs: &p.Staking, Height: height, Sigma: b.ctx.Clock, Reserved: p.Services}
 	b.staking = staking.Context{State: state, Bank: b.bank, Rules: &p.Staking, Network: d.Network, Height: height}

@@ -7,11 +7,11 @@ import (
 	"github.com/tributary-network/tributary/zone"
 )
 
-// worldService is the service that worlds register. It has the zones 0 and 1 of their
-// addresses, so that some channels have a home and the fees of a zone, and others have not.
+// worldService is the service that worlds register. It has most zones of their addresses, two
+// with fees, so that some channels have a home and the fees of a zone, and others have not.
 const worldService = 8
 
-// feeService returns a service with the zones 0 and 1.
+// feeService returns a service with the zones 0 to 7 but 3.
 func feeService(owner ledger.Address, own, zone0, zone1 zone.Fees) zone.ServiceType {
 	s := zone.ServiceType{
 		ID: worldService, Name: "taxed", SpecHash: ledger.HashOf("taxed"), Unit: zone.Unit{Name: "unit", Size: 1},
@@ -19,6 +19,9 @@ func feeService(owner ledger.Address, own, zone0, zone1 zone.Fees) zone.ServiceT
 		Zones: zone.Registry{{Number: 0, Policy: zone.DefaultPolicy("here")}, {Number: 1, Policy: zone.DefaultPolicy("there")}},
 	}
 	s.Zones[0].Policy.Fees, s.Zones[1].Policy.Fees = zone0, zone1
+	for _, n := range []byte{2, 4, 5, 6, 7} {
+		s.Zones = append(s.Zones, zone.Zone{Number: n, Policy: zone.DefaultPolicy("elsewhere")})
+	}
 	return s
 }
 
@@ -43,6 +46,9 @@ func (w *world) register() {
 		w.m.service.zones[byte(i)] = [2]uint64{uint64(f.ShareBps), uint64(f.Entry)}
 	}
 	s := feeService(w.m.owner, own, zones[0], zones[1])
+	for _, n := range s.Zones.Numbers()[len(zones):] {
+		w.m.service.zones[n] = [2]uint64{}
+	}
 	w.view.apply(registering(&s))
 }
 

@@ -373,6 +373,9 @@ func (m *model) checkOpen(payer int, p *channel.OpenParams) chain.Code {
 	case !slices.Contains(m.p.Services, p.Service) && p.Service != worldService:
 		return chain.CodeUnknownService
 	}
+	if _, ok := m.service.zones[p.Payee.Zone()]; !ok && p.Service == worldService {
+		return chain.CodePayeeZone
+	}
 	return chain.CodeOK
 }
 

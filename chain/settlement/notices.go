@@ -16,6 +16,7 @@ import (
 
 // What the main chain tells the homes of channels: see chain/channel's notices. A channel
 // has a home if the service that it names is registered and has the zone of its payer.
+// The service has the zone of its payee too: no other channel opens.
 //
 // An open or a top-up sends its notice at once and is refused if the link to the home
 // is full, before anything changes. Everything else cannot be refused: what it has to
@@ -171,16 +172,16 @@ func (b *block) roomFor(payer ledger.Address, services []uint32, size int) error
 		out := link.OutboundAt(b.state, linkTo(home))
 		messages, bytes := out.UnderWay()
 		retry, _ := link.RetryAfter(chain.CodeLinkFull)
-		n, most, mostBytes := count[home], uint64(link.MaxUnacked), uint64(link.MaxUnackedBytes)
+		n := count[home]
 		switch waiting := Waiting(b.state, home); {
 		case waiting > 0:
 			return chain.Refuse(chain.CodeLinkFull, "%d channels wait for room on the link to their home %s; send again in %d blocks", waiting, home, retry)
-		case messages+n > most:
+		case messages+n > link.MaxUnacked:
 			return chain.Refuse(chain.CodeLinkFull, "the link to home %s has %d messages under way and cannot take %d more, at most %d; send again in %d blocks",
-				home, messages, n, most, retry)
-		case bytes+n*uint64(link.MessageOverhead+size) > mostBytes:
+				home, messages, n, uint64(link.MaxUnacked), retry)
+		case bytes+n*uint64(link.MessageOverhead+size) > link.MaxUnackedBytes:
 			return chain.Refuse(chain.CodeLinkBytes, "the link to home %s has %d bytes under way and cannot take %d messages more, at most %d bytes; send again in %d blocks",
-				home, bytes, n, mostBytes, retry)
+				home, bytes, n, uint64(link.MaxUnackedBytes), retry)
 		}
 	}
 	return nil

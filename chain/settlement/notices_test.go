@@ -148,6 +148,31 @@ func kinds(list []link.Message) (kinds []channel.NoticeKind) {
 	return kinds
 }
 
+// TestChannelsNameServices: a channel may name what is registered, from the very
+// block on that registers it, and nothing else, if it has the zone of the payee.
+func TestChannelsNameServices(t *testing.T) {
+	t.Parallel()
+	b := newServed(t)
+	open := func(service uint32, payee ...int) *channel.Open {
+		p := b.openParams(append(payee, 1)[0], 500)
+		p.Service = service
+		return &channel.Open{Channels: []channel.OpenParams{p, p}}
+	}
+	s := serviceOf(6, 9, "proxy", 1)
+	res := b.block(
+		b.checked(0, open(1)), b.checked(0, open(9)), b.checked(6, &s), b.checked(0, open(9)), b.checked(0, open(9)), b.checked(0, open(8)),
+		b.checked(0, open(9, 2)), b.checked(0, open(0, 2)), b.checked(2, open(9)),
+	)
+	for i, want := range []chain.Code{
+		chain.CodeOK, chain.CodeUnknownService, chain.CodeOK, chain.CodeOK, chain.CodeOK, chain.CodeUnknownService,
+		chain.CodePayeeZone, chain.CodeOK, chain.CodeOK,
+	} {
+		if r := res.Receipts[i]; r.Code != want {
+			t.Errorf("transaction %d: %s (%s), want %s", i, r.Code, r.Detail, want)
+		}
+	}
+}
+
 // TestNotices: the home of a channel is told what happens to it, in order, and nobody is
 // told of channels that have none.
 func TestNotices(t *testing.T) {

@@ -56,7 +56,7 @@ func reachable() []chain.Code {
 		chain.CodeChannelClosing, chain.CodeNotPayer, chain.CodeNotPayee, chain.CodeStale,
 		chain.CodeUnderfunded, chain.CodePartial, chain.CodeDepositTooSmall, chain.CodeExpiryOutOfRange,
 		chain.CodeChallengeRange, chain.CodeUnknownService, chain.CodeBatchAborted, chain.CodeFinalOutOfRange,
-		chain.CodeChannelMismatch, chain.CodeInvalidValue,
+		chain.CodeChannelMismatch, chain.CodePayeeZone, chain.CodeInvalidValue,
 	}
 }
 

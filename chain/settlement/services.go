@@ -192,6 +192,16 @@ func (b *block) registered(service uint32) bool {
 	return b.serviceOf(service) != nil
 }
 
+// zoneOf returns nil if a service has a zone, or is not registered.
+func (b *block) zoneOf(service uint32, number byte) error {
+	s := b.serviceOf(service)
+	if s == nil {
+		return nil
+	}
+	_, err := s.Zones.Find(number)
+	return err
+}
+
 // serviceOf returns a service as it is now, and nil if it is not registered. The block asks
 // the state once for each service, however many channels name it, and again after a record
 // of the registry. Nobody may change what it returns.

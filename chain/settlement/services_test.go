@@ -262,27 +262,6 @@ func TestRegistryWithoutStaking(t *testing.T) {
 	}
 }
 
-// TestChannelsNameServices: a channel may name what is registered, from the very
-// block on that registers it, and nothing else.
-func TestChannelsNameServices(t *testing.T) {
-	t.Parallel()
-	b := newServed(t)
-	open := func(service uint32) *channel.Open {
-		p := b.openParams(1, 500)
-		p.Service = service
-		return &channel.Open{Channels: []channel.OpenParams{p, p}}
-	}
-	s := serviceOf(6, 9, "proxy", 0)
-	res := b.block(
-		b.checked(0, open(1)), b.checked(0, open(9)), b.checked(6, &s), b.checked(0, open(9)), b.checked(0, open(9)), b.checked(0, open(8)),
-	)
-	for i, want := range []chain.Code{chain.CodeOK, chain.CodeUnknownService, chain.CodeOK, chain.CodeOK, chain.CodeOK, chain.CodeUnknownService} {
-		if r := res.Receipts[i]; r.Code != want {
-			t.Errorf("transaction %d: %s (%s), want %s", i, r.Code, r.Detail, want)
-		}
-	}
-}
-
 // counting counts how often a key of the registry is read.
 type counting struct {
 	chain.View

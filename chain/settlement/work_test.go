@@ -16,7 +16,7 @@ import (
 func TestWork(t *testing.T) {
 	t.Parallel()
 	b := newServed(t)
-	s := serviceOf(6, 9, "proxy", 0)
+	s := serviceOf(6, 9, "proxy", 0, 1)
 	s.Proof = zone.Bandwidth
 	s.Fees, s.Zones[0].Policy.Fees = zone.Fees{ShareBps: 1_000, Entry: 7}, zone.Fees{ShareBps: 500, Entry: 3}
 	b.ok(6, &s)

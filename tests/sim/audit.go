@@ -389,6 +389,9 @@ func (w *World) event(n *node, e *channel.Event) {
 		if int(e.Index) != len(w.accounts) {
 			w.failf("channel %d is opened as number %d", e.Index, len(w.accounts))
 		}
+		if e.Payee.Zone() >= w.shape.zones {
+			w.failf("channel %d is opened for %s, whose zone the service does not have", e.Index, e.Payee)
+		}
 		a := &account{
 			index: e.Index, id: c.ID, payer: w.keyOf(e.Payer), payee: w.keyOf(e.Payee),
 			deposit: uint64(c.Deposit), expires: c.ExpiresAt,

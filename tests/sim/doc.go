@@ -62,8 +62,8 @@
 // while. Nodes crash before a block is committed and after, and go on with what
 // was committed. A shard stands still for a while. Leaves of outboxes are lost, often those
 // of shards that have ended, so that their messages have to be listed again. Payers
-// overspend, payees book and settle stale and repeated vouchers, and vouchers with false
-// signatures, some in the wrong shard. Relays change what they carry, withhold it, bring it
+// overspend and name payees in zones that the service does not have, payees book and settle
+// stale and repeated vouchers, and vouchers with false signatures, some in the wrong shard. Relays change what they carry, withhold it, bring it
 // twice and to shards that it is not for, with blocks of main that nobody needs or that
 // are not the newest, or none at all, with bytes behind it and with more than may be; they
 // anchor what a committee made that is none any more, bring a shard the committee that it

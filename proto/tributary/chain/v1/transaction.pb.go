@@ -274,8 +274,10 @@ const (
 	Code_CODE_BATCH_ABORTED          Code = 54
 	Code_CODE_FINAL_OUT_OF_RANGE     Code = 55
 	Code_CODE_CHANNEL_MISMATCH       Code = 56
-	Code_CODE_VALIDATOR_NOT_FOUND    Code = 70
-	Code_CODE_VALIDATOR_JAILED       Code = 71
+	// The payee's address is in a zone that the service does not have.
+	Code_CODE_PAYEE_ZONE          Code = 57
+	Code_CODE_VALIDATOR_NOT_FOUND Code = 70
+	Code_CODE_VALIDATOR_JAILED    Code = 71
 	// The validator double-signed and is out for ever.
 	Code_CODE_TOMBSTONED   Code = 72
 	Code_CODE_NOT_OPERATOR Code = 73
@@ -420,6 +422,7 @@ var (
 		54:  "CODE_BATCH_ABORTED",
 		55:  "CODE_FINAL_OUT_OF_RANGE",
 		56:  "CODE_CHANNEL_MISMATCH",
+		57:  "CODE_PAYEE_ZONE",
 		70:  "CODE_VALIDATOR_NOT_FOUND",
 		71:  "CODE_VALIDATOR_JAILED",
 		72:  "CODE_TOMBSTONED",
@@ -517,6 +520,7 @@ var (
 		"CODE_BATCH_ABORTED":          54,
 		"CODE_FINAL_OUT_OF_RANGE":     55,
 		"CODE_CHANNEL_MISMATCH":       56,
+		"CODE_PAYEE_ZONE":             57,
 		"CODE_VALIDATOR_NOT_FOUND":    70,
 		"CODE_VALIDATOR_JAILED":       71,
 		"CODE_TOMBSTONED":             72,
@@ -1296,7 +1300,7 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x0eSTAGE_INCLUDED\x10\x03\x12\x0f\n" +
 	"\vSTAGE_FINAL\x10\x04\x12\x11\n" +
 	"\rSTAGE_DROPPED\x10\x05\x12\x11\n" +
-	"\rSTAGE_REFUSED\x10\x06*\xa0\x12\n" +
+	"\rSTAGE_REFUSED\x10\x06*\xb5\x12\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCODE_MALFORMED\x10\x01\x12\x12\n" +
@@ -1334,7 +1338,8 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\x14CODE_UNKNOWN_SERVICE\x105\x12\x16\n" +
 	"\x12CODE_BATCH_ABORTED\x106\x12\x1b\n" +
 	"\x17CODE_FINAL_OUT_OF_RANGE\x107\x12\x19\n" +
-	"\x15CODE_CHANNEL_MISMATCH\x108\x12\x1c\n" +
+	"\x15CODE_CHANNEL_MISMATCH\x108\x12\x13\n" +
+	"\x0fCODE_PAYEE_ZONE\x109\x12\x1c\n" +
 	"\x18CODE_VALIDATOR_NOT_FOUND\x10F\x12\x19\n" +
 	"\x15CODE_VALIDATOR_JAILED\x10G\x12\x13\n" +
 	"\x0fCODE_TOMBSTONED\x10H\x12\x15\n" +
