@@ -52,16 +52,16 @@ func limited(l *zone.Limits, p *service.Params) Params {
 	return out
 }
 
-// rooms returns how many messages are under way at most to each place of the service, and,
-// above that, to all places of the same sixteenth of a zone together. For a whole zone that
-// makes half of what makes the shard refuse users: a zone that stands still, with as many
-// links as it has buckets, stops nobody who pays others. And a shard that stands still
-// stops no other shard of its zone, as every place has some room of its own, and each
-// shard its sixteenths. What has no room waits, netted.
-func (p *Params) rooms() (place, sixteenth uint64) {
-	all := p.Capacity.Outbox / 8
-	return max(1, all/2/256), max(1, all/2/16)
-}
+// shared returns how many messages may be under way to all zones together above the first to
+// each sixteenth of a zone. Both make an eighth of the capacity at most, and a quarter is what
+// a shard has before it refuses users: places that stand still, however many of whatever
+// zones, stop nobody who pays others.
+//
+// A sixteenth has a sixteenth of what is free, and twice as much for places without any
+// message. So a zone that stands still leaves a third of what it found at least, and one
+// that lives has room after any number of them; and so it is with the shards of a zone, as
+// each has its sixteenths, or its places. What has no room waits, netted.
+func (p *Params) shared() uint64 { return p.Capacity.Outbox / 8 }
 
 // Validate returns an error that names the first parameter out of its range.
 func (p *Params) Validate() error {

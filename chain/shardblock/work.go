@@ -247,42 +247,53 @@ func (w *work) send(m service.Message) bool {
 	if err != nil {
 		return false
 	}
-	w.under.add(m.To, 1, p)
+	w.under.add(m.To, 1)
 	return true
 }
 
-// underWays counts the messages under way to places of the service, and for each sixteenth
-// of a zone those above the room that each place has of its own.
+// underWays counts the messages under way to places of the service, to sixteenths of zones,
+// by their first places, and in all those above the first of each sixteenth.
 type underWays struct {
-	places     map[service.Place]uint64
-	sixteenths map[service.Place]uint64 // by their first buckets
+	places, sixteenths map[service.Place]uint64
+	shared             uint64
 }
 
 func sixteenthOf(p service.Place) service.Place {
 	return service.Place{Zone: p.Zone, Bucket: p.Bucket &^ 15}
 }
 
-func (u *underWays) add(to service.Place, n uint64, p *Params) {
-	own, _ := p.rooms()
-	before, after := u.places[to], u.places[to]+n
-	u.places[to] = after
-	u.sixteenths[sixteenthOf(to)] += max(after, own) - max(before, own)
+func (u *underWays) add(to service.Place, n uint64) {
+	if n == 0 {
+		return
+	}
+	if u.sixteenths[sixteenthOf(to)] == 0 {
+		u.shared--
+	}
+	u.places[to] += n
+	u.sixteenths[sixteenthOf(to)] += n
+	u.shared += n
 }
 
 // room reports whether another message from a bucket may be under way to a place of the
-// service: see Params.rooms.
+// service: see Params.shared.
 func (w *work) room(from uint8, to service.Place) bool {
-	p := &w.config.Params
 	if w.under.places == nil {
-		w.under = underWays{make(map[service.Place]uint64), make(map[service.Place]uint64)}
+		w.under = underWays{places: make(map[service.Place]uint64), sixteenths: make(map[service.Place]uint64)}
 		for l, out := range link.Outbounds(w.state, from) {
 			if messages, _ := out.Own(); l.Dst.Service == w.shard.Service {
-				w.under.add(service.Place{Zone: l.Dst.Zone, Bucket: l.Dst.Bucket}, messages, p)
+				w.under.add(service.Place{Zone: l.Dst.Zone, Bucket: l.Dst.Bucket}, messages)
 			}
 		}
 	}
-	own, shared := p.rooms()
-	return w.under.places[to] < own || w.under.sixteenths[sixteenthOf(to)] < shared
+	around, shared := w.under.sixteenths[sixteenthOf(to)], w.config.Params.shared()
+	if around == 0 {
+		return true
+	}
+	free := shared - min(shared, w.under.shared)
+	if w.under.places[to] == 0 {
+		return around-1 < free/8
+	}
+	return around-1 < free/16
 }
 
 // refusal gives an error of a certificate the code of the rule that it breaks.
