@@ -21,6 +21,8 @@ var (
 	ErrUnknown = errors.New("no such transaction")
 	// ErrPruned means that the index no longer reaches back that far.
 	ErrPruned = errors.New("not in the index")
+	// ErrOtherGenesis means that the state is of a chain that began with another genesis.
+	ErrOtherGenesis = errors.New("another genesis")
 	// ErrPoolFull is wrapped by a BusyError when no more records fit.
 	ErrPoolFull = errors.New("the pool of pending records is full")
 	// ErrTooManyWaiting is wrapped by a BusyError when too many calls wait.

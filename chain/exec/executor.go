@@ -298,7 +298,7 @@ func (e *Executor) load() error {
 		return fmt.Errorf("read the genesis hash: %w", err)
 	}
 	if !bytes.Equal(network, e.traits.Identity[:]) {
-		return fmt.Errorf("the state belongs to network %x, the genesis is of %s", network, e.traits.Identity)
+		return fmt.Errorf("%w: the state belongs to network %x, the genesis is of %s", ErrOtherGenesis, network, e.traits.Identity)
 	}
 	if err := e.checkSealRecord(); err != nil {
 		return err

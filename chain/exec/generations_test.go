@@ -381,3 +381,20 @@ func TestGenerationsInOrder(t *testing.T) {
 		t.Errorf("standing %+v: %v", s, err)
 	}
 }
+
+// TestStateOfAnotherGenesis: what a shard made that began with another genesis is told from
+// what cannot be read.
+func TestStateOfAnotherGenesis(t *testing.T) {
+	t.Parallel()
+	w := newShardNet(t, 5, nil)
+	w.block()
+	n, other := w.nodes[0], *w.nodes[0].gen
+	other.Generation++
+	l, err := layer.New(n.store, layer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.OpenGenerations(n.cfg, l, other, nil, slog.New(slog.DiscardHandler)); !errors.Is(err, exec.ErrOtherGenesis) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -60,6 +60,11 @@ type panicError struct {
 
 func (p *panicError) Error() string { return "panic: " + firstLine(fmt.Sprint(p.value)) }
 
+func (p *panicError) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
+
 // call runs f, a step of the application at height that must succeed. If it
 // does not, the chain is halted.
 func (a *adapter) call(ctx context.Context, step string, height int64, f func() error) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,7 +170,7 @@ func isBlockPlace(value []byte) bool {
 // file was dropped.
 func (b *blockFiles) get(height int64, place []byte) ([]byte, error) {
 	if binary.BigEndian.Uint64(place[1:]) > 1<<48 || binary.BigEndian.Uint32(place[9:]) > 1<<28 {
-		return nil, fmt.Errorf("read block %d: its place %x is damaged", height, place)
+		return nil, fmt.Errorf("read block %d: its place is %x: %w", height, place, ErrDamaged)
 	}
 	b.mu.Lock()
 	h, err := b.handle(height/blockFileHeights, false)
@@ -195,11 +196,13 @@ func (b *blockFiles) read(h *blockFile, err error, height int64, place []byte) (
 	}
 	part := make([]byte, binary.BigEndian.Uint32(place[9:]))
 	offset := int64(binary.BigEndian.Uint64(place[1:]))
-	if _, err := h.f.ReadAt(part, offset); err != nil {
+	if _, err := h.f.ReadAt(part, offset); errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read block %d: %s ends before byte %d: %w", height, b.path(height/blockFileHeights), offset+int64(len(part)), ErrDamaged)
+	} else if err != nil {
 		return nil, fmt.Errorf("read block %d: %w", height, err)
 	}
 	if checksum(part) != binary.BigEndian.Uint32(place[13:]) {
-		return nil, fmt.Errorf("read block %d: %s is damaged at byte %d", height, b.path(height/blockFileHeights), offset)
+		return nil, fmt.Errorf("read block %d: %s at byte %d: %w", height, b.path(height/blockFileHeights), offset, ErrDamaged)
 	}
 	return part, nil
 }

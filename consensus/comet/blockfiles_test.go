@@ -2,6 +2,7 @@ package comet_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -142,8 +143,8 @@ func TestBlockFilesDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			db, _ = comet.NewBlockDatabase(store, dir)
-			if v, err := db.Get(partKey(1, 0)); err == nil {
-				t.Errorf("%d bytes were read from a damaged file", len(v))
+			if v, err := db.Get(partKey(1, 0)); !errors.Is(err, comet.ErrDamaged) {
+				t.Errorf("%d bytes were read from a damaged file: %v", len(v), err)
 			}
 		})
 	}

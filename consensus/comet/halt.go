@@ -27,6 +27,8 @@ var (
 	ErrApplicationAhead = errors.New("application is ahead of the blocks")
 	// ErrNotFound says that a block is not stored: not made yet, or pruned.
 	ErrNotFound = errors.New("block not found")
+	// ErrDamaged says that a file of blocks is not what was written.
+	ErrDamaged = errors.New("the file is damaged")
 )
 
 // HaltCause says what kind of failure halted a chain.

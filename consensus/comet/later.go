@@ -96,7 +96,7 @@ func (s *StoredBlocks) Range() (lowest, highest uint64) {
 }
 
 // Block returns a block as Application.Finalize gets it, but without what others voted and
-// evidence. The error is ErrNotFound if it is not there.
+// evidence. The error is ErrNotFound if it is not there, ErrDamaged if it is not whole.
 func (s *StoredBlocks) Block(height uint64) (b Block, err error) {
 	err = contain(func() error {
 		block := s.blocks.LoadBlock(int64(height)) //nolint:gosec // too high ones are not there

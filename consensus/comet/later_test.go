@@ -3,12 +3,20 @@ package comet_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/cometbft/cometbft/store"
+	"github.com/cometbft/cometbft/types"
+	"github.com/cometbft/cometbft/version"
+
 	"github.com/tributary-network/tributary/consensus/comet"
+	"github.com/tributary-network/tributary/ledger/kv"
+	"github.com/tributary-network/tributary/ledger/kv/memkv"
 )
 
 // generation makes the chain that goes on after height of a shard of n, whose state has
@@ -144,6 +152,50 @@ func TestChainThatBeginsLaterRefuses(t *testing.T) {
 		if err := g.Validate(); err == nil {
 			t.Error(fmt.Sprint("genesis ", i, " is taken"))
 		}
+	}
+}
+
+// TestStoredBlockIsDamaged: a block whose file is not whole is told from one that is not
+// there, and from one that cannot be read.
+func TestStoredBlockIsDamaged(t *testing.T) {
+	t.Parallel()
+	dir, kvStore := t.TempDir(), memkv.New()
+	files := filepath.Join(dir, "blocks")
+	db, done := comet.NewBlockDatabase(kv.Prefixed(kvStore, []byte("blockstore/")), files)
+	block := types.MakeBlock(1, []types.Tx{make([]byte, 8_000)}, &types.Commit{}, nil)
+	block.Version.Block, block.ChainID = version.BlockProtocol, "c"
+	block.ValidatorsHash, block.NextValidatorsHash, block.ConsensusHash = make([]byte, 32), make([]byte, 32), make([]byte, 32)
+	block.ProposerAddress = make([]byte, 20)
+	parts, err := block.MakePartSet(types.BlockPartSizeBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.NewBlockStore(db).SaveBlock(block, parts, &types.Commit{Height: 1})
+	done()
+	for _, row := range []struct {
+		name  string
+		spoil func(path string) error
+		want  error
+	}{
+		{"whole", func(string) error { return nil }, nil},
+		{"cut off", func(path string) error { return os.Truncate(path, 100) }, comet.ErrDamaged},
+		{"gone", os.Remove, comet.ErrNotFound},
+	} {
+		names, err := filepath.Glob(filepath.Join(files, "*"))
+		if err != nil || len(names) != 1 {
+			t.Fatal(names, err)
+		}
+		if err := row.spoil(names[0]); err != nil {
+			t.Fatal(err)
+		}
+		b, err := comet.OpenBlocks(kvStore, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Block(1); !errors.Is(err, row.want) {
+			t.Errorf("%s: %v", row.name, err)
+		}
+		b.Close()
 	}
 }
 
