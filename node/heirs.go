@@ -67,19 +67,23 @@ func (n *Node) openAncestor(ctx context.Context, r *shardRun, p *service.Parent)
 }
 
 // replaceState fetches a state into the part of the store that belongs to a shard which
-// does not run, instead of whatever is there, in l.
+// does not run, instead of whatever is there, in l: that goes when somebody says that he has
+// the state.
 func (n *Node) replaceState(ctx context.Context, r *shardRun, want *wantedState, part kv.Store, l *layer.Settlement) (*layer.Settlement, error) {
-	empty := l.Empty()
-	if !empty {
+	err := n.fetchState(ctx, want, func() (*layer.Settlement, error) {
+		if l.Empty() {
+			return l, nil
+		}
 		if err := errors.Join(l.Close(), layer.Clear(part)); err != nil {
 			return nil, err
 		}
-		var err error
-		if l, err = layer.New(part, n.shardLayer()); err != nil {
-			return nil, err
+		made, err := layer.New(part, n.shardLayer())
+		if err == nil {
+			l = made
 		}
-	}
-	if err := n.fetchState(ctx, want, l, r.tell); err != nil {
+		return l, err
+	}, r.tell)
+	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil

@@ -76,9 +76,11 @@ type described struct {
 
 // fetchState restores a state into a layer without one, from whoever has it. Each chunk is
 // checked against the description of the state, and all of it against its root, so nobody
-// is trusted; who sends a wrong chunk is not asked again. progress may be nil.
-func (n *Node) fetchState(ctx context.Context, want *wantedState, into *layer.Settlement, progress func(string)) error {
-	f := &stateFetch{call: n.peers.Call, want: want, into: into, progress: progress, log: n.module("states").With(slog.String("shard", shardName(want.id)))}
+// is trusted; who sends a wrong chunk is not asked again. room opens the layer, which stays
+// the caller's, and is called once, when somebody has described the state: what is removed
+// for it stays while nobody has. progress may be nil.
+func (n *Node) fetchState(ctx context.Context, want *wantedState, room func() (*layer.Settlement, error), progress func(string)) error {
+	f := &stateFetch{call: n.peers.Call, want: want, room: room, progress: progress, log: n.module("states").With(slog.String("shard", shardName(want.id)))}
 	f.givers, f.most = n.stateGivers(want.id), uint64(n.cfg.Shards.MaxData)
 	return f.run(ctx)
 }
@@ -87,6 +89,9 @@ func (n *Node) fetchState(ctx context.Context, want *wantedState, into *layer.Se
 func (f *stateFetch) run(ctx context.Context) error {
 	lists, err := f.describe(ctx)
 	if err != nil {
+		return err
+	}
+	if f.into, err = f.room(); err != nil {
 		return err
 	}
 	for i := range lists {
@@ -116,7 +121,8 @@ type stateFetch struct {
 	call     func(ctx context.Context, endpoint, method string, req, resp proto.Message) error
 	log      *slog.Logger
 	want     *wantedState
-	into     *layer.Settlement
+	room     func() (*layer.Settlement, error) // opens into
+	into     *layer.Settlement                 // nil before the state is described
 	progress func(string)
 	givers   []*giver
 	most     uint64        // bytes; 0 is stateMost

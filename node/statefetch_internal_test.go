@@ -98,6 +98,11 @@ func (w *giverWorld) call(_ context.Context, endpoint, _ string, req, resp proto
 	return errors.New("another call")
 }
 
+// roomIn is for what is restored into a layer that is empty.
+func roomIn(l *layer.Settlement) func() (*layer.Settlement, error) {
+	return func() (*layer.Settlement, error) { return l, nil }
+}
+
 // TestFetchState: whoever else is asked, a state is restored if one node gives it, and the
 // height is the one that is wanted.
 func TestFetchState(t *testing.T) {
@@ -212,7 +217,7 @@ func TestFetchState(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := &stateFetch{
-				call: world.call, into: l, log: slog.New(slog.DiscardHandler),
+				call: world.call, room: roomIn(l), log: slog.New(slog.DiscardHandler),
 				want: &wantedState{stateName{2, w.manifest.State.AppHash}, height}, most: most, patience: time.Millisecond,
 			}
 			for _, endpoint := range slices.Sorted(maps.Keys(test.nodes)) {
@@ -291,7 +296,7 @@ func TestFetchStateGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := &stateFetch{
-		call: w.call, into: l, log: slog.New(slog.DiscardHandler), givers: []*giver{{endpoint: "a"}},
+		call: w.call, room: roomIn(l), log: slog.New(slog.DiscardHandler), givers: []*giver{{endpoint: "a"}},
 		want: &wantedState{stateName{2, ledger.Hash{1}}, 1},
 	}
 	if err := f.run(ctx); !errors.Is(err, context.Canceled) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tributary-network/tributary/chain/exec"
@@ -16,6 +17,9 @@ import (
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/layer"
 )
+
+// errOtherState says that what is here becomes another state than the anchored one.
+var errOtherState = errors.New("the state of the shard is another one")
 
 // takeBack brings a shard's part of the store to the state that a generation goes on from:
 // what this node executed beyond is taken back, what it lacks is fetched. The part belongs
@@ -77,22 +81,54 @@ func (t *takeBack) bring(ctx context.Context) error {
 		return errors.Join(err, l.Close())
 	} else if own {
 		l, err = t.own(ctx, l)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || !t.lost(err) {
 			return errors.Join(err, l.Close())
 		}
 		t.log.LogAttrs(ctx, slog.LevelWarn, "the anchored state of the shard cannot be made of what is here; it is fetched", slog.Any("err", err))
 	}
-	if err := errors.Join(l.Close(), t.clear()); err != nil {
-		return err
+	return t.fetch(ctx, l)
+}
+
+// lost reports whether an error of own says that the state cannot be made of what is here,
+// however often it is tried. After any other one what is here stays: nobody else may have it.
+func (t *takeBack) lost(err error) bool {
+	if errors.Is(err, errStateElsewhere) { // a state that the shard began from
+		return t.othersWentOn()
 	}
-	if l, err = layer.New(t.part, t.node.shardLayer()); err != nil {
-		return err
-	}
+	return slices.ContainsFunc([]error{comet.ErrNotFound, comet.ErrDamaged, layer.ErrSnapshot, exec.ErrOtherGenesis, errOtherState},
+		func(reason error) bool { return errors.Is(err, reason) })
+}
+
+// othersWentOn reports whether others have the state, since they have made blocks after it.
+func (t *takeBack) othersWentOn() bool { return t.gen.anchored > t.gen.height }
+
+// fetch fetches the state in place of what is here, in l, which it closes. What is here is
+// removed when somebody says that he has the state, or when others have gone on from it.
+func (t *takeBack) fetch(ctx context.Context, l *layer.Settlement) error {
 	if t.gen.anchored >= t.gen.height+t.node.underWay() { // others may not have the first blocks any more
-		return errors.Join(fmt.Errorf("%w: it is under way", errStateElsewhere), l.Close())
+		return errors.Join(fmt.Errorf("%w: it is under way", errStateElsewhere), l.Close(), t.clear())
 	}
-	err = t.node.fetchState(ctx, &wantedState{stateName{t.gen.id, t.gen.root}, t.gen.height}, l, t.tell)
-	return errors.Join(err, l.Close())
+	err := t.node.fetchState(ctx, &wantedState{stateName{t.gen.id, t.gen.root}, t.gen.height}, func() (*layer.Settlement, error) {
+		err := errors.Join(l.Close(), t.clear())
+		if err == nil {
+			err = t.reopen(&l)
+		}
+		return l, err
+	}, t.tell)
+	err = errors.Join(err, l.Close())
+	if errors.Is(err, errStateElsewhere) && t.othersWentOn() { // it is joined by a snapshot
+		err = errors.Join(err, t.clear())
+	}
+	return err
+}
+
+// reopen opens the layer anew, which was closed; after an error it is the closed one.
+func (t *takeBack) reopen(l **layer.Settlement) error {
+	made, err := layer.New(t.part, t.node.shardLayer())
+	if err == nil {
+		*l = made
+	}
+	return err
 }
 
 // clear removes all that is here of the shard but for its sign states.
@@ -124,7 +160,7 @@ func (t *takeBack) own(ctx context.Context, l *layer.Settlement) (*layer.Settlem
 		if l.AppHash() == t.gen.root {
 			err = l.Rewind(t.gen.height)
 		} else if err = errors.Join(l.Close(), layer.Discard(t.part)); err == nil {
-			l, err = layer.New(t.part, t.node.shardLayer())
+			err = t.reopen(&l)
 		}
 		if err != nil {
 			return l, err
@@ -136,7 +172,7 @@ func (t *takeBack) own(ctx context.Context, l *layer.Settlement) (*layer.Settlem
 		}
 	}
 	if l.Height() != t.gen.height || l.AppHash() != t.gen.root {
-		return l, fmt.Errorf("it is %s at height %d, main has anchored %s at %d", l.AppHash(), l.Height(), t.gen.root, t.gen.height)
+		return l, fmt.Errorf("%w: it is %s at height %d, main has anchored %s at %d", errOtherState, l.AppHash(), l.Height(), t.gen.root, t.gen.height)
 	}
 	s, err := t.open(l)
 	if err != nil {
