@@ -19,6 +19,7 @@ import (
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 	"github.com/tributary-network/tributary/ledger/statetree"
 	"github.com/tributary-network/tributary/node/config"
+	"github.com/tributary-network/tributary/node/directory"
 )
 
 func values() cmp.Option { return cmpopts.IgnoreUnexported(config.Config{}) }
@@ -275,6 +276,8 @@ func TestValidate(t *testing.T) {
 		{"ports beyond the last", func(c *config.Config) { c.Shards.FirstPort, c.Shards.Max = 65_473, 64 }, "shards.first_port"},
 		{"ports of the system", func(c *config.Config) { c.Shards.FirstPort = 80 }, "shards.first_port"},
 		{"no shards at all", func(c *config.Config) { c.Shards.Max = 0 }, "shards.max"},
+		{"as many shards as can be told of", func(c *config.Config) { c.Shards.Max = directory.MaxChains }, ""},
+		{"more shards than can be told of", func(c *config.Config) { c.Shards.Max = directory.MaxChains + 1 }, "shards.max"},
 		{"tiny memtable of shards", func(c *config.Config) { c.Shards.Memtable = 1 << 20 }, "shards.memtable"},
 		{"shards that stand still", func(c *config.Config) { c.Shards.BlockInterval.Duration = time.Hour }, "shards.block_interval"},
 		{"no pages of shards", func(c *config.Config) { c.Shards.PageCache = 0 }, "shards.page_cache"},

@@ -16,6 +16,7 @@ import (
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 	"github.com/tributary-network/tributary/ledger/statetree"
+	"github.com/tributary-network/tributary/node/directory"
 )
 
 // FieldError is one problem of a setting. Validate joins them.
@@ -230,7 +231,9 @@ func (v *validator) shards() {
 	if ip := net.ParseIP(s.ExternalHost); ip != nil && ip.IsUnspecified() {
 		v.fail("shards.external_host", "peers cannot connect to this", `write the host as peers see it, or ""`)
 	}
-	v.between("shards.max", s.Max, 1, 4_096)
+	if s.Max < 1 || s.Max > directory.MaxChains {
+		v.fail("shards.max", "a node can tell others of so many chains that it runs, and no more", fmt.Sprintf("choose 1 to %d", directory.MaxChains))
+	}
 	if s.FirstPort != 0 && (s.FirstPort < 1_024 || s.FirstPort+s.Max > 1<<16) {
 		v.fail("shards.first_port", fmt.Sprintf("there are no %d ports of everybody's from here on", s.Max), fmt.Sprintf("choose 1024 to %d, or 0", 1<<16-max(1, s.Max)))
 	}

@@ -28,8 +28,9 @@ import (
 const (
 	// MaxRecord bounds an encoded Record, in bytes.
 	MaxRecord = 1 + 32 + 8 + 2 + 32 + 1 + MaxProof + 2*(2+staking.MaxEndpoint) + 1 + 1 + MaxChains*chainSize + ed25519.SignatureSize
-	// MaxChains bounds the chains of a Record.
-	MaxChains = 64
+	// MaxChains bounds the chains of a Record, and so those that a node runs beside the main
+	// one: nobody finds a chain that is left out.
+	MaxChains = 200
 	// MaxProof bounds the proof of a validator's key, in bytes.
 	MaxProof = 96
 	// MaxLifetime bounds how long a Record says it holds.

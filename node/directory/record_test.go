@@ -154,8 +154,27 @@ func TestRecordRefused(t *testing.T) {
 			t.Errorf("%s is taken", name)
 		}
 	}
-	if n := directory.MaxRecord; n > comet.MaxAnnouncement {
-		t.Errorf("records have up to %d bytes, and %d can be announced", n, comet.MaxAnnouncement)
+}
+
+// TestLargestRecord: the most that a record says can be announced, and is read again.
+func TestLargestRecord(t *testing.T) {
+	t.Parallel()
+	host := strings.Repeat(strings.Repeat("h", 60)+".", 2) + "h" // 123 bytes, and a port of 5
+	r := record(t, 1, epoch, func(r *directory.Record) {
+		r.Validator[0], r.Proof = 1, make([]byte, directory.MaxProof)
+		r.GRPC, r.Host, r.Chains = host+":9090", host, nil
+		for i := range directory.MaxChains {
+			r.Chains = append(r.Chains, directory.Hosting{Chain: ledger.ChainID(1<<24 + i), Port: 65_535, Serving: true})
+		}
+	})
+	raw := r.Encode()
+	if again, err := directory.Decode(raw); err != nil || !reflect.DeepEqual(again, r) {
+		t.Errorf("%d chains are read again, want %d: %v", len(again.Chains), len(r.Chains), err)
+	}
+	for _, n := range []int{len(raw), directory.MaxRecord} {
+		if n > comet.MaxAnnouncement {
+			t.Errorf("records have up to %d bytes, and %d can be announced", n, comet.MaxAnnouncement)
+		}
 	}
 }
 
