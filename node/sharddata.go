@@ -169,7 +169,8 @@ func (n *Node) directories() (ids []shard.ID) {
 }
 
 // tidy removes the data of shards that are needed here no more, and those of doomed ones,
-// and gives the space back, until ctx ends.
+// and gives the space back, until ctx ends. A node in memory keeps what it needs no more: it
+// is gone with the node.
 func (s *shards) tidy(ctx context.Context) error {
 	tick := time.NewTicker(shardsTick)
 	defer tick.Stop()
@@ -181,10 +182,7 @@ func (s *shards) tidy(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if s.node.inMemory {
-			continue
-		}
-		if time.Since(looked) >= tidyInterval && !s.node.main.sample.Load().chain.CatchingUp {
+		if !s.node.inMemory && time.Since(looked) >= tidyInterval && !s.node.main.sample.Load().chain.CatchingUp {
 			looked = time.Now()
 			s.findIdle(ctx)
 			if err := s.dropGenerations(ctx, done); err != nil && ctx.Err() == nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
@@ -200,6 +201,52 @@ func TestRemoveShard(t *testing.T) {
 	}
 	if left, err := unfinishedRemovals(store); err != nil || len(left) != 0 {
 		t.Errorf("removals to finish: %v, %v", left, err)
+	}
+}
+
+// TestStrandedInMemory: a shard that is to be fetched anew starts again once its data are
+// removed, also on a node in memory.
+func TestStrandedInMemory(t *testing.T) {
+	t.Parallel()
+	n := newLonelyNode(t)
+	s := n.shards
+	store, release, err := s.occupy(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := kv.Prefixed(store, shardPrefix(2))
+	if err := put(part, "a", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	s.failed(t.Context(), &shardRun{id: 2}, errStranded)
+	if _, _, err := s.occupy(2); !errors.Is(err, errPartTaken) {
+		t.Errorf("it starts before its data are removed: %v", err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	tidied := make(chan error, 1)
+	go func() { tidied <- s.tidy(ctx) }()
+	defer func() {
+		if stop(); <-tidied != nil {
+			t.Error("it is not tidied to the end")
+		}
+	}()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(time.Minute); len(s.condemned()) > 0; {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("its data are not removed")
+		}
+	}
+	_, release, err = s.occupy(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if value, err := part.Get([]byte("a")); value != nil || err != nil {
+		t.Errorf("a row is left: %q, %v", value, err)
 	}
 }
 
