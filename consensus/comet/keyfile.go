@@ -20,8 +20,11 @@ const (
 // maxKeyFile bounds what is read from a key or sign state file, in bytes.
 const maxKeyFile = 64 << 10
 
-// readSecret reads a file that only its owner may read.
-func readSecret(path string) ([]byte, error) {
+// readSecret reads a key or sign state file, which only its owner may read.
+func readSecret(path string) ([]byte, error) { return readSecretUpTo(path, maxKeyFile) }
+
+// readSecretUpTo is readSecret for a file of at most some bytes.
+func readSecretUpTo(path string, most int64) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) // or a pipe would hold us
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, fmt.Errorf("%s is not a regular file", path)
@@ -40,9 +43,9 @@ func readSecret(path string) ([]byte, error) {
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return nil, fmt.Errorf("%s has mode %#o, others can read it: chmod 600 %s", path, perm, path)
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
-	if err == nil && len(data) > maxKeyFile {
-		err = fmt.Errorf("%s has more than %d bytes", path, maxKeyFile)
+	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("%s has more than %d bytes", path, most)
 	}
 	if err != nil {
 		return nil, err

@@ -24,8 +24,14 @@ const (
 	// that a directory which was lost shows.
 	chainListFile = "priv_validator_chains.json"
 	// MaxSignerChains bounds the further chains of one key. Ids are never used again, so
-	// that they become more for as long as the key is in use.
-	MaxSignerChains = 4096
+	// that they become more for as long as the key is in use. None is dropped when its
+	// chain is over: that a remote signer could not tell, and a chain whose sign state is
+	// forgotten could be signed for again. A list entry and a small file for each suffice
+	// for a new chain every hour of seven years.
+	MaxSignerChains = 1 << 16
+	// maxChainList bounds the list of them, in bytes: an id with its quotes, a comma, a
+	// line's end and the indent, and what is around.
+	maxChainList = MaxSignerChains*(types.MaxChainIDLen+8) + 64
 
 	shardMark      = "-s"
 	generationMark = "-g"
@@ -178,7 +184,8 @@ func (r *keyring) load(dir, chainID string) (privval.FilePVLastSignState, error)
 		return none, fmt.Errorf("load sign state: %s: %w; %s", path, fs.ErrNotExist, lostChainState)
 	case !found:
 		if len(r.listed) >= MaxSignerChains {
-			return none, fmt.Errorf("the key in %s has signed for %d chains, and no more are allowed", r.dir, len(r.listed))
+			return none, fmt.Errorf("the key in %s has signed for %d chains, and no more are allowed: "+
+				"register a validator with a new key, and leave with this one", r.dir, len(r.listed))
 		}
 		if err := newSignState(dir, r.dir); err != nil {
 			return none, err
@@ -237,7 +244,7 @@ func (r *keyring) readList() error {
 		return nil
 	}
 	path := filepath.Join(r.dir, chainListFile)
-	data, err := readSecret(path)
+	data, err := readSecretUpTo(path, maxChainList)
 	var list chainList
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

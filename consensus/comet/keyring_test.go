@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cometbft/cometbft/types"
+
 	"github.com/tributary-network/tributary/consensus/comet"
 )
 
@@ -224,18 +226,28 @@ func TestKeyringRefusesNames(t *testing.T) {
 	}
 }
 
-// The number of chains is bounded, since a node asks its remote signer for them.
+// The number of chains is bounded, since a node asks its remote signer for them. A list of
+// as many as there may be, whatever their names, is read again.
 func TestKeyringIsBounded(t *testing.T) {
 	t.Parallel()
 	dir, _, _ := signerKeys(t)
+	name := func(i int) string { return fmt.Sprintf("%s-s%05d", strings.Repeat("c", types.MaxChainIDLen-7), i) }
 	var names []string
-	for i := range comet.MaxSignerChains {
-		names = append(names, fmt.Sprintf("%q", comet.ShardChainID("c", uint32(i))))
+	for i := range comet.MaxSignerChains - 1 {
+		names = append(names, fmt.Sprintf("    %q", name(i)))
 	}
-	if err := os.WriteFile(filepath.Join(dir, chainList), []byte(`{"chains":[`+strings.Join(names, ",")+`]}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, chainList), []byte("{\n  \"chains\": [\n"+strings.Join(names, ",\n")+"\n  ]\n}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := load(t, dir).ForChain(comet.ShardChainID("c", comet.MaxSignerChains)); err == nil || !strings.Contains(err.Error(), "no more are allowed") {
+	last := name(comet.MaxSignerChains - 1)
+	if err := comet.PrivValidator(forChain(t, load(t, dir), last)).SignVote("c", vote(7, 1)); err != nil {
+		t.Fatal(err)
+	}
+	again := load(t, dir)
+	if height := forChain(t, again, last).Height(); height != 7 {
+		t.Errorf("the last chain goes on at height %d", height)
+	}
+	if _, err := again.ForChain(name(comet.MaxSignerChains)); err == nil || !strings.Contains(err.Error(), "register a validator with a new key") {
 		t.Errorf("ForChain = %v", err)
 	}
 }
