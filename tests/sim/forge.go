@@ -55,7 +55,7 @@ func (w *World) lies(n *node) chain.Changes {
 	mine := link.Place{Service: serviceID, Zone: own.Zone, Bucket: own.First}
 	var changes chain.Changes
 	for range 1 + w.pick(3) {
-		victim := w.address(payeeKey(w.pick(payees)))
+		victim := w.address(w.payeeKey(w.pick(w.payees)))
 		to := place(service.HomeOf(victim))
 		e := service.EarningsMessage{Payee: victim, Sums: w.lot()}
 		if w.chance(20) { // of an epoch that nobody has begun

@@ -55,8 +55,10 @@ func (k *Keys) begin(s shape) (*founding, error) {
 		return f, nil
 	}
 	g := settlement.Genesis{Name: "sim", Time: 1, Params: mainParams(s)}
-	for i, key := range k.public {
-		g.Accounts = append(g.Accounts, settlement.GenesisAccount{Address: addressOf(s, i, key), Balance: wealth})
+	f := &founding{params: g.Params}
+	f.public, f.addresses = k.people(s)
+	for _, a := range f.addresses {
+		g.Accounts = append(g.Accounts, settlement.GenesisAccount{Address: a, Balance: wealth})
 	}
 	for i := range validators {
 		v := staking.GenesisValidator{Operator: ledger.NewAddress(0, k.operators[i])}
@@ -66,14 +68,15 @@ func (k *Keys) begin(s shape) (*founding, error) {
 		v.MinSelf, v.SelfStake = g.Params.Staking.MinSelfStake, g.Params.Staking.MinStake*ledger.Amount(10+3*i)
 		g.Validators = append(g.Validators, v)
 	}
+	who := s.crowd()
 	t := zone.ServiceType{
 		ID: serviceID, Name: "content", SpecHash: ledger.HashOf("content"), Unit: zone.Unit{Name: "chunk", Size: 1 << 20},
-		Shards: s.shards, CommitteeSize: uint32(s.seats), Owner: addressOf(s, ownerKey(), k.public[ownerKey()]), Version: 1,
+		Shards: s.shards, CommitteeSize: uint32(s.seats), Owner: f.addresses[who.ownerKey()], Version: 1,
 		Fees: zone.Fees{ShareBps: 250, Entry: 1},
 	}
 	for n := range s.zones {
 		policy := zone.DefaultPolicy("here")
-		policy.Fees = zone.Fees{ShareBps: uint32(n) * 100, Entry: ledger.Amount(n)}
+		policy.Fees = zone.Fees{ShareBps: uint32(n%16) * 100, Entry: ledger.Amount(n % 16)}
 		t.Zones = append(t.Zones, zone.Zone{Number: n, Policy: policy})
 	}
 	g.Services = []zone.ServiceType{t}
@@ -81,12 +84,18 @@ func (k *Keys) begin(s shape) (*founding, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &founding{network: g.Hash(), params: g.Params, changes: changes}
+	f.network, f.changes = g.Hash(), changes
 	k.founding[s] = f
 	return f, nil
 }
 
-// addressOf returns the address of the i-th key: payers and payees are of all zones.
-func addressOf(s shape, i int, key ledger.PublicKey) ledger.Address {
-	return ledger.NewAddress(byte(i%int(s.zones)), key)
+// people returns the keys and addresses of everybody: payers and payees are of all zones.
+func (k *Keys) people(s shape) (public []ledger.PublicKey, addresses []ledger.Address) {
+	if s.many() {
+		return crowded(s)
+	}
+	for i, key := range k.public {
+		public, addresses = append(public, key), append(addresses, ledger.NewAddress(byte(i%int(s.zones)), key))
+	}
+	return public, addresses
 }

@@ -216,7 +216,7 @@ func (w *World) reshard() {
 	}
 	ask := func(kind shard.Kind, id shard.ID) {
 		r := registry.Reshard{Request: shard.Request{Kind: kind, Shard: id}}
-		w.mainTx(ownerKey(), chain.KindReshard, r.Encode())
+		w.mainTx(w.ownerKey(), chain.KindReshard, r.Encode())
 	}
 	sibling, paired := s.Buckets.Sibling()
 	if id, _ := m.Owner(serviceID, s.Zone, sibling.First); paired && !w.cfg.grows && w.chance(60) {
@@ -226,13 +226,10 @@ func (w *World) reshard() {
 			return
 		}
 	}
-	if len(w.live) < maxLive {
+	if len(w.live) < w.shape.maxLive() {
 		ask(shard.Split, s.ID)
 	}
 }
-
-// maxLive is how many shards there are before nobody asks for a split any more.
-const maxLive = 7
 
 // checkMap: main's map and those who run shards agree on who has what, and the committees
 // that were drawn last are those that anybody draws again.

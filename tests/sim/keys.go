@@ -13,7 +13,7 @@ import (
 // Keys are the accounts and validators of all simulations: real public keys, which are
 // slow to make, with signatures that are a model. They are safe for concurrent use.
 type Keys struct {
-	public []ledger.PublicKey
+	public []ledger.PublicKey // of networks with few shards
 	// Of validators, one for each: the operator's key and that of consensus, and the BLS key.
 	operators, consensus []ledger.PublicKey
 	secrets              []*bls.SecretKey
@@ -23,15 +23,17 @@ type Keys struct {
 	founding map[shape]*founding // what main begins with; slow to make, too
 }
 
-// founding is the state that main begins with.
+// founding is the state that main begins with, and who has accounts in it.
 type founding struct {
-	network ledger.NetworkID
-	params  settlement.Params
-	changes chain.Changes
+	network   ledger.NetworkID
+	params    settlement.Params
+	changes   chain.Changes
+	public    []ledger.PublicKey
+	addresses []ledger.Address // of public
 }
 
 const (
-	// keyCount is how many accounts there are.
+	// keyCount is how many accounts there are where shards are few.
 	keyCount = 16
 	// validators is how many validators there are.
 	validators = 7
@@ -40,15 +42,12 @@ const (
 // NewKeys makes the keys, always the same.
 func NewKeys() *Keys {
 	k := &Keys{bls: map[bls.PublicKey]*bls.Key{}, founding: map[shape]*founding{}}
-	public := func(name string, i uint64) ledger.PublicKey {
-		return ledger.NewPrivateKey(ledger.HashOf(name, binary.BigEndian.AppendUint64(nil, i))).Public()
-	}
 	for i := range uint64(keyCount) {
-		k.public = append(k.public, public("sim/key", i))
+		k.public = append(k.public, publicKey("sim/key", i))
 	}
 	for i := range uint64(validators) {
-		k.operators = append(k.operators, public("sim/operator", i))
-		k.consensus = append(k.consensus, public("sim/consensus", i))
+		k.operators = append(k.operators, publicKey("sim/operator", i))
+		k.consensus = append(k.consensus, publicKey("sim/consensus", i))
 		seed := ledger.HashOf("sim/bls", binary.BigEndian.AppendUint64(nil, i))
 		secret, err := bls.NewSecretKey(seed[:])
 		if err != nil {
@@ -62,6 +61,10 @@ func NewKeys() *Keys {
 		k.bls[secret.Public()] = key
 	}
 	return k
+}
+
+func publicKey(name string, i uint64) ledger.PublicKey {
+	return ledger.NewPrivateKey(ledger.HashOf(name, binary.BigEndian.AppendUint64(nil, i))).Public()
 }
 
 // sign returns the signature of a message by the owner of a key.

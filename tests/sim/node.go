@@ -29,7 +29,7 @@ const (
 	itemAnchor itemKind = 3
 )
 
-// maxPool is how much a node keeps for its next blocks.
+// maxPool is how much a node keeps for its next blocks; main keeps more of many shards.
 const maxPool = 256
 
 // stored is a block as the chain's nodes keep it.
@@ -79,6 +79,7 @@ type node struct {
 	replayed *State
 
 	halted bool
+	room   int    // items for which it has room, if more than maxPool
 	pool   []item // memory
 	// boxes are the outboxes of blocks with leaves that somebody has, parcels what of
 	// them another chain may still want.
@@ -107,7 +108,7 @@ func (n *node) isMain() bool { return n.id == ledger.MainChain }
 
 // put is what arrives; what a full node cannot keep is lost.
 func (n *node) put(it item) {
-	if len(n.pool) < maxPool {
+	if len(n.pool) < max(maxPool, n.room) {
 		n.pool = append(n.pool, it)
 	}
 }

@@ -79,7 +79,7 @@ func (w *World) round(until uint64) {
 			w.tellEpoch(0, n)
 			w.produce(n, false)
 		}
-		w.settleAll(i%relays, n)
+		w.settleAll(i%w.relays, n)
 	}
 }
 
@@ -91,7 +91,7 @@ func (w *World) anchorAll() {
 		before := map[*node]uint64{}
 		for _, n := range behind {
 			before[n] = anchoredHeight(w.main().view, n.id)
-			w.anchorTo(0, n)
+			w.anchorTo(n.at%w.carriers(), n)
 		}
 		w.produce(w.main(), true)
 		behind = slices.DeleteFunc(behind, func(n *node) bool {
@@ -114,7 +114,7 @@ func (w *World) settleAll(relay int, n *node) {
 			unpaid = unpaid || !w.settledFor(e.Index, e.Lane, e.Cumulative)
 		}
 		if unpaid {
-			w.mainTx(relayKey(relay), chain.KindSettle, s.Batch.Encode())
+			w.mainTx(w.relayKey(relay), chain.KindSettle, s.Batch.Encode())
 		}
 	}
 }
@@ -237,7 +237,7 @@ type request struct {
 // ask sends a request of a relay to a chain.
 func (w *World) ask(i int, n *node, r request) {
 	if n.isMain() {
-		w.toMain(i, relayKey(i), r.kind, r.l.Encode())
+		w.toMain(i, w.relayKey(i), r.kind, r.l.Encode())
 		return
 	}
 	one := shardblock.Relay{Kind: shardblock.KindRelist, Link: r.l}
@@ -322,8 +322,8 @@ func (w *World) finishChannel(a *account) {
 
 // finishEarnings: every payee has in its home what was booked for it anywhere.
 func (w *World) finishEarnings() {
-	for i := range payees {
-		a := w.address(payeeKey(i))
+	for i := range w.payees {
+		a := w.address(w.payeeKey(i))
 		got := service.EarningsOf(w.ownerOf(place(service.HomeOf(a))).view, a).Total
 		if want := w.track.earned[a]; got != want {
 			w.failf("payee %d has earned %+v, %+v was booked for it", i, got, want)

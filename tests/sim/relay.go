@@ -23,7 +23,7 @@ const maxAnchors = 8
 // relay lets a relay carry something, which it finds by asking the nodes of chains on
 // its side of a partition.
 func (w *World) relay(i int) {
-	reach := func(n *node) bool { return w.cut[i] == w.cut[n.port()] }
+	reach := func(n *node) bool { return w.cut[i] == w.cut[w.port(n)] }
 	n := w.live[w.pick(len(w.live))]
 	if !reach(w.main()) || !reach(n) || n.dead {
 		return
@@ -41,6 +41,10 @@ func (w *World) relay(i int) {
 		w.lieMain(i, n)
 	case k < 70:
 		w.callAgain(i)
+	case w.shape.many():
+		if from := w.chains[w.pick(len(w.chains))]; reach(from) {
+			w.carryAll(i, from, reach)
+		}
 	default:
 		from := w.chains[w.pick(len(w.chains))]
 		to := w.running()[w.pick(len(w.live)+1)]
@@ -102,7 +106,7 @@ func (w *World) anchorTo(i int, n *node) {
 // anchor sends a run of heights to main.
 func (w *World) anchor(i int, r cert.Run) {
 	a := anchor.Anchors{Runs: []cert.Run{r}}
-	w.toMain(i, relayKey(i), chain.KindAnchor, a.Encode())
+	w.toMain(i, w.relayKey(i), chain.KindAnchor, a.Encode())
 }
 
 // join returns the run of certificates of heights that follow each other, as cert.Join
@@ -154,7 +158,7 @@ func (w *World) lieMain(i int, to *node) {
 	if to.over() || m.height() == 0 {
 		return
 	}
-	payer := w.address(w.pick(payers))
+	payer := w.address(w.pick(w.payers))
 	home := place(service.HomeOf(payer))
 	o := channel.OpenedNotice{Index: 1 << 20, Payer: payer, Payee: payer, Service: serviceID, Deposit: 1 << 40, ExpiresAt: 1 << 40}
 	lie := link.Message{Link: link.Link{Dst: home}, Kind: uint16(service.KindOpened), Expiry: 1 << 60, Payload: o.Encode()}
@@ -227,7 +231,7 @@ func (w *World) settle(i int, n *node) {
 			s.Batch.Entries = slices.Clone(s.Batch.Entries)
 			w.spoil(&s.Batch.Entries[w.pick(len(s.Batch.Entries))])
 		}
-		w.mainTx(relayKey(i), chain.KindSettle, s.Batch.Encode())
+		w.mainTx(w.relayKey(i), chain.KindSettle, s.Batch.Encode())
 	}
 }
 
@@ -331,7 +335,7 @@ func (w *World) bring(self int, from, to *node, p parcel, spoiled bool) bool {
 	}
 	if to.isMain() {
 		d := settlement.Delivery{Proof: old, Import: in}
-		w.toMain(self, relayKey(self), chain.KindImport, d.Encode())
+		w.toMain(self, w.relayKey(self), chain.KindImport, d.Encode())
 		return true
 	}
 	r := shardblock.Relay{Kind: shardblock.KindImport, Import: &shardblock.Import{Older: old, Link: in}}

@@ -18,6 +18,8 @@ const (
 	seeds      = 1_000
 	shortSeeds = 100
 	shares     = 8
+
+	manyBlocks = 40 // of main, in trouble
 )
 
 // TestMain lets the heap grow: worlds are small and made anew a thousand times, and
@@ -80,6 +82,38 @@ func TestSimulation(t *testing.T) {
 				all[share].Add(&counts)
 			}
 		})
+	}
+}
+
+// TestManyShards runs networks that begin with many shards, or with SHARDS of them, by SEED:
+// messages cross from each to others under the same rules and with the same checks.
+func TestManyShards(t *testing.T) {
+	t.Parallel()
+	keys := sim.NewKeys()
+	rows := []sim.Config{{Shards: 64, Seed: 1}, {Shards: 256, Seed: 3}} // the first has a corrupt shard
+	if shards := number(t, "SHARDS", 0); shards > 0 {
+		rows = []sim.Config{{Shards: int(shards), Seed: number(t, "SEED", 1)}}
+	}
+	for _, c := range rows {
+		c.Blocks = int(number(t, "BLOCKS", manyBlocks))
+		t.Run(fmt.Sprint(c.Shards, " shards"), func(t *testing.T) {
+			t.Parallel()
+			counts, _, err := sim.Run(c, keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d shards: %d messages, %d of them from shard to shard, between %d pairs, in %d blocks: %+v",
+				c.Shards, counts.Executed, counts.Crossed, counts.Ways, counts.Blocks, counts)
+		})
+	}
+}
+
+// TestManyShardsFault: what breaks a network with many shards is found, too.
+func TestManyShardsFault(t *testing.T) {
+	t.Parallel()
+	_, _, err := sim.Run(sim.Config{Shards: 32, Seed: 1, Blocks: manyBlocks, Fault: sim.FaultTwice}, sim.NewKeys())
+	if !errors.Is(err, sim.ErrFailed) || !strings.Contains(err.Error(), "is next") || !strings.Contains(err.Error(), "SHARDS=32 ") {
+		t.Errorf("a message that is taken twice: %v", err)
 	}
 }
 

@@ -11,19 +11,17 @@ import (
 	"github.com/tributary-network/tributary/ledger"
 )
 
-const (
-	payers = 4
-	payees = 6
-	relays = 3
-	// lanesUsed is how many lanes of a channel are used.
-	lanesUsed = 2
-	maxOpen   = 10 // channels at once
-)
+// lanesUsed is how many lanes of a channel are used.
+const lanesUsed = 2
+
+// crowd is how many there are of whom, and how many channels they have at once: soon, and
+// at most.
+type crowd struct{ payers, payees, relays, soon, most int }
 
 // Keys of the world: payers, payees, relays, the owner of the service.
-func payeeKey(i int) int { return payers + i }
-func relayKey(i int) int { return payers + payees + i }
-func ownerKey() int      { return payers + payees + relays }
+func (c *crowd) payeeKey(i int) int { return c.payers + i }
+func (c *crowd) relayKey(i int) int { return c.payers + c.payees + i }
+func (c *crowd) ownerKey() int      { return c.payers + c.payees + c.relays }
 
 // address returns the address of a key.
 func (w *World) address(key int) ledger.Address { return w.addresses[key] }
@@ -57,14 +55,14 @@ func (w *World) voucher(a *account, lane int, more uint64) {
 	e := channel.Entry{
 		Index: a.index, Lane: uint8(lane), Claim: channel.ClaimVoucher, Cumulative: ledger.Amount(l.cumulative), Units: l.units,
 	}
-	e.Signature = sign(w.keys.public[a.payer], e.Signed(w.net.mainDomain(), a.id))
+	e.Signature = sign(w.public[a.payer], e.Signed(w.net.mainDomain(), a.id))
 	l.all = append(l.all, e)
 }
 
 // user lets somebody do something.
 func (w *World) user() {
 	open := w.open()
-	if len(open) < 3 || len(open) < maxOpen && w.chance(12) {
+	if len(open) < w.soon || len(open) < w.most && w.chance(12) {
 		w.openChannel()
 		return
 	}
@@ -101,14 +99,14 @@ func (w *World) open() (list []*account) {
 }
 
 func (w *World) openChannel() {
-	payer, payee := w.pick(payers), payeeKey(w.pick(payees))
+	payer, payee := w.pair()
 	sigma := settlement.Clock(w.main().view, w.main().height()+1)
 	expires := sigma + 400 + w.rng.Uint64N(200)
 	if w.chance(15) { // it will end soon
 		expires = sigma + 25 + w.rng.Uint64N(30)
 	}
 	o := channel.Open{Channels: []channel.OpenParams{{
-		Payee: w.address(payee), VoucherKey: w.keys.public[payer], Service: serviceID,
+		Payee: w.address(payee), VoucherKey: w.public[payer], Service: serviceID,
 		Deposit: ledger.Amount(1_000 + w.rng.Uint64N(9_000)), ExpiresAt: expires, Challenge: 5,
 	}}}
 	if w.chance(4) { // where no shard could be told what it earned
@@ -120,7 +118,7 @@ func (w *World) openChannel() {
 // mainTx sends a transaction to main, with a nonce that is free as far as main has
 // committed.
 func (w *World) mainTx(key int, kind chain.Kind, payload []byte) {
-	w.toMain(w.main().port(), key, kind, payload)
+	w.toMain(w.port(w.main()), key, kind, payload)
 }
 
 // toMain is mainTx from somewhere in the network.
@@ -134,7 +132,7 @@ func (w *World) toMain(from, key int, kind chain.Kind, payload []byte) {
 		nonce++
 	}
 	w.nonces[key][nonce] = true
-	raw := signTx(w.net.mainDomain(), w.keys.public[key], chain.TxFields{
+	raw := signTx(w.net.mainDomain(), w.public[key], chain.TxFields{
 		Kind: kind, Zone: w.address(key).Zone(), Nonce: nonce, MaxFee: 1_000_000, Payload: payload,
 	})
 	it := item{itemTx, raw}
@@ -180,7 +178,7 @@ func (w *World) book(a *account) {
 	zone := w.address(a.payer).Zone()
 	var mine []*account
 	for _, b := range w.open() {
-		if b.payee == a.payee && w.address(b.payer).Zone() == zone {
+		if b.payee == a.payee && w.address(b.payer).Zone() == zone && (!w.shape.many() || b.payer == a.payer || w.chance(4)) {
 			mine = append(mine, b)
 		}
 	}
@@ -213,25 +211,25 @@ func (w *World) book(a *account) {
 func (w *World) bookUsage(a *account, u *service.Usage) {
 	signer := a.payee
 	if w.chance(20) {
-		signer = relayKey(0)
-		u.Receipt = &service.PayeeReceipt{PayeeKey: w.keys.public[a.payee], ReceivedAt: 1 + w.now}
+		signer = w.relayKey(0)
+		u.Receipt = &service.PayeeReceipt{PayeeKey: w.public[a.payee], ReceivedAt: 1 + w.now}
 		r, err := u.Receipted(u.Receipt.ReceivedAt)
 		if err != nil {
 			w.failf("receipt: %v", err)
 		}
-		u.Receipt.Signature = sign(w.keys.public[a.payee], r.Signed(w.net.serviceDomain()))
+		u.Receipt.Signature = sign(w.public[a.payee], r.Signed(w.net.serviceDomain()))
 		if w.chance(20) {
 			u.Receipt.Signature[0] ^= 1
 		}
 	}
-	raw := signTx(w.net.serviceDomain(), w.keys.public[signer], chain.TxFields{
+	raw := signTx(w.net.serviceDomain(), w.public[signer], chain.TxFields{
 		Kind: chain.KindBookUsage, Zone: w.address(signer).Zone(), Nonce: w.now, Payload: u.Encode(),
 	})
 	to := w.ownerOf(place(service.HomeOf(w.address(a.payer))))
 	if w.chance(4) {
 		to = w.live[w.pick(len(w.live))]
 	}
-	w.send(w.main().port(), to, item{itemTx, raw})
+	w.send(w.port(w.main()), to, item{itemTx, raw})
 }
 
 // bookEverything books the newest vouchers of a channel once the network is well.
@@ -249,7 +247,7 @@ func (w *World) bookEverything() {
 		if len(u.Batch.Entries) == 0 {
 			continue
 		}
-		raw := signTx(w.net.serviceDomain(), w.keys.public[a.payee], chain.TxFields{
+		raw := signTx(w.net.serviceDomain(), w.public[a.payee], chain.TxFields{
 			Kind: chain.KindBookUsage, Zone: w.address(a.payee).Zone(), Nonce: w.now, Payload: u.Encode(),
 		})
 		w.ownerOf(place(service.HomeOf(w.address(a.payer)))).put(item{itemTx, raw})

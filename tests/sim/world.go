@@ -52,6 +52,9 @@ type Counts struct {
 	// blocks that are worth nothing then, those of them that somebody anchors all the same,
 	// and who brings a shard the committee that it would have had.
 	Redraws, Undone, Obsolete, Outdated int
+	// Crossed are messages that one shard executed and another sent, Ways the pairs of such
+	// shards.
+	Crossed, Ways int
 }
 
 func (c *Counts) all() []*int {
@@ -65,7 +68,7 @@ func (c *Counts) all() []*int {
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt, &c.ForgedReturns, &c.RefusedReturns,
 		&c.Epochs, &c.Unproved, &c.Long, &c.Relisted, &c.Lightened,
 		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
-		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Farewells, &c.Redraws, &c.Undone, &c.Obsolete, &c.Outdated,
+		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Farewells, &c.Redraws, &c.Undone, &c.Obsolete, &c.Outdated, &c.Crossed, &c.Ways,
 	}
 }
 
@@ -93,10 +96,11 @@ type scenario struct {
 
 // World is a network of one seed. It is owned by one goroutine.
 type World struct {
-	rng       *rand.Rand
-	keys      *Keys
-	net       network
-	shape     shape
+	rng   *rand.Rand
+	keys  *Keys
+	net   network
+	shape shape
+	crowd
 	cfg       scenario
 	chains    []*node // main, then the shards, in the order in which they began
 	byChain   map[ledger.ChainID]*node
@@ -112,11 +116,15 @@ type World struct {
 	blocks    int
 	fault     Fault
 	supply    ledger.Amount
-	nonces    [keyCount]map[uint64]bool // that were used since the last block of main
-	addresses [keyCount]ledger.Address
+	nonces    []map[uint64]bool // by key: those that were used since the last block of main
+	public    []ledger.PublicKey
+	addresses []ledger.Address // of public
 	accounts  []*account
 	byID      map[ledger.Hash]*account
 	track     tracker
+	ways      map[crossing]int
+	pairs     int // channels that many payers wanted to open
+	away      int // how far from their payers the payees of the present round are
 	counts    Counts
 	digest    ledger.Hash
 }
@@ -135,6 +143,9 @@ type Config struct {
 	// Blocks is how many blocks all chains together, or in long runs main, make in trouble;
 	// DefaultBlocks if 0.
 	Blocks int
+	// Shards is with how many shards the network begins, up to MostShards, if that is not up
+	// to the seed: then 0. With many, runs are long.
+	Shards int
 	Fault  Fault
 }
 
@@ -144,8 +155,11 @@ func Run(c Config, keys *Keys) (counts Counts, digest ledger.Hash, err error) {
 	if c.Blocks == 0 {
 		c.Blocks = DefaultBlocks
 	}
-	w := &World{rng: rand.New(rand.NewPCG(c.Seed, 20)), keys: keys, byID: map[ledger.Hash]*account{}, blocks: c.Blocks, fault: c.Fault}
+	w := &World{rng: rand.New(rand.NewPCG(c.Seed, 20)), keys: keys, byID: map[ledger.Hash]*account{}, blocks: c.Blocks, fault: c.Fault, ways: map[crossing]int{}}
 	again := fmt.Sprintf("again with SEED=%d BLOCKS=%d go test -run TestSimulation ./tests/sim", c.Seed, c.Blocks)
+	if c.Shards > 0 {
+		again = fmt.Sprintf("again with SEED=%d BLOCKS=%d SHARDS=%d go test -run 'TestManyShards$' ./tests/sim", c.Seed, c.Blocks, c.Shards)
+	}
 	defer func() {
 		switch f := recover().(type) {
 		case nil:
@@ -155,10 +169,11 @@ func Run(c Config, keys *Keys) (counts Counts, digest ledger.Hash, err error) {
 			err = fmt.Errorf("%w: panic: %v (%s)\n%s", ErrFailed, f, again, debug.Stack())
 		}
 	}()
-	w.begin()
+	w.begin(c.Shards)
 	w.trouble()
 	w.recover()
 	w.finish()
+	w.finishMany()
 	for _, n := range w.chains {
 		w.digest = ledger.HashOf("sim/world", w.digest[:], n.digest[:])
 	}
@@ -169,8 +184,8 @@ func (w *World) chance(percent int) bool { return w.rng.IntN(100) < percent }
 
 func (w *World) pick(n int) int { return w.rng.IntN(n) }
 
-// begin makes the places and the genesis of a seed.
-func (w *World) begin() {
+// begin makes the places and the genesis of a seed, with so many shards if that is not 0.
+func (w *World) begin(count int) {
 	w.cfg = scenario{
 		corrupt: w.chance(20), halts: w.chance(33), loseLeaves: w.chance(12),
 		hasty: w.chance(25), narrow: w.chance(25), crowded: w.chance(20),
@@ -183,6 +198,10 @@ func (w *World) begin() {
 		w.cfg.reshapes = w.cfg.reshapes || w.cfg.grows
 	}
 	w.shape = shapeOf(w.pick(shapes))
+	if count > 0 {
+		w.shape = manyShards(count)
+		w.cfg.long, w.cfg.hasty, w.cfg.narrow, w.cfg.crowded, w.cfg.busy = true, false, false, false, false
+	}
 	f, err := w.keys.begin(w.shape)
 	if err != nil {
 		w.failf("genesis of main: %v", err)
@@ -202,13 +221,13 @@ func (w *World) begin() {
 	if w.cfg.crowded {
 		w.net.congested = uint64(8 + w.pick(12))
 	}
-	for i, key := range w.keys.public {
-		w.addresses[i] = addressOf(w.shape, i, key)
-		w.nonces[i] = map[uint64]bool{}
+	w.crowd, w.public, w.addresses = w.shape.crowd(), f.public, f.addresses
+	for range w.public {
+		w.nonces = append(w.nonces, map[uint64]bool{})
 	}
 	w.byChain, w.owners, w.track = map[ledger.ChainID]*node{}, map[link.Place]*node{}, newTracker()
-	w.cut = make([]bool, relays)
-	m := w.add(&node{id: ledger.MainChain, rules: &mainRules{net: &w.net}, genesis: f.changes})
+	w.cut = make([]bool, w.relays)
+	m := w.add(&node{id: ledger.MainChain, room: 16 * w.shape.count(), rules: &mainRules{net: &w.net}, genesis: f.changes})
 	totals := settlement.ReadTotals(m.view)
 	w.supply = totals.Sum()
 	places, _ := registry.ReadMap(m.view)
@@ -232,7 +251,7 @@ func (w *World) add(n *node) *node {
 }
 
 // port is the place of a chain in the network, which relays come before.
-func (n *node) port() int { return relays + n.at }
+func (w *World) port(n *node) int { return w.relays + n.at }
 
 // ownerOf returns the chain of a place: of shards, the one that has it until its heirs
 // begin.
@@ -308,7 +327,7 @@ func (w *World) send(from int, to *node, it item) {
 	case !w.chaos:
 		to.put(it)
 		return
-	case w.cut[from] != w.cut[to.port()]:
+	case w.cut[from] != w.cut[w.port(to)]:
 		w.counts.CutOff++
 		return
 	case w.chance(8):
@@ -336,10 +355,12 @@ func (w *World) trouble() {
 	for _, n := range w.chains {
 		w.goes(n)
 	}
-	for i := range relays {
+	for i := range w.relays {
 		w.every(700, func() { w.relay(i) })
 	}
-	w.every(350, w.user)
+	for range max(1, w.shape.count()/fewShards) {
+		w.every(350, w.user)
+	}
 	w.every(9_000, w.weather)
 	if w.shape.stalls > 0 {
 		w.every(8_000, w.silence)
