@@ -49,7 +49,7 @@ func (n *Node) shardGenesis(ctx context.Context, id shard.ID) (g shardblock.Gene
 	var serving committee.Committee
 	err = n.main.exec.Read(func(v chain.View, height uint64) error {
 		var err error
-		if g, err = shardblock.FromMain(v, n.genesis.NetworkID(), &n.genesis.Params.Staking, id); err == nil {
+		if g, err = shardblock.FromMain(v, n.genesis.NetworkID(), &n.genesis.Params.Staking, &n.genesis.Params.Anchors, id); err == nil {
 			return nil
 		}
 		epoch := n.genesis.Params.Staking.Epoch(height + 1)
@@ -148,7 +148,7 @@ func (s *shards) keepGeneses(ctx context.Context) {
 func (n *Node) makeGenesis(id shard.ID) error {
 	var g shardblock.Genesis
 	err := n.main.exec.Read(func(v chain.View, _ uint64) (err error) {
-		g, err = shardblock.FromMain(v, n.genesis.NetworkID(), &n.genesis.Params.Staking, id)
+		g, err = shardblock.FromMain(v, n.genesis.NetworkID(), &n.genesis.Params.Staking, &n.genesis.Params.Anchors, id)
 		return err
 	})
 	if err != nil {

@@ -277,6 +277,11 @@ func (s Status) String() string {
 // waited returns the blocks from one height of main to another, none if that is lower.
 func waited(from, height uint64) uint64 { return height - min(from, height) }
 
+// BeatBlocks returns how many blocks of main are at least between two that an idle shard is told
+// of so that it makes a block: a third of LateBlocks, and 1 at least. It is that much less than
+// three quarters so that after a while all idle shards do it together.
+func (p *Params) BeatBlocks() uint64 { return max(1, uint64(p.LateBlocks)/3) }
+
 // Due reports whether the block at height may take an anchor for nothing, if the anchor
 // before was taken at from.
 func (p *Params) Due(height, from uint64) bool { return waited(from, height) >= uint64(p.DueBlocks) }

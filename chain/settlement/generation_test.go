@@ -49,7 +49,7 @@ func redrawn(t *testing.T, res *settlement.Result, id shard.ID) settlement.Shard
 func (b *bench) epoch() uint64 { return b.params.Staking.Epoch(b.height) }
 
 func (b *bench) genesisOf(id shard.ID) (shardblock.Genesis, error) {
-	return shardblock.FromMain(b.view, b.domain.Network, &b.params.Staking, id)
+	return shardblock.FromMain(b.view, b.domain.Network, &b.params.Staking, &b.params.Anchors, id)
 }
 
 // resume returns how the present generation of a shard goes on, which it checks.

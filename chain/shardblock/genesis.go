@@ -30,7 +30,9 @@ type Genesis struct {
 	Clock uint64
 	// EpochBlocks is how many blocks an epoch of main has: see Config.
 	EpochBlocks uint64
-	Params      Params
+	// BeatBlocks is what anchor.Params.BeatBlocks says of main: see Config.
+	BeatBlocks uint64
+	Params     Params
 	// Main is the committee of main that the shard trusts.
 	Main committee.Committee
 	// Committee votes the first blocks of the shard. Its epoch is that of Service.
@@ -49,9 +51,9 @@ const maxGenesisPart = 1 << 20
 // the epoch in which the shard begins on: by the state of main's genesis for a shard that
 // was always there. Once a height is anchored nothing of what it reads changes, until it is
 // forgotten; before, it changes with the generation (anchor.State.Generation), and with
-// nothing else. So a node keeps the genesis that it made of a generation. epochs are those of
-// main. The error is ErrNotFounded, with what is missing.
-func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id shard.ID) (Genesis, error) {
+// nothing else. So a node keeps the genesis that it made of a generation. epochs and anchors are
+// parameters of main. The error is ErrNotFounded, with what is missing.
+func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, anchors *anchor.Params, id shard.ID) (Genesis, error) {
 	row, ok := anchor.Read(v, id)
 	if !ok {
 		return Genesis{}, fmt.Errorf("shard %d: %w: main waits for no anchors of it", id, ErrNotFounded)
@@ -80,7 +82,8 @@ func FromMain(v chain.View, network ledger.NetworkID, epochs *staking.Params, id
 		Service: service.Genesis{
 			Network: network, Shard: placed(id, &row), Epoch: epoch, Sigma: record.Sigma, Params: params,
 		},
-		Generation: row.Origin, Clock: row.Base, EpochBlocks: epochs.EpochBlocks, Params: own, Main: main, Committee: assignment.Committee,
+		Generation: row.Origin, Clock: row.Base, EpochBlocks: epochs.EpochBlocks, BeatBlocks: anchors.BeatBlocks(),
+		Params: own, Main: main, Committee: assignment.Committee,
 	}
 	if err := g.inherit(v, id, &row); err != nil {
 		return Genesis{}, err
@@ -151,7 +154,7 @@ func (g *Genesis) Validate() error {
 func (g *Genesis) Hash() ledger.Hash { return ledger.HashOf("trib/shardblock-genesis/1", g.Encode()) }
 
 func (g *Genesis) config() Config {
-	return Config{Network: g.Service.Network, Clock: g.Clock, EpochBlocks: g.EpochBlocks, Params: g.Params}
+	return Config{Network: g.Service.Network, Clock: g.Clock, EpochBlocks: g.EpochBlocks, BeatBlocks: g.BeatBlocks, Params: g.Params}
 }
 
 // Encode returns the canonical encoding: the genesis of the service behind its length 4,
@@ -178,7 +181,7 @@ func DecodeGenesis(b []byte) (Genesis, error) {
 	if err := r.Done(); err != nil {
 		return Genesis{}, fmt.Errorf("decode genesis of a shard: %w", err)
 	}
-	g := Genesis{Generation: generation, Clock: c.Clock, EpochBlocks: c.EpochBlocks, Params: c.Params}
+	g := Genesis{Generation: generation, Clock: c.Clock, EpochBlocks: c.EpochBlocks, BeatBlocks: c.BeatBlocks, Params: c.Params}
 	var err error
 	if g.Service, err = service.DecodeGenesis(raw); err != nil {
 		return Genesis{}, err

@@ -67,7 +67,7 @@ func goldenGenesis(tb testing.TB) shardblock.Genesis {
 			Network: shardtest.Network(), Shard: shardtest.ShardAt(9, 1, 0, 127), Epoch: 4, Sigma: 400, Params: service.DefaultParams(),
 			Parents: []service.Parent{{Shard: shardtest.ShardAt(5, 1, 0, 255), Height: 77, StateRoot: ledger.HashOf("root")}},
 		},
-		Generation: 3, Clock: 77, EpochBlocks: 10, Params: shardblock.DefaultParams(),
+		Generation: 3, Clock: 77, EpochBlocks: 10, BeatBlocks: 20, Params: shardblock.DefaultParams(),
 		Main: shardtest.CommitteeOf(tb, 4, 1, 2), Committee: shardtest.CommitteeOf(tb, 4, 3),
 	}
 }
@@ -92,7 +92,7 @@ func TestGolden(t *testing.T) {
 	put("genesis", g.Encode())
 	hash := g.Hash()
 	put("genesis hash", hash[:])
-	c := shardblock.Config{Network: shardtest.Network(), Clock: 1, EpochBlocks: 2, Params: shardblock.DefaultParams()}
+	c := shardblock.Config{Network: shardtest.Network(), Clock: 1, EpochBlocks: 2, BeatBlocks: 3, Params: shardblock.DefaultParams()}
 	put("config", c.Encode())
 	h := shardblock.Head{Height: 3, Epoch: 4, StateRoot: ledger.HashOf("state"), OutboxRoot: ledger.HashOf("outbox")}
 	put("head", h.Encode())

@@ -17,7 +17,9 @@ import (
 )
 
 // news adds to o what a relay says of main. All of it must be new, or heads that the rest
-// of the relay needs: nobody fills blocks for nothing with what is known or not of use.
+// of the relay needs: nobody fills blocks for nothing with what is known or not of use. A
+// relay that is for nothing but heads must not come too soon, or with each block of main
+// anybody could have every idle shard make one, which main anchors, and so on for ever.
 func (w *work) news(o *chain.Overlay, r *Relay) error {
 	for i := range r.News.Handovers {
 		if err := w.handover(o, &r.News.Handovers[i]); err != nil {
@@ -26,6 +28,10 @@ func (w *work) news(o *chain.Overlay, r *Relay) error {
 	}
 	if r.Kind != KindHead {
 		if err := r.checkHeads(); err != nil {
+			return err
+		}
+	} else if len(r.News.Handovers) == 0 {
+		if err := w.beat(o, r.News.Heads); err != nil {
 			return err
 		}
 	}
@@ -38,6 +44,22 @@ func (w *work) news(o *chain.Overlay, r *Relay) error {
 		if r.Kind == KindHead && !useful {
 			return chain.Refuse(chain.CodeNothingNew, "block %d of the main chain is known, or too old to be remembered: leave it out", h.Checkpoint.Height)
 		}
+	}
+	return nil
+}
+
+// beat refuses heads of main that come by themselves if none is much newer than what is known.
+func (w *work) beat(o *chain.Overlay, heads []cert.Certificate) error {
+	if w.config.BeatBlocks == 0 {
+		return nil
+	}
+	known, last := newestHead(o), uint64(0)
+	for i := range heads {
+		last = max(last, heads[i].Checkpoint.Height)
+	}
+	if want := known + w.config.BeatBlocks; last < want {
+		return chain.Refuse(chain.CodeNothingNew, "block %d of the main chain by itself, and block %d is known: bring block %d or a later one, or what is proved by this one",
+			last, known, want)
 	}
 	return nil
 }

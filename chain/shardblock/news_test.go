@@ -78,3 +78,31 @@ func TestForeignServices(t *testing.T) {
 		Kind: shardblock.KindImport, News: shardblock.News{Heads: []cert.Certificate{head}}, Import: &shardblock.Import{Anchors: &proof, Link: in},
 	}, chain.CodeForeignPlace)
 }
+
+// TestHeadsByThemselves: what brings nothing but a head comes as seldom as heartbeats do. Heads
+// of hand-overs, epochs and imports come when they are needed, and count.
+func TestHeadsByThemselves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g := w.main.Genesis(shardtest.ShardAt(leftID, 1, 0, 127))
+	g.BeatBlocks = 3
+	w.left = shardtest.Begin(w.main, g)
+	w.open(keyIn(t, "payer", 0, 127), keyIn(t, "payee", 128, 255), 1_000)
+	w.main.To(shardtest.EpochBlocks)
+	head := func(height uint64) cert.Certificate { return w.main.Heads[height] }
+	refused(t, w.left, headRelay(head(2)), chain.CodeNothingNew)
+	w.left.Block(relays(headRelay(head(3))))
+	for _, r := range []*shardblock.Relay{headRelay(head(4)), headRelay(head(5)), headRelay(head(2)), headRelay(head(4), head(5))} {
+		refused(t, w.left, r, chain.CodeNothingNew)
+	}
+	w.left.Block(relays(headRelay(head(4), head(6))))
+	w.left.Block(relays(w.main.Notices(1, 0, 0))) // proved by block 1
+	refused(t, w.left, headRelay(head(8)), chain.CodeNothingNew)
+	w.left.Block(relays(&shardblock.Relay{Kind: shardblock.KindHead, News: shardblock.News{
+		Handovers: []shardblock.Handover{w.main.Handover()}, Heads: []cert.Certificate{head(8)},
+	}}))
+	refused(t, w.left, headRelay(head(10)), chain.CodeNothingNew)
+	if c := shardblock.ReadConfig(w.left.State); c.BeatBlocks != 3 || len(c.Encode()) != shardblock.ConfigSize {
+		t.Errorf("the configuration is %+v, of %d bytes, want %d", c, len(c.Encode()), shardblock.ConfigSize)
+	}
+}

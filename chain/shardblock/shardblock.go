@@ -32,6 +32,10 @@
 // are heard if they ask in one of those blocks, and else have to wait for the next epoch. A
 // link that nobody has lost the leaves of needs none of this.
 //
+// Heads of main cost nobody anything either. What brings a head by itself, and nothing that is
+// proved by it, comes Config.BeatBlocks of main's blocks after the newest that the shard knows at
+// the earliest: an idle shard makes so few blocks, whoever wants it to make more.
+//
 // # Neighbours that lie
 //
 // Whoever has two thirds of another shard of the service can have this one send messages
@@ -39,7 +43,7 @@
 // this shard's earnings waiting, netted. Bounces do not count in how congested the shard is, nor
 // in the room of a zone (Params): only the shard's own messages do. Those that he says he
 // sends back and never does are the shard's own, and count, as if nobody had acknowledged
-// them, until an acknowledgement counts fewer bounces (link.Outbound); Params.rooms bounds
+// them, until an acknowledgement counts fewer bounces (link.Outbound); Params.shared bounds
 // them as it does those to a place that stands still. What no honest shard
 // sends is passed over in its turn and not sent back, so bounces are short; all of them were brought here in
 // blocks, so they do not grow faster than blocks have room.

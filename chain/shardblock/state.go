@@ -59,15 +59,19 @@ type Config struct {
 	// EpochBlocks is how many blocks an epoch of main has: no committee can then certify
 	// a height out of its epoch. 0 leaves that unchecked.
 	EpochBlocks uint64
-	Params      Params
+	// BeatBlocks is how far above the newest block of main that the state knows one has to be
+	// that a relay brings for its own sake, so that the shard makes a block. 0 leaves that
+	// unchecked.
+	BeatBlocks uint64
+	Params     Params
 }
 
 // ConfigSize is the length of an encoded Config in bytes.
-const ConfigSize = ledger.HashSize + 8*8
+const ConfigSize = ledger.HashSize + 12*8
 
-// Encode returns the canonical encoding: network 32, clock 8, blocks of an epoch 8, and
-// the parameters, 8 each: capacity (inbox, outbox, bytes, missed anchors), lifetime,
-// messages under way.
+// Encode returns the canonical encoding: network 32, clock 8, blocks of an epoch 8 and
+// between heartbeats 8, and the parameters, 8 each: capacity (inbox, outbox, bytes, missed
+// anchors), lifetime, messages under way and their bytes, heavy bytes, bytes of a message.
 func (c *Config) Encode() []byte {
 	w := codec.NewWriter(ConfigSize)
 	c.write(w)
@@ -78,12 +82,13 @@ func (c *Config) write(w *codec.Writer) {
 	w.Fixed(c.Network[:])
 	w.Uint64(c.Clock)
 	w.Uint64(c.EpochBlocks)
+	w.Uint64(c.BeatBlocks)
 	c.Params.write(w)
 }
 
 func (c *Config) read(r *codec.Reader) {
 	r.Into(c.Network[:])
-	c.Clock, c.EpochBlocks = r.Uint64(), r.Uint64()
+	c.Clock, c.EpochBlocks, c.BeatBlocks = r.Uint64(), r.Uint64(), r.Uint64()
 	c.Params.read(r)
 }
 
@@ -228,6 +233,16 @@ func slotAt(v chain.View, height uint64) (h Head, ok bool) {
 		return Head{}, false
 	}
 	return must(DecodeHead(b)), true
+}
+
+// newestHead returns the height of the newest block of main that the state remembers, 0 if
+// there is none.
+func newestHead(v chain.View) (height uint64) {
+	for _, b := range v.Range([]byte{prefixHead}) {
+		h := must(DecodeHead(b))
+		height = max(height, h.Height)
+	}
+	return height
 }
 
 // MainCommittee returns the committee of main in an epoch, and ok=false if the state

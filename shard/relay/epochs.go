@@ -96,7 +96,8 @@ func (s *scene) silent(row *anchor.State) bool {
 // heartbeat lets an idle shard make a block, so that it has something to anchor and
 // nobody takes it for one that stands still: it is told of a head of main. All idle
 // shards do it together when it is time for one of them. Main goes on for some blocks
-// after each anchor; if they came one after the other, there would be no end of it.
+// after each anchor; if they came one after the other, there would be no end of it. A shard
+// that was told of a head only lately takes no other yet, and does it with them next time.
 func (l *shardLane) heartbeat(ctx context.Context, s *scene) time.Duration {
 	since := s.height - min(s.height, s.span.From)
 	if !s.quiet || s.survey.Ended || s.survey.Height > s.span.Tree.Size || since <= uint64(s.anchors.DueBlocks) {
@@ -115,7 +116,7 @@ func (l *shardLane) heartbeat(ctx context.Context, s *scene) time.Duration {
 			break
 		}
 	}
-	if news := s.survey.heads(heads...); len(news) > 0 {
+	if news := s.survey.heads(heads...); len(news) > 0 && news[0].Checkpoint.Height >= s.survey.newest()+s.anchors.BeatBlocks() {
 		l.sendBehind(ctx, s, heads, &shardblock.Relay{Kind: shardblock.KindHead, News: shardblock.News{Heads: news}})
 	}
 	return l.beat.done(l.r, s.span.From+1, s.survey.Height)

@@ -56,6 +56,15 @@ func (s *Survey) sane(links int) bool {
 	return true
 }
 
+// newest returns the height of the newest block of main that the shard remembers, 0 if it
+// remembers none.
+func (s *Survey) newest() uint64 {
+	if len(s.Heads) == 0 {
+		return 0
+	}
+	return s.Heads[len(s.Heads)-1]
+}
+
 // knows reports whether the shard remembers a block of main.
 func (s *Survey) knows(height uint64) bool {
 	_, ok := slices.BinarySearch(s.Heads, height)

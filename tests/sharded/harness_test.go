@@ -254,7 +254,7 @@ func (w *world) found(id shard.ID) *chainNet {
 			if err != nil {
 				return err
 			}
-			g, err = shardblock.FromMain(v, w.network(), &p.Staking, id)
+			g, err = shardblock.FromMain(v, w.network(), &p.Staking, &p.Anchors, id)
 			return err
 		})
 		if err != nil {

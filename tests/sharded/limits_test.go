@@ -23,7 +23,7 @@ func TestLimits(t *testing.T) {
 	count := 0
 	for id := range anchor.All(main) {
 		count++
-		g, err := shardblock.FromMain(main, gen.Hash(), &gen.Params.Staking, id)
+		g, err := shardblock.FromMain(main, gen.Hash(), &gen.Params.Staking, &gen.Params.Anchors, id)
 		if err != nil {
 			t.Fatal(err)
 		}

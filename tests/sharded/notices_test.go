@@ -187,7 +187,7 @@ func (w *town) keysOf(c *committee.Committee) (list []*bls.Key, err error) {
 // that says to be of its first epoch.
 func (w *town) begin(id shard.ID) {
 	w.t.Helper()
-	g, err := shardblock.FromMain(w.view, w.gen.Hash(), &w.gen.Params.Staking, id)
+	g, err := shardblock.FromMain(w.view, w.gen.Hash(), &w.gen.Params.Staking, &w.gen.Params.Anchors, id)
 	if err != nil {
 		return // its first epoch has no record yet
 	}

@@ -126,7 +126,7 @@ func (w *world) foundFrom(id shard.ID) {
 				if err != nil {
 					return err
 				}
-				g, err = shardblock.FromMain(v, w.network(), &p.Staking, id)
+				g, err = shardblock.FromMain(v, w.network(), &p.Staking, &p.Anchors, id)
 				return err
 			})
 			if err != nil && !errors.Is(err, shardblock.ErrNotFounded) {

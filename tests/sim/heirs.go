@@ -22,7 +22,7 @@ import (
 // genesisOf returns what a shard begins from by a state of main, with the parameters of the
 // seed.
 func (n *network) genesisOf(v chain.View, id shard.ID) (shardblock.Genesis, error) {
-	g, err := shardblock.FromMain(v, n.id, &n.params.Staking, id)
+	g, err := shardblock.FromMain(v, n.id, &n.params.Staking, &n.params.Anchors, id)
 	if err != nil {
 		return g, err
 	}
