@@ -160,7 +160,7 @@ func TestFaults(t *testing.T) {
 		{"twice", sim.FaultTwice, []string{"is next"}},
 		{"mint", sim.FaultMint, []string{"value is not conserved"}},
 		{"rewrite", sim.FaultRewrite, []string{"replay"}},
-		{"heir", sim.FaultHeir, []string{"does not have message", "has messages of", "is next", "did not send", "come to rest"}},
+		{"heir", sim.FaultHeir, []string{"does not have message", "has messages of", "is next", "did not send", "come to rest", "outbox: message"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -110,7 +110,7 @@ func (w *World) openChannel() {
 		Deposit: ledger.Amount(1_000 + w.rng.Uint64N(9_000)), ExpiresAt: expires, Challenge: 5,
 	}}}
 	if w.chance(4) { // where no shard could be told what it earned
-		o.Channels[0].Payee = ledger.NewAddress(w.shape.zones+byte(w.pick(8)), w.keys.public[payee])
+		o.Channels[0].Payee = ledger.NewAddress(w.shape.zones+byte(w.pick(8)), w.public[payee])
 	}
 	w.mainTx(payer, chain.KindOpenChannels, o.Encode())
 }
