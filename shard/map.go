@@ -170,9 +170,6 @@ func (s Shard) check(epoch uint64) error {
 // Epoch returns the epoch for which the map holds.
 func (m *Map) Epoch() uint64 { return m.epoch }
 
-// NextID returns the id that the next new shard gets.
-func (m *Map) NextID() ID { return m.next }
-
 // Len returns the number of shards.
 func (m *Map) Len() int { return len(m.shards) }
 

@@ -93,14 +93,8 @@ func checkName(s string) error {
 	return nil
 }
 
-// Encode returns the canonical encoding: region with its length 2, fees (share 4,
-// entry 8), limits 4 each in their order, replication 1, proofs 1.
-func (p *Policy) Encode() []byte {
-	w := codec.NewWriter(64)
-	p.append(w)
-	return w.Bytes()
-}
-
+// append writes the canonical encoding: region with its length 2, fees (share 4, entry 8),
+// limits 4 each in their order, replication 1, proofs 1.
 func (p *Policy) append(w *codec.Writer) {
 	w.String16(p.Region)
 	p.Fees.append(w)
@@ -119,17 +113,6 @@ func (p *Policy) read(r *codec.Reader) {
 	}
 	p.Replication = r.Uint8()
 	p.Proofs = ProofSet(r.Uint8())
-}
-
-// DecodePolicy reads what Encode wrote, with the errors of Validate.
-func DecodePolicy(b []byte) (Policy, error) {
-	r := codec.NewReader(b)
-	var p Policy
-	p.read(r)
-	if err := r.Done(); err != nil {
-		return Policy{}, fmt.Errorf("decode policy: %w", err)
-	}
-	return p, p.Validate()
 }
 
 // Fees are what is taken when the usage of a service is settled: a share of the money,

@@ -96,14 +96,8 @@ func (r Registry) Validate() error {
 	return nil
 }
 
-// Encode returns the canonical encoding: number of zones 1, and per zone its
-// number 1 and its policy.
-func (r Registry) Encode() []byte {
-	w := codec.NewWriter(1 + 64*len(r))
-	r.append(w)
-	return w.Bytes()
-}
-
+// append writes the canonical encoding: number of zones 1, and per zone its number 1 and
+// its policy.
 func (r Registry) append(w *codec.Writer) {
 	w.Uint8(uint8(len(r)))
 	for i := range r {
@@ -123,14 +117,4 @@ func readRegistry(r *codec.Reader) Registry {
 		list = append(list, z)
 	}
 	return slices.Clip(list)
-}
-
-// DecodeRegistry reads what Encode wrote, with the errors of Validate.
-func DecodeRegistry(b []byte) (Registry, error) {
-	r := codec.NewReader(b)
-	list := readRegistry(r)
-	if err := r.Done(); err != nil {
-		return nil, fmt.Errorf("decode zones: %w", err)
-	}
-	return list, list.Validate()
 }

@@ -251,19 +251,6 @@ func Assignments(v chain.View, epoch uint64) (list []shard.Assignment) {
 	return list
 }
 
-// AssignedTo returns the shards that the validator at row serves in an epoch, ascending
-// by id, those that are replaced in it included.
-func AssignedTo(v chain.View, epoch, row uint64) (ids []shard.ID) {
-	for id, b := range shorts(v, epoch) {
-		s, err := shard.DecodeShort(b)
-		mustRead("assignment", err)
-		if slices.ContainsFunc(s.Seats, func(s shard.Seat) bool { return s.Validator == row }) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
 // draw draws the committees of an epoch; now is the map of the epoch before.
 func (c *Context) draw(epoch uint64, now *shard.Map) {
 	for _, a := range shard.Assign(Inputs(c.State, epoch, shard.Apply(now))) {

@@ -219,9 +219,6 @@ func TestWrongShardNamesTheHome(t *testing.T) {
 	if !errors.Is(err, chain.CodeWrongShard.Err()) || !ok || home != a.home() {
 		t.Errorf("%v names %v, want %v", err, home, a.home())
 	}
-	if homes, err := service.Homes(bt.Tx.Payload); err != nil || len(homes) != 1 || homes[0] != a.home() {
-		t.Errorf("homes %v, %v", homes, err)
-	}
 }
 
 // TestCheckedChangesNothing: a block gives the same with signatures verified in it

@@ -39,7 +39,7 @@ func TestCloseRequested(t *testing.T) {
 	}
 	outstanding := func(want ...string) {
 		t.Helper()
-		if got := claimed(service.OutstandingOf(s.view, a.payeeAddress())); !slices.Equal(got, want) {
+		if got := claimed(outstandingOf(s.view, a.payeeAddress())); !slices.Equal(got, want) {
 			t.Errorf("outstanding: %v, want %v", got, want)
 		}
 	}

@@ -93,16 +93,3 @@ func OutstandingOn(v chain.View, channels []Homed) []Settlement {
 	slices.SortFunc(refs, laneRef.compare)
 	return batches(v, refs, int(p.BatchEntries))
 }
-
-// OutstandingOf is Outstanding for one payee.
-func OutstandingOf(v chain.View, payee ledger.Address) []Settlement {
-	s, p := ReadShard(v), must(ReadParams(v))
-	var refs []laneRef
-	for bucket := int(s.First); bucket <= int(s.Last); bucket++ {
-		for key := range v.Range(append(tableKey(uint8(bucket), tablePending, ledger.AddressSize), payee[:]...)) {
-			refs = append(refs, parseRef(key, false))
-		}
-	}
-	slices.SortFunc(refs, laneRef.compare)
-	return batches(v, refs, int(p.BatchEntries))
-}

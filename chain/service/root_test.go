@@ -21,7 +21,7 @@ func TestUsageRootProvesBookings(t *testing.T) {
 		items = append(items, item{a, a.voucher(lane, ledger.Amount(lane)+1, 9)})
 	}
 	res := s.block(service.Block{Txs: []service.BlockTx{booking(t, items...), booking(t, item{a, a.voucher(0, 5, 9)})}})
-	if results, ok := service.ReadResults(s.view); !ok || results.UsageRoot != res.UsageRoot || results.Bookings != 8 || results.Root != res.ResultsRoot {
+	if results, err := service.DecodeResults(s.view.Get(service.ResultsKey())); err != nil || results.UsageRoot != res.UsageRoot || results.Bookings != 8 || results.Root != res.ResultsRoot {
 		t.Errorf("results in the state %+v", results)
 	}
 	for i, b := range res.Bookings {

@@ -177,23 +177,6 @@ func (u *Usage) checkReceipt(signer ledger.Address, valid bool) error {
 	return nil
 }
 
-// Homes returns the places that the entries of an encoded Usage belong to, in
-// their order and each once in a row: where a router sends the transaction. All
-// are of one zone.
-func Homes(payload []byte) ([]Place, error) {
-	u, err := DecodeUsage(payload)
-	if err != nil {
-		return nil, err
-	}
-	var homes []Place
-	for i, bucket := range u.Buckets {
-		if i == 0 || bucket != u.Buckets[i-1] {
-			homes = append(homes, Place{Zone: u.Zone, Bucket: bucket})
-		}
-	}
-	return homes, nil
-}
-
 // WrongShardError is the refusal of a transaction none of whose entries belongs to
 // the shard. Home is where the first one does.
 type WrongShardError struct {

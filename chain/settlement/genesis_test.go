@@ -95,7 +95,7 @@ func TestGenesisState(t *testing.T) {
 		if _, ok := settlement.NextDeadline(s); ok || settlement.ChannelCount(s) != 0 || settlement.OpenChannels(s) != 0 || settlement.Clock(s, 1) != 1 {
 			t.Error("there are channels at the start")
 		}
-		if _, ok := settlement.ReadResults(s); ok {
+		if s.Get(settlement.ResultsKey()) != nil {
 			t.Error("there are results at the start")
 		}
 	}

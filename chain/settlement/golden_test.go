@@ -263,9 +263,9 @@ func TestResultsRootProves(t *testing.T) {
 		if len(res.Receipts)+res.Finalised == 0 {
 			continue
 		}
-		stored, ok := settlement.ReadResults(b.view)
+		stored, err := settlement.DecodeResults(b.view.Get(settlement.ResultsKey()))
 		want := settlement.Results{Height: b.height, Clock: res.Clock, Root: res.ResultsRoot, Receipts: uint32(len(res.Receipts)), Finalised: uint32(res.Finalised)}
-		if !ok || stored != want {
+		if err != nil || stored != want {
 			t.Errorf("block %d: %+v, want %+v", b.height, stored, want)
 		}
 		if leaves := settlement.ResultLeaves(res.Receipts, res.Events); len(leaves) != len(res.Receipts)+res.Finalised {

@@ -164,16 +164,3 @@ func DecodeResults(b []byte) (Results, error) {
 	}
 	return res, nil
 }
-
-// ReadResults returns the results of the last block that had any.
-func ReadResults(v chain.View) (Results, bool) {
-	b := v.Get(ResultsKey())
-	if b == nil {
-		return Results{}, false
-	}
-	res, err := DecodeResults(b)
-	if err != nil {
-		panic(err)
-	}
-	return res, true
-}
