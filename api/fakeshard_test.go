@@ -153,7 +153,8 @@ func (f *fakeShard) admit(tx *chain.Tx) (service.Receipt, error) {
 	if err != nil {
 		return service.Receipt{}, err
 	}
-	return service.Admit(f.chain.State, p, f.domain(), f.chain.Height+1, tx)
+	r, _, err := service.Admit(f.chain.State, p, f.domain(), f.chain.Height+1, tx)
+	return r, err
 }
 
 // Simulate implements api.ShardPool.

@@ -272,5 +272,8 @@ func busyProblem(b *exec.BusyError) *problem {
 	if errors.Is(b, exec.ErrPoolFull) {
 		return exhausted(ReasonPoolFull, retry, "the pool of pending transactions is full; send the same request again in %v", retry)
 	}
+	if errors.Is(b, exec.ErrRaised) {
+		return exhausted(ReasonOverloaded, retry, "pending transactions book as much as this one, or all but too little; send the same request again in %v to see whether they did", retry)
+	}
 	return exhausted(ReasonOverloaded, retry, "too many calls wait for checking; send the same request again in %v", retry)
 }

@@ -223,6 +223,7 @@ func (b *bundler) stillPending(next *bundle) *bundle {
 	if !next.own {
 		return b.exec.pool.find(next.raw)
 	}
+	b.exec.dropStale(next.records)
 	var keep []*record
 	for _, r := range next.records {
 		if b.exec.tracker.isPending(r.tx.Hash) {

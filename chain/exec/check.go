@@ -50,7 +50,10 @@ func (e *Executor) Check(raw []byte, recheck bool) error {
 // bundles, this node packs the rest anew and sends that.
 func (e *Executor) admit(b *bundle) error {
 	height := e.head.Load().height
-	rest, err := e.pool.add(b, height)
+	rest, idle, err := e.pool.add(b, height)
+	if b.own {
+		e.stats.dropped.Add(uint64(e.tracker.stale(idle)))
+	}
 	if len(rest) > 0 {
 		if err := e.split(rest, height); err != nil {
 			return err
@@ -71,10 +74,10 @@ func (e *Executor) split(records []*record, height uint64) error {
 	}
 	for i, r := range b.records {
 		was := records[i]
-		r.checked, r.urgent, r.class, r.deadline, r.fee = was.checked, was.urgent, was.class, was.deadline, was.fee
+		r.checked, r.urgent, r.class, r.deadline, r.fee, r.raises, r.head = was.checked, was.urgent, was.class, was.deadline, was.fee, was.raises, was.head
 	}
 	b.summarise()
-	if _, err := e.pool.add(b, height); err != nil {
+	if _, _, err := e.pool.add(b, height); err != nil {
 		return err
 	}
 	e.bundler.relay(b)
@@ -188,13 +191,15 @@ func (e *Executor) checkAlive(v chain.View, height uint64, b *bundle) error {
 	return nil
 }
 
-// idle returns why r would have no effect in the block at height, or nil. owed are the
-// fees of its signer's records that come before in the same bundle.
+// idle returns why r would have no effect in the block at height, or nil, and sets what it
+// raises. owed are the fees of its signer's records that come before in the same bundle.
 func (e *Executor) idle(v chain.View, height uint64, r *record, owed ledger.Amount) *chain.RuleError {
 	if r.expired(height) {
 		return chain.Refuse(chain.CodeExpired, "valid until block %d, the next is %d", r.tx.ValidUntil, height)
 	}
-	return e.rules.Idle(v, height, &r.tx, r.fee, owed+e.pool.owed(r.slot()))
+	raises, rule := e.rules.Idle(v, height, &r.tx, r.fee, owed+e.pool.owed(r.slot()))
+	r.raises, r.head = raises, height-1
+	return rule
 }
 
 // inRecord says which record of a bundle a refusal is about. Positions are the

@@ -25,6 +25,9 @@ var (
 	ErrOtherGenesis = errors.New("another genesis")
 	// ErrPoolFull is wrapped by a BusyError when no more records fit.
 	ErrPoolFull = errors.New("the pool of pending records is full")
+	// ErrRaised is wrapped by a BusyError when pending records raise all that a record does
+	// but for too little: the next blocks tell whether they do.
+	ErrRaised = errors.New("pending transactions book as much")
 	// ErrTooManyWaiting is wrapped by a BusyError when too many calls wait.
 	ErrTooManyWaiting = errors.New("too many calls are waiting")
 )
@@ -35,7 +38,7 @@ const codeRetry = 32_000
 
 // BusyError asks the caller to come back later.
 type BusyError struct {
-	Reason     error // ErrPoolFull or ErrTooManyWaiting
+	Reason     error // ErrPoolFull, ErrRaised or ErrTooManyWaiting
 	RetryAfter time.Duration
 }
 

@@ -312,13 +312,14 @@ func (e *Executor) committed(p *prepared) {
 			failed = append(failed, r.tx.Hash)
 		}
 	}
-	e.pool.committed(height, p.block.Txs, used, failed)
+	stale := e.pool.committed(height, p.block.Txs, used, failed, p.result.Raised)
 	e.relays.committed(p.block.Txs)
 	rebroadcast := e.cfg.RebroadcastBlocks
 	if p.size() > e.traits.BlockBytes/2 {
 		rebroadcast = e.cfg.MaxAge // what waits is not lost but queueing
 	}
 	again, dropped := e.tracker.committed(height, rebroadcast, e.cfg.MaxAge, used)
+	dropped += e.tracker.stale(stale)
 	for _, r := range again {
 		e.pool.evict(r.tx.Hash) // so that consensus forgets it at the recheck, and takes it anew
 	}

@@ -121,7 +121,11 @@ func (m *mainRules) Appraise(v chain.View, height uint64, tx *chain.Tx) Appraisa
 
 // Idle is that of Admission. It costs more than a look-up only if a payee cannot pay for
 // its own batch in advance.
-func (m *mainRules) Idle(v chain.View, height uint64, tx *chain.Tx, fee, owed ledger.Amount) *chain.RuleError {
+func (m *mainRules) Idle(v chain.View, height uint64, tx *chain.Tx, fee, owed ledger.Amount) (*Raises, *chain.RuleError) {
+	return nil, m.idle(v, height, tx, fee, owed)
+}
+
+func (m *mainRules) idle(v chain.View, height uint64, tx *chain.Tx, fee, owed ledger.Amount) *chain.RuleError {
 	account, _, ok := settlement.AccountByAddress(v, tx.Signer)
 	if !ok {
 		return chain.Refuse(chain.CodeAccountNotFound, "%s has no account", tx.Signer)

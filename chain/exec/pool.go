@@ -37,6 +37,9 @@ func openTo[T int | int64](bound T, c link.Class) T {
 // The other bundles stand in if that one leaves the pool. Hence no record that
 // may still execute is lost with a bundle, none is proposed twice in one block,
 // and none that was executed is proposed again.
+//
+// Where records cost nothing one comes in only if it raises something beyond all that
+// wait, and leaves when blocks have raised all of it: see Raises.
 type pool struct {
 	maxBytes   int64
 	maxBundles int
@@ -49,6 +52,7 @@ type pool struct {
 	slots   map[Slot]*held
 	byHash  map[ledger.Hash]Slot             // of all records in slots
 	fees    map[ledger.Address]ledger.Amount // expected of each signer's slots
+	raised  raised
 	bytes   int64
 	records int
 	order   uint64
@@ -57,6 +61,7 @@ type pool struct {
 // held is where the records of one slot are; never empty.
 type held struct {
 	places []place // the record counts in the first
+	raises *Raises // of the one that came first
 }
 
 // place is a record of a bundle.
@@ -111,6 +116,7 @@ func newPool(c Config) *pool {
 		slots:   make(map[Slot]*held),
 		byHash:  make(map[ledger.Hash]Slot),
 		fees:    make(map[ledger.Address]ledger.Amount),
+		raised:  newRaised(),
 	}
 }
 
@@ -131,33 +137,43 @@ func (p *pool) find(raw []byte) *bundle {
 
 // add takes b in at head height. It refuses one for which there is no room with
 // a BusyError, and one most of whose records are pending in other bundles with
-// CodeDuplicate or CodeNonceUsed. Of that one it returns the records that are
-// not: they must come in by another bundle, or they would be lost. What this
+// CodeDuplicate or CodeNonceUsed, or raise no more than others that are with CodeStale. Of
+// that one it returns the records that are not: they must come in by another bundle,
+// or they would be lost. What this
 // node packed itself is never refused as pending: if it was sent again, others
-// lack it.
-func (p *pool) add(b *bundle, height uint64) (rest []*record, err error) {
+// lack it. Records of it that raise nothing stay out of the pool, and are idle.
+func (p *pool) add(b *bundle, height uint64) (rest []*record, idle []ledger.Hash, err error) {
 	key := p.keyOf(b.raw)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bundles[key] != nil {
-		return nil, nil // the same, or one whose key collides with it
+		return nil, nil, nil // the same, or one whose key collides with it
 	}
 	if err := p.room(len(b.raw), len(b.records), b.class); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if b.dead == nil {
-		b.dead = make([]bool, len(b.records))
-	}
+	dead := make([]bool, len(b.records))
+	copy(dead, b.dead)
+	ahead := make(map[Total]uint64)
 	var fresh share
 	for i, r := range b.records {
-		if p.fresh(b, i) {
+		switch {
+		case dead[i]:
+		case p.slots[b.slots[i]] == nil && !p.raised.suffice(r.raises, ahead):
+			dead[i] = true
+			idle = append(idle, r.tx.Hash)
+		case p.fresh(b, i):
 			fresh.add(r)
 			rest = append(rest, r)
 		}
 	}
-	if !b.own && (len(rest) == 0 || !fresh.halfOf(&b.all)) {
-		return rest, p.nothingNew(b, len(rest))
+	switch {
+	case !b.own && (len(rest) == 0 || !fresh.halfOf(&b.all)):
+		return rest, nil, p.nothingNew(b, len(rest), len(idle))
+	case len(idle) == len(b.records):
+		return nil, idle, p.nothingNew(b, 0, len(idle))
 	}
+	b.dead = dead
 	b.key, b.since, b.order = key, height, p.order
 	b.mine, b.left = share{}, 0
 	p.order++
@@ -169,16 +185,20 @@ func (p *pool) add(b *bundle, height uint64) (rest []*record, err error) {
 	}
 	p.bytes += int64(len(b.raw))
 	p.records += len(b.records)
-	return nil, nil
+	return nil, idle, nil
+}
+
+// adds reports whether r is pending, or raises as much as it has to beyond what is.
+func (p *pool) adds(r *record) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slots[r.slot()] != nil || p.raised.suffice(r.raises, nil)
 }
 
 // fresh reports whether record i of b is new, or b a much better place for it
 // than where it counts: of an earlier class, or of twice the rate. A record can climb in
 // this way a few times only.
 func (p *pool) fresh(b *bundle, i int) bool {
-	if b.dead[i] {
-		return false
-	}
 	h := p.slots[b.slots[i]]
 	if h == nil {
 		return true
@@ -198,7 +218,8 @@ func (p *pool) hold(at place) {
 	h := p.slots[s]
 	switch {
 	case h == nil:
-		p.slots[s] = &held{places: []place{at}}
+		p.slots[s] = &held{places: []place{at}, raises: r.raises}
+		p.raised.add(s, r.raises)
 	case p.fresh(at.b, at.i):
 		p.discount(h.places[0])
 		h.places = slices.Insert(h.places, 0, at)
@@ -221,6 +242,7 @@ func (p *pool) release(at place) {
 	}
 	if len(h.places) == 0 {
 		delete(p.slots, s)
+		p.raised.remove(s, h.raises)
 	} else if first {
 		p.count(h.places[0])
 	}
@@ -258,8 +280,11 @@ func (p *pool) room(size, records int, c link.Class) error {
 	return nil
 }
 
-// nothingNew refuses b, of whose records fresh are new.
-func (p *pool) nothingNew(b *bundle, fresh int) error {
+// nothingNew refuses b, of whose records fresh are new and idle raise nothing.
+func (p *pool) nothingNew(b *bundle, fresh, idle int) error {
+	if idle > 0 {
+		return chain.Refuse(chain.CodeStale, "%d of %d records raise nothing beyond what is pending, or too little for their entries", idle, len(b.records))
+	}
 	for i, r := range b.records {
 		if _, pending := p.byHash[r.tx.Hash]; !pending && fresh == 0 && !b.dead[i] {
 			return chain.Refuse(chain.CodeNonceUsed, "pending transactions use the nonces of all %d records", len(b.records))
@@ -307,9 +332,10 @@ func (p *pool) usage() (bundles, records int, size int64) {
 
 // committed removes the bundles of a block that is now the head, those none of
 // whose records can execute any more, and those that are too old. used are the
-// slots that the block's records used up, and failed its other records: they had
-// their turn.
-func (p *pool) committed(height uint64, raw [][]byte, used []Slot, failed []ledger.Hash) {
+// slots that the block's records used up, failed its other records, which had their
+// turn, and raises what it raised. It returns the records that have no effect any more
+// because of those.
+func (p *pool) committed(height uint64, raw [][]byte, used []Slot, failed []ledger.Hash, raises Raises) (stale []ledger.Hash) {
 	keys := make([]uint64, len(raw))
 	for i := range raw {
 		keys[i] = p.keyOf(raw[i])
@@ -331,12 +357,21 @@ func (p *pool) committed(height uint64, raw [][]byte, used []Slot, failed []ledg
 			p.kill(at)
 		}
 	}
+	for i := range raises.List {
+		for _, s := range p.raised.executed(&raises.List[i], raises.Least) {
+			stale = append(stale, p.slots[s].places[0].record().tx.Hash)
+			for _, at := range p.places(s) {
+				p.kill(at)
+			}
+		}
+	}
 	for _, b := range p.bundles {
 		p.expire(b, height)
 		if b.left == 0 || height > b.since+p.maxAge {
 			p.remove(b)
 		}
 	}
+	return stale
 }
 
 // expire kills the records of b that may execute in no block above height.

@@ -28,6 +28,8 @@ type record struct {
 	class    link.Class    // classUrgent, that of a record for shards, or link.ClassUser
 	deadline uint64        // sigma; of an urgent record
 	fee      ledger.Amount // what it is expected to pay
+	raises   *Raises       // what it would raise; nil where it pays
+	head     uint64        // height of the head by which raises are
 }
 
 func (r *record) slot() Slot { return r.at }

@@ -107,6 +107,8 @@ type Admitted struct {
 	// Spend is what it may take from its signer's Balance at most. All that wait of one
 	// signer may take Balance together. Zero where records cost nothing.
 	Spend, Balance ledger.Amount
+	// Raises are those of the record where records cost nothing, and nil elsewhere.
+	Raises *Raises
 }
 
 // Admission is whether a record is worth a place in the block at a height, by the state
@@ -115,8 +117,8 @@ type Admission interface {
 	Appraise(v chain.View, height uint64, tx *chain.Tx) Appraisal
 	// Idle returns why tx would have no effect and pay nothing, or nil. It should cost a
 	// look-up. fee is what Appraise expects of tx, and owed the fees of its signer's other
-	// records that wait. That tx is expired is known already.
-	Idle(v chain.View, height uint64, tx *chain.Tx, fee, owed ledger.Amount) *chain.RuleError
+	// records that wait. That tx is expired is known already. raises are those of Admit.
+	Idle(v chain.View, height uint64, tx *chain.Tx, fee, owed ledger.Amount) (raises *Raises, rule *chain.RuleError)
 	// Admit runs tx with every signature taken as valid. The error is a *chain.RuleError,
 	// or wraps one, that says why it would fail.
 	Admit(v chain.View, height uint64, tx *chain.Tx) (Admitted, error)
@@ -210,6 +212,9 @@ type Result struct {
 	Updates []staking.Update
 	// Generation is that of the block's checkpoint, 0 on the main chain.
 	Generation uint32
+	// Raised is what the records raised, in their order, and what a total rises by at
+	// least, where records cost nothing.
+	Raised Raises
 	// Items are what the block needs of memory beside its receipts and their entries, in
 	// things of some 100 bytes: events, messages.
 	Items int

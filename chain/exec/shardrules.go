@@ -131,10 +131,10 @@ func (s *shardRules) Claims(v chain.View, tx *chain.Tx) (needs []channel.Need, c
 func (s *shardRules) Appraise(chain.View, uint64, *chain.Tx) Appraisal { return Appraisal{} }
 
 // Idle is that of Admission. Nothing is paid for here, so a record that would book
-// nothing is not worth its place.
-func (s *shardRules) Idle(v chain.View, height uint64, tx *chain.Tx, _, _ ledger.Amount) *chain.RuleError {
-	_, err := s.Admit(v, height, tx)
-	return ruleOf(err)
+// nothing, or too little, is not worth its place.
+func (s *shardRules) Idle(v chain.View, height uint64, tx *chain.Tx, _, _ ledger.Amount) (*Raises, *chain.RuleError) {
+	a, err := s.Admit(v, height, tx)
+	return a.Raises, ruleOf(err)
 }
 
 // Admit is that of Admission.
@@ -142,11 +142,30 @@ func (s *shardRules) Admit(v chain.View, height uint64, tx *chain.Tx) (Admitted,
 	if err := s.TakesRecords(v, height); err != nil {
 		return Admitted{}, err
 	}
-	receipt, err := service.Admit(v, s.genesis.Service.Params, s.domain, height, tx)
+	p := &s.genesis.Service.Params
+	receipt, bookings, err := service.Admit(v, *p, s.domain, height, tx)
 	if err != nil {
 		return Admitted{}, err
 	}
-	return Admitted{Receipt: shardReceiptOf(&receipt)}, nil
+	raises := s.raisesOf([]service.Receipt{receipt}, bookings)
+	raises.Want = p.LeastAdvance(len(receipt.Entries))
+	return Admitted{Receipt: shardReceiptOf(&receipt), Raises: &raises}, nil
+}
+
+// raisesOf returns what the entries of receipts raise that were booked, which bookings
+// are of, in their order.
+func (s *shardRules) raisesOf(receipts []service.Receipt, bookings []service.Booking) Raises {
+	out := Raises{List: make([]Raise, 0, len(bookings)), Least: uint64(s.genesis.Service.Params.MinAdvance)}
+	for i := range receipts {
+		for _, e := range receipts[i].Entries {
+			if !e.Applied() {
+				continue
+			}
+			b, to := &bookings[len(out.List)], uint64(bookings[len(out.List)].Cumulative)
+			out.List = append(out.List, Raise{Total: Total{b.ChannelID, b.Lane}, From: to - e.Booked.Amount, To: to})
+		}
+	}
+	return out
 }
 
 // TakesRecords is that of Admission. The error is a *route.CongestedError, or
@@ -219,7 +238,8 @@ func (s *shardRules) Apply(v chain.View, b *RulesBlock, verify func([]ledger.Cla
 	out := &Result{
 		Receipts: make([]Receipt, len(body.Receipts)), ResultsRoot: res.Service.ResultsRoot, UsageRoot: res.Service.UsageRoot,
 		OutboxRoot: res.Outbox.Root(), Outbox: res.Outbox, Updates: res.Updates, Generation: res.Generation,
-		Items: len(body.Bookings) + len(body.Imports) + len(body.Codes), Body: body,
+		Raised: s.raisesOf(body.Receipts, body.Bookings),
+		Items:  len(body.Bookings) + len(body.Imports) + len(body.Codes), Body: body,
 	}
 	for i := range body.Receipts {
 		out.Receipts[i] = shardReceiptOf(&body.Receipts[i])

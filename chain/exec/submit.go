@@ -170,6 +170,9 @@ func (e *Executor) precheck(r *record) (c precheck, err error) {
 		if err != nil {
 			return err
 		}
+		if r.raises, r.head = admitted.Raises, height-1; !e.pool.adds(r) {
+			return &BusyError{Reason: ErrRaised, RetryAfter: retryFull}
+		}
 		c.admitted = admitted
 		c.work = e.gather(v, []*record{r})
 		return nil

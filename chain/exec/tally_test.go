@@ -75,11 +75,11 @@ func (tallies) Claims(_ chain.View, tx *chain.Tx) (needs []channel.Need, complet
 
 func (tallies) Appraise(chain.View, uint64, *chain.Tx) exec.Appraisal { return exec.Appraisal{} }
 
-func (t tallies) Idle(v chain.View, height uint64, _ *chain.Tx, _, _ ledger.Amount) *chain.RuleError {
+func (t tallies) Idle(v chain.View, height uint64, _ *chain.Tx, _, _ ledger.Amount) (*exec.Raises, *chain.RuleError) {
 	if err := t.TakesRecords(v, height); err != nil {
-		return chain.Refuse(chain.CodeNotDue, "full")
+		return nil, chain.Refuse(chain.CodeNotDue, "full")
 	}
-	return nil
+	return nil, nil
 }
 
 func (t tallies) Admit(v chain.View, height uint64, tx *chain.Tx) (exec.Admitted, error) {

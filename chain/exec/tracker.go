@@ -209,6 +209,19 @@ func (t *tracker) committed(height, rebroadcast, maxAge uint64, used []Slot) (ag
 	return again, dropped
 }
 
+// stale gives up those of some records that are pending, and returns how many.
+func (t *tracker) stale(hashes []ledger.Hash) (dropped int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, hash := range hashes {
+		if p := t.pending[hash]; p != nil {
+			t.giveUp(p, "other transactions book as much: send it again to see whether anything is left")
+			dropped++
+		}
+	}
+	return dropped
+}
+
 // giveUp drops p. The caller holds mu.
 func (t *tracker) giveUp(p *pending, reason string) {
 	if p == nil {

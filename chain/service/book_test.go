@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -81,8 +82,14 @@ func TestBookEntryCodes(t *testing.T) {
 		{"unknown channel", []item{{unknown, unknown.voucher(0, 1, 1)}}, 0, []chain.Code{chain.CodeChannelUnknown}},
 		{"another zone", []item{{elsewhere, a.voucher(0, 401, 40)}}, 0, []chain.Code{chain.CodeWrongShard}},
 		{
+			"one good of three, too little for them",
+			[]item{{a, a.voucher(0, 402, 40)}, {a, a.voucher(1, 500, 40)}, {unknown, unknown.voucher(0, 1, 1)}},
+			0,
+			[]chain.Code{chain.CodeOK, chain.CodeStale, chain.CodeChannelUnknown},
+		},
+		{
 			"one good of three",
-			[]item{{a, a.voucher(0, 401, 40)}, {a, a.voucher(1, 500, 40)}, {unknown, unknown.voucher(0, 1, 1)}},
+			[]item{{a, a.voucher(0, 403, 40)}, {a, a.voucher(1, 500, 40)}, {unknown, unknown.voucher(0, 1, 1)}},
 			0,
 			[]chain.Code{chain.CodeOK, chain.CodeStale, chain.CodeChannelUnknown},
 		},
@@ -105,9 +112,16 @@ func TestBookEntryCodes(t *testing.T) {
 		if applied != (len(res.Bookings) > 0) || applied != (len(res.Messages) > 0) {
 			t.Errorf("%s: applied %t, %d bookings, %d messages", row.name, applied, len(res.Bookings), len(res.Messages))
 		}
-		_, err := service.Admit(s.view, s.params, testDomain, s.height+1, &b.Txs[0].Tx)
-		if code, _ := chain.CodeOf(err); row.sigma == 0 && row.want[0] != chain.CodeBadSignature && code != row.want[0] {
-			t.Errorf("%s: admission says %s", row.name, code)
+		_, _, err := service.Admit(s.view, s.params, testDomain, s.height+1, &b.Txs[0].Tx)
+		want := row.want[0]
+		if res.Receipts[0].Booked.Amount < s.params.LeastAdvance(len(row.items)) && applied {
+			want = chain.CodeAdvanceTooSmall
+			if rule := new(chain.RuleError); !errors.As(err, &rule) || !slices.Equal(rule.Positions, []int{1, 2}) {
+				t.Errorf("%s: admission says %v, and names %v", row.name, err, rule.Positions)
+			}
+		}
+		if code, _ := chain.CodeOf(err); row.sigma == 0 && want != chain.CodeBadSignature && code != want {
+			t.Errorf("%s: admission says %s, want %s", row.name, code, want)
 		}
 	}
 }
@@ -214,7 +228,7 @@ func TestWrongShardNamesTheHome(t *testing.T) {
 	s := newShard(t, smallParams(), service.Shard{Chain: 9, Service: testService, Zone: 2, First: 0, Last: 99})
 	a := newAccount(1, keyIn("payer", 0, 100, 255), keyOf("payee", 0), 2, 0, 10)
 	bt := booking(t, item{a, a.voucher(0, 1, 1)})
-	_, err := service.Admit(s.view, s.params, testDomain, 1, &bt.Tx)
+	_, _, err := service.Admit(s.view, s.params, testDomain, 1, &bt.Tx)
 	home, ok := service.HomeIn(err)
 	if !errors.Is(err, chain.CodeWrongShard.Err()) || !ok || home != a.home() {
 		t.Errorf("%v names %v, want %v", err, home, a.home())

@@ -81,23 +81,28 @@ func (u *Usage) needs(v chain.View, s *Shard, d chain.Domain, tx *chain.Tx, batc
 const maxPositions = 64
 
 // Admit runs tx against v as the block at height would, with every signature taken
-// as valid, and returns the receipt. The error is a RuleError that says why the
+// as valid, and returns the receipt and what would be booked. The error is a RuleError
+// that says why the
 // transaction would fail; that is also one none of whose entries would book
 // anything. It then has the code of the first entry and the positions of all
-// entries with that code; if that is WRONG_SHARD it is a WrongShardError.
-func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) (Receipt, error) {
+// entries with that code; if that is WRONG_SHARD it is a WrongShardError. One that would
+// book less than LeastAdvance is refused with ADVANCE_TOO_SMALL and the positions of
+// entries that would not be booked.
+func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) (Receipt, []Booking, error) {
 	b := begin(v, &p, d, height)
 	r := b.apply(&BlockTx{Tx: *tx, Checked: true}, nil)
-	if r.Code != chain.CodeOK {
-		return r, b.refusal
+	switch {
+	case r.Code != chain.CodeOK:
+		return r, nil, b.refusal
+	case len(b.bookings) > 0 && r.Booked.Amount >= p.LeastAdvance(len(r.Entries)):
+		return r, b.bookings, nil
+	case len(b.bookings) > 0:
+		return r, nil, tooLittle(&p, &r, len(b.bookings))
 	}
 	first := &r.Entries[0]
 	var alike []int
 	for i := range r.Entries {
-		switch {
-		case r.Entries[i].Applied():
-			return r, nil
-		case r.Entries[i].Code == first.Code && len(alike) < maxPositions:
+		if r.Entries[i].Code == first.Code && len(alike) < maxPositions {
 			alike = append(alike, i)
 		}
 	}
@@ -105,12 +110,25 @@ func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) 
 		home := Place{b.zone, first.Bucket}
 		e := b.wrongShard(home)
 		e.Positions = alike
-		return r, &WrongShardError{Rule: e, Home: home}
+		return r, nil, &WrongShardError{Rule: e, Home: home}
 	}
 	e := chain.Refuse(first.Code, "none of the %d entries would be booked; the first is lane %d of channel %d, which has booked %d drops",
 		len(r.Entries), first.Lane, first.Index, first.Total.Amount)
 	e.Positions = alike
-	return r, e
+	return r, nil, e
+}
+
+// tooLittle refuses a transaction of which so many entries would be booked, for less than
+// all of them have to bring.
+func tooLittle(p *Params, r *Receipt, booked int) *chain.RuleError {
+	e := chain.Refuse(chain.CodeAdvanceTooSmall, "%d of the %d entries would be booked, and bring %d drops; a booking has to bring %d for each of its entries: leave out those that would not be booked",
+		booked, len(r.Entries), r.Booked.Amount, uint64(p.MinAdvance))
+	for i := range r.Entries {
+		if !r.Entries[i].Applied() && len(e.Positions) < maxPositions {
+			e.Positions = append(e.Positions, i)
+		}
+	}
+	return e
 }
 
 func claimsOf(needs []Need) []ledger.Claim {

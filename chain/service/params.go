@@ -67,6 +67,12 @@ func (p *Params) Validate() error {
 	return nil
 }
 
+// LeastAdvance returns what a transaction with so many entries has to bring in all to be
+// worth its place, in drops: MinAdvance for each of them, booked or not.
+func (p *Params) LeastAdvance(entries int) uint64 {
+	return uint64(p.MinAdvance) * uint64(entries) //nolint:gosec // at most maxMinAdvance, and channel.MaxEntries
+}
+
 // Encode returns the canonical encoding: min_advance u64 | units_per_drop u64 |
 // settle_entries u32 | batch_entries u32 | ahead u64 | max_block_bytes u64.
 func (p *Params) Encode() []byte {

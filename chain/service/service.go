@@ -26,7 +26,11 @@
 // Fees and nonces. There is no money here, so MaxFee must be 0. A booking is
 // idempotent, so the nonce counts for nothing but the transaction's name. What
 // keeps usage from being spam is the admission of whoever runs this and
-// Params.MinAdvance: each booking needs a new voucher worth that much.
+// Params.MinAdvance: an entry is booked only if its voucher is worth that much more than
+// the last one of its lane. An entry that is not booked does nothing and counts in no load, but
+// takes room in its block, so Admit refuses a transaction that does not bring as much for
+// each of its entries, and whoever keeps transactions counts what vouchers bring once only:
+// see chain/exec.
 //
 // A block applies in this order: the start of an epoch (Block.Epoch, once the
 // record of the epoch is proved against the main chain), settlements, inbound

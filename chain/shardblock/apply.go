@@ -86,7 +86,7 @@ func (w *work) end(b *Block, res *Result, verify service.Verifier) (chain.Change
 	}
 	res.Service, res.Imports = result, w.imports
 	s := ReadStatus(w.state)
-	w.load(&s, b)
+	w.load(&s, b, result.Receipts)
 	if err := s.count(w.view, w.state.Changes()); err != nil {
 		return nil, fmt.Errorf("block %d: %w", w.height, err)
 	}

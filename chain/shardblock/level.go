@@ -69,13 +69,13 @@ func (s *Status) count(before chain.View, changes chain.Changes) error {
 // load counts how full a block with something in it is, and reports it to main if the
 // block begins an epoch. Other blocks without anything change no state; they count with the
 // next one.
-func (w *work) load(s *Status, b *Block) {
+func (w *work) load(s *Status, b *Block, receipts []service.Receipt) {
 	if len(b.Relays)+len(b.Txs) == 0 && w.began == nil {
 		return
 	}
 	heavy := w.config.Params.HeavyBytes
 	l := shard.Load{Shard: w.shard.Chain, Heavy: shard.Mask(s.Heavy), Light: shard.Mask(s.Light)}.Rest(w.height - 1 - s.Loaded)
-	size := b.size()
+	size := b.size(receipts)
 	l = l.Block(size, heavy)
 	s.Carried += size
 	if w.began != nil {

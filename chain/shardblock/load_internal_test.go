@@ -9,7 +9,8 @@ import (
 	"github.com/tributary-network/tributary/shard/link"
 )
 
-// TestSizeOfBlock: messages and records make a block heavy, proofs do not.
+// TestSizeOfBlock: messages and what is booked make a block heavy, proofs and what is not
+// booked do not.
 func TestSizeOfBlock(t *testing.T) {
 	t.Parallel()
 	long := make([]byte, 4_096)
@@ -23,9 +24,16 @@ func TestSizeOfBlock(t *testing.T) {
 			}}}},
 			{Kind: KindRelist},
 		},
-		Txs: []service.BlockTx{{Tx: chain.Tx{Raw: long[:300]}}},
+		Txs: []service.BlockTx{{Tx: chain.Tx{Raw: long[:300]}}, {Tx: chain.Tx{Raw: long}}, {Tx: chain.Tx{Raw: long}}, {Tx: chain.Tx{Raw: long[:1_000]}}},
 	}
-	if got, want := b.size(), uint64(2*link.MessageOverhead+10+100+300); got != want {
+	stale := service.EntryResult{Code: chain.CodeStale}
+	receipts := []service.Receipt{
+		{Entries: make([]service.EntryResult, 2)},
+		{Entries: []service.EntryResult{stale, stale}},
+		{Code: chain.CodeWrongService},
+		{Entries: []service.EntryResult{stale, {}, {Code: chain.CodeWrongShard}, stale}},
+	}
+	if got, want := b.size(receipts), uint64(2*link.MessageOverhead+10+100+300+250); got != want {
 		t.Errorf("a block of %d bytes, want %d", got, want)
 	}
 }

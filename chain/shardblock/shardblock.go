@@ -175,13 +175,23 @@ type Block struct {
 	Resume *Resume
 }
 
-// size is how full the block is: the bytes of users' records and of messages.
-func (b *Block) size() (size uint64) {
+// size is how full the block is: the bytes of messages, and of users' records the part
+// that their booked entries are of all. receipts are those of the records. What books
+// nothing costs nothing, so it must not split a shard.
+func (b *Block) size(receipts []service.Receipt) (size uint64) {
 	for _, r := range b.Relays {
 		size += r.load()
 	}
-	for i := range b.Txs {
-		size += uint64(len(b.Txs[i].Tx.Raw))
+	for i := range receipts {
+		entries, booked := uint64(len(receipts[i].Entries)), uint64(0)
+		for j := range receipts[i].Entries {
+			if receipts[i].Entries[j].Applied() {
+				booked++
+			}
+		}
+		if booked > 0 {
+			size += uint64(len(b.Txs[i].Tx.Raw)) * booked / entries
+		}
 	}
 	return size
 }
