@@ -118,12 +118,17 @@ func (w *work) certified(o *chain.Overlay, c *cert.Certificate) error {
 	case epochs != nil && epochs.Epoch(p.Height) != p.Epoch:
 		return chain.Refuse(chain.CodeBadCertificate, "block %d of the main chain is not of epoch %d", p.Height, p.Epoch)
 	}
-	if w.pairing++; w.pairing > MaxCertificates {
+	encoded := string(c.Encode())
+	switch {
+	case w.verified[encoded]:
+		return nil
+	case len(w.verified) == MaxCertificates:
 		return chain.Refuse(chain.CodeTooLarge, "more than %d certificates in a block", MaxCertificates)
 	}
 	if err := w.verify(c, &com); err != nil {
 		return refusal(err)
 	}
+	w.verified[encoded], w.fresh = true, append(w.fresh, encoded)
 	return nil
 }
 

@@ -122,8 +122,8 @@ const (
 	MaxHandovers = 8
 	// MaxNewHeads is how many heads a relay has at most.
 	MaxNewHeads = 8
-	// MaxCertificates is how many certificates a block's relays may bring at most: each
-	// costs every node two milliseconds.
+	// MaxCertificates is how many certificates a block's relays may bring at most, each as
+	// often as it is needed: one costs every node two milliseconds, once.
 	MaxCertificates = 64
 	// MaxCalls is how many blocks of an epoch may list or acknowledge links again, each as
 	// many as it has room for. See the package comment.

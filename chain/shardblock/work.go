@@ -14,25 +14,28 @@ import (
 
 // work is a block under way, up to its records.
 type work struct {
-	view    chain.View
-	state   *chain.Overlay // of everything but the service
-	config  Config
-	shard   service.Shard
-	height  uint64
-	run     *service.Run
-	verify  CertificateVerifier
-	pairing int             // certificates that were verified for relays that apply
-	brought map[uint64]Head // heads of the relay under way, by height
-	imports []Imported
-	began   *registry.EpochRecord // of the epoch that the block began, nil if none
-	under   underWays             // messages under way to the service; nil maps until one is sent
+	view   chain.View
+	state  *chain.Overlay // of everything but the service
+	config Config
+	shard  service.Shard
+	height uint64
+	run    *service.Run
+	verify CertificateVerifier
+	// verified are certificates, encoded, that were verified for relays that apply and for the
+	// one under way, fresh those that were first for this one.
+	verified map[string]bool
+	fresh    []string
+	brought  map[uint64]Head // heads of the relay under way, by height
+	imports  []Imported
+	began    *registry.EpochRecord // of the epoch that the block began, nil if none
+	under    underWays             // messages under way to the service; nil maps until one is sent
 }
 
 func begin(v chain.View, height uint64, verify CertificateVerifier) *work {
 	c, s := ReadConfig(v), service.ReadShard(v)
 	p := must(service.ReadParams(v))
 	return &work{
-		view: v, state: chain.NewOverlay(v), config: c, shard: s, height: height, verify: verify,
+		view: v, state: chain.NewOverlay(v), config: c, shard: s, height: height, verify: verify, verified: map[string]bool{},
 		run: service.Begin(v, p, service.Domain(c.Network, s.Service), height),
 	}
 }
@@ -48,10 +51,12 @@ func (w *work) links(state *chain.Overlay) *link.Context {
 
 // relay applies a relay after those before it. If it refuses, nothing has changed.
 func (w *work) relay(r *Relay) error {
-	verified := w.pairing
+	w.fresh = nil
 	err := w.apply(r)
 	if err != nil {
-		w.pairing = verified
+		for _, c := range w.fresh {
+			delete(w.verified, c)
+		}
 	}
 	return err
 }
