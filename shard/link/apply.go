@@ -29,7 +29,9 @@ const (
 	Expired  Result = 3 // it came too late, and goes back
 	Returned Result = 4 // it was a bounce, and its sender has back what it sent
 	Acked    Result = 5 // messages before Seq are acknowledged
-	Passed   Result = 6 // it is one that no honest source sends: passed over, and does not go back
+	// Passed means that it is one that no honest source sends, or the bounce of a message that
+	// is forgotten, since fewer were said to come back: passed over, and does not go back.
+	Passed Result = 6
 )
 
 // String returns the result's name: "executed".
@@ -117,8 +119,7 @@ func (c *Context) take(m *Message, seen uint64, h Handler) Receipt {
 	r := Receipt{Link: m.Link, Seq: m.Seq, OriginTx: m.OriginTx}
 	switch {
 	case m.IsBounce():
-		c.takeBack(m, h)
-		r.Result, r.Code = Returned, m.Code
+		r.Result, r.Code = c.takeBack(m, h)
 	case c.Void != nil && c.Void(m):
 		r.Result, r.Code = Passed, chain.CodeUnknownKind
 	case in.Seen > m.Expiry:
@@ -140,12 +141,19 @@ func (c *Context) take(m *Message, seen uint64, h Handler) Receipt {
 	return r
 }
 
-func (c *Context) takeBack(m *Message, h Handler) {
+// takeBack takes a bounce. One of a message that is forgotten is passed over: what that was is
+// not known any more.
+func (c *Context) takeBack(m *Message, h Handler) (Result, chain.Code) {
 	way := m.Link.Reverse()
 	out := OutboundAt(c.State, way)
+	forgotten := out.forgotten(m.Of)
 	out.cameBack(m.Of)
 	c.drop(way, &out)
+	if forgotten {
+		return Passed, chain.CodeNeverSent
+	}
 	h.Return(c, m)
+	return Returned, m.Code
 }
 
 func (c *Context) execute(m *Message, h Handler) chain.Code {

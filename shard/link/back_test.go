@@ -166,28 +166,32 @@ func TestBouncesComeBackOnce(t *testing.T) {
 		name  string
 		steps []step
 		kept  uint64
+		back  int // messages that came back with an effect
 	}{
 		{"before the acknowledgement", []step{
 			bounce(1, chain.CodeOK), bounce(1, chain.CodeNeverSent), bounce(0, chain.CodeNeverSent), ack(4, 1, chain.CodeOK), bounce(1, chain.CodeNeverSent),
-			bounce(2, chain.CodeNeverSent), bounce(3, chain.CodeNeverSent), bounce(4, chain.CodeOK),
-		}, 2},
+			bounce(3, chain.CodeOK), bounce(2, chain.CodeNeverSent), bounce(4, chain.CodeOK),
+		}, 2, 2},
 		{"after it", []step{
 			ack(4, 2, chain.CodeOK), bounce(1, chain.CodeOK), bounce(1, chain.CodeNeverSent), bounce(3, chain.CodeOK), bounce(3, chain.CodeNeverSent),
-		}, 2},
+		}, 2, 2},
 		{"in between", []step{
 			ack(2, 1, chain.CodeOK), bounce(0, chain.CodeOK), bounce(3, chain.CodeOK), ack(3, 1, chain.CodeOK), ack(6, 3, chain.CodeOK), bounce(5, chain.CodeOK),
-		}, 0},
-		{"none, it was said", []step{ack(4, 0, chain.CodeOK), bounce(1, chain.CodeNeverSent)}, 2},
-		{"fewer than came back", []step{bounce(0, chain.CodeOK), bounce(2, chain.CodeOK), ack(3, 1, chain.CodeOK)}, 3},
+		}, 0, 3},
+		{"none, it was said", []step{ack(4, 0, chain.CodeOK), bounce(1, chain.CodeOK), bounce(1, chain.CodeNeverSent)}, 2, 0},
+		{"fewer than bounced, it was said, before somebody honest came", []step{
+			ack(4, 1, chain.CodeOK), bounce(0, chain.CodeOK), bounce(1, chain.CodeOK), bounce(2, chain.CodeOK), ack(6, 4, chain.CodeOK), bounce(5, chain.CodeOK),
+		}, 0, 2},
+		{"fewer than came back", []step{bounce(0, chain.CodeOK), bounce(2, chain.CodeOK), ack(3, 1, chain.CodeOK)}, 3, 2},
 		{"fewer came back than were said to", []step{
-			ack(3, 3, chain.CodeOK), ack(4, 0, chain.CodeOK), bounce(1, chain.CodeNeverSent), ack(6, 1, chain.CodeOK), bounce(4, chain.CodeOK),
-		}, 0},
+			ack(3, 3, chain.CodeOK), ack(4, 0, chain.CodeOK), ack(6, 1, chain.CodeOK), bounce(4, chain.CodeOK),
+		}, 0, 1},
 		{"what nobody counts came back", []step{
-			bounce(0, chain.CodeOK), bounce(1, chain.CodeOK), ack(4, 0, chain.CodeOK), ack(6, 1, chain.CodeOK), bounce(4, chain.CodeOK), bounce(5, chain.CodeNeverSent),
-		}, 0},
-		{"more than could come back", []step{bounce(0, chain.CodeOK), bounce(2, chain.CodeOK), ack(4, 4, chain.CodeNeverSent), ack(4, 3, chain.CodeOK)}, 3},
-		{"never, though it was said", []step{ack(6, 1, chain.CodeOK)}, 6},
-		{"all of them", []step{ack(6, 6, chain.CodeOK), bounce(5, chain.CodeOK), bounce(4, chain.CodeNeverSent)}, 0},
+			bounce(0, chain.CodeOK), bounce(1, chain.CodeOK), ack(4, 0, chain.CodeOK), ack(6, 1, chain.CodeOK), bounce(4, chain.CodeOK), bounce(5, chain.CodeOK),
+		}, 0, 3},
+		{"more than could come back", []step{bounce(0, chain.CodeOK), bounce(2, chain.CodeOK), ack(4, 4, chain.CodeNeverSent), ack(4, 3, chain.CodeOK)}, 3, 2},
+		{"never, though it was said", []step{ack(6, 1, chain.CodeOK)}, 6, 0},
+		{"all of them", []step{ack(6, 6, chain.CodeOK), bounce(5, chain.CodeOK), bounce(4, chain.CodeNeverSent)}, 0, 1},
 	} {
 		r := newReturns(t, 6)
 		for i, s := range row.steps {
@@ -198,8 +202,8 @@ func TestBouncesComeBackOnce(t *testing.T) {
 				wantCode(t, what, r.bring(t, leafOf(r.bounce(uint64(s.of)))), s.want)
 			}
 		}
-		if got := rowsOf(r.a); got != row.kept {
-			t.Errorf("%s: %d messages are kept, want %d: %+v", row.name, got, row.kept, *outbound(r.a, forth))
+		if got, back := rowsOf(r.a), len(r.a.returned); got != row.kept || back != row.back {
+			t.Errorf("%s: %d messages are kept, want %d; %d came back, want %d: %+v", row.name, got, row.kept, back, row.back, *outbound(r.a, forth))
 		}
 	}
 }

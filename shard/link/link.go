@@ -29,7 +29,9 @@
 // messages only those behind the last that came back can follow (Outbound.Back), and
 // once as many came back as bounced none that is acknowledged. A destination that says
 // it sends back what it never does only fills its own link: what is kept counts as
-// under way, until an acknowledgement of a later committee counts fewer bounces.
+// under way, until an acknowledgement of a later committee counts fewer bounces. One that
+// counts fewer than come back has messages forgotten too soon: their bounces are taken in
+// their turn, with no effect, so that the link goes on.
 //
 // Room is bounded everywhere. A source has at most MaxUnacked messages and
 // MaxUnackedBytes bytes under way on a link, those that may come back included;

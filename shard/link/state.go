@@ -133,8 +133,17 @@ func (o *Outbound) acknowledged(a *Ack) {
 	o.Returned = min(o.Returned, o.Bounced+ahead)
 }
 
-// cameBack notes that a message came back.
-func (o *Outbound) cameBack(seq uint64) { o.Returned, o.Back = o.Returned+1, seq+1 }
+// forgotten reports whether a message is gone and may come back all the same: an
+// acknowledgement counted too few bounces, as a committee that lied does.
+func (o *Outbound) forgotten(seq uint64) bool { return seq >= o.Back && seq < o.needed() }
+
+// cameBack notes that a message came back. One that is forgotten was not counted before.
+func (o *Outbound) cameBack(seq uint64) {
+	if o.forgotten(seq) {
+		o.Bounced++
+	}
+	o.Returned, o.Back = o.Returned+1, seq+1
+}
 
 // Encode returns the canonical encoding: next, acked, kept, bytes, returns, bytes of
 // returns, bounced, returned, back and progress, 8 each.
