@@ -66,7 +66,6 @@ func TestWrongInputIsNamed(t *testing.T) {
 		{"challenge", exitError, []string{"CHALLENGE_OUT_OF_RANGE", "want"}, append(open, "--deposit", "1", "--challenge", "1")},
 		{"many channels", exitUsage, []string{"--count", "1024"}, append(open, "--deposit", "1", "--count", "2000")},
 		{"service", exitError, []string{"SERVICE", "77"}, append(open, "--deposit", "1", "--service", "77")},
-		{"payee in a zone that the service lacks", exitError, []string{"PAYEE_ZONE", "payee", "zones [0 1]", "take the payee's address in one of them"}, []string{"channel", "open", "--from", "alice", "--to", "bob@5", "--deposit", "1", "--service", "1"}},
 		{"channel id", exitUsage, []string{`"abc"`, "64 hexadecimal"}, []string{"channel", "show", "abc"}},
 		{"no such channel", exitNotFound, []string{"CHANNEL_NOT_FOUND"}, []string{"channel", "show", none}},
 		{"whose channels", exitUsage, []string{"--payer", "--payee"}, []string{"channel", "list"}},

@@ -64,6 +64,8 @@ func TestServiceIsRegisteredAndServed(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a channel for the service: %v", err)
 	}
+	u.refused(exitError, []string{"PAYEE_ZONE", "zone 5", "which has zones [0]", "take the payee's address in one of them"},
+		"channel", "open", "--from", "alice", "--to", "bob@5", "--deposit", "1", "--service", "7")
 
 	type shardShown struct {
 		ID      uint32 `json:"id"`
