@@ -24,8 +24,8 @@ func (w *world) tells(parent shard.ID, heirs []shard.ID) {
 			w.tb.Errorf("block %d after block %d", e.Height, last)
 		}
 		last = e.Height
-		for i := range e.Registry {
-			if ev := &e.Registry[i]; slices.Contains(ev.Shards, parent) {
+		for i := range e.Registry { // the last of a block first, as the blocks are
+			if ev := &e.Registry[len(e.Registry)-1-i]; slices.Contains(ev.Shards, parent) {
 				kinds = append(kinds, ev.Kind)
 				if ev.Kind == registry.EventHolds && !slices.Equal(ev.Heirs, heirs) {
 					w.tb.Errorf("heirs %v, want %v", ev.Heirs, heirs)
