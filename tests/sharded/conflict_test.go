@@ -2,7 +2,6 @@ package sharded_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
@@ -18,17 +17,7 @@ import (
 // both versions, once, and main finds the committee guilty.
 func TestConflict(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, genesisOf(t, 4, 24, 2, 1_000))
-	ids := w.foundAll()
-	for i := range w.mains {
-		w.relayAt(i)
-	}
-	w.traffic(25 * time.Millisecond)
-	p := w.open(w.userIn(ids[0], 0), w.userIn(ids[1], 0), 1_000_000)
-	w.until("the home knows the channel", func() bool {
-		_, ok := w.known(p)
-		return ok
-	})
+	w, ids, p := newPair(t, 1_000)
 	w.until("nothing is under way", w.quiet)
 	w.until("all is anchored", func() bool {
 		h, _ := w.anyOf(ids[0]).Head()
