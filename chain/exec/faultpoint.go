@@ -22,8 +22,9 @@ import (
 // and the height.
 //
 // Deeds are what a block does, and no other of these: a shard "sends" messages to other
-// shards, "imports" some of theirs, which acknowledges them, and is "acknowledged" its own;
-// main "anchors-messages", blocks of shards that send, and "anchors-acks", those that import.
+// shards, "imports" some of theirs, which acknowledges them, is "acknowledged" its own, and
+// is "told" messages of main; main "tells" shards, and it "anchors-messages", blocks of
+// shards that send, and "anchors-acks", those that import.
 //
 // Moments are those of Executor.pass: "executed", before the validator votes; "agreed",
 // when Finalize is done; "stored", when Commit has synced the block and nobody was told;
@@ -94,6 +95,11 @@ func deedOf(id ledger.ChainID, p *prepared) string {
 			deeds = append(deeds, deed)
 		}
 	}
+	sent := func(count func(to link.Place) bool) bool { // and no acknowledgements alone
+		return p.result.Outbox != nil && slices.ContainsFunc(p.result.Outbox.Leaves(), func(l link.Leaf) bool {
+			return l.Message != nil && count(l.To())
+		})
+	}
 	if id == ledger.MainChain {
 		covers := func(heights map[shard.ID][]uint64) bool {
 			return slices.ContainsFunc(bodyOf[*settlement.Result](p.result.Body).Shards, func(x settlement.ShardEvent) bool {
@@ -101,17 +107,17 @@ func deedOf(id ledger.ChainID, p *prepared) string {
 					slices.ContainsFunc(heights[x.Shard], func(h uint64) bool { return x.First <= h && h <= x.Last })
 			})
 		}
+		add("tells", sent(func(link.Place) bool { return true }))
 		add("anchors-messages", covers(faults.senders))
 		add("anchors-acks", covers(faults.takers))
 	} else {
 		main := link.Place{}
 		receipts := bodyOf[*ShardResult](p.result.Body).Imports
-		sends := p.result.Outbox != nil && slices.ContainsFunc(p.result.Outbox.Leaves(), func(l link.Leaf) bool {
-			return l.Message != nil && l.Message.Link.Dst != main
-		})
+		sends := sent(func(to link.Place) bool { return to != main })
 		imports := slices.ContainsFunc(receipts, func(r link.Receipt) bool { return r.Result == link.Executed && r.Link.Src != main })
 		add("sends", sends)
 		add("imports", imports)
+		add("told", slices.ContainsFunc(receipts, func(r link.Receipt) bool { return r.Result == link.Executed && r.Link.Src == main }))
 		add("acknowledged", slices.ContainsFunc(receipts, func(r link.Receipt) bool { return r.Result == link.Acked && r.Link.Dst != main }))
 		if sends {
 			faults.senders[id] = append(faults.senders[id], p.block.Height)
