@@ -149,7 +149,7 @@ func TestInMemoryNetworkLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	dir := filepath.Join(t.TempDir(), "net")
-	n, err := testnet.Start(ctx, testnet.Options{Dir: dir, Validators: 1, InMemory: true, Discard: true})
+	n, err := testnet.Start(ctx, testnet.Options{Dir: dir, Validators: 1, InMemory: true, Discard: true, NoServices: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +370,7 @@ func TestNodesUseTLS(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	n, err := testnet.Start(ctx, testnet.Options{Validators: 1, TLS: true})
+	n, err := testnet.Start(ctx, testnet.Options{Validators: 1, TLS: true, NoServices: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestProcessIsNotOurs(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	n := start(ctx, t, testnet.Options{Validators: 1})
+	n := start(ctx, t, testnet.Options{Validators: 1, NoServices: true})
 	if err := n.KillNode(0); err == nil {
 		t.Error("KillNode killed a node without a process of its own")
 	}

@@ -63,6 +63,7 @@ func TestShardsAreJoined(t *testing.T) {
 	const stride = 10
 	log := &lines{count: map[string]int{}}
 	n := start(ctx, t, testnet.Options{
+		Services:  content(),
 		Params:    func(p *settlement.Params) { p.Staking.EpochBlocks, p.Anchors.LateBlocks = 10, 6 },
 		Configure: func(_ int, c *config.Config) { c.Snapshots.Interval = stride },
 		Handler:   func(i int) slog.Handler { return linesHandler{log, testnet.ValidatorName(i)} },

@@ -8,7 +8,11 @@ import (
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/node/testnet"
+	"github.com/tributary-network/tributary/zone"
 )
+
+// content is the first service alone, with its four shards: for what every shard does alike.
+func content() []zone.ServiceType { return testnet.Services()[:1] }
 
 // shardsOf returns the shards of node i.
 func shardsOf(t *testing.T, n *testnet.Network, i int) []client.ChainStatus {

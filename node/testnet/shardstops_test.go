@@ -20,7 +20,7 @@ func TestShardsAfterStops(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it can be done again
-	n := start(ctx, t, testnet.Options{Params: func(p *settlement.Params) { p.Staking.EpochBlocks, p.Anchors.LateBlocks = 10, 6 }})
+	n := start(ctx, t, testnet.Options{Services: content(), Params: func(p *settlement.Params) { p.Staking.EpochBlocks, p.Anchors.LateBlocks = 10, 6 }})
 	if err := n.WaitShards(ctx); err != nil {
 		t.Fatal(err)
 	}
