@@ -14,18 +14,7 @@ import (
 	"github.com/tributary-network/tributary/node/config"
 	"github.com/tributary-network/tributary/node/testnet"
 	"github.com/tributary-network/tributary/shard"
-	"github.com/tributary-network/tributary/zone"
 )
-
-// oneZone makes a network with one service only, in one zone.
-func oneZone(shards uint8) func(*testnet.Options) {
-	return func(o *testnet.Options) {
-		o.NoServices = false
-		s := testnet.Services()[0]
-		s.Shards, s.Zones = shards, s.Zones[:1]
-		o.Services = []zone.ServiceType{s}
-	}
-}
 
 // Payees book without pause, some until it is included and some until it is final. All
 // nodes are killed at the moment when a block with bookings is acknowledged, and its shards

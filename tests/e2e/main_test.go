@@ -5,6 +5,7 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,7 +13,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +24,7 @@ import (
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/node/testnet"
+	"github.com/tributary-network/tributary/zone"
 )
 
 // binary is the program under test, built by TestMain unless it is given. The one that is
@@ -42,8 +47,7 @@ func takesLong(t *testing.T) {
 func TestMain(m *testing.M) {
 	flag.StringVar(&binary, "binary", "", "the tributary program to test; the default is to build it")
 	flag.Parse()
-	// Networks wait more than they compute. More at a time than this, and each would
-	// be too slow to prove anything.
+	// More at a time than this, and each would be too slow to prove anything.
 	if err := flag.Set("test.parallel", strconv.Itoa(parallel())); err != nil {
 		panic(err)
 	}
@@ -89,15 +93,92 @@ func build(m *testing.M) (code int, err error) {
 // whatever its limit, which is for a machine with nothing else to do.
 const patience = 4 * time.Minute
 
-// withServices lets a network have the services of every test network, and their shards.
-func withServices(o *testnet.Options) { o.NoServices = false }
+// soon fails the test if what was to happen after a repair took more than half a minute. On
+// a machine that is busy it may take as much longer as a computation does now, but not more
+// than busiest times as long.
+func soon(t *testing.T, what string, took time.Duration) {
+	t.Helper()
+	const limit, busiest = 30 * time.Second, 4
+	took = took.Round(time.Millisecond)
+	if took <= limit {
+		t.Logf("%s: after %v", what, took)
+	} else if allowed := time.Duration(min(slowness(t), busiest) * float64(limit)); took > allowed {
+		t.Errorf("%s: after %v, more than %v", what, took, allowed)
+	} else {
+		t.Logf("%s: after %v, on a busy machine", what, took)
+	}
+}
+
+// slowness is how many times as long a computation takes as it has a processor, at least 1.
+func slowness(t *testing.T) float64 {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	used := func() time.Duration {
+		var r syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_THREAD, &r); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	const work = 100 * time.Millisecond
+	begin, before, sum := time.Now(), used(), [32]byte{}
+	for used()-before < work {
+		sum = sha256.Sum256(sum[:])
+	}
+	return max(1, float64(time.Since(begin))/float64(work))
+}
+
+// serving lets a network have some of the services of every test network, in two zones, and
+// their shards.
+func serving(services ...uint32) func(*testnet.Options) {
+	return func(o *testnet.Options) {
+		o.NoServices = false
+		o.Services = slices.DeleteFunc(testnet.Services(), func(s zone.ServiceType) bool { return !slices.Contains(services, s.ID) })
+	}
+}
+
+// oneZone lets a network have the content service only, in one zone with so many shards,
+// and others there with one.
+func oneZone(shards uint8, others ...uint32) func(*testnet.Options) {
+	return func(o *testnet.Options) {
+		serving(append(others, testnet.Content)...)(o)
+		for i := range o.Services {
+			s := &o.Services[i]
+			s.Zones = s.Zones[:1]
+			if s.ID == testnet.Content {
+				s.Shards = shards
+			}
+		}
+	}
+}
+
+// room is for networks at a time: two with shards, or four without, on two cores. They wait
+// more than they compute, and with more at a time each computes more, as it waits in vain.
+var room = struct {
+	one    sync.Mutex // held by who takes
+	places chan struct{}
+}{places: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
+
+// takeRoom waits for the room for a network until the test ends.
+func takeRoom(t *testing.T, o *testnet.Options) {
+	t.Helper()
+	places := 1
+	if !o.NoServices {
+		places = 2
+	}
+	room.one.Lock()
+	defer room.one.Unlock()
+	for range places {
+		room.places <- struct{}{}
+		t.Cleanup(func() { <-room.places })
+	}
+}
 
 // network starts four validator processes that end with the test, without services unless
-// a change says so.
+// a change says so, when there is room.
 func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	o := testnet.Options{
 		Name: "local-e2e", NoServices: true,
 		Params: func(p *settlement.Params) {
@@ -112,6 +193,9 @@ func network(t *testing.T, changes ...func(*testnet.Options)) *testnet.Network {
 	if o.Dir == "" {
 		o.Dir = filepath.Join(t.TempDir(), "net")
 	}
+	takeRoom(t, &o)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	net, err := testnet.StartProcesses(ctx, binary, o)
 	if err != nil {
 		t.Fatal(err)

@@ -187,7 +187,7 @@ func shardAddresses(t *testing.T, nw *testnet.Network, id shard.ID) (list []stri
 func TestPartitionOfAShard(t *testing.T) {
 	t.Parallel()
 	w := startWires(t, testnet.DefaultValidators)
-	nw := network(t, withServices, exactly, func(o *testnet.Options) { o.Configure = w.configure })
+	nw := network(t, serving(testnet.Content, testnet.Proxy), exactly, func(o *testnet.Options) { o.Configure = w.configure })
 	u := startUsage(t, nw, 2, testnet.Content, testnet.Proxy)
 	end := u.begin(t)
 	u.more(t, testnet.Content, 8, "bookings before the partition")
@@ -226,16 +226,13 @@ func TestPartitionOfAShard(t *testing.T) {
 	repaired := time.Now()
 	end()
 	u.drained(t, nodes[0])
-	took := time.Since(repaired).Round(time.Millisecond)
-	t.Logf("shard %d stood still at heights %v with %d messages under way between it and its sister; all had arrived %v after the repair", cut, before, waiting, took)
+	soon(t, "all has arrived after the repair", time.Since(repaired))
+	t.Logf("shard %d stood still at heights %v with %d messages under way between it and its sister", cut, before, waiting)
 	for i, name := range []string{"the main chain", "the other service's shards"} {
 		t.Logf("%s made a block in %v before, and in %v beside the partition", name, usual[i], beside[i])
 		if beside[i] > slower*usual[i] {
 			t.Errorf("%s made a block in %v before, and in %v beside the partition: more than %d times that", name, usual[i], beside[i], slower)
 		}
-	}
-	if took > 30*time.Second {
-		t.Errorf("it took %v from the repair until all was earned", took)
 	}
 	u.verify(t, nw)
 	quiet(t, nw)

@@ -19,7 +19,7 @@ import (
 // earned and paid to the last drop.
 func TestServiceIsRegisteredAndServed(t *testing.T) {
 	t.Parallel()
-	net := network(t, withServices, exactly, briefly)
+	net := network(t, oneZone(1, testnet.Storage, testnet.Proxy), exactly, briefly)
 	var pids []int
 	for i := range net.Nodes {
 		pids = append(pids, net.PID(i))
@@ -37,7 +37,7 @@ func TestServiceIsRegisteredAndServed(t *testing.T) {
 		} `json:"zones"`
 	}
 	u.read(&services, "service", "list")
-	if len(services) != 3 || services[0].Name != "content" || len(services[0].Zones) != 2 || services[0].Zones[1].Shards != 2 {
+	if len(services) != 3 || services[0].Name != "content" || len(services[0].Zones) != 1 || services[0].Zones[0].Shards != 1 {
 		t.Fatalf("services of the genesis: %+v", services)
 	}
 	u.ok("service", "register", "video", "--id", "7", "--spec", u.file("video.md", "videos"), "--unit", "chunk:262144", "--zone", "0:here", "--shards", "2", "--from", "alice")

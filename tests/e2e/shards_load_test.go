@@ -204,15 +204,23 @@ func homeOf(t *testing.T, c *client.Client, b *usageBook) shard.ID {
 // acknowledged, and fails the test if one was refused.
 func (u *usageLoad) begin(t *testing.T) (end func()) {
 	t.Helper()
+	return beside(t, len(u.books), func(ctx context.Context, i int) (err error) {
+		for b := u.books[i]; ctx.Err() == nil && err == nil && b.rounds < loadDeposit/loadPrice; {
+			err = u.round(b)
+		}
+		return err
+	})
+}
+
+// beside does so many pieces of work beside the test. end, which the end of the test does
+// too, ends their context and waits for them, and fails the test by their errors.
+func beside(t *testing.T, n int, work func(ctx context.Context, i int) error) (end func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	failures := make([]error, len(u.books))
+	failures := make([]error, n)
 	var group sync.WaitGroup
-	for i, b := range u.books {
-		group.Go(func() {
-			for ctx.Err() == nil && failures[i] == nil && b.rounds < loadDeposit/loadPrice {
-				failures[i] = u.round(b)
-			}
-		})
+	for i := range n {
+		group.Go(func() { failures[i] = work(ctx, i) })
 	}
 	t.Cleanup(func() {
 		cancel()

@@ -18,7 +18,7 @@ import (
 func TestRemoteSigner(t *testing.T) {
 	t.Parallel()
 	const victim, other = 3, 1
-	nw := network(t, withServices)
+	nw := network(t, oneZone(2))
 	l := startLoad(t, nw, 0, 2)
 	end := l.begin(t)
 	l.more(t, 3, "settlements with the key in a file")

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +22,7 @@ import (
 	"github.com/tributary-network/tributary/shard"
 )
 
-var stepSeeds = flag.Int("steps.seeds", 1, "how often TestShardsKilledAtEachStep takes all steps, each time in another order")
+var stepSeeds = flag.Int("steps.seeds", 0, "how often TestShardsKilledAtEachStep takes all steps, each time in another order; 0 takes half of them once")
 
 // step is a moment of a block on the way of what is booked from one shard to another: see
 // chain/exec/faultpoint.go.
@@ -31,11 +30,12 @@ type step struct{ deed, moment string }
 
 func (s step) String() string { return s.deed + ", " + s.moment }
 
-// allSteps are the steps in the order of the way. A message is executed and acknowledged
-// by the same block of the destination, so what comes between an import and its
-// acknowledgement is the block of main that anchors it.
+// allSteps are the steps in the order of the ways: from main to a shard, and from one shard
+// to another. A message is executed and acknowledged by the same block of the destination,
+// so what comes between an import and its acknowledgement is the block of main that anchors
+// it.
 func allSteps() (list []step) {
-	for _, deed := range []string{"sends", "anchors-messages", "imports", "anchors-acks", "acknowledged"} {
+	for _, deed := range deeds() {
 		for _, moment := range []string{"executed", "agreed", "stored", "told"} {
 			list = append(list, step{deed, moment})
 		}
@@ -43,11 +43,28 @@ func allSteps() (list []step) {
 	return list
 }
 
+// halfOfSteps are two moments of each deed, one before the block is committed and one after
+// it, in turns the first and the second of these.
+func halfOfSteps() (list []step) {
+	for i, deed := range deeds() {
+		for _, moment := range [][]string{{"executed", "stored"}, {"agreed", "told"}}[i%2] {
+			list = append(list, step{deed, moment})
+		}
+	}
+	return list
+}
+
+func deeds() []string {
+	return []string{"tells", "told", "sends", "anchors-messages", "imports", "anchors-acks", "acknowledged"}
+}
+
 // Nodes kill themselves at each step that a message takes from one shard over main to
-// another and its acknowledgement back: before they vote for the block, when it is agreed
-// on and not stored, when it is stored and nobody was told, and when all were. Two at a time
-// do, so that chains lose their quorum too. Each comes back without help, what goes on
-// meanwhile is counted once, and at the end all is paid to the last drop on all nodes.
+// another and its acknowledgement back, and from main to a shard: before they vote for the
+// block, when it is agreed on and not stored, when it is stored and nobody was told, and
+// when all were. Two at a time do, so that chains lose their quorum too. Each comes back
+// without help, what goes on meanwhile is counted once, within half a minute of the last
+// repair everything has arrived, and at the end all is paid to the last drop on all nodes
+// and every shard knows what main knows.
 func TestShardsKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	if given {
@@ -55,23 +72,27 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file := func(i int) string { return filepath.Join(dir, strconv.Itoa(i)) }
-	net := network(t, withServices, exactly, func(o *testnet.Options) {
+	net := network(t, oneZone(2), exactly, func(o *testnet.Options) {
 		o.Environ = func(i int) []string { return []string{"FAULT_POINT=" + file(i)} }
 	})
-	u := startUsage(t, net, 1, testnet.Content)
+	u := startUsageIn(t, net, 1, 1, testnet.Content)
 	u.submitted(t, net, 0, u.books[0])
 	u.proposerKilled(t, net, 1, u.books[1])
 
-	end := u.spread(t, dial(t, net, 0, 1, 2, 3))
-	begin := time.Now()
-	for seed := range *stepSeeds {
+	end, endTurn := u.spread(t, dial(t, net, 0, 1, 2, 3)), u.turn(t, net)
+	begin, steps := time.Now(), allSteps()
+	if *stepSeeds == 0 {
+		steps = halfOfSteps()
+	}
+	var repaired [2]time.Time // by lane
+	for seed := range max(1, *stepSeeds) {
 		random := rand.New(rand.NewPCG(uint64(seed), 0)) //nolint:gosec // it can be done again
 		var lanes [2][]step
-		for i, s := range allSteps() {
+		for i, s := range steps {
 			lanes[i%2] = append(lanes[i%2], s)
 		}
 		if seed > 0 {
-			list := allSteps()
+			list := slices.Clone(steps)
 			random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 			lanes = [2][]step{list[:len(list)/2], list[len(list)/2:]}
 		}
@@ -85,7 +106,7 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 						if seed > 0 {
 							victim, nth = 2*lane+draw.IntN(2), 1+draw.IntN(3)
 						}
-						killedAt(t, net, victim, s, nth, file(victim))
+						repaired[lane] = killedAt(t, net, victim, s, nth, file(victim))
 					}
 				})
 			}
@@ -94,16 +115,19 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("%d kills after %v, %d bookings", *stepSeeds*len(allSteps()), time.Since(begin).Round(time.Millisecond), u.done(testnet.Content))
+	t.Logf("%d kills after %v, %d bookings", max(1, *stepSeeds)*len(steps), time.Since(begin).Round(time.Millisecond), u.done(testnet.Content))
 	end()
+	endTurn()
 	u.drained(t, dial(t, net, 0))
+	soon(t, "all is earned after the last node that was killed was ready", min(time.Since(repaired[0]), time.Since(repaired[1])))
 	u.verify(t, net)
 	quiet(t, net)
 }
 
 // killedAt has the victim kill itself at the n-th block of a step, and waits until it is
-// ready again and its chain has more than that block.
-func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, file string) {
+// ready again, soon after its start, and its chain has more than that block. It returns when
+// it was ready.
+func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, file string) (repaired time.Time) {
 	t.Helper()
 	if err := os.WriteFile(file+".new", fmt.Appendf(nil, "%s %s %d", s.deed, s.moment, nth), 0o600); err != nil {
 		t.Fatal(err)
@@ -132,6 +156,8 @@ func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, f
 	}
 	begin = time.Now()
 	took := ready(t, net, victim)
+	soon(t, fmt.Sprintf("%s: %s is ready", s, net.Nodes[victim].Name), took)
+	repaired = time.Now()
 	c, name := dial(t, net, victim), net.Nodes[victim].Name
 	await(t, 30*time.Second, fmt.Sprintf("%s: %s has blocks after %s", s, name, passed), func(ctx context.Context) bool {
 		if id == ledger.MainChain {
@@ -143,6 +169,7 @@ func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, f
 	})
 	t.Logf("%s: %s was killed at %s, block %d of these, after %v; it was ready %v after its start, and had more blocks of the chain after %v",
 		s, name, passed, nth, waited, took, time.Since(begin).Round(time.Millisecond))
+	return repaired
 }
 
 // spread books in the background, each payee when all that it had booked before is earned,
@@ -150,30 +177,14 @@ func killedAt(t *testing.T, net *testnet.Network, victim int, s step, nth int, f
 // refused.
 func (u *usageLoad) spread(t *testing.T, c *client.Client) (end func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	failures := make([]error, len(u.books))
-	var group sync.WaitGroup
-	for i, b := range u.books {
-		group.Go(func() {
-			for ctx.Err() == nil && failures[i] == nil {
-				if failures[i] = u.round(b); failures[i] == nil {
-					u.arrived(ctx, c, b)
-				}
+	return beside(t, len(u.books), func(ctx context.Context, i int) (err error) {
+		for ctx.Err() == nil && err == nil {
+			if err = u.round(u.books[i]); err == nil {
+				u.arrived(ctx, c, u.books[i])
 			}
-		})
-	}
-	t.Cleanup(func() {
-		cancel()
-		group.Wait()
-	})
-	return func() {
-		t.Helper()
-		cancel()
-		group.Wait()
-		if err := errors.Join(failures...); err != nil {
-			t.Fatal(err)
 		}
-	}
+		return err
+	})
 }
 
 // arrived waits until b's payee has earned what it has booked, or ctx ends.
