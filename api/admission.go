@@ -170,7 +170,8 @@ func (a *admission) quotaOf(method string) (q *quota, limit int, unary bool) {
 	case method == settlementv1.SettlementService_StreamSettlements_FullMethodName:
 		return a.streams, a.streams.total, false
 	case method == channelv1.ChannelService_WatchChannels_FullMethodName,
-		method == stakingv1.StakingService_WatchStaking_FullMethodName:
+		method == stakingv1.StakingService_WatchStaking_FullMethodName,
+		method == servicev1.ServiceChainService_WatchShard_FullMethodName:
 		return a.watches, a.watches.total, false
 	case probe(method) || strings.HasPrefix(method, "/grpc.reflection."):
 		return a.probes, a.probes.total, false

@@ -15,6 +15,17 @@ type hostShard struct {
 	run func() ChainInfo
 }
 
+// sameChain reports whether two shards that ran here are one and the same chain, which has not
+// been closed and opened again in between.
+func sameChain(a, b Shard) bool {
+	x, hosted := a.(*hostShard)
+	y, both := b.(*hostShard)
+	if hosted && both {
+		return x.Shard == y.Shard
+	}
+	return a == b
+}
+
 // Chain implements Shard.
 func (h *hostShard) Chain() ChainInfo { return h.run() }
 

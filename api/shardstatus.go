@@ -1,12 +1,15 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tributary-network/tributary/chain"
@@ -114,9 +117,9 @@ func (s *services) WatchShard(req *servicev1.WatchShardRequest, server servicev1
 	if err != nil {
 		return err
 	}
-	local, ok := s.hosted(sh.ID)
+	local, ok := s.serving(sh.ID)
 	if !ok {
-		return s.notHosted(&sh, epoch)
+		return s.notServing(&sh, epoch)
 	}
 	w := &shardWatch{backend: s.backend, server: server, ip: callerIP(server.Context()), id: sh.ID, shard: local}
 	ctx, end := context.WithCancelCause(server.Context())
@@ -167,7 +170,7 @@ func (w *shardWatch) readShard(ctx context.Context, from uint64, news chan<- sha
 		b, err := blocks.Next(ctx)
 		n := shardNews{block: b}
 		if err != nil && !errors.As(err, &n.gap) {
-			return err
+			return cmp.Or(w.over(), err)
 		}
 		if err := pass(ctx, news, n); err != nil {
 			return err
@@ -234,7 +237,31 @@ func (w *shardWatch) next(ctx context.Context, news <-chan shardNews) error {
 	}
 }
 
+// over says why there is nothing more to tell of: the shard does not run here any more, it
+// began again, as with another committee, or it is halted. It returns nil if it goes on.
+func (w *shardWatch) over() error {
+	now, runs := w.hosted(w.id)
+	switch {
+	case runs && !sameChain(now, w.shard):
+		return unavailable(ReasonNotHosted, retrySoon, fmt.Sprintf("shard %d began again on this node, as after a change of its committee; watch it again", w.id))
+	case runs && now.Chain().Halted:
+		return w.behind(now, w.id)
+	case runs:
+		return nil
+	}
+	sh, epoch, err := w.shardByName("name", ShardName(w.id))
+	if err != nil {
+		return err
+	}
+	p := w.notHosted(&sh, epoch)
+	p.code, p.retry = codes.Unavailable, retrySoon
+	return p
+}
+
 func (w *shardWatch) tell(m *servicev1.WatchShardResponse) (err error) {
+	if err := w.over(); err != nil {
+		return err
+	}
 	if m.AnchoredHeight, err = w.anchored(w.id); err != nil {
 		return err
 	}

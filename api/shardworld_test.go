@@ -155,6 +155,8 @@ func (n *shardNode) others(id ledger.ChainID) (list []string) {
 
 // Shard implements api.Shards.
 func (n *shardNode) Shard(id shard.ID) (api.Shard, bool) {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
 	if !slices.Contains(n.hosts, id) {
 		return nil, false
 	}

@@ -2,9 +2,14 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strconv"
 	"time"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger"
@@ -91,28 +96,102 @@ type ShardBlock struct {
 
 // WatchShard calls f for each block of a shard from a height on, 0 for the next one, and
 // for each anchor, heartbeats included, until ctx ends or f returns an error, which it
-// returns. The node in use must run the shard: Location.Endpoints tells which do.
+// returns. The nodes of the client must run the shard: Location.Endpoints tells which do.
+//
+// Once it has begun it comes back by itself, on another node of the client if need be, when
+// a connection ends or the shard stops there, and goes on with the block after the last one;
+// if the shard went on from an earlier one with another committee, which takes back what was
+// not anchored, with the first one that is not anchored.
 func (c *Client) WatchShard(ctx context.Context, id shard.ID, from uint64, f func(*ShardBlock) error) error {
-	stream, err := c.endpoint().services.WatchShard(ctx, &servicev1.WatchShardRequest{
-		Name: shardsPrefix + strconv.FormatUint(uint64(id), 10), FromHeight: from,
+	w := &shardWatch{client: c, id: id, next: from, call: f}
+	for failures := 0; ; {
+		e := c.endpoint()
+		came, err := w.stream(ctx, e)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if w.done != nil {
+			return w.done
+		}
+		if came {
+			failures = 0
+		}
+		failures++
+		if err = errorOf(err); !w.begun || !watchReturns(err) || failures > int(watchPatience/c.options.retry.MaxDelay) {
+			return fmt.Errorf("watch shard %d: %w", id, err)
+		}
+		c.leave(e)
+		c.options.log.LogAttrs(ctx, slog.LevelInfo, "watch of a shard comes back", slog.String("endpoint", e.target), slog.Any("err", err))
+		if !sleep(ctx, c.options.retry.delay(failures, err)) {
+			return ctx.Err()
+		}
+	}
+}
+
+// watchReturns reports whether a watch that broke off may go on.
+func watchReturns(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return errors.Is(err, io.EOF)
+	}
+	return passes(err) || e.Code == codes.Canceled || e.Code == codes.Internal || e.Code == codes.Unknown
+}
+
+// shardWatch is one WatchShard over all its streams.
+type shardWatch struct {
+	client *Client
+	id     shard.ID
+	next   uint64 // height to go on with
+	call   func(*ShardBlock) error
+	begun  bool  // something came
+	done   error // of call
+}
+
+// stream opens one stream and tells what comes until it ends. It reports whether anything
+// came.
+func (w *shardWatch) stream(ctx context.Context, e *endpoint) (came bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silence := time.AfterFunc(watchSilence, cancel)
+	defer silence.Stop()
+	stream, err := e.services.WatchShard(ctx, &servicev1.WatchShardRequest{
+		Name: shardsPrefix + strconv.FormatUint(uint64(w.id), 10), FromHeight: w.next,
 	})
-	for err == nil {
-		var m *servicev1.WatchShardResponse
-		if m, err = stream.Recv(); err != nil {
-			break
-		}
-		b := m.GetBlock()
-		if err := f(&ShardBlock{
-			Height: b.GetHeight(), Time: timeOf(b.GetTime()), Epoch: b.GetEpoch(), Transactions: b.GetTransactions(), Bookings: b.GetBookings(),
-			Booked: sumsOf(b.GetBooked()), Outbox: b.GetOutbox(), Imports: b.GetImports(),
-			GapFrom: m.GetGap().GetFromHeight(), GapTo: m.GetGap().GetToHeight(), Head: m.GetHeadHeight(), Anchored: m.GetAnchoredHeight(),
-			Level: route.Level(min(m.GetLevelBps(), uint32(route.Full))), //nolint:gosec // at most Full
-		}); err != nil {
-			return err
-		}
+	if err != nil {
+		return false, err
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return came, err
+		}
+		silence.Stop() // the reader may take its time
+		if !came && w.begun && m.GetHeadHeight()+1 < w.next {
+			w.next = min(w.next, m.GetAnchoredHeight()+1) // blocks were taken back
+			return true, io.EOF
+		}
+		came, w.begun = true, true
+		if w.done = w.tell(m); w.done != nil {
+			return true, w.done
+		}
+		silence.Reset(watchSilence)
 	}
-	return fmt.Errorf("watch shard %d: %w", id, errorOf(err))
+}
+
+func (w *shardWatch) tell(m *servicev1.WatchShardResponse) error {
+	b := m.GetBlock()
+	switch {
+	case b != nil:
+		w.next = b.GetHeight() + 1
+	case m.GetGap() != nil:
+		w.next = m.GetGap().GetToHeight() + 1
+	case w.next == 0:
+		w.next = m.GetHeadHeight() + 1
+	}
+	return w.call(&ShardBlock{
+		Height: b.GetHeight(), Time: timeOf(b.GetTime()), Epoch: b.GetEpoch(), Transactions: b.GetTransactions(), Bookings: b.GetBookings(),
+		Booked: sumsOf(b.GetBooked()), Outbox: b.GetOutbox(), Imports: b.GetImports(),
+		GapFrom: m.GetGap().GetFromHeight(), GapTo: m.GetGap().GetToHeight(), Head: m.GetHeadHeight(), Anchored: m.GetAnchoredHeight(),
+		Level: route.Level(min(m.GetLevelBps(), uint32(route.Full))), //nolint:gosec // at most Full
+	})
 }

@@ -209,8 +209,8 @@ func (c *cli) shardWatchCommand() *cobra.Command {
 		Use:   "watch SHARD",
 		Short: "Show the blocks of a shard as they come, and up to where they are anchored",
 		Long: `Show the blocks of a shard as they come, and up to where they are anchored, until it is
-interrupted. The node that is asked must run the shard: 'tributary route locate' shows
-which nodes do.`,
+interrupted. It comes back when the connection breaks or the shard begins again. The node
+that is asked must run the shard: 'tributary route locate' shows which nodes do.`,
 		Args: first(cobra.ExactArgs(1), parseShard),
 		RunE: c.lasting(func(run *run) error {
 			id, err := run.shardID()
