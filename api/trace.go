@@ -10,7 +10,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
-	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
@@ -26,12 +25,14 @@ const maxTraceCalls = 32
 // tracer is one call of Trace.
 type tracer struct {
 	*routing
-	m     *shard.Map
-	hash  ledger.Hash
-	calls int // of other nodes, made so far
-	out   *servicev1.TraceResponse
-	// settled has the last settlements that paid those who were asked about.
-	settled map[ledger.Address][]exec.Status
+	m      *shard.Map
+	hash   ledger.Hash
+	calls  int // of other nodes, made so far
+	out    *servicev1.TraceResponse
+	traced []uint64 // channels that were booked on
+	// settled has what the last settlements paid on them, by payee.
+	settled map[ledger.Address][]settledEntry
+	entries int // of settlements, read so far
 }
 
 // Trace implements RoutingServiceServer.
@@ -44,7 +45,7 @@ func (r *routing) Trace(ctx context.Context, req *servicev1.TraceRequest) (*serv
 	if err != nil {
 		return nil, err
 	}
-	t := &tracer{routing: r, m: m, hash: hash, out: &servicev1.TraceResponse{Height: height}, settled: make(map[ledger.Address][]exec.Status)}
+	t := &tracer{routing: r, m: m, hash: hash, out: &servicev1.TraceResponse{Height: height}, settled: make(map[ledger.Address][]settledEntry)}
 	id, err := t.origin(ctx, req.GetShard())
 	if err != nil {
 		return nil, err

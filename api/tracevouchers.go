@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +18,12 @@ import (
 const (
 	// maxTraced is how many vouchers of a booking a trace follows.
 	maxTraced = 16
-	// maxSettlements is how many settlements that paid a payee a trace looks through, of
-	// each kind: those that it signed, and those that others brought.
-	maxSettlements = 128
+	// maxSettlements is how many settlements that paid a payee a trace looks through, those
+	// that it signed and those that others brought. A trace ends, too, once it has read
+	// maxListed entries of them.
+	maxSettlements = 256
+	// settlementChunk is how many of them are in memory at a time.
+	settlementChunk = 4
 )
 
 // bookedBy adds to an answer what a transaction of a shard that runs here booked.
@@ -109,6 +111,9 @@ func (t *tracer) vouchers(ctx context.Context, id ledger.ChainID, answer *servic
 		}
 	}
 	for _, m := range list {
+		t.traced = append(t.traced, m.GetChannelIndex())
+	}
+	for _, m := range list {
 		v, err := t.voucher(m, certificate, evidence)
 		if err != nil {
 			t.note("chain %d: entry %d of the booking: %v", id, m.GetPosition(), err)
@@ -176,49 +181,75 @@ func (t *tracer) paid(ctx context.Context, out *servicev1.TracedVoucher) error {
 		return err
 	}
 	out.State = servicev1.VoucherState_VOUCHER_STATE_PAID
-	list, err := t.settlementsOf(info.Payee)
+	list, err := t.settlementsOf(ctx, info.Payee)
 	if err != nil {
 		return err
 	}
-	t.rates.charge(callerIP(ctx), rowTokens(len(list)))
 	for i := range list {
-		s := &list[i]
-		for j := range s.Receipt.Entries {
-			e := &s.Receipt.Entries[j]
-			if e.Index != out.GetChannelIndex() || e.Lane != lane {
-				continue
-			}
-			before := after - min(after, uint64(e.Moved()))
-			if before < out.GetCumulative() {
-				out.Settlement, out.Height, out.TxIndex = SettlementName(s.Hash), s.Height, s.TxIndex
-				out.Time = renderTime(t.blockTime(s))
-				return nil
-			}
-			after = before
+		e := &list[i]
+		if e.index != out.GetChannelIndex() || e.lane != lane {
+			continue
 		}
+		before := after - min(after, e.moved)
+		if before < out.GetCumulative() {
+			out.Settlement, out.Height, out.TxIndex = SettlementName(e.tx), e.height, e.position
+			out.Time = renderTime(t.blockTime(&exec.Status{Stage: exec.StageFinal, Height: e.height}))
+			return nil
+		}
+		after = before
 	}
 	return nil
 }
 
-// settlementsOf returns the last settlements that paid a payee, newest first.
-func (t *tracer) settlementsOf(payee ledger.Address) (list []exec.Status, err error) {
+// settledEntry is an entry of a settlement: what it moved of a lane of a channel.
+type settledEntry struct {
+	tx       ledger.Hash
+	height   uint64
+	position uint32 // of the transaction in its block
+	index    uint64
+	lane     uint8
+	moved    uint64
+}
+
+// settlementsOf returns the entries, of channels that the trace is about, of the last
+// settlements that paid a payee, newest first.
+func (t *tracer) settlementsOf(ctx context.Context, payee ledger.Address) (list []settledEntry, err error) {
 	if found, ok := t.settled[payee]; ok {
 		return found, nil
 	}
-	for _, paid := range []bool{false, true} {
-		page, _, err := t.Index.ListTxs(exec.TxFilter{Account: payee, Paid: paid}, nil, maxSettlements)
+	lists := []exec.TxFilter{{Account: payee, Paid: true}, {Account: payee}}
+	var before *exec.Cursor
+	for looked := 0; looked < maxSettlements && t.entries < maxListed; {
+		page, next, err := t.mergeTxs(lists, before, min(settlementChunk, maxSettlements-looked))
 		if err != nil {
 			return nil, err
 		}
+		work := len(page)
 		for i := range page {
-			if r := page[i].Receipt; r != nil && r.Kind == chain.KindSettle {
-				list = append(list, page[i])
+			r := page[i].Receipt
+			work += len(r.Entries)
+			if r.Kind == chain.KindSettle {
+				list = t.appendTraced(list, &page[i])
 			}
 		}
+		t.rates.charge(callerIP(ctx), rowTokens(work))
+		looked, t.entries = looked+len(page), t.entries+work
+		if before = next; before == nil {
+			break
+		}
 	}
-	slices.SortFunc(list, func(a, b exec.Status) int {
-		return cmp.Or(cmp.Compare(b.Height, a.Height), cmp.Compare(b.TxIndex, a.TxIndex))
-	})
 	t.settled[payee] = list
 	return list, nil
+}
+
+// appendTraced appends the entries of a settlement that are of channels which the trace is
+// about.
+func (t *tracer) appendTraced(list []settledEntry, s *exec.Status) []settledEntry {
+	for i := range s.Receipt.Entries {
+		e := &s.Receipt.Entries[i]
+		if slices.Contains(t.traced, e.Index) {
+			list = append(list, settledEntry{tx: s.Hash, height: s.Height, position: s.TxIndex, index: e.Index, lane: e.Lane, moved: uint64(e.Moved())})
+		}
+	}
+	return list
 }
