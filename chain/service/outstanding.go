@@ -33,8 +33,8 @@ type Page struct {
 }
 
 // Outstanding returns settlements of lanes that were settled and not paid, with the best
-// vouchers of now: what a relay that was away sends to the main chain. They are those from
-// from on, in their order, at most limit lanes in all, and each of one payee: what it has
+// vouchers of now: what a relay that was away sends to the main chain. They begin with
+// the lane from, in their order, and are at most limit lanes in all, each of one payee: what it has
 // beyond that is passed over, so that those after it come. A page costs what is on it,
 // whatever comes before it or is passed over, if v is a chain.Seeker.
 func Outstanding(v chain.View, from Spot, limit, each int) (out Page) {

@@ -48,7 +48,9 @@
 // Only the way to main costs fees. Anchors that are due and acknowledgements are free in
 // the end; settlements are sent where they pay out more than they cost, and not twice for
 // the same, and as long as the account keeps a reserve (SettleReserve): their fees are not
-// paid back. An account that cannot pay for one thing goes on with what it can pay for.
+// paid back. Lanes that pay less than they cost neither keep others of their payee from being
+// paid nor, however many they are, other payees (bills), and channels that main is about to
+// close are looked at first. An account that cannot pay for one thing goes on with what it can pay for.
 //
 // # Life
 //

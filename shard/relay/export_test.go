@@ -6,9 +6,10 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
-	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/link"
 )
 
@@ -70,9 +71,54 @@ func (h *hold) Free(height uint64, progress bool, now time.Time) (bool, time.Dur
 	return h.free(height, progress, now)
 }
 
-// UrgentFirst is urgentFirst.
-func UrgentFirst(v chain.View, sigma uint64, list []service.Settlement) []service.Settlement {
-	return urgentFirst(v, sigma, list)
+// Teller settles what one shard has, and nothing else.
+type Teller struct {
+	l   *mainLane
+	id  shard.ID
+	of  Shard
+	row anchor.State
+	p   settlement.Params
+}
+
+// NewTeller returns a teller of a shard with the buckets of row, whose turn it is first.
+func NewTeller(cfg Config, p settlement.Params, row anchor.State, of Shard) (*Teller, error) {
+	r, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	t := &Teller{l: newMainLane(r), id: 2, of: of, row: row, p: p}
+	t.l.shards[t.id] = &branch{bills: bills{debts: make(map[ledger.Address]*debt)}}
+	return t, nil
+}
+
+// Round looks at the shard and then at main after its block at height, and returns the
+// records that it sends and how many payees it remembers.
+func (t *Teller) Round(v chain.View, height uint64) (sent [][]byte, payees int, err error) {
+	b := &t.l.shards[t.id].bills
+	err = t.of.Read(func(v chain.View, height uint64) error {
+		b.read(v, height, t.l.height)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	t.l.height = height
+	s := scale{v: v, again: never}
+	s.height, s.params = height, t.p
+	s.rows = map[shard.ID]anchor.State{t.id: t.row}
+	s.orders = map[shard.ID][][committee.AddressSize]byte{t.id: {t.l.r.cfg.Self()}}
+	s.row, _, _ = settlement.AccountByAddress(v, t.l.account.self)
+	t.l.account.tidy(&s.row, height)
+	if err := t.l.settle(&s, []report{{id: t.id, chain: t.of}}); err != nil {
+		return nil, 0, err
+	}
+	for i := range s.drafts {
+		sent = append(sent, s.drafts[i].raw)
+		for of, what := range s.drafts[i].tasks {
+			of.done(t.l.r, what, height)
+		}
+	}
+	return sent, len(b.debts), nil
 }
 
 // Why nothing is signed.

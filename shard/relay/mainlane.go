@@ -11,7 +11,6 @@ import (
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
-	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
@@ -35,6 +34,7 @@ type mainLane struct {
 	height  uint64 // of main in the last round
 	lacks   error  // why the account could pay for nothing then, nil while it can
 
+	ending  ending
 	known   seats // for one height of main
 	knownOf stamp
 }
@@ -62,17 +62,9 @@ type branch struct {
 	pair
 
 	anchors task
-	flights []flight                 // anchors that may still be executed, and then take something
-	queue   []queued                 // heights with messages that are not anchored, ascending
-	settles map[ledger.Address]*task // by payee
-	after   ledger.Address           // where the next look at settlements begins
-
-	// found are settlements of the shard at height looked, whole says that they are all,
-	// and paged is the height of main at which they were looked for: the next ones are
-	// looked for after another block.
-	found         []service.Settlement
-	whole         bool
-	looked, paged uint64
+	flights []flight // anchors that may still be executed, and then take something
+	queue   []queued // heights with messages that are not anchored, ascending
+	bills   bills
 }
 
 func newMainLane(r *Relay) *mainLane {
@@ -83,11 +75,10 @@ func newMainLane(r *Relay) *mainLane {
 
 // report is what a shard says of itself.
 type report struct {
-	id          shard.ID
-	chain       Shard
-	head        uint64
-	settlements []service.Settlement
-	still       []still // links to main that stand still
+	id    shard.ID
+	chain Shard
+	head  uint64
+	still []still // links to main that stand still
 }
 
 // relisting is a link that a shard is to list again.
@@ -198,16 +189,13 @@ func (l *mainLane) survey() (list []report, version uint64) {
 	for _, id := range slices.Sorted(maps.Keys(hosted)) {
 		b := l.shards[id]
 		if b == nil {
-			b = &branch{settles: make(map[ledger.Address]*task)}
+			b = &branch{bills: bills{debts: make(map[ledger.Address]*debt)}}
 			l.shards[id] = b
 		}
 		one := report{id: id, chain: hosted[id]}
 		err := one.chain.Read(func(v chain.View, height uint64) error {
 			one.head = height
-			if height != b.looked || !b.whole && l.height != b.paged {
-				b.next(service.Outstanding(v, service.Spot{Payee: b.after}, MaxEntries, MaxEntries).List, height, l.height)
-			}
-			one.settlements = b.found
+			b.bills.read(v, height, l.height)
 			if height >= b.rescueAt {
 				one.still, b.rescueAt = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
 			}
@@ -230,26 +218,6 @@ func (l *mainLane) survey() (list []report, version uint64) {
 		list = append(list, one)
 	}
 	return list, version
-}
-
-// next takes settlements of a shard at height head, main being at another height, says
-// where the look at them goes on, and forgets those that are paid.
-func (b *branch) next(list []service.Settlement, head, main uint64) {
-	entries := 0
-	for i := range list {
-		entries += len(list[i].Batch.Entries)
-	}
-	whole := b.after.IsZero() && entries < MaxEntries
-	b.after = ledger.Address{}
-	if entries >= MaxEntries {
-		b.after = list[len(list)-1].Batch.Payee
-	}
-	b.found, b.looked, b.whole, b.paged = list, head, whole, main
-	if whole {
-		maps.DeleteFunc(b.settles, func(a ledger.Address, _ *task) bool {
-			return !slices.ContainsFunc(list, func(s service.Settlement) bool { return s.Batch.Payee == a })
-		})
-	}
 }
 
 // plan decides what is sent. An account that cannot pay for one thing may be able to pay
@@ -422,74 +390,6 @@ func certificates(c Chain) func(uint64) (cert.Certificate, bool) {
 		one, err := c.Certificate(h)
 		return one, err == nil
 	}
-}
-
-// settle sends settlements that main would pay and has not paid.
-func (l *mainLane) settle(s *scale, reports []report) error {
-	batches, sigma := 0, settlement.Clock(s.v, s.height)
-	for i := range reports {
-		one := &reports[i]
-		b := l.shards[one.id]
-		if _, ok := s.rows[one.id]; !ok {
-			continue
-		}
-		turn := l.turn(s, one.id)
-		list := urgentFirst(s.v, sigma, one.settlements)
-		for j := range list {
-			if batches >= MaxBatches || len(s.drafts) >= maxRecords {
-				return nil
-			}
-			sent, err := l.settleOne(s, b, &list[j], turn, sigma)
-			if err != nil {
-				return err
-			}
-			if sent {
-				batches++
-			}
-		}
-	}
-	return nil
-}
-
-// settleOne sends one settlement if it is time and worth it.
-func (l *mainLane) settleOne(s *scale, b *branch, one *service.Settlement, turn, sigma uint64) (sent bool, err error) {
-	rules := s.params.Rules()
-	c := ClaimOf(s.v, &rules, one)
-	t := b.settles[one.Batch.Payee]
-	if t == nil {
-		t = new(task)
-		b.settles[one.Batch.Payee] = t
-	}
-	if len(c.Batch.Entries) == 0 {
-		t.reset()
-		return false, nil
-	}
-	wait := uint64(settleBlocks)
-	if c.Deadline <= sigma+soon {
-		wait = urgentBlocks
-	}
-	if t.last != 0 && t.last != c.Paid && s.height < t.height+wait {
-		return false, nil // main has paid, and the shard does not know it yet
-	}
-	if !l.ready(s, t, c.Paid, turn, patience{}) {
-		return false, nil
-	}
-	record, err := l.account.sign(s.v, &s.params, s.height, chain.KindSettle, c.Batch.Encode())
-	if err != nil {
-		return false, err
-	}
-	if !l.account.spares(&s.row, record.fee) {
-		l.notes.failed(l.r, "settlements are left to others", ledger.MainChain, errReserve)
-		s.again = sooner(s.again, t.done(l.r, c.Paid, s.height))
-		return false, nil
-	}
-	if !Worthwhile(c.Worth, record.fee) {
-		l.r.counters.Worthless.Add(1)
-		s.again = sooner(s.again, t.done(l.r, c.Paid, s.height))
-		return false, nil
-	}
-	l.add(s, draft{signed: record, kind: chain.KindSettle, size: len(c.Batch.Entries), tasks: map[*task]uint64{t: c.Paid}})
-	return true, nil
 }
 
 // send hands the drafts in, and returns when to look again.

@@ -169,42 +169,13 @@ func TestClaim(t *testing.T) {
 		"some":                  {[]channel.Entry{entry(0, 301), entry(1, 800), entry(1, 901), entry(7, 1)}, 2, 2},
 	} {
 		s := service.Settlement{Batch: channel.Batch{Payee: payee, Entries: c.entries}}
-		got := relay.ClaimOf(v, &channel.Rules{}, &s)
+		got := relay.ClaimOf(v, &channel.Rules{}, &s, nil)
 		if len(got.Batch.Entries) != c.left || got.Worth != c.worth || (got.Paid != 0) != (c.left > 0) {
 			t.Errorf("%s: %d entries worth %d, want %d and %d", name, len(got.Batch.Entries), got.Worth, c.left, c.worth)
 		}
 	}
 	if relay.Worthwhile(5, 5) || !relay.Worthwhile(6, 5) {
 		t.Error("a settlement is worth its fee if it pays more")
-	}
-}
-
-// TestUrgent: what main is about to close is settled before the rest, and is known by its
-// deadline.
-func TestUrgent(t *testing.T) {
-	t.Parallel()
-	v := rows{}
-	var list []service.Settlement
-	for i := range uint64(12) {
-		c := channel.Channel{Payee: ledger.Address{1, byte(i)}, Deposit: 100, ExpiresAt: 10_000}
-		if i == 7 || i == 9 {
-			c.CloseAt = 150
-		}
-		v[string(channel.Key(i))] = c.Encode()
-		list = append(list, service.Settlement{Batch: channel.Batch{Payee: c.Payee, Entries: []channel.Entry{{Index: i, Cumulative: 5}}}})
-	}
-	var got []uint64
-	for _, s := range relay.UrgentFirst(v, 100, list) {
-		got = append(got, s.Batch.Entries[0].Index)
-	}
-	if want := []uint64{7, 9, 0, 1, 2, 3, 4, 5, 6, 8, 10, 11}; !slices.Equal(got, want) {
-		t.Errorf("order %v, want %v", got, want)
-	}
-	both := list[0]
-	both.Batch.Payee = ledger.Address{1, 7}
-	both.Batch.Entries = []channel.Entry{{Index: 0, Cumulative: 5}, {Index: 7, Cumulative: 5}}
-	if c := relay.ClaimOf(v, &channel.Rules{}, &both); c.Deadline != 150 {
-		t.Errorf("deadline %d, want 150", c.Deadline)
 	}
 }
 

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -13,10 +12,14 @@ import (
 
 // Bounds of the settlements that are looked at together.
 const (
-	// MaxEntries is how many entries are looked at, MaxBatches how many batches are sent
-	// at once.
+	// MaxEntries is how many entries are looked at, and maxOfPayee how many of one payee
+	// while others wait for a look. MaxBatches is how many batches are sent at once.
 	MaxEntries = 4_096
+	maxOfPayee = 1_024
 	MaxBatches = 8
+	// maxEnding is at how many channels a node looks in a block of main, of those that main
+	// is about to close.
+	maxEnding = 4_096
 )
 
 // SettleReserve is what the relayer's account keeps when it settles. Main pays the fees of
@@ -39,8 +42,9 @@ type Claim struct {
 }
 
 // ClaimOf returns what main, whose state is in v and whose rules of channels are given, would
-// pay of a settlement.
-func ClaimOf(v chain.View, rules *channel.Rules, s *service.Settlement) (c Claim) {
+// pay of a settlement without the entries that are left out: leave is given an entry, the
+// deadline of its channel, and what main would pay for it. Nil leaves none out.
+func ClaimOf(v chain.View, rules *channel.Rules, s *service.Settlement, leave func(e *channel.Entry, deadline uint64, pays ledger.Amount) bool) (c Claim) {
 	c.Batch = s.Batch
 	c.Batch.Entries = nil
 	left := make(map[uint64]ledger.Amount) // by channel: what its deposit still has
@@ -60,50 +64,33 @@ func ClaimOf(v chain.View, rules *channel.Rules, s *service.Settlement) (c Claim
 		if e.Cumulative <= paid || left[e.Index] == 0 {
 			continue
 		}
+		gain := min(e.Cumulative-paid, left[e.Index])
+		done := at.Deposit - left[e.Index] + gain
+		fees := channel.FeesAt(v, at.FeesNumber)
+		pays := rules.Payout(&fees, done-gain, done).Paid
+		if leave != nil && leave(e, at.Deadline(), pays) {
+			continue
+		}
 		if len(c.Batch.Entries) == 0 {
 			c.Paid, c.Deadline = paidName(e.Index, e.Lane, paid), at.Deadline()
 		}
 		c.Deadline = min(c.Deadline, at.Deadline())
-		gain := min(e.Cumulative-paid, left[e.Index])
 		left[e.Index] -= gain
-		done := at.Deposit - left[e.Index]
-		fees := channel.FeesAt(v, at.FeesNumber)
-		c.Worth += rules.Payout(&fees, done-gain, done).Paid // at most the sum of deposits, which is at most the supply
+		c.Worth += pays // at most the sum of deposits, which is at most the supply
 		c.Batch.Entries = append(c.Batch.Entries, *e)
 	}
 	return c
 }
 
 const (
-	// settleBlocks is for how many blocks of main nothing more is settled for a payee whom
-	// main has paid, while the shard does not say that it knows, and urgentBlocks for how
-	// many if a channel is closed so soon that this might be too late.
+	// settleBlocks is for how many blocks of main a lane on which main has paid is not
+	// settled again, while the shard does not say that it knows, and urgentBlocks for how
+	// many if its channel is closed so soon that this might be too late.
 	settleBlocks = link.RelistBlocks
 	urgentBlocks = link.RelayTimeout
-	// soon is how much sigma before its deadline a channel is settled before others.
+	// soon is how much sigma before its deadline a channel is looked at by itself.
 	soon = 2 * settleBlocks
 )
-
-// urgentFirst returns the settlements with those first that have a channel which main, at
-// sigma, is about to close: with more than are sent at once they must not wait their turn.
-func urgentFirst(v chain.View, sigma uint64, list []service.Settlement) []service.Settlement {
-	if len(list) <= MaxBatches {
-		return list
-	}
-	urgent := make([]service.Settlement, 0, len(list))
-	var rest []service.Settlement
-	for i := range list {
-		if slices.ContainsFunc(list[i].Batch.Entries, func(e channel.Entry) bool {
-			at, ok := channel.At(v, e.Index)
-			return ok && at.Deadline() <= sigma+soon
-		}) {
-			urgent = append(urgent, list[i])
-		} else {
-			rest = append(rest, list[i])
-		}
-	}
-	return append(urgent, rest...)
-}
 
 func paidName(index uint64, lane uint8, paid ledger.Amount) uint64 {
 	b := binary.BigEndian.AppendUint64(nil, index)
