@@ -1,12 +1,14 @@
 package relay
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/shard"
@@ -119,6 +121,72 @@ func (t *Teller) Round(v chain.View, height uint64) (sent [][]byte, payees int, 
 		}
 	}
 	return sent, len(b.debts), nil
+}
+
+// Surveys has a lane of main look at a shard of this node once before it knows what main says
+// of it, and once for each row that main has then.
+func Surveys(cfg Config, id shard.ID, s Shard, list ...anchor.State) error {
+	r, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	r.Host(id, s)
+	l := newMainLane(r)
+	l.survey()
+	for _, row := range list {
+		l.known.rows = map[shard.ID]anchor.State{id: row}
+		l.survey()
+	}
+	return nil
+}
+
+// Caller asks a shard for what stands still on its links, on the way to main or to another
+// shard.
+type Caller struct {
+	main  *mainLane
+	other *shardLane
+	scene scene
+	pair  *pair
+}
+
+// NewCaller returns a caller of shard id for main, and for the shard with the places of row,
+// which runs here too.
+func NewCaller(cfg Config, id shard.ID, of Shard, row anchor.State, local Shard) (*Caller, error) {
+	r, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.Host(id, of)
+	first, last := spanOf(&row)
+	return &Caller{
+		main: newMainLane(r), other: &shardLane{r: r, id: id + 1}, pair: &pair{stock: newStock(first, last, 0)},
+		scene: scene{span: row, local: local, sources: map[ledger.ChainID]Chain{id: of}},
+	}, nil
+}
+
+// Main looks at the shard as the lane of main does, asks for a link if it stands still, and
+// returns when to look again.
+func (c *Caller) Main(of link.Link) time.Duration {
+	reports, _, again := c.main.survey()
+	s := scale{again: again}
+	for i := range reports {
+		if len(reports[i].still) > 0 {
+			s.relists = append(s.relists, relisting{&reports[i], of})
+		}
+	}
+	c.main.relist(context.Background(), &s)
+	return s.again
+}
+
+// Shard is Main of the other shard's lane, the source being at a height.
+func (c *Caller) Shard(head uint64) time.Duration {
+	c.pair.head = head
+	var again time.Duration
+	for id := range c.scene.sources {
+		src := &source{main: func(uint64) (cert.Certificate, bool) { return cert.Certificate{}, false }}
+		again = c.other.rescue(context.Background(), &c.scene, id, c.pair, src, new(Load))
+	}
+	return again
 }
 
 // Why nothing is signed.

@@ -108,8 +108,8 @@ type scale struct {
 }
 
 func (l *mainLane) round(ctx context.Context) time.Duration {
-	reports, version := l.survey()
-	s := scale{again: never}
+	reports, version, again := l.survey()
+	s := scale{again: again}
 	err := l.r.cfg.Main.Read(func(v chain.View, height uint64) error {
 		s.v, l.height = v, height
 		ok, err := l.seats(&s, reports, stamp{main: height, hosted: version})
@@ -118,15 +118,13 @@ func (l *mainLane) round(ctx context.Context) time.Duration {
 		}
 		l.rescue(&s, reports)
 		if free, wait := l.busy.free(height, false, l.r.cfg.Now()); !free {
-			s.again = wait
+			s.again = sooner(s.again, wait)
 			return nil
 		}
 		return l.plan(&s, reports)
 	})
 	s.v = nil
-	for _, one := range s.relists {
-		l.r.relist(ctx, one.of.chain, one.of.id, one.link)
-	}
+	l.relist(ctx, &s)
 	if err != nil {
 		l.notes.failed(l.r, "main takes nothing of this node", ledger.MainChain, err)
 		if !broke(err) {
@@ -137,6 +135,34 @@ func (l *mainLane) round(ctx context.Context) time.Duration {
 		}
 	}
 	return sooner(s.again, l.send(ctx, &s))
+}
+
+// relist has shards list links again. What one does not hear is asked for later.
+func (l *mainLane) relist(ctx context.Context, s *scale) {
+	heard := make(map[shard.ID]bool)
+	for _, one := range s.relists {
+		before, asked := heard[one.of.id]
+		heard[one.of.id] = l.r.relist(ctx, one.of.chain, one.of.id, one.link) && (before || !asked)
+	}
+	for id, all := range heard {
+		s.again = sooner(s.again, l.shards[id].answered(l.r, all))
+	}
+}
+
+// stands looks for links of a shard to main that stand still, if it is time and the shard
+// would hear of it, and returns when to look again if not.
+func (b *branch) stands(r *Relay, v chain.View, one *report) time.Duration {
+	if one.head < b.rescueAt {
+		return never
+	}
+	if ok, wait := b.calls.free(one.head, false, r.cfg.Now()); !ok {
+		return wait
+	}
+	if !hears(v) {
+		return b.answered(r, false)
+	}
+	one.still, b.rescueAt = stillAt(v, one.head, sourceBuckets(v, one.id), link.Place{}, link.Place{})
+	return never
 }
 
 // broke reports whether an error says that the account cannot send something, which is
@@ -182,9 +208,10 @@ func (l *mainLane) hold(height uint64) time.Duration {
 	return l.busy.until.Sub(now)
 }
 
-// survey looks at the shards of this node.
-func (l *mainLane) survey() (list []report, version uint64) {
+// survey looks at the shards of this node, and returns when to look at the latest again.
+func (l *mainLane) survey() (list []report, version uint64, again time.Duration) {
 	hosted, since, version := l.r.shards()
+	again = never
 	maps.DeleteFunc(l.shards, func(id shard.ID, _ *branch) bool { return hosted[id] == nil })
 	for _, id := range slices.Sorted(maps.Keys(hosted)) {
 		b := l.shards[id]
@@ -196,9 +223,7 @@ func (l *mainLane) survey() (list []report, version uint64) {
 		err := one.chain.Read(func(v chain.View, height uint64) error {
 			one.head = height
 			b.bills.read(v, height, l.height)
-			if height >= b.rescueAt {
-				one.still, b.rescueAt = stillAt(v, height, sourceBuckets(v, id), link.Place{}, link.Place{})
-			}
+			again = sooner(again, b.stands(l.r, v, &one))
 			return nil
 		})
 		if err != nil {
@@ -207,8 +232,10 @@ func (l *mainLane) survey() (list []report, version uint64) {
 		if b.stock == nil {
 			b.stock = newStock(link.Place{}, link.Place{}, one.head)
 		}
-		row := l.known.rows[id]
-		b.follow(course{since[id], row.Generation, row.Resumed})
+		b.head = one.head
+		if row, ok := l.known.rows[id]; ok {
+			b.follow(course{since[id], row.Generation, row.Resumed}, one.head)
+		}
 		for more := true; more && err == nil; {
 			more, err = b.stock.read(one.head, one.chain.Outbox)
 		}
@@ -217,7 +244,7 @@ func (l *mainLane) survey() (list []report, version uint64) {
 		}
 		list = append(list, one)
 	}
-	return list, version
+	return list, version, again
 }
 
 // plan decides what is sent. An account that cannot pay for one thing may be able to pay

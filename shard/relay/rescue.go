@@ -2,7 +2,7 @@ package relay
 
 import (
 	"context"
-	"errors"
+	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/service"
@@ -128,29 +128,40 @@ func (l *shardLane) rescues(s *scene, p *pair, load *Load) bool {
 	return p.head >= p.rescueAt || load != nil && len(load.Missing) > 0
 }
 
-// rescue asks for what stands still between a source and the lane's shard.
-func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *pair, src *source, load *Load) {
+// hears reports whether a shard, of whose state v is a view, lists or acknowledges links
+// again in its next block if it is asked.
+func hears(v chain.View) bool { return shardblock.ReadStatus(v).Calls < shardblock.MaxCalls }
+
+// rescue asks for what stands still between a source and the lane's shard. It returns when
+// to ask again for what nobody hears at the moment: what comes too late in an epoch is asked
+// for in the next one.
+func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *pair, src *source, load *Load) time.Duration {
 	if !l.rescues(s, p, load) {
-		return
+		return never
+	}
+	now := l.r.cfg.Now()
+	if ok, wait := p.calls.free(p.head, false, now); !ok {
+		return wait
 	}
 	first, last := spanOf(&s.span)
 	var list []still
 	var again uint64
+	var relists, reacks bool // they are heard
 	err := s.sources[id].Read(func(v chain.View, height uint64) error {
+		relists = id == ledger.MainChain || hears(v)
 		list, again = stillAt(v, height, sourceBuckets(v, id), first, last)
 		return nil
 	})
 	if err != nil {
-		return
+		return never
 	}
 	p.rescued, p.rescueAt = p.head, again
 	if len(list) == 0 {
-		return
+		return never
 	}
 	var found stuck
-	var called bool
 	err = s.local.Read(func(v chain.View, height uint64) error {
-		called = shardblock.ReadStatus(v).Calls >= shardblock.MaxCalls
+		reacks = hears(v)
 		found = helped(list, v, height, func(w link.Link, seq uint64) bool {
 			return p.stock.has(w, seq, func(h uint64) bool { return src.provable(&s.survey, h) })
 		})
@@ -158,25 +169,40 @@ func (l *shardLane) rescue(ctx context.Context, s *scene, id ledger.ChainID, p *
 	})
 	if err != nil {
 		l.notes.failed(l.r, "links cannot be looked at", id, err)
-		return
+		return never
 	}
 	if len(found.reack) > maxAsks || len(found.relist) > maxAsks {
 		p.rescueAt = p.head + 1 // for the others
 	}
-	heard := !called || len(found.reack) == 0
-	for _, w := range found.reack[:min(len(found.reack), maxAsks)] {
-		l.send(ctx, s, &shardblock.Relay{Kind: shardblock.KindReack, Link: w})
+	heard := (reacks || len(found.reack) == 0) && (relists || len(found.relist) == 0)
+	if reacks {
+		for _, w := range found.reack[:min(len(found.reack), maxAsks)] {
+			l.send(ctx, s, &shardblock.Relay{Kind: shardblock.KindReack, Link: w})
+		}
 	}
-	for _, w := range found.relist[:min(len(found.relist), maxAsks)] {
-		heard = l.r.relist(ctx, s.sources[id], id, w) && heard
+	if relists {
+		for _, w := range found.relist[:min(len(found.relist), maxAsks)] {
+			heard = l.r.relist(ctx, s.sources[id], id, w) && heard
+		}
 	}
-	if !heard { // until the next epoch; it may be that the source makes no blocks meanwhile
-		p.rescued, p.rescueAt = 0, 0
-	}
+	return p.answered(l.r, heard)
 }
 
-// relist asks the source of a link to list it again, and reports false if it has been asked
-// too often.
+// answered notes whether all that was asked for was heard, and returns when to ask again if
+// not: it may be that the source makes no blocks meanwhile.
+func (p *pair) answered(r *Relay, heard bool) time.Duration {
+	if heard {
+		p.calls = hold{}
+		return never
+	}
+	now := r.cfg.Now()
+	p.rescued, p.rescueAt = 0, 0
+	p.calls.sent(p.head, now, r.cfg.Jitter())
+	return p.calls.until.Sub(now)
+}
+
+// relist asks the source of a link to list it again, and reports false if that does not
+// hear it: it has been asked too often, or takes nothing at the moment.
 func (r *Relay) relist(ctx context.Context, c Chain, id ledger.ChainID, w link.Link) bool {
 	if id == ledger.MainChain {
 		r.askMain(ask{chain.KindRelist, w})
@@ -190,6 +216,8 @@ func (r *Relay) relist(ctx context.Context, c Chain, id ledger.ChainID, w link.L
 	err := s.SubmitRelay(ctx, letter.Encode())
 	if err == nil {
 		r.counters.Relists.Add(1)
+		return true
 	}
-	return !errors.Is(err, chain.CodeNotDue.Err())
+	code, rule := chain.CodeOf(err)
+	return rule && code != chain.CodeNotDue
 }

@@ -40,13 +40,14 @@ type course struct {
 	resumed    uint64
 }
 
-// follow reads a source again from where it goes on in another way than before.
-func (p *pair) follow(c course) {
+// follow reads a source, whose last block is head, again from where it goes on in another
+// way than before, as far back as who begins looks.
+func (p *pair) follow(c course, head uint64) {
 	if p.course == c {
 		return
 	}
 	if p.course.hosted != 0 {
-		p.stock.rewind(c.resumed)
+		p.stock.rewind(max(c.resumed, head-min(head, MaxBack)))
 		p.history = history{}
 	}
 	p.course = c
@@ -71,6 +72,7 @@ type pair struct {
 	rescued uint64 // height of the source when links were last looked at for what is missing
 	// rescueAt is its height from which on that is done again.
 	rescueAt uint64
+	calls    hold // what was asked for and not heard
 }
 
 // scene is what a round of a shard's lane works with.
@@ -243,7 +245,7 @@ func (l *shardLane) read(s *scene) (links []link.Link, fresh bool) {
 			l.pairs[id], fresh = p, true
 		}
 		p.head = head
-		p.follow(s.courses[id])
+		p.follow(s.courses[id], head)
 		for more := true; more && err == nil; {
 			more, err = p.stock.read(head, src.Outbox)
 		}
@@ -342,10 +344,10 @@ func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, ways
 	p.stock.forget(func(h uint64) bool { return src.gone(&s.survey, h) })
 	provable := func(h uint64) bool { return src.provable(&s.survey, h) }
 	load := p.stock.plan(func(w link.Link) (Way, bool) { way, ok := ways[w]; return way, ok }, provable, MaxCuts)
-	l.rescue(ctx, s, id, p, src, &load)
+	unheard := l.rescue(ctx, s, id, p, src, &load)
 	if len(load.Cuts) == 0 {
 		p.reset()
-		return l.seek(s, id, p, ways)
+		return sooner(unheard, l.seek(s, id, p, ways))
 	}
 	what := nameOf(id, &load.Cuts[0])
 	since := p.stock.waits(load.Cuts[0].Height, provable, s.height, l.r.cfg.Now())
@@ -355,10 +357,10 @@ func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, ways
 	}
 	ok, again := p.ready(l.r, what, turn, s.height, s.survey.Height, since)
 	if !ok {
-		return again
+		return sooner(unheard, again)
 	}
 	l.bring(ctx, s, id, src, load.Cuts)
-	return p.done(l.r, what, s.survey.Height)
+	return sooner(unheard, p.done(l.r, what, s.survey.Height))
 }
 
 // seek looks for what is wanted in blocks for which a stock has no room, all of which
