@@ -330,7 +330,8 @@ func (n *Node) keepers(id ledger.ChainID) (keys []ledger.PublicKey) {
 // Ended implements api.Shards.
 func (s hostedShards) Ended(id shard.ID) (api.ShardRecords, bool) {
 	past := s.shards.past
-	if _, keeps := s.shards.keeps(id); !keeps || s.shards.find(id) != nil {
+	row, keeps := s.shards.keeps(id)
+	if !keeps || s.shards.find(id) != nil {
 		return nil, false
 	}
 	switch r, err := past.acquire(id); {
@@ -343,7 +344,7 @@ func (s hostedShards) Ended(id shard.ID) (api.ShardRecords, bool) {
 		s.shards.log.Warn("open a shard that has ended", slog.String("shard", shardName(id)), slog.Any("err", err))
 		return nil, false
 	}
-	return endedRecords{past, id}, true
+	return endedRecords{past, id, row.End, row.Last.StateRoot}, true
 }
 
 // Kept implements api.Shards.
@@ -361,18 +362,14 @@ func (s hostedShards) Kept(limit int) (ids []shard.ID) {
 // endedRecords are what a shard did that has ended. It opens the shard whenever it is not
 // open.
 type endedRecords struct {
-	past *endedShards
-	id   shard.ID
+	past   *endedShards
+	id     shard.ID
+	height uint64      // of its last block, as it is anchored
+	root   ledger.Hash // of the state after it
 }
 
-// Head implements api.ShardState.
-func (e endedRecords) Head() (height uint64, appHash []byte) {
-	_ = e.past.use(e.id, func(s *exec.Shard) error { // one that cannot be read has no height
-		height, appHash = s.Head()
-		return nil
-	})
-	return height, appHash
-}
+// Head implements api.ShardState. It is known while the shard cannot be read, too.
+func (e endedRecords) Head() (height uint64, appHash []byte) { return e.height, e.root[:] }
 
 // Read implements api.ShardState.
 func (e endedRecords) Read(f func(v chain.View, height uint64) error) error {

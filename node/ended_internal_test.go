@@ -159,3 +159,21 @@ func TestEndedShardIsGivenBack(t *testing.T) {
 		release()
 	}
 }
+
+// TestTheHeadOfAnEndedShardIsKnown: while what a shard did that has ended cannot be read, its
+// height is known all the same, and reads say that they cannot be done at the moment.
+func TestTheHeadOfAnEndedShardIsKnown(t *testing.T) {
+	t.Parallel()
+	w := newEndedWorld(t)
+	if err := w.call(5); err != nil {
+		t.Fatal(err)
+	}
+	w.giveBack(5)
+	e := endedRecords{past: w.endedShards, id: 5, height: 57}
+	if height, _ := e.Head(); height != 57 {
+		t.Errorf("height %d", height)
+	}
+	if _, err := e.Outbox(57); !errors.Is(err, exec.ErrNotRunning) {
+		t.Errorf("a read: %v", err)
+	}
+}
