@@ -22,15 +22,11 @@ const Certain Odds = 1_000_000_000_000_000_000
 
 // Security is how likely a random committee is bad.
 type Security struct {
-	Members int
 	// Stall is the chance that bad members can keep the others from a quorum, and
 	// the shard stands still. Forge is the chance that they are a quorum, and can
 	// certify what they like. Money is safe in both cases: it is on the main chain.
 	Stall, Forge Odds
 }
-
-// Safe reports whether the committee has at least SafeMembers.
-func (s Security) Safe() bool { return s.Members >= SafeMembers }
 
 // SecurityOf returns the security of a committee of members with equal votes,
 // each of which is bad with the chance badBps, 0 to 10,000, in basis points: one
@@ -46,7 +42,7 @@ func SecurityOf(members int, badBps uint32) Security {
 	}
 	quorum := members*2/3 + 1
 	tails := binomialTails(members, min(badBps, ledger.BasisPoints), members-quorum+1, quorum)
-	return Security{Members: members, Stall: tails[0], Forge: tails[1]}
+	return Security{Stall: tails[0], Forge: tails[1]}
 }
 
 // binomialTails returns for each of least the chance that at least so many of n

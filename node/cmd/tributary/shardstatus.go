@@ -160,7 +160,7 @@ func (r *shardStatusResult) fields(t *table) {
 	}
 	members := fmt.Sprintf("%d: validators %s", len(r.Members), r.validators())
 	if r.Small {
-		members += fmt.Sprintf("; fewer than %d are easily bad, so trust what is anchored", shard.SafeMembers)
+		members += fmt.Sprintf("; fewer than %d are easily bad, so trust what is anchored (%s)", shard.SafeMembers, odds(len(r.Members)))
 	}
 	t.field("committee", members)
 	t.field("state", r.AppHash)

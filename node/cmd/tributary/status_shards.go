@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/tributary-network/tributary/api/client"
+	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/shard"
 )
 
 // hostedResult is what a shard has besides what every chain has.
@@ -69,12 +72,29 @@ func shardRows(t *table, chains []chainResult, left int) {
 	}
 	if small > 0 {
 		t.line("")
-		t.line("Committees of %d members, as here, are easily all bad: 32 is safe. Rely on what is anchored.", small)
+		t.line("Committees of %d members, as here, are easily bad: %d is safe. Rely on what is anchored.", small, shard.SafeMembers)
+		t.line("(%s)", odds(int(small)))
 	}
 	if left > 0 {
 		t.line("")
 		t.line("%s more should run here: raise shards.max", plural(left, "shard"))
 	}
+}
+
+// odds says how likely a committee of so many members is bad, by lot from many candidates.
+func odds(members int) string {
+	s := shard.SecurityOf(members, shard.BadBps)
+	return fmt.Sprintf("of those drawn by lot where %d %% of the stake is bad, 1 of %s can be halted and 1 of %s certifies what it likes",
+		shard.BadBps*100/ledger.BasisPoints, oneOf(s.Stall), oneOf(s.Forge))
+}
+
+// oneOf returns of how many cases, to two digits, one is such.
+func oneOf(o shard.Odds) string {
+	n, unit := (shard.Certain+o/2)/max(o, 1), shard.Odds(1)
+	for n/unit >= 100 {
+		unit *= 10
+	}
+	return strconv.FormatUint(uint64((n+unit/2)/unit*unit), 10)
 }
 
 // dataSize writes what something takes on disk.
