@@ -21,7 +21,7 @@
 //
 // Networks of those seeds begin with four shards at most. TestManyShards runs two that
 // begin with 64 and with 256, each with a payer, a payee and a relay of its own, for as
-// many blocks as 40 of main take: some 18,000 messages, 5,600 of them from shard to shard,
+// many blocks as 40 of main take: some 17,000 messages, 5,000 of them from shard to shard,
 // between 3,000 pairs of shards, under the same rules, the same troubles (but short-lived
 // messages, narrow links and crowded shards) and the same checks, and each shard must have
 // had messages to others and from others. More take longer, 1,024 two minutes of processor
