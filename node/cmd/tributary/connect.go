@@ -144,6 +144,26 @@ func (c *connection) key(name string) (ledger.PrivateKey, error) {
 	return ledger.PrivateKey{}, exitf(exitNotFound, "there is no key %q; 'tributary keys list' shows those there are", name)
 }
 
+// publicKey returns the public key of the key called name, whatever zone follows the name.
+func (c *connection) publicKey(name string) (ledger.PublicKey, error) {
+	rings, err := c.keyrings()
+	if err != nil {
+		return ledger.PublicKey{}, err
+	}
+	if name, _, err = inZone(name); err != nil {
+		return ledger.PublicKey{}, err
+	}
+	if name == "" {
+		return ledger.PublicKey{}, usagef("whose key? name it with --from")
+	}
+	for _, ring := range rings {
+		if info, err := ring.Info(name); err == nil && !info.Public.IsZero() {
+			return info.Public, nil
+		}
+	}
+	return ledger.PublicKey{}, exitf(exitNotFound, "there is no key %q with its public half; 'tributary keys list' shows those there are", name)
+}
+
 // account returns the account that signs with the key called name, in the zone that is
 // named with it.
 func (c *connection) account(name string) (*client.Account, error) {

@@ -116,7 +116,7 @@ func newChoice(h *client.Choice) choiceResult {
 
 func (c *cli) routeHintCommand() *cobra.Command {
 	var from string
-	var zones []uint
+	var zones []int
 	cmd := &cobra.Command{
 		Use:   "hint SERVICE",
 		Short: "Show in which zone a key had better live, and whose providers it had better use",
@@ -132,18 +132,18 @@ the key alice in zone 1; it has to be given some coins first, by 'tx transfer al
 			if err != nil {
 				return err
 			}
-			key, err := run.conn.key(from)
+			key, err := run.conn.publicKey(from)
 			if err != nil {
 				return err
 			}
 			only := make([]byte, 0, len(zones))
 			for _, z := range zones {
-				if z > 255 {
+				if z < 0 || z > 255 {
 					return usagef("--zone is %d, zones are 0 to 255", z)
 				}
 				only = append(only, byte(z))
 			}
-			hint, err := run.conn.Hint(run.ctx, s.Name, key.Public(), only...)
+			hint, err := run.conn.Hint(run.ctx, s.Name, key, only...)
 			if err != nil {
 				return err
 			}
@@ -160,8 +160,8 @@ the key alice in zone 1; it has to be given some coins first, by 'tx transfer al
 			})
 		}),
 	}
-	c.signing(cmd, &from)
-	cmd.Flags().UintSliceVar(&zones, "zone", nil, "zones to choose from (default: all)")
+	cmd.Flags().StringVar(&from, "from", "", "name of the key, whose passphrase is not needed")
+	cmd.Flags().IntSliceVar(&zones, "zone", nil, "zones to choose from (default: all)")
 	return cmd
 }
 

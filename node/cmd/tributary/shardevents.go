@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -201,6 +202,11 @@ which block of the main chain anchored which heights.`,
 				list = append(list, newShardEvent(&e))
 				if len(list) == limit {
 					break
+				}
+			}
+			if len(list) == 0 && id != 0 { // there may be no such shard
+				if _, err := run.conn.ShardStatus(run.ctx, id); errors.Is(err, chain.CodeUnknownShard.Err()) {
+					return shardProblem(err, id)
 				}
 			}
 			return c.print(list, func(t *table) {

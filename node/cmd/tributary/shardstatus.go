@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/chain"
@@ -191,10 +192,17 @@ earned, and who serves it.`,
 
 // shardProblem says what to do about a shard that could not be asked.
 func shardProblem(err error, id shard.ID) error {
+	e, told := errors.AsType[*client.Error](err)
 	if errors.Is(err, chain.CodeUnknownShard.Err()) {
+		switch {
+		case told && e.Code == codes.Unavailable:
+			return exitf(exitUnavailable, "%w", err)
+		case id == 0, told && (e.Metadata["heirs"] != "" || e.Metadata["endpoints"] != ""): // it ended, and the answer says more
+			return exitf(exitNotFound, "%w", err)
+		}
 		return exitf(exitNotFound, "there is no shard %d; 'tributary shard map' shows those there are", id)
 	}
-	if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == "NOT_HOSTED" {
+	if told && e.Reason == "NOT_HOSTED" {
 		if at := e.Metadata["endpoints"]; at != "" {
 			return exitf(exitUnavailable, "%w; ask one of them with --node", err)
 		}

@@ -117,7 +117,8 @@ func (c *cli) usageBookCommand() *cobra.Command {
 homes of their channels. The key is that of the payee. Booking moves no money and costs
 nothing: it counts what was used, and at the end of an epoch the shards settle what was
 booked on the main chain. Vouchers of several services or shards are booked each on its
-own; one that is booked already changes nothing.
+own; one that is booked already changes nothing. If a part fails, what was booked before is
+shown all the same.
 
 A booking is included when its shard has it, and final when that is anchored on the main
 chain.`,
@@ -139,24 +140,39 @@ chain.`,
 			}
 			list := []bookingResult{}
 			for _, s := range byService {
-				found, err := run.book(account, s.service, s.entries, stage, dryRun)
+				var found []client.Booking
+				found, err = run.book(account, s.service, s.entries, stage, dryRun)
 				for i := range found {
 					list = append(list, newBooking(&found[i]))
 				}
 				if err != nil {
-					return bookingProblem(err)
+					break
 				}
 			}
 			if dryRun {
 				c.note("nothing was submitted; this is what would happen now")
 			}
-			return c.printBookings(list)
+			return c.finishBooking(list, err)
 		}),
 	}
 	c.signing(cmd, &from)
+	cmd.Flags().Lookup("from").Usage = "name of the key of the payee, which signs, and @ZONE if its account is not in zone 0"
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "submit nothing, and show what would happen")
 	cmd.Flags().StringVar(&wait, "wait", "final", "return when the booking is final, included or only checked")
 	return cmd
+}
+
+// finishBooking shows what was booked, also before a part that failed, and says why that did.
+func (c *cli) finishBooking(list []bookingResult, failed error) error {
+	if failed == nil {
+		return c.printBookings(list)
+	}
+	if len(list) > 0 {
+		if err := c.printBookings(list); err != nil {
+			return err
+		}
+	}
+	return bookingProblem(failed)
 }
 
 // book books vouchers of one service, or with dryRun tries to.

@@ -111,6 +111,7 @@ func TestCommandsBook(t *testing.T) {
 		want string
 	}{
 		{"no shard", []string{"shard", "status", "99"}, exitNotFound, "'tributary shard map' shows"},
+		{"events of no shard", []string{"shard", "events", "99"}, exitNotFound, "there is no shard 99"},
 		{"no transaction", []string{"shard", "trace", strings.Repeat("0", 64)}, exitNotFound, "--shard names the shard"},
 		{"no service", []string{"usage", "earnings", "bob"}, exitUsage, "name it with --service"},
 		{"no voucher", []string{"usage", "book", "zz", "--from", "bob"}, exitUsage, "voucher 1"},
