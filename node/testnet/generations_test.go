@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/tributary-network/tributary/api/client"
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/node/config"
@@ -101,13 +104,25 @@ func newGenerationWorld(ctx context.Context, t *testing.T, o testnet.Options) *g
 func (w *generationWorld) until(ctx context.Context, limit time.Duration, what string, yes func() bool) {
 	w.t.Helper()
 	took := until(ctx, w.t, limit, what, func(ctx context.Context) bool {
-		if err := w.user.transfer(ctx, w.net.Genesis.Domain(), w.nonce); err != nil {
-			w.t.Fatal(err)
-		}
-		w.nonce++
+		_, _ = w.transfer(ctx)
 		return yes()
 	})
 	w.t.Logf("%s: after %v", what, took.Round(time.Millisecond))
+}
+
+// transfer makes a transfer, and returns the height of its block. One that the node does not
+// take now, as it was started a moment ago or lags, is none: it is made by the next call.
+func (w *generationWorld) transfer(ctx context.Context) (height uint64, ok bool) {
+	w.t.Helper()
+	height, err := w.user.transferAt(ctx, w.net.Genesis.Domain(), w.nonce)
+	if status.Code(err) == codes.Unavailable {
+		return 0, false
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.nonce++
+	return height, true
 }
 
 // shard returns how the shard does on a node, nil if that does not run it.
@@ -158,12 +173,13 @@ func (w *generationWorld) lead(ctx context.Context, i int, on bool) {
 	})
 }
 
-func (w *generationWorld) height(ctx context.Context) uint64 {
-	at, err := w.user.transferAt(ctx, w.net.Genesis.Domain(), w.nonce)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.nonce++
+// height returns how high the main chain is.
+func (w *generationWorld) height(ctx context.Context) (at uint64) {
+	w.t.Helper()
+	until(ctx, w.t, time.Minute, "a transfer is taken", func(ctx context.Context) (ok bool) {
+		at, ok = w.transfer(ctx)
+		return ok
+	})
 	return at
 }
 
