@@ -4,10 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"time"
-
-	"github.com/cometbft/cometbft/mempool"
-	"github.com/cometbft/cometbft/p2p"
-	protomem "github.com/cometbft/cometbft/proto/tendermint/mempool"
 )
 
 const (
@@ -17,9 +13,6 @@ const (
 	// haltLinger is how long a halted chain stays connected: peers may still
 	// need the block that halted it, and the votes for it.
 	haltLinger = 3 * time.Second
-	// nudgeAfter is how long work waits for a block before peers are reminded
-	// of it, once in as long.
-	nudgeAfter = time.Second
 )
 
 // watch looks after a running chain until ctx ends: heartbeats, pending work,
@@ -28,7 +21,8 @@ const (
 func (c *Chain) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	var beaten, nudged, trimmed, summed time.Time
+	var beaten, trimmed, summed time.Time
+	var nudged nudges
 	var summedHeight int64
 	var leave <-chan time.Time
 	halted := c.halt.ch
@@ -60,9 +54,8 @@ func (c *Chain) watch(ctx context.Context) {
 		if c.announced != nil {
 			c.announced.tick()
 		}
-		if now.Sub(nudged) >= nudgeAfter && c.head.waitedFor(now) >= nudgeAfter && c.flags()&flagCatchingUp == 0 {
-			nudged = now
-			c.nudge()
+		if nudged.due(now, c.head.waitedFor(now)) && c.flags()&flagCatchingUp == 0 {
+			nudged.sent(now, c.nudge())
 		}
 		if now.Sub(trimmed) >= trimInterval {
 			trimmed = now
@@ -76,21 +69,6 @@ func (c *Chain) watch(ctx context.Context) {
 				slog.Int("peers", c.engine.Switch().Peers().Size()))
 		}
 	}
-}
-
-// nudge sends the oldest waiting transaction to all peers once more. CometBFT
-// sends each only once, and a peer that is still fetching blocks then throws it
-// away; without any transaction it would wait for one for ever, although the
-// others need its vote to go on.
-func (c *Chain) nudge() {
-	txs := c.engine.Mempool().ReapMaxTxs(1)
-	if len(txs) == 0 {
-		return
-	}
-	msg := &protomem.Txs{Txs: [][]byte{txs[0]}}
-	c.engine.Switch().Peers().ForEach(func(peer p2p.Peer) {
-		peer.TrySend(p2p.Envelope{ChannelID: mempool.MempoolChannel, Message: msg})
-	})
 }
 
 // flags is what heartbeats say of this node.
