@@ -70,12 +70,22 @@ func (b *block) redrawStalled() {
 	if !b.registry.On() {
 		return
 	}
-	stalled := b.anchors.Stalled(b.params.Staking.Epoch)
-	for _, id := range stalled[:min(len(stalled), MaxRedraws)] {
+	for _, id := range inTurn(b.anchors.Stalled(b.params.Staking.Epoch), b.ctx.Height) {
 		if !b.redraw(id) && !b.restart(id) {
 			b.anchors.Asked(id)
 		}
 	}
+}
+
+// inTurn returns MaxRedraws of shards at most. They take turns by height: many that nobody
+// serves, for which nobody is found time and again, keep no other from its turn.
+func inTurn(stalled []shard.ID, height uint64) []shard.ID {
+	n := uint64(len(stalled))
+	if n <= MaxRedraws {
+		return stalled
+	}
+	first := height % n * MaxRedraws % n
+	return slices.Concat(stalled[first:], stalled[:first])[:MaxRedraws]
 }
 
 // restart has a shard go on with the committee of this epoch, if what that of an earlier
