@@ -72,6 +72,11 @@ func FuzzDecodeCounters(f *testing.F) {
 	canonical(f, seed.Encode(), channel.DecodeCounters, (*channel.Counters).Encode)
 }
 
+func FuzzDecodeFees(f *testing.F) {
+	seed := goldenFees()
+	canonical(f, seed.Encode(), channel.DecodeFees, (*channel.Fees).Encode)
+}
+
 func FuzzDecodeBatch(f *testing.F) {
 	seed := batch()
 	canonical(f, seed.Encode(), channel.DecodeBatch, (*channel.Batch).Encode)

@@ -13,6 +13,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/ledger"
+	"github.com/tributary-network/tributary/zone"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden vectors")
@@ -44,6 +45,10 @@ func hashClaim() channel.Entry {
 	}
 	e.Signature = key(3).Sign(e.Signed(testDomain, ref().ID))
 	return e
+}
+
+func goldenFees() channel.Fees {
+	return channel.Fees{Zone: zone.Fees{ShareBps: 1, Entry: 1 << 33}, Service: zone.Fees{ShareBps: 5_000, Entry: 4}}
 }
 
 func batch() channel.Batch {
@@ -120,6 +125,9 @@ func TestGolden(t *testing.T) {
 	put("lane row", ch.Lane0.Encode())
 	n := channel.Counters{Channels: 1, Lanes: 2, Open: 3}
 	put("counters", n.Encode())
+	fees := goldenFees()
+	put("fees", fees.Encode())
+	put("fees key", channel.FeesKey(258))
 	put("lane directory", channel.Directory{{Lane: 1, Row: 1 << 40}, {Lane: 63, Row: 2}}.Encode())
 	for i, w := range channel.HashChain(ledger.HashOf("tip"), 3) {
 		put(fmt.Sprintf("hash chain w%d", i), w[:])

@@ -472,6 +472,10 @@ func TestGolden(t *testing.T) {
 		w.epoch(e)
 		got[fmt.Sprintf("epoch %d", e)] = w.digest().String()
 	}
+	if !w.ctx.Redraw(w.shards().Zone(2, 0)[0].ID, 1) {
+		t.Fatal("there is nobody else")
+	}
+	got["others are drawn"] = w.digest().String()
 	path := filepath.Join("testdata", "registry.json")
 	if *update {
 		b, err := json.MarshalIndent(got, "", "  ")

@@ -88,12 +88,17 @@ func (t *told) encode() []byte {
 	return w.Bytes()
 }
 
-func readTold(b []byte) *told {
+func decodeTold(b []byte) (*told, error) {
 	r := codec.NewReader(b)
 	t := &told{flags: r.Uint8(), stored: true}
 	r.Into(t.payer[:])
 	t.redeemed, t.lanes = ledger.Amount(r.Uint64()), r.Uint64()
-	if err := r.Done(); err != nil {
+	return t, r.Done()
+}
+
+func readTold(b []byte) *told {
+	t, err := decodeTold(b)
+	if err != nil {
 		panic(fmt.Errorf("read what waits to be told: %w", err))
 	}
 	return t
