@@ -174,17 +174,32 @@ func (n *network) proved(txs []settlementTx) func(ledger.Hash) bool {
 	}
 	holds := map[ledger.Hash]bool{}
 	for i := range txs {
-		if tx := &txs[i].Tx; txs[i].Refused == nil && tx.Kind == chain.KindAnchor {
-			if a, err := anchor.DecodeAnchors(tx.Payload); err == nil {
-				for j := range a.Runs {
-					if n.signed(&a.Runs[j]) {
-						holds[a.Runs[j].Hash()] = true
-					}
-				}
+		if txs[i].Refused != nil {
+			continue
+		}
+		for _, run := range runsOf(&txs[i].Tx) {
+			if n.signed(&run) {
+				holds[run.Hash()] = true
 			}
 		}
 	}
 	return func(run ledger.Hash) bool { return holds[run] }
+}
+
+// runsOf returns the runs of heights that a transaction brings, if it is well formed.
+func runsOf(tx *chain.Tx) []cert.Run {
+	switch tx.Kind {
+	case chain.KindAnchor:
+		if a, err := anchor.DecodeAnchors(tx.Payload); err == nil {
+			return a.Runs
+		}
+	case chain.KindAnchorConflict:
+		if c, err := anchor.DecodeConflict(tx.Payload); err == nil {
+			return []cert.Run{c.A, c.B}
+		}
+	default:
+	}
+	return nil
 }
 
 // signed reports whether the signature of a run is the sum of its signers'.

@@ -84,8 +84,10 @@
 // of committees sign what is false: with less than two thirds of a shard's power that
 // certifies nothing; in some seeds they have as much or more, and then they anchor what
 // they like, and with what they like the shard ends, so that its heirs have nothing to
-// begin with. Even so main pays nobody a drop that a payer did not sign, and no link of
-// honest shards is touched.
+// begin with. Main is told of two versions of a height that they certified, which it
+// punishes and has others drawn for, and of such as nobody certified, which it refuses. Even
+// so main pays nobody a drop that a payer did not sign, and no link of honest shards is
+// touched.
 //
 // # What is checked
 //

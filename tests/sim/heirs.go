@@ -195,6 +195,10 @@ func (w *World) changed(out *applied) {
 		case settlement.ShardFounded:
 			w.found(e.Shard)
 			began = true
+		case settlement.ShardConflict:
+			if w.counts.Conflicts++; w.honest(w.byChain[e.Shard]) {
+				w.failf("main finds two versions of height %d of shard %d, which is honest", e.First, e.Shard)
+			}
 		case settlement.ShardRedrawn:
 			w.redrawn(w.byChain[e.Shard], e.Last)
 		default:

@@ -66,6 +66,9 @@ func (w *World) anchorTo(i int, n *node) {
 	if w.chaos && n == w.silent {
 		return
 	}
+	if w.chaos && w.shape.stalls > 0 && n == w.liar && len(n.twins) > 0 && w.chance(20) { // which draws others for it
+		w.accuse(i, n)
+	}
 	row, _ := anchor.Read(w.main().view, n.id)
 	first, careless := row.Height()+1, w.chaos && w.chance(6)
 	if careless {
@@ -109,6 +112,19 @@ func (w *World) anchor(i int, r cert.Run) {
 	w.toMain(i, w.relayKey(i), chain.KindAnchor, a.Encode())
 }
 
+// accuse tells main of two versions of a height that a corrupt committee certified.
+func (w *World) accuse(i int, n *node) {
+	twin := n.twins[w.pick(len(n.twins))]
+	h := twin.Checkpoint.Height
+	w.conflict(i, h, n.blocks[h-1].cert, twin)
+}
+
+// conflict tells main of two certificates of a height.
+func (w *World) conflict(i int, height uint64, a, b cert.Certificate) {
+	in := anchor.Conflict{Height: height, A: join([]cert.Certificate{a}), B: join([]cert.Certificate{b})}
+	w.toMain(i, w.relayKey(i), chain.KindAnchorConflict, in.Encode())
+}
+
 // join returns the run of certificates of heights that follow each other, as cert.Join
 // does with signatures that are real.
 func join(list []cert.Certificate) cert.Run {
@@ -148,6 +164,10 @@ func (w *World) lieAnchor(i int, n *node) {
 	}
 	if len(lie.Bitmap) > 0 {
 		w.anchor(i, join([]cert.Certificate{lie}))
+		if w.liar != nil && c.Height <= n.height() { // and accuse who signed what the shard made
+			w.conflict(i, c.Height, n.blocks[c.Height-1].cert, lie)
+			w.counts.FalseConflicts++
+		}
 	}
 }
 

@@ -155,7 +155,7 @@ func TestFaults(t *testing.T) {
 		want  []string // texts, of which any may be first
 	}{
 		{"signatures", sim.FaultSignatures, []string{"were signed", "signed by the payer: false", "signed away"}},
-		{"certificates", sim.FaultCertificates, []string{"which it did not decide"}},
+		{"certificates", sim.FaultCertificates, []string{"which it did not decide", "which is honest"}},
 		{"forget", sim.FaultForget, []string{"is listed again and is another one", "did not send", "carry", "carried", "has messages of"}},
 		{"twice", sim.FaultTwice, []string{"is next"}},
 		{"mint", sim.FaultMint, []string{"value is not conserved"}},

@@ -55,6 +55,9 @@ type Counts struct {
 	// Crossed are messages that one shard executed and another sent, Ways the pairs of such
 	// shards.
 	Crossed, Ways int
+	// Conflicts are two versions of a height that a corrupt committee certified, of which
+	// main was told, FalseConflicts one beside what others forged.
+	Conflicts, FalseConflicts int
 }
 
 func (c *Counts) all() []*int {
@@ -68,7 +71,7 @@ func (c *Counts) all() []*int {
 		&c.Lies, &c.Gaps, &c.Repeats, &c.ForgedCheckpoints, &c.Corrupt, &c.ForgedReturns, &c.RefusedReturns,
 		&c.Epochs, &c.Unproved, &c.Long, &c.Relisted, &c.Lightened,
 		&c.Splits, &c.Merges, &c.Heirs, &c.Forgotten, &c.Inward, &c.Ended, &c.Dead, &c.Reports,
-		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Farewells, &c.Redraws, &c.Undone, &c.Obsolete, &c.Outdated, &c.Crossed, &c.Ways,
+		&c.Misled, &c.Oversized, &c.Padded, &c.Trailing, &c.Stale, &c.Withheld, &c.FalseHeads, &c.Farewells, &c.Redraws, &c.Undone, &c.Obsolete, &c.Outdated, &c.Crossed, &c.Ways, &c.Conflicts, &c.FalseConflicts,
 	}
 }
 
