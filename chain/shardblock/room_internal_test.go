@@ -19,17 +19,17 @@ func roomWork() *work {
 }
 
 // earns sends what somebody in a bucket of a zone has earned, if there is room.
-func (w *work) earns(zone byte, bucket int) bool {
-	m := service.EarningsMessage{Payee: ledger.Address{zone, byte(bucket), 1}}
-	return w.send(service.Message{To: service.Place{Zone: zone, Bucket: uint8(bucket)}, Kind: service.KindEarnings, Recipient: m.Payee, Payload: m.Encode()})
+func (w *work) earns(number byte, bucket int) bool {
+	m := service.EarningsMessage{Payee: ledger.Address{number, byte(bucket), 1}}
+	return w.send(service.Message{To: service.Place{Zone: number, Bucket: uint8(bucket)}, Kind: service.KindEarnings, Recipient: m.Payee, Payload: m.Encode()})
 }
 
 // fill has a zone's first buckets take as much as they may in so many blocks.
-func (w *work) fill(zone byte, buckets, blocks int) {
+func (w *work) fill(number byte, buckets, blocks int) {
 	for range blocks {
 		w.under = underWays{}
 		for bucket := range buckets {
-			w.earns(zone, bucket)
+			w.earns(number, bucket)
 		}
 	}
 	w.under = underWays{}
