@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"errors"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/settlement"
@@ -83,9 +85,17 @@ func (l *mainLane) seek(s *scale, b *branch, one *report, ways map[link.Link]Way
 	return err
 }
 
-// delivery returns the payload of a record that brings a cut.
+var errGone = errors.New("the outbox has gone since it was read")
+
+// delivery returns the payload of a record that brings a cut. If the outbox has gone since it
+// was read, that is an error, and the stock has the block no more.
 func delivery(b *branch, c Chain, row *anchor.State, id ledger.ChainID, cut Cut) ([]byte, error) {
-	box, _, err := c.Outbox(cut.Height)
+	box, ok, err := c.Outbox(cut.Height)
+	if err == nil && !ok {
+		b.stock.lose(cut.Height)
+		b.rescueAt = 0
+		err = errGone
+	}
 	if err != nil {
 		return nil, err
 	}

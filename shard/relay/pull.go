@@ -147,7 +147,7 @@ func (l *pullLane) carryFar(ctx context.Context, s *scene, id ledger.ChainID, wa
 	if !ok {
 		return again
 	}
-	l.bring(ctx, s, id, src, load.Cuts)
+	l.bring(ctx, s, id, p, src, load.Cuts)
 	l.r.counters.Pulled.Add(1)
 	return p.done(l.r, what, s.survey.Height)
 }

@@ -359,7 +359,7 @@ func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, ways
 	if !ok {
 		return sooner(unheard, again)
 	}
-	l.bring(ctx, s, id, src, load.Cuts)
+	l.bring(ctx, s, id, p, src, load.Cuts)
 	return sooner(unheard, p.done(l.r, what, s.survey.Height))
 }
 
@@ -434,13 +434,17 @@ func nameOf(id ledger.ChainID, c *Cut) uint64 {
 	return (c.Height<<16 ^ uint64(c.Begin) ^ uint64(id)<<48) + 1
 }
 
-// bring sends imports, each with the block of main against which it is proved, behind the
-// hand-overs that lead to these.
-func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, src *source, cuts []Cut) {
+// bring sends imports of what a pair has, each with the block of main against which it is proved,
+// behind the hand-overs that lead to these.
+func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, p *pair, src *source, cuts []Cut) {
 	var heads []*cert.Certificate
 	var list []*shardblock.Relay
 	for _, cut := range cuts {
 		box, ok, err := s.sources[id].Outbox(cut.Height)
+		if err == nil && !ok {
+			p.stock.lose(cut.Height)
+			p.rescued, p.rescueAt = 0, 0
+		}
 		if err != nil || !ok {
 			break
 		}

@@ -197,6 +197,12 @@ func (s *stock) forget(gone func(height uint64) bool) {
 	})
 }
 
+// lose forgets a block whose outbox has gone since it was read. What was in it is listed
+// again when it is missed, as if it had never been read.
+func (s *stock) lose(height uint64) {
+	s.forget(func(h uint64) bool { return h == height })
+}
+
 // ways returns the links that the parcels are about, each once, those of the first parcels
 // first and at most limit: those whose state at the destination a plan asks for. What is of
 // others is left for another time.

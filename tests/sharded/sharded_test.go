@@ -2,6 +2,7 @@ package sharded_test
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -175,17 +176,37 @@ func TestFaults(t *testing.T) {
 	close(crashes)
 }
 
-// TestLostLeaves: what nobody has any more is listed again, and arrives.
+// TestLostLeaves: what nobody has any more is listed again, and arrives, whether it was lost
+// before the relays knew of it or after.
 func TestLostLeaves(t *testing.T) {
 	t.Parallel()
+	t.Run("unread", func(t *testing.T) {
+		t.Parallel()
+		lostLeaves(t, false)
+	})
+	t.Run("read", func(t *testing.T) {
+		t.Parallel()
+		lostLeaves(t, true)
+	})
+}
+
+func lostLeaves(t *testing.T, read bool) {
+	t.Helper()
 	w := newWorld(t, genesisOf(t, 4, 24, 2, 2_000))
 	ids := w.foundAll()
-	var lost atomic.Uint64 // the height of the source whose outbox is lost
+	const all = math.MaxUint64
+	var first, last atomic.Uint64 // heights of the source whose outboxes are lost
+	first.Store(all)
+	last.Store(all)
+	looked := make([]atomic.Uint64, len(w.mains)) // the last outbox that each relay has read
 	for i := range w.mains {
 		w.relayOver(i, nil, func(id shard.ID) relay.Shard {
 			one := faultyShard{Shard: carry.Shard{Shard: w.hosted[i][id]}, f: newFaults(1, 0, 0, 0, 0)}
 			if id == ids[0] {
-				one.lost = func(h uint64) bool { return h == lost.Load() }
+				one.lost = func(h uint64) bool {
+					looked[i].Store(max(looked[i].Load(), h))
+					return first.Load() <= h && h <= last.Load()
+				}
 			}
 			return one
 		})
@@ -197,6 +218,9 @@ func TestLostLeaves(t *testing.T) {
 		return ok
 	})
 	w.main.stop(true) // nothing is anchored, so nothing is carried yet
+	if head, _ := w.shards[ids[0]].replicas[0].exec.Head(); !read {
+		first.Store(head + 1)
+	}
 	w.bookAlone(p, 10_000)
 	c, _ := w.known(p)
 	height, _ := w.shards[ids[0]].replicas[0].exec.Head()
@@ -209,7 +233,18 @@ func TestLostLeaves(t *testing.T) {
 			break
 		}
 	}
-	lost.Store(height)
+	if read {
+		w.until("all relays have read it", func() bool {
+			for i := range looked {
+				if looked[i].Load() < height {
+					return false
+				}
+			}
+			return true
+		})
+		first.Store(height)
+	}
+	last.Store(height)
 	w.main.stop(false)
 	const bookings = link.RelistBlocks + 8
 	for range bookings {
