@@ -22,6 +22,9 @@ import (
 	"github.com/tributary-network/tributary/shard"
 )
 
+// maxOverdueLanes is how many lanes that wait for payment the status of a shard looks at.
+const maxOverdueLanes = 1_024
+
 // GetShardStatus implements ServiceChainServiceServer.
 func (s *services) GetShardStatus(ctx context.Context, req *servicev1.GetShardStatusRequest) (*servicev1.GetShardStatusResponse, error) {
 	sh, epoch, err := s.shardByName("name", req.GetName())
@@ -76,7 +79,7 @@ func (s *services) statusIn(ctx context.Context, local Shard, sh *shard.Shard, e
 	}
 	members := len(out.GetShard().GetMembers())
 	out.SmallCommittee = members < shard.SafeMembers
-	s.rates.charge(callerIP(ctx), readTokens+rowTokens(members))
+	s.rates.charge(callerIP(ctx), readTokens+rowTokens(members+2*int(out.GetOverdueLanes())))
 	return out, nil
 }
 
@@ -91,6 +94,8 @@ func (s *services) shardState(local Shard, out *servicev1.GetShardStatusResponse
 		e := service.ReadEpoch(v)
 		t := service.ReadTotals(v)
 		out.Epoch, out.SettlementClock, out.Settling = e.Number, e.Sigma, service.Settling(v)
+		lanes, overdue := service.Overdue(v, maxOverdueLanes)
+		out.OverdueLanes, out.Overdue = uint32(lanes), uint64(overdue) //nolint:gosec // at most maxOverdueLanes
 		out.Totals = &servicev1.ShardTotals{
 			Booked: renderSums(t.Booked), Received: renderSums(t.Received), Returned: renderSums(t.Returned),
 			Earned: renderSums(t.Earned), Sent: renderSums(t.Sent), Waiting: renderSums(t.Waiting), Stuck: renderSums(t.Stuck),

@@ -40,9 +40,13 @@ type ShardStatus struct {
 	Halted          bool
 	HaltReason      string
 	Settling        bool // lanes of earlier epochs remain to be settled
-	SmallCommittee  bool
-	Ended           bool
-	Source          Source // of everything but ShardInfo and SmallCommittee, which the main chain says
+	// OverdueLanes are lanes of which a settlement waits for payment since an epoch before the
+	// last, at most 1,024, and Overdue what they are about.
+	OverdueLanes   uint32
+	Overdue        ledger.Amount
+	SmallCommittee bool
+	Ended          bool
+	Source         Source // of everything but ShardInfo and SmallCommittee, which the main chain says
 }
 
 // ShardStatus asks for a shard; the node in use hands the call on if it does not run it.
@@ -69,6 +73,7 @@ func (c *Client) ShardStatus(ctx context.Context, id shard.ID) (ShardStatus, err
 		},
 		PendingTxs: resp.GetPendingTxs(), PendingBytes: resp.GetPendingBytes(), Peers: resp.GetPeers(), Validator: resp.GetValidator(),
 		CatchingUp: resp.GetCatchingUp(), Halted: resp.GetHalted(), HaltReason: resp.GetHaltReason(), Settling: resp.GetSettling(),
+		OverdueLanes: resp.GetOverdueLanes(), Overdue: ledger.Amount(resp.GetOverdue()),
 		SmallCommittee: resp.GetSmallCommittee(), Ended: resp.GetEnded(), Source: sourceOf(resp.GetSource()),
 	}
 	if l := r.level(&bps); l != nil {

@@ -92,6 +92,8 @@ type shardStatusResult struct {
 	Halted      bool        `json:"halted"`
 	HaltReason  string      `json:"halt_reason,omitempty"`
 	Settling    bool        `json:"settling"`
+	Lanes       uint32      `json:"overdue_lanes"`
+	Overdue     drops       `json:"overdue"`
 	Small       bool        `json:"small_committee"`
 	Ended       bool        `json:"ended"`
 	sourceResult
@@ -103,7 +105,7 @@ func newShardStatus(s *client.ShardStatus) shardStatusResult {
 		ShardEpoch: s.ShardEpoch, Missed: s.Anchoring.Missed, Inbox: s.Backlog.Inbox, Outbox: s.Backlog.Outbox, WaitBytes: s.Backlog.Bytes,
 		Channels: s.Totals.Channels, Booked: newSums(s.Totals.Booked), Earned: newSums(s.Totals.Earned), Sent: newSums(s.Totals.Sent),
 		Waiting: newSums(s.Totals.Waiting), PendingTxs: s.PendingTxs, Peers: s.Peers, Validator: s.Validator, CatchingUp: s.CatchingUp,
-		Halted: s.Halted, HaltReason: s.HaltReason, Settling: s.Settling, Small: s.SmallCommittee, Ended: s.Ended, sourceResult: newSource(s.Source),
+		Halted: s.Halted, HaltReason: s.HaltReason, Settling: s.Settling, Lanes: s.OverdueLanes, Overdue: drops(s.Overdue), Small: s.SmallCommittee, Ended: s.Ended, sourceResult: newSource(s.Source),
 	}
 	r.Level = new(uint16(s.Level))
 	if !s.BlockTime.IsZero() {
@@ -155,6 +157,9 @@ func (r *shardStatusResult) fields(t *table) {
 	t.field("earned elsewhere", r.Sent)
 	if r.Waiting != (sumsResult{}) {
 		t.field("waits for room", r.Waiting)
+	}
+	if r.Lanes > 0 {
+		t.field("overdue", fmt.Sprintf("%s of %s: nobody carries the settlement, or it is worth less than its fee", coins(ledger.Amount(r.Overdue)), plural(int(r.Lanes), "lane")))
 	}
 	if r.Settling {
 		t.field("settling", "lanes of earlier epochs remain to be settled")

@@ -3793,7 +3793,12 @@ type GetShardStatusResponse struct {
 	// It made its last block: its heirs go on.
 	Ended bool `protobuf:"varint,22,opt,name=ended,proto3" json:"ended,omitempty"`
 	// Of everything but shard and small_committee.
-	Source        *Source `protobuf:"bytes,23,opt,name=source,proto3" json:"source,omitempty"`
+	Source *Source `protobuf:"bytes,23,opt,name=source,proto3" json:"source,omitempty"`
+	// Lanes of which a settlement waits for payment since an epoch before the last, and drops
+	// that they are about, in all: nobody carries it, or it is worth less than its fee. Of the
+	// first 1,024 lanes that wait.
+	OverdueLanes  uint32 `protobuf:"varint,24,opt,name=overdue_lanes,json=overdueLanes,proto3" json:"overdue_lanes,omitempty"`
+	Overdue       uint64 `protobuf:"varint,25,opt,name=overdue,proto3" json:"overdue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3987,6 +3992,20 @@ func (x *GetShardStatusResponse) GetSource() *Source {
 		return x.Source
 	}
 	return nil
+}
+
+func (x *GetShardStatusResponse) GetOverdueLanes() uint32 {
+	if x != nil {
+		return x.OverdueLanes
+	}
+	return 0
+}
+
+func (x *GetShardStatusResponse) GetOverdue() uint64 {
+	if x != nil {
+		return x.Overdue
+	}
+	return 0
 }
 
 type WatchShardRequest struct {
@@ -4683,7 +4702,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\x04sent\x18\x05 \x01(\v2\x1a.tributary.service.v1.SumsR\x04sent\x124\n" +
 	"\awaiting\x18\x06 \x01(\v2\x1a.tributary.service.v1.SumsR\awaiting\x120\n" +
 	"\x05stuck\x18\a \x01(\v2\x1a.tributary.service.v1.SumsR\x05stuck\x12\x1a\n" +
-	"\bchannels\x18\b \x01(\x04R\bchannels\"\xce\x06\n" +
+	"\bchannels\x18\b \x01(\x04R\bchannels\"\x8d\a\n" +
 	"\x16GetShardStatusResponse\x121\n" +
 	"\x05shard\x18\x01 \x01(\v2\x1b.tributary.service.v1.ShardR\x05shard\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n" +
@@ -4712,7 +4731,9 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\bsettling\x18\x14 \x01(\bR\bsettling\x12'\n" +
 	"\x0fsmall_committee\x18\x15 \x01(\bR\x0esmallCommittee\x12\x14\n" +
 	"\x05ended\x18\x16 \x01(\bR\x05ended\x124\n" +
-	"\x06source\x18\x17 \x01(\v2\x1c.tributary.service.v1.SourceR\x06source\"H\n" +
+	"\x06source\x18\x17 \x01(\v2\x1c.tributary.service.v1.SourceR\x06source\x12#\n" +
+	"\roverdue_lanes\x18\x18 \x01(\rR\foverdueLanes\x12\x18\n" +
+	"\aoverdue\x18\x19 \x01(\x04R\aoverdue\"H\n" +
 	"\x11WatchShardRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vfrom_height\x18\x02 \x01(\x04R\n" +
