@@ -28,9 +28,10 @@ func (l *mainLane) deliver(s *scale, reports []report) error {
 			continue
 		}
 		b.stock.forget(func(h uint64) bool { return forgotten(h, row.Tree.Size) })
-		ways := make(map[link.Link]Way)
-		for _, w := range b.stock.ways(MaxWays) {
-			ways[w] = WayAt(s.v, w)
+		links := b.stock.ways(MaxWays)
+		ways := make(map[link.Link]Way, len(links))
+		for i, way := range b.ways.at(s.v, 0, s.height, links) {
+			ways[links[i]] = way
 		}
 		provable := func(h uint64) bool { return l.provable(b, one.chain, &row, h) }
 		load := b.stock.plan(func(w link.Link) (Way, bool) { way, ok := ways[w]; return way, ok }, provable, mainCuts)

@@ -189,6 +189,13 @@ func (c *Caller) Shard(head uint64) time.Duration {
 	return again
 }
 
+// Sights is sights, At is at.
+type Sights = sights
+
+func (s *sights) At(v chain.View, hosted, height uint64, links []link.Link) []Way {
+	return s.at(v, hosted, height, links)
+}
+
 // Why nothing is signed.
 var (
 	ErrNoAccount = errNoAccount

@@ -65,6 +65,7 @@ type branch struct {
 	flights []flight // anchors that may still be executed, and then take something
 	queue   []queued // heights with messages that are not anchored, ascending
 	bills   bills
+	ways    sights // at main
 }
 
 func newMainLane(r *Relay) *mainLane {

@@ -25,6 +25,7 @@ type shardLane struct {
 	epoch task
 	beat  task
 	notes notes
+	ways  sights // at the shard, if it runs here
 
 	known   scene // of the last look at main: it holds for one height of main
 	knownOf stamp
@@ -310,7 +311,8 @@ func (l *shardLane) turn(s *scene, id ledger.ChainID) uint64 {
 func (l *shardLane) ask(ctx context.Context, s *scene, links []link.Link) (err error) {
 	if s.local != nil {
 		return s.local.Read(func(v chain.View, height uint64) error {
-			s.survey = SurveyAt(v, height, links)
+			s.survey = SurveyAt(v, height, nil)
+			s.survey.Ways = l.ways.at(v, s.since[l.id], height, links)
 			s.behind = s.survey.Epoch < s.news && s.epochMatters(v)
 			return nil
 		})

@@ -24,6 +24,31 @@ type Survey struct {
 	Ways []Way
 }
 
+// sights are ways at a destination, as far as they were looked at: they change with its
+// blocks alone, and rounds come far more often.
+type sights struct {
+	hosted, height uint64
+	ways           map[link.Link]Way
+}
+
+// at returns the ways of links at a chain whose state after the block at height is in v.
+// hosted names what this node runs of it.
+func (s *sights) at(v chain.View, hosted, height uint64, links []link.Link) []Way {
+	if s.ways == nil || s.hosted != hosted || s.height != height {
+		*s = sights{hosted, height, make(map[link.Link]Way, len(links))}
+	}
+	list := make([]Way, len(links))
+	for i, l := range links {
+		way, ok := s.ways[l]
+		if !ok {
+			way = WayAt(v, l)
+			s.ways[l] = way
+		}
+		list[i] = way
+	}
+	return list
+}
+
 // SurveyAt returns what a shard has by its state after the block at height. links are
 // MaxWays at most.
 func SurveyAt(v chain.View, height uint64, links []link.Link) Survey {
