@@ -1,6 +1,8 @@
 package service
 
 import (
+	"math/bits"
+
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/ledger"
@@ -25,13 +27,16 @@ const (
 	bookingWeight  = leastWrite + bookingSize // in the index, for proofs
 	earningsWeight = tableKeySize + ledger.AddressSize + SumsSize + 1 + KeptEpochs*(8+SumsSize) + writeOverhead
 
+	endedWeight   = 2 * leastWrite // that a lane moved, or that it is pending, written or erased
+	messageWeight = 2 * leastWrite // that the message came, and what it adds to a bucket
+
 	receiptWeight = receiptLeafSize + leastWrite
 	recordWeight  = 3 * leastWrite // the record's name, the signer's list, the payee's
 )
 
 // MaxBlockWeight returns the largest weight that the records of a block may have
-// together. A proposal above it is refused, and so is a record that exceeds it
-// alone.
+// together, and so its inbound messages. A proposal above it is refused, and so is a record
+// that exceeds it alone. No message does.
 func (p *Params) MaxBlockWeight() int64 { return p.MaxBlockBytes * weightPerByte / 4 }
 
 // Weight returns what executing tx makes a node write at most, in bytes. It depends
@@ -55,6 +60,63 @@ func entryWeight(entries []channel.Entry, i int) int64 {
 	}
 	if entries[i].Lane != 0 {
 		weight += laneWeight
+	}
+	return weight
+}
+
+// Weight returns what taking a message makes a node write or erase at most, in bytes, by
+// what the state has of the channels that it is about: one that ends takes with it the rows
+// of as many lanes as were used.
+func (r *Run) Weight(m *Inbound) int64 {
+	weight := int64(messageWeight)
+	switch {
+	case m.Kind == KindEarnings:
+		return weight + earningsWeight
+	case m.Fate != Fresh:
+		return weight
+	}
+	switch m.Kind {
+	case KindOpened:
+		weight += channelWeight
+	case KindChanged:
+		if n, err := channel.DecodeChangedNotice(m.Payload); err == nil {
+			weight += r.channelWeight(n.Payer, n.Index)
+		}
+	case KindClosed:
+		if n, err := channel.DecodeClosedNotice(m.Payload); err == nil {
+			weight += r.channelWeight(n.Payer, n.Index)
+		}
+	case KindRedeemed:
+		if n, err := channel.DecodeRedeemedNotice(m.Payload); err == nil {
+			weight += redeemedWeight(n.Lanes)
+		}
+	case KindEarnings:
+	}
+	return weight
+}
+
+// channelWeight is what all rows of a channel weigh, 0 if it is not known here.
+func (r *Run) channelWeight(payer ledger.Address, index uint64) int64 {
+	home := HomeOf(payer)
+	if !r.block.shard.Owns(home) {
+		return 0
+	}
+	c, ok := ChannelAt(r.block.state, home.Bucket, index)
+	if !ok {
+		return 0
+	}
+	return channelWeight + int64(bits.OnesCount64(c.Lanes))*(laneWeight+endedWeight)
+}
+
+func redeemedWeight(lanes []channel.LaneTotal) (weight int64) {
+	for i := range lanes {
+		weight += endedWeight
+		if i == 0 || lanes[i-1].Index != lanes[i].Index {
+			weight += channelWeight
+		}
+		if lanes[i].Lane != 0 {
+			weight += laneWeight
+		}
 	}
 	return weight
 }

@@ -145,6 +145,7 @@ func AdmitUsers(v chain.View, height uint64) error {
 type Trial struct {
 	work   *work
 	status Status // before the block
+	whole  bool   // the weight of all relays together is that of a block
 }
 
 // NewTrial begins a trial over v, the state of the block before, which outlives it.
@@ -154,10 +155,14 @@ func NewTrial(v chain.View, height uint64, verify CertificateVerifier) *Trial {
 
 // Try applies a relay after those that it applied before. The refusal is or wraps
 // a *chain.RuleError, and then nothing has changed. Relays of any order may be
-// tried; a block has them in that of Plan.
+// tried; a block has them in that of Plan, which leaves out those whose messages are too
+// heavy together.
 func (t *Trial) Try(r *Relay) error {
 	if s := &t.status; s.Ended != 0 && t.work.height > s.Ended {
 		return ended(s)
+	}
+	if !t.whole {
+		t.work.weight = 0
 	}
 	return t.work.relay(r)
 }
@@ -224,6 +229,7 @@ func Plan(v chain.View, height uint64, relays []*Relay, sizes []int, users, room
 // applying returns those of relays, by their indices in order, that apply after each other.
 func applying(v chain.View, height uint64, relays []*Relay, order []int, verify CertificateVerifier) []int {
 	t := NewTrial(v, height, verify)
+	t.whole = true
 	var list []int
 	for _, i := range order {
 		if t.Try(relays[i]) == nil {

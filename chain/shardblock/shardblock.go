@@ -58,6 +58,9 @@
 // earned for payees elsewhere is sent to their homes. service.ErrNotConserved halts
 // the chain.
 //
+// What imports make a node write is bounded as it is for users' records: messages are
+// short, and a channel that ends may have the rows of 64 lanes.
+//
 // Users' records send nothing by themselves: what they add is netted, so that there is
 // one message for each payee and block, however many records. So no sender's records
 // wait for those of others.

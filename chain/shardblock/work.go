@@ -25,6 +25,8 @@ type work struct {
 	// one under way, fresh those that were first for this one.
 	verified map[string]bool
 	fresh    []string
+	weight   int64           // of the messages of relays that apply
+	limit    int64           // of weight
 	brought  map[uint64]Head // heads of the relay under way, by height
 	imports  []Imported
 	began    *registry.EpochRecord // of the epoch that the block began, nil if none
@@ -36,7 +38,8 @@ func begin(v chain.View, height uint64, verify CertificateVerifier) *work {
 	p := must(service.ReadParams(v))
 	return &work{
 		view: v, state: chain.NewOverlay(v), config: c, shard: s, height: height, verify: verify, verified: map[string]bool{},
-		run: service.Begin(v, p, service.Domain(c.Network, s.Service), height),
+		limit: p.MaxBlockWeight(),
+		run:   service.Begin(v, p, service.Domain(c.Network, s.Service), height),
 	}
 }
 
@@ -52,8 +55,10 @@ func (w *work) links(state *chain.Overlay) *link.Context {
 // relay applies a relay after those before it. If it refuses, nothing has changed.
 func (w *work) relay(r *Relay) error {
 	w.fresh = nil
+	weight := w.weight
 	err := w.apply(r)
 	if err != nil {
+		w.weight = weight
 		for _, c := range w.fresh {
 			delete(w.verified, c)
 		}
@@ -111,7 +116,11 @@ func (w *work) bring(o *chain.Overlay, in *Import) error {
 	if err := w.related(&in.Link); err != nil {
 		return err
 	}
-	receipts, err := w.links(o).Apply(&in.Link, known, handler{w, w.provedIn(o, in)})
+	h := handler{w, w.provedIn(o, in)}
+	if err := h.weigh(&in.Link); err != nil {
+		return err
+	}
+	receipts, err := w.links(o).Apply(&in.Link, known, h)
 	if err != nil {
 		return err
 	}
@@ -210,6 +219,24 @@ func (h handler) Execute(_ *link.Context, m *link.Message) error {
 	if result := h.run.Take(h.inbound(m, service.Fresh)); !result.Taken() {
 		return chain.Refuse(result.Code, "%s", result.Detail)
 	}
+	return nil
+}
+
+// weigh adds what the messages of an import make a node write, by the state before it, and
+// refuses what is more than a block may: alone it has to come in parts, and beside others in
+// a later block.
+func (h handler) weigh(in *link.Import) error {
+	var weight int64
+	for i := range in.Leaves {
+		if m := in.Leaves[i].Message; m != nil {
+			inbound := h.inbound(m, service.Fresh)
+			weight += h.run.Weight(&inbound)
+		}
+	}
+	if h.weight+weight > h.limit {
+		return chain.Refuse(chain.CodeTooLarge, "the messages may write %d bytes (weight) beside %d of others in the block, which may have %d: bring fewer at once", weight, h.weight, h.limit)
+	}
+	h.weight += weight
 	return nil
 }
 

@@ -360,3 +360,18 @@ func TestFullStock(t *testing.T) {
 		t.Errorf("%d blocks and %d leaves are remembered of those that can be proved", n, leaves)
 	}
 }
+
+// TestHalved: what is too heavy at once goes in parts, in its order, down to one leaf.
+func TestHalved(t *testing.T) {
+	t.Parallel()
+	cuts := []relay.Cut{{Height: 7, Begin: 3, End: 10}, {Height: 8, Begin: 0, End: 1}}
+	for _, want := range [][]relay.Cut{
+		{{Height: 7, Begin: 3, End: 6}, {Height: 7, Begin: 6, End: 10}, {Height: 8, Begin: 0, End: 1}},
+		{{Height: 7, Begin: 3, End: 4}, {Height: 7, Begin: 4, End: 6}, {Height: 7, Begin: 6, End: 10}, {Height: 8, Begin: 0, End: 1}},
+		nil,
+	} {
+		if cuts = relay.Halved(cuts); !slices.Equal(cuts, want) {
+			t.Fatalf("%v, want %v", cuts, want)
+		}
+	}
+}

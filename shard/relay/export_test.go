@@ -269,3 +269,6 @@ func (p *patience) Dripped(what, height uint64, now time.Time, block time.Durati
 
 // Sane is sane.
 func (s *Survey) Sane(links int) bool { return s.sane(links) }
+
+// Halved is what is brought after the first of cuts was too large.
+func Halved(cuts []Cut) []Cut { return halved(cuts) }

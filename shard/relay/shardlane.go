@@ -459,26 +459,47 @@ func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, p *p
 		heads = append(heads, &c)
 		list = append(list, &shardblock.Relay{Kind: shardblock.KindImport, News: shardblock.News{Heads: s.survey.heads(&c)}, Import: &in})
 	}
-	l.sendBehind(ctx, s, heads, list...)
-}
-
-// sendBehind sends relays behind the hand-overs that lead to blocks of main, until one is
-// not taken.
-func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) {
-	handovers, err := l.r.lead(&s.survey, heads...)
-	if err != nil {
-		l.notes.failed(l.r, "a shard cannot be led to a block of main", l.id, err)
-		return
-	}
-	for _, letter := range slices.Concat(handovers, list) {
-		if !l.send(ctx, s, letter) {
-			return
+	if at := l.sendBehind(ctx, s, heads, list...); at >= 0 {
+		if less := halved(cuts[at:]); less != nil {
+			l.bring(ctx, s, id, p, src, less)
 		}
 	}
 }
 
-// send hands a relay in, and reports whether what comes after it may go too.
-func (l *shardLane) send(ctx context.Context, s *scene, letter *shardblock.Relay) bool {
+// halved returns cuts with the first one, which is too heavy at once for a block of the
+// shard, in two; nil if it cannot be.
+func halved(cuts []Cut) []Cut {
+	first, rest := cuts[0], cuts[0]
+	if first.End-first.Begin < 2 {
+		return nil
+	}
+	first.End = first.Begin + (first.End-first.Begin)/2
+	rest.Begin = first.End
+	return slices.Concat([]Cut{first, rest}, cuts[1:])
+}
+
+// sendBehind sends relays behind the hand-overs that lead to blocks of main, until one is
+// not taken. It returns the place in list of one that is too large, and -1 otherwise.
+func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) (large int) {
+	handovers, err := l.r.lead(&s.survey, heads...)
+	if err != nil {
+		l.notes.failed(l.r, "a shard cannot be led to a block of main", l.id, err)
+		return -1
+	}
+	for i, letter := range slices.Concat(handovers, list) {
+		if ok, code := l.send(ctx, s, letter); !ok {
+			if code == chain.CodeTooLarge {
+				return max(-1, i-len(handovers))
+			}
+			return -1
+		}
+	}
+	return -1
+}
+
+// send hands a relay in, and reports whether what comes after it may go too, and else the
+// rule by which it was refused, if it was.
+func (l *shardLane) send(ctx context.Context, s *scene, letter *shardblock.Relay) (ok bool, code chain.Code) {
 	payload := letter.Encode()
 	var err error
 	if s.local != nil {
@@ -490,18 +511,18 @@ func (l *shardLane) send(ctx context.Context, s *scene, letter *shardblock.Relay
 	switch {
 	case err == nil:
 		l.count(letter, len(payload))
-		return true
+		return true, code
 	case !rule:
 		l.notes.failed(l.r, "a shard does not take a relay", l.id, err)
-		return false
+		return false, chain.CodeOK
 	}
 	l.r.counters.Refused.Add(1)
 	if code == chain.CodeNothingNew || code == chain.CodeLinkRepeat {
-		return true // somebody was first; what comes behind it may be new
+		return true, code // somebody was first; what comes behind it may be new
 	}
 	l.r.log.LogAttrs(ctx, slog.LevelDebug, "a shard refuses a relay",
 		slog.Uint64("shard", uint64(l.id)), slog.String("kind", letter.Kind.String()), slog.String("code", code.String()), slog.Any("error", err))
-	return false
+	return false, code
 }
 
 func (l *shardLane) count(letter *shardblock.Relay, size int) {
