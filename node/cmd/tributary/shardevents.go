@@ -170,6 +170,26 @@ func (e *shardEvent) drawn() string {
 	return fmt.Sprintf("another committee by draw %d of epoch %d", e.Round, e.Epoch)
 }
 
+// shardEvents reads limit events at most. There are none of a shard that does not exist,
+// which is an error.
+func (run *run) shardEvents(id shard.ID, service string, anchors bool, limit int) ([]shardEvent, error) {
+	list := []shardEvent{}
+	for e, err := range run.conn.ShardEvents(run.ctx, id, service, anchors) {
+		if err != nil {
+			return nil, err
+		}
+		if list = append(list, newShardEvent(&e)); len(list) == limit {
+			break
+		}
+	}
+	if len(list) == 0 && id != 0 {
+		if _, err := run.conn.ShardStatus(run.ctx, id); errors.Is(err, chain.CodeUnknownShard.Err()) {
+			return nil, shardProblem(err, id)
+		}
+	}
+	return list, nil
+}
+
 func (c *cli) shardEventsCommand() *cobra.Command {
 	var srv string
 	var anchors bool
@@ -194,20 +214,9 @@ which block of the main chain anchored which heights.`,
 			if limit < 1 {
 				return usagef("--limit is %d, want 1 or more", limit)
 			}
-			list := []shardEvent{}
-			for e, err := range run.conn.ShardEvents(run.ctx, id, srv, anchors) {
-				if err != nil {
-					return err
-				}
-				list = append(list, newShardEvent(&e))
-				if len(list) == limit {
-					break
-				}
-			}
-			if len(list) == 0 && id != 0 { // there may be no such shard
-				if _, err := run.conn.ShardStatus(run.ctx, id); errors.Is(err, chain.CodeUnknownShard.Err()) {
-					return shardProblem(err, id)
-				}
+			list, err := run.shardEvents(id, srv, anchors, limit)
+			if err != nil {
+				return err
 			}
 			return c.print(list, func(t *table) {
 				if len(list) == 0 {
