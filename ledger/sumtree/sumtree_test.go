@@ -1,6 +1,7 @@
 package sumtree_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -220,7 +221,7 @@ func TestNoTwoTotals(t *testing.T) {
 		if err != nil {
 			return
 		}
-		if got, err := q.Verify(root.Hash()); err == nil && (got != want || !cmp.Equal(p, q)) {
+		if got, err := q.Verify(root.Hash()); err == nil && (got != want || !bytes.Equal(encode(&p), encode(&q))) {
 			rt.Fatalf("leaf %d of %d: %v and %v are proved of one root", i, n, want, got)
 		}
 	})
