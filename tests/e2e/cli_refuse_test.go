@@ -83,8 +83,7 @@ func TestWrongInputIsNamed(t *testing.T) {
 		{"height", exitUsage, []string{`"zero"`, "height"}, []string{"query", "block", "zero"}},
 		{"height to come", exitNotFound, []string{"BLOCK_NOT_FOUND", "the last one"}, []string{"query", "block", "99999"}},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(row.name, func(t *testing.T) { //nolint:paralleltest // it would wait for its turn while the network runs
 			mine := *u
 			mine.t = t
 			mine.refused(row.code, row.words, row.args...)

@@ -160,7 +160,8 @@ var room = struct {
 	places chan struct{}
 }{places: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 
-// takeRoom waits for the room for a network until the test ends.
+// takeRoom waits for the room for a network until the test ends. A test that has it must not
+// wait for parallel ones of its own: their turns may be those of tests that wait for room.
 func takeRoom(t *testing.T, o *testnet.Options) {
 	t.Helper()
 	places := 1

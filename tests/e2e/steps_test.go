@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,11 +97,11 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 			random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 			lanes = [2][]step{list[:len(list)/2], list[len(list)/2:]}
 		}
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			for lane, list := range lanes {
-				draw := rand.New(rand.NewPCG(uint64(seed), uint64(lane))) //nolint:gosec // likewise
-				t.Run(fmt.Sprint("lane ", lane), func(t *testing.T) {
-					t.Parallel()
+		var group sync.WaitGroup // and not parallel tests, which would wait for their turn while the network runs
+		for lane, list := range lanes {
+			draw := rand.New(rand.NewPCG(uint64(seed), uint64(lane))) //nolint:gosec // likewise
+			group.Go(func() {
+				t.Run(fmt.Sprintf("seed %d lane %d", seed, lane), func(t *testing.T) { //nolint:paralleltest // see group
 					for i, s := range list {
 						victim, nth := 2*lane+i%2, 1
 						if seed > 0 {
@@ -109,8 +110,9 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 						repaired[lane] = killedAt(t, net, victim, s, nth, file(victim))
 					}
 				})
-			}
-		})
+			})
+		}
+		group.Wait()
 		if t.Failed() {
 			break
 		}
