@@ -44,7 +44,7 @@ func TestWithhold(t *testing.T) {
 		anchored, _ := w.mains[0].Head()
 		w.until("it arrives", func() bool { return w.earned(p.payee).Total.Amount == uint64(p.cumulative) })
 		arrived, _ := w.mains[0].Head()
-		const spare = 6 // blocks that main makes while something is handed in
+		const spare = 16 // blocks that main makes while something is handed in, on a busy machine
 		if took := anchored - from; took > toMain+spare {
 			t.Errorf("it was anchored after %d blocks of main, want %d", took, toMain)
 		}

@@ -73,7 +73,7 @@ func TestCommandsServe(t *testing.T) {
 	}
 	r := s.run(t, "", "shard", "split", "2", "--from", "validator1")
 	refused := r.code == exitError && strings.Contains(r.stderr, "ask again after its first anchor")
-	if at := parse[shardResult](t, s.ok(t, "shard", "show", "2", "-o", "json")).Anchored; !refused && (r.code != exitOK || at == 0) {
+	if at := parse[[]shardResult](t, s.ok(t, "shard", "map", "-o", "json"))[0].Anchored; !refused && (r.code != exitOK || at == 0) {
 		t.Errorf("a split of a shard that is anchored to height %d: %+v", at, r)
 	}
 	with := func(flags ...string) []string {
