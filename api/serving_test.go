@@ -36,7 +36,7 @@ func (s *shardWorld) fresh(id shard.ID, run api.ChainInfo) api.Shard {
 	return api.HostShard(x, func() api.ChainInfo { return run })
 }
 
-// illShard is a shard that does not go on on this node.
+// illShard is a shard that stands still on this node.
 type illShard struct {
 	*fakeShard
 

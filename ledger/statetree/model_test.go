@@ -140,7 +140,7 @@ func (m *model) checkFrom(v chain.View, prefix string, all []string) error {
 	}
 	for i, from := range [][]byte{key, append(key, 0)} {
 		var got []string
-		for k, val := range v.(chain.Seeker).RangeFrom([]byte(prefix), from) {
+		for k, val := range chain.RangeFrom(v, []byte(prefix), from) {
 			got = append(got, fmt.Sprintf("%x=%x", k, val))
 		}
 		if !slices.Equal(got, all[at+i:]) {

@@ -31,7 +31,7 @@ func TestWrongInputIsNamed(t *testing.T) {
 	none := strings.Repeat("0", 64)
 	open := []string{"channel", "open", "--from", "alice", "--to", "bob"}
 
-	for _, row := range []struct {
+	for _, row := range []struct { //nolint:paralleltest // they would wait for turns while the network runs
 		name  string
 		code  int
 		words []string
@@ -83,7 +83,7 @@ func TestWrongInputIsNamed(t *testing.T) {
 		{"height", exitUsage, []string{`"zero"`, "height"}, []string{"query", "block", "zero"}},
 		{"height to come", exitNotFound, []string{"BLOCK_NOT_FOUND", "the last one"}, []string{"query", "block", "99999"}},
 	} {
-		t.Run(row.name, func(t *testing.T) { //nolint:paralleltest // it would wait for its turn while the network runs
+		t.Run(row.name, func(t *testing.T) {
 			mine := *u
 			mine.t = t
 			mine.refused(row.code, row.words, row.args...)

@@ -85,8 +85,8 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 	if *stepSeeds == 0 {
 		steps = halfOfSteps()
 	}
-	var repaired [2]time.Time // by lane
-	for seed := range max(1, *stepSeeds) {
+	var repaired [2]time.Time              // by lane
+	for seed := range max(1, *stepSeeds) { //nolint:paralleltest // see group
 		random := rand.New(rand.NewPCG(uint64(seed), 0)) //nolint:gosec // it can be done again
 		var lanes [2][]step
 		for i, s := range steps {
@@ -101,7 +101,7 @@ func TestShardsKilledAtEachStep(t *testing.T) {
 		for lane, list := range lanes {
 			draw := rand.New(rand.NewPCG(uint64(seed), uint64(lane))) //nolint:gosec // likewise
 			group.Go(func() {
-				t.Run(fmt.Sprintf("seed %d lane %d", seed, lane), func(t *testing.T) { //nolint:paralleltest // see group
+				t.Run(fmt.Sprintf("seed %d lane %d", seed, lane), func(t *testing.T) {
 					for i, s := range list {
 						victim, nth := 2*lane+i%2, 1
 						if seed > 0 {
