@@ -2,14 +2,10 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"time"
-
-	"google.golang.org/grpc/codes"
 
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/ledger"
@@ -108,48 +104,22 @@ type ShardBlock struct {
 // if the shard went on from an earlier one with another committee, which takes back what was
 // not anchored, with the first one that is not anchored.
 func (c *Client) WatchShard(ctx context.Context, id shard.ID, from uint64, f func(*ShardBlock) error) error {
-	w := &shardWatch{client: c, id: id, next: from, call: f}
-	for failures := 0; ; {
-		e := c.endpoint()
-		came, err := w.stream(ctx, e)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if w.done != nil {
-			return w.done
-		}
-		if came {
-			failures = 0
-		}
-		failures++
-		if err = errorOf(err); !w.begun || !watchReturns(err) || failures > int(watchPatience/c.options.retry.MaxDelay) {
-			return fmt.Errorf("watch shard %d: %w", id, err)
-		}
-		c.leave(e)
-		c.options.log.LogAttrs(ctx, slog.LevelInfo, "watch of a shard comes back", slog.String("endpoint", e.target), slog.Any("err", err))
-		if !sleep(ctx, c.options.retry.delay(failures, err)) {
-			return ctx.Err()
-		}
+	w := &shardWatch{id: id, next: from, call: f}
+	resumable := func(err error) bool { return w.begun && watchResumes(err) }
+	err := c.rewatch(ctx, fmt.Sprintf("watch shard %d", id), resumable, func(e *endpoint) (bool, error) { return w.stream(ctx, e) })
+	if w.done != nil {
+		return w.done
 	}
-}
-
-// watchReturns reports whether a watch that broke off may go on.
-func watchReturns(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	if !ok {
-		return errors.Is(err, io.EOF)
-	}
-	return passes(err) || e.Code == codes.Canceled || e.Code == codes.Internal || e.Code == codes.Unknown
+	return err
 }
 
 // shardWatch is one WatchShard over all its streams.
 type shardWatch struct {
-	client *Client
-	id     shard.ID
-	next   uint64 // height to go on with
-	call   func(*ShardBlock) error
-	begun  bool  // something came
-	done   error // of call
+	id    shard.ID
+	next  uint64 // height to go on with
+	call  func(*ShardBlock) error
+	begun bool  // something came
+	done  error // of call
 }
 
 // stream opens one stream and tells what comes until it ends. It reports whether anything
@@ -177,7 +147,7 @@ func (w *shardWatch) stream(ctx context.Context, e *endpoint) (came bool, err er
 		}
 		came, w.begun = true, true
 		if w.done = w.tell(m); w.done != nil {
-			return true, w.done
+			return true, errStopped
 		}
 		silence.Reset(watchSilence)
 	}

@@ -2,15 +2,9 @@ package client
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"iter"
-	"log/slog"
 	"strconv"
 	"time"
-
-	"google.golang.org/grpc/codes"
 
 	"github.com/tributary-network/tributary/chain/staking"
 	"github.com/tributary-network/tributary/ledger"
@@ -57,42 +51,7 @@ type stakingWatch struct {
 
 // run streams until something ends it for good.
 func (w *stakingWatch) run(ctx context.Context, yield func(StakingUpdate) bool) error {
-	for failures := 0; ; {
-		e := w.client.endpoint()
-		came, err := w.stream(ctx, e, yield)
-		switch {
-		case errors.Is(err, errStopped):
-			return nil
-		case ctx.Err() != nil:
-			return fmt.Errorf("watch staking: %w", ctx.Err())
-		}
-		if came {
-			failures = 0
-		}
-		failures++
-		if err = errorOf(err); !watchResumes(err) || failures > int(watchPatience/w.client.options.retry.MaxDelay) {
-			return fmt.Errorf("watch staking: %w", err)
-		}
-		w.client.leave(e)
-		w.client.options.log.LogAttrs(ctx, slog.LevelInfo, "watch comes back", slog.String("endpoint", e.target), slog.Any("err", err))
-		if !sleep(ctx, w.client.options.retry.delay(failures, err)) {
-			return fmt.Errorf("watch staking: %w", ctx.Err())
-		}
-	}
-}
-
-// watchResumes reports whether a watch that ended with err may be opened again.
-func watchResumes(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	if !ok {
-		return errors.Is(err, io.EOF)
-	}
-	switch e.Code {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.ResourceExhausted, codes.Canceled, codes.Internal, codes.Unknown:
-		return true
-	default:
-		return false
-	}
+	return w.client.rewatch(ctx, "watch staking", watchResumes, func(e *endpoint) (bool, error) { return w.stream(ctx, e, yield) })
 }
 
 // stream opens one stream and yields what it tells until it ends. It reports

@@ -91,40 +91,43 @@ var errStopped = errors.New("watch was stopped by its reader")
 
 // run streams until something ends it for good.
 func (w *watch) run(ctx context.Context, yield func(Watched) bool) error {
+	return w.client.rewatch(ctx, "watch channels", w.resumable, func(e *endpoint) (bool, error) { return w.stream(ctx, e, yield) })
+}
+
+// rewatch streams, and comes back on another node if need be when a stream ends. stream
+// opens one, and reports whether anything came before it ended; errStopped means that its
+// reader has enough, which is no error. Any other one is, with what before it, if it is not
+// resumable, if watchPatience is over, and at the end of ctx.
+func (c *Client) rewatch(ctx context.Context, what string, resumable func(error) bool, stream func(*endpoint) (came bool, err error)) error {
 	for failures := 0; ; {
-		e := w.client.endpoint()
-		came, err := w.stream(ctx, e, yield)
+		e := c.endpoint()
+		came, err := stream(e)
 		switch {
 		case errors.Is(err, errStopped):
 			return nil
 		case ctx.Err() != nil:
-			return fmt.Errorf("watch channels: %w", ctx.Err())
+			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 		if came {
 			failures = 0
 		}
 		failures++
-		if err = errorOf(err); !w.resumable(err) || failures > int(watchPatience/w.client.options.retry.MaxDelay) {
-			return fmt.Errorf("watch channels: %w", err)
+		if err = errorOf(err); !resumable(err) || failures > int(watchPatience/c.options.retry.MaxDelay) {
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		w.client.leave(e)
-		w.client.options.log.LogAttrs(ctx, slog.LevelInfo, "watch comes back", slog.String("endpoint", e.target), slog.Any("err", err))
-		if !sleep(ctx, w.client.options.retry.delay(failures, err)) {
-			return fmt.Errorf("watch channels: %w", ctx.Err())
+		c.leave(e)
+		c.options.log.LogAttrs(ctx, slog.LevelInfo, "watch comes back", slog.String("watch", what), slog.String("endpoint", e.target), slog.Any("err", err))
+		if !sleep(ctx, c.options.retry.delay(failures, err)) {
+			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
 }
 
-// resumable reports whether the watch can go on after err. A token that no
-// longer counts, on another node for instance, is replaced by a height.
-func (w *watch) resumable(err error) bool {
+// watchResumes reports whether a watch that ended with err may be opened again.
+func watchResumes(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		return errors.Is(err, io.EOF)
-	}
-	if e.Code == codes.InvalidArgument && w.token != "" && w.token != w.filter.Token {
-		w.token, w.skip = "", w.seen
-		return true
 	}
 	switch e.Code {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.ResourceExhausted, codes.Canceled, codes.Internal, codes.Unknown:
@@ -132,6 +135,16 @@ func (w *watch) resumable(err error) bool {
 	default:
 		return false
 	}
+}
+
+// resumable reports whether the watch can go on after err. A token that no
+// longer counts, on another node for instance, is replaced by a height.
+func (w *watch) resumable(err error) bool {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == codes.InvalidArgument && w.token != "" && w.token != w.filter.Token {
+		w.token, w.skip = "", w.seen
+		return true
+	}
+	return watchResumes(err)
 }
 
 // stream opens one stream and yields what it tells until it ends. It reports
