@@ -122,46 +122,45 @@ func inZone(who string) (name string, zone byte, err error) {
 
 // key opens the key called name, whatever zone follows the name.
 func (c *connection) key(name string) (ledger.PrivateKey, error) {
-	rings, err := c.keyrings()
-	if err != nil {
-		return ledger.PrivateKey{}, err
-	}
-	if name, _, err = inZone(name); err != nil {
-		return ledger.PrivateKey{}, err
-	}
-	if name == "" {
-		return ledger.PrivateKey{}, usagef("whose key signs? name it with --from")
-	}
-	for _, ring := range rings {
+	return find(c, name, func(ring *keystore.Keystore, name string) (ledger.PrivateKey, error) {
 		key, err := ring.Load(name, c.cli.prompt(c.cli.passphraseFile).Ask(name))
-		if err == nil {
-			return key.Private(), nil
-		}
-		if !errors.Is(err, keystore.ErrNotFound) {
+		if err != nil {
 			return ledger.PrivateKey{}, err
 		}
-	}
-	return ledger.PrivateKey{}, exitf(exitNotFound, "there is no key %q; 'tributary keys list' shows those there are", name)
+		return key.Private(), nil
+	})
 }
 
 // publicKey returns the public key of the key called name, whatever zone follows the name.
+// It needs no passphrase.
 func (c *connection) publicKey(name string) (ledger.PublicKey, error) {
+	return find(c, name, func(ring *keystore.Keystore, name string) (ledger.PublicKey, error) {
+		info, err := ring.Info(name)
+		if err == nil && info.Public.IsZero() {
+			err = fmt.Errorf("the file of key %q does not tell its public key", name)
+		}
+		return info.Public, err
+	})
+}
+
+// find looks for a key in one keyring after the other.
+func find[K any](c *connection, name string, in func(ring *keystore.Keystore, name string) (K, error)) (none K, err error) {
 	rings, err := c.keyrings()
 	if err != nil {
-		return ledger.PublicKey{}, err
+		return none, err
 	}
 	if name, _, err = inZone(name); err != nil {
-		return ledger.PublicKey{}, err
+		return none, err
 	}
 	if name == "" {
-		return ledger.PublicKey{}, usagef("whose key? name it with --from")
+		return none, usagef("whose key? name it with --from")
 	}
 	for _, ring := range rings {
-		if info, err := ring.Info(name); err == nil && !info.Public.IsZero() {
-			return info.Public, nil
+		if key, err := in(ring, name); !errors.Is(err, keystore.ErrNotFound) {
+			return key, err
 		}
 	}
-	return ledger.PublicKey{}, exitf(exitNotFound, "there is no key %q with its public half; 'tributary keys list' shows those there are", name)
+	return none, exitf(exitNotFound, "there is no key %q; 'tributary keys list' shows those there are", name)
 }
 
 // account returns the account that signs with the key called name, in the zone that is
