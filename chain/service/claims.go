@@ -81,13 +81,12 @@ func (u *Usage) needs(v chain.View, s *Shard, d chain.Domain, tx *chain.Tx, batc
 const maxPositions = 64
 
 // Admit runs tx against v as the block at height would, with every signature taken
-// as valid, and returns the receipt and what would be booked. The error is a RuleError
-// that says why the
-// transaction would fail; that is also one none of whose entries would book
-// anything. It then has the code of the first entry and the positions of all
-// entries with that code; if that is WRONG_SHARD it is a WrongShardError. One that would
-// book less than LeastAdvance is refused with ADVANCE_TOO_SMALL and the positions of
-// entries that would not be booked.
+// as valid, and returns the receipt and what would be booked, in the order of the entries.
+// The error is a RuleError that says why the transaction would fail; that is also one none
+// of whose entries would book anything. It then has the code of the first entry and the
+// positions of all entries with that code, maxPositions at most; if that is WRONG_SHARD it
+// is a WrongShardError. One that would book less than LeastAdvance is refused with
+// ADVANCE_TOO_SMALL and the positions of entries that would not be booked.
 func Admit(v chain.View, p Params, d chain.Domain, height uint64, tx *chain.Tx) (Receipt, []Booking, error) {
 	b := begin(v, &p, d, height)
 	r := b.apply(&BlockTx{Tx: *tx, Checked: true}, nil)
