@@ -133,6 +133,9 @@ func (m *model) checkFrom(v chain.View, prefix string, all []string) error {
 	if len(all) == 0 {
 		return nil
 	}
+	if _, ok := v.(chain.Seeker); !ok {
+		return fmt.Errorf("%T walks to where it begins", v)
+	}
 	at := len(all) / 2
 	key, err := hex.DecodeString(strings.Split(all[at], "=")[0])
 	if err != nil {
