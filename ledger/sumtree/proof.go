@@ -29,12 +29,6 @@ type Place struct {
 	Total  Sum // over all leaves
 }
 
-// Prove returns the proof of a leaf. It returns ErrSize unless index < size <= MaxSize.
-func Prove(leaf Leaf, index, size uint64, at Subtree) (Proof, error) {
-	path, err := Path(index, size, at)
-	return Proof{index, size, leaf, path}, err
-}
-
 // Verify returns where the leaf lies in the log with that root hash. It returns ErrProof if
 // it is not in it, or at another place, and ErrSum if the path's sums cannot be added up.
 func (p *Proof) Verify(root ledger.Hash) (Place, error) {
@@ -152,40 +146,12 @@ func VerifyExtension(earlier, later Root, path []Node) error {
 	return nil
 }
 
-// Append writes the canonical encoding: index 8, size 8, salt 16, entry 32, units 8, amount
-// 8, number of nodes 1, NodeSize bytes each.
-func (p *Proof) Append(w *codec.Writer) {
-	w.Uint64(p.Index)
-	w.Uint64(p.Size)
-	var leaf [leafSize]byte
-	p.Leaf.put(leaf[:])
-	w.Fixed(leaf[:])
-	AppendPath(w, p.Path)
-}
-
 // AppendPath writes the number of nodes 1, and NodeSize bytes for each.
 func AppendPath(w *codec.Writer, path []Node) {
 	w.Uint8(uint8(len(path)))
 	for i := range path {
 		appendNode(w, &path[i])
 	}
-}
-
-// ReadProof reads what Append wrote. It returns ErrSize for a place or a path that no log
-// has; whether it proves anything is for Verify to say.
-func ReadProof(r *codec.Reader) (Proof, error) {
-	p := Proof{Index: r.Uint64(), Size: r.Uint64()}
-	r.Into(p.Leaf.Salt[:])
-	r.Into(p.Leaf.Entry[:])
-	p.Leaf.Units, p.Leaf.Amount = r.Uint64(), ledger.Amount(r.Uint64())
-	var err error
-	if p.Path, err = ReadPath(r); err != nil {
-		return Proof{}, err
-	}
-	if p.Index >= p.Size || p.Size > MaxSize {
-		return Proof{}, fmt.Errorf("decode a log's proof: leaf %d of %d: %w", p.Index, p.Size, ErrSize)
-	}
-	return p, nil
 }
 
 // ReadPath reads what AppendPath wrote; ErrSize means more nodes than any path has.

@@ -100,15 +100,10 @@ type Leaf struct {
 func (l *Leaf) Node() Node {
 	var b [1 + leafSize]byte
 	b[0] = tagLeaf
-	l.put(b[1:])
+	copy(b[1:], l.Salt[:])
+	copy(b[1+SaltSize:], l.Entry[:])
+	l.Sum.put(b[1+SaltSize+ledger.HashSize:])
 	return Node{sha256.Sum256(b[:]), l.Sum}
-}
-
-// put writes salt 16, entry 32, units 8, amount 8.
-func (l *Leaf) put(b []byte) {
-	copy(b, l.Salt[:])
-	copy(b[SaltSize:], l.Entry[:])
-	l.Sum.put(b[SaltSize+ledger.HashSize:])
 }
 
 // Node is the root of a subtree with the sum over its leaves.
