@@ -28,6 +28,9 @@ type bills struct {
 	waits bool         // something on the page waits to be sent
 
 	looked, paged uint64 // heights of the shard and of main for which the page was read
+	fruitful      uint64 // the round in which something was sent last
+	rest          uint64 // until that height of main nothing is looked at
+	resting       bool   // nothing was in this round
 
 	ending []service.Settlement // of channels that main is about to close
 
@@ -58,9 +61,29 @@ type offer struct {
 	ending bool  // some of it is of channels that main is about to close
 }
 
+// lookBlocks is after how many blocks of main one looks again if there was nothing to send:
+// what is settled may wait, and to compare a page with what main has paid takes thousands
+// of reads.
+const lookBlocks = 4
+
+// looks notes after a look, at a height of main, whether something was sent. Nothing is looked
+// at for a while if nothing can be, on the only page or on all of them.
+func (b *bills) looks(main uint64, sent bool) {
+	b.rest = 0
+	switch {
+	case sent:
+		b.fruitful = b.round
+	case b.waits || b.whole() || b.round > b.fruitful+1:
+		b.rest = main + lookBlocks - 1 // the next look is at what main was in this one
+	}
+}
+
 // read looks at a shard after its block at height, main having been at another height. It
 // goes on to the next page once for each block of main, if there is another.
 func (b *bills) read(v chain.View, height, main uint64) {
+	if b.resting = main < b.rest; b.resting {
+		return
+	}
 	next := main != b.paged && !b.waits
 	if height == b.looked && (!next || b.whole()) {
 		return
@@ -180,8 +203,11 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 			continue
 		}
 		b := &l.shards[one.id].bills
+		if b.resting && len(b.ending) == 0 {
+			continue
+		}
 		b.waits = false
-		turn := l.turn(s, one.id)
+		turn, before := l.turn(s, one.id), batches
 		for j := range l.offers(s, b, sigma) {
 			o := &b.offers[j]
 			if len(o.claim.Batch.Entries) == 0 {
@@ -201,6 +227,9 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 			if sent {
 				batches++
 			}
+		}
+		if !b.resting && (batches > before || batches < MaxBatches) {
+			b.looks(s.height, batches > before)
 		}
 	}
 	return nil

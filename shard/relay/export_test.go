@@ -73,6 +73,12 @@ func (h *hold) Free(height uint64, progress bool, now time.Time) (bool, time.Dur
 	return h.free(height, progress, now)
 }
 
+// LookBlocks is lookBlocks.
+const LookBlocks = lookBlocks
+
+// Worthless counts the settlements that were looked at and are not worth their fee.
+func (t *Teller) Worthless() uint64 { return t.l.r.counters.Worthless.Load() }
+
 // Teller settles what one shard has, and nothing else.
 type Teller struct {
 	l   *mainLane
