@@ -20,6 +20,11 @@ type Cut struct {
 	Class      link.Class // of the import: ClassReturn or ClassInbound
 }
 
+// overlaps reports whether two cuts have a leaf in common.
+func (c Cut) overlaps(o Cut) bool {
+	return c.Height == o.Height && c.Begin < o.End && o.Begin < c.End
+}
+
 // Load is what a plan found out about a stock.
 type Load struct {
 	Cuts []Cut // in the order in which they must be sent

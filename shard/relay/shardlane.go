@@ -65,7 +65,8 @@ type stamp struct {
 type pair struct {
 	task
 
-	asking  task // of a shard elsewhere: to find out what it wants
+	sent    []letter // by this node, and not seen in a block of the destination
+	asking  task     // of a shard elsewhere: to find out what it wants
 	stock   *stock
 	history history
 	course  course // of the source, as the stock has it
@@ -357,12 +358,43 @@ func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, ways
 	if s.local == nil {
 		turn = 0 // it is its turn, or it would not have asked
 	}
+	moved := p.last != what
 	ok, again := p.ready(l.r, what, turn, s.height, s.survey.Height, since)
-	if !ok {
+	if !ok && moved {
 		return sooner(unheard, again)
 	}
-	l.bring(ctx, s, id, p, src, load.Cuts)
-	return sooner(unheard, p.done(l.r, what, s.survey.Height))
+	if ok {
+		again = p.done(l.r, what, s.survey.Height)
+	}
+	cuts := p.fresh(load.Cuts, ok, moved)
+	taken := l.bring(ctx, s, id, p, src, cuts)
+	for _, c := range cuts {
+		p.sent = append(p.sent, letter{c, slices.ContainsFunc(taken, c.overlaps)})
+	}
+	return sooner(unheard, again)
+}
+
+// fresh returns those of cuts that are to be sent now. What this node sent waits for a block
+// of the shard, and the same block may take what comes behind it, so that is sent once without
+// a wait. again says that the wait is over, moved that it is because a block took some: then
+// what the shard refused before is sent again, otherwise all of it.
+func (p *pair) fresh(cuts []Cut, again, moved bool) (list []Cut) {
+	p.sent = slices.DeleteFunc(p.sent, func(l letter) bool {
+		return again && !(moved && l.taken) || !slices.ContainsFunc(cuts, l.overlaps)
+	})
+	for _, c := range cuts {
+		if !slices.ContainsFunc(p.sent, func(l letter) bool { return l.overlaps(c) }) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// letter is a cut that was sent, and whether the shard took it in.
+type letter struct {
+	Cut
+
+	taken bool
 }
 
 // seek looks for what is wanted in blocks for which a stock has no room, all of which
@@ -437,8 +469,11 @@ func nameOf(id ledger.ChainID, c *Cut) uint64 {
 }
 
 // bring sends imports of what a pair has, each with the block of main against which it is proved,
-// behind the hand-overs that lead to these.
-func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, p *pair, src *source, cuts []Cut) {
+// behind the hand-overs that lead to these, and returns those that the shard took in.
+func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, p *pair, src *source, cuts []Cut) (taken []Cut) {
+	if len(cuts) == 0 {
+		return nil
+	}
 	var heads []*cert.Certificate
 	var list []*shardblock.Relay
 	for _, cut := range cuts {
@@ -459,11 +494,12 @@ func (l *shardLane) bring(ctx context.Context, s *scene, id ledger.ChainID, p *p
 		heads = append(heads, &c)
 		list = append(list, &shardblock.Relay{Kind: shardblock.KindImport, News: shardblock.News{Heads: s.survey.heads(&c)}, Import: &in})
 	}
-	if at := l.sendBehind(ctx, s, heads, list...); at >= 0 {
-		if less := halved(cuts[at:]); less != nil {
-			l.bring(ctx, s, id, p, src, less)
-		}
+	n, large := l.sendBehind(ctx, s, heads, list...)
+	taken = slices.Clone(cuts[:n])
+	if large {
+		taken = append(taken, l.bring(ctx, s, id, p, src, halved(cuts[n:]))...)
 	}
+	return taken
 }
 
 // halved returns cuts with the first one, which is too heavy at once for a block of the
@@ -479,22 +515,24 @@ func halved(cuts []Cut) []Cut {
 }
 
 // sendBehind sends relays behind the hand-overs that lead to blocks of main, until one is
-// not taken. It returns the place in list of one that is too large, and -1 otherwise.
-func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) (large int) {
+// not taken. It returns how many of list are, and whether the next one is too large.
+func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) (taken int, large bool) {
 	handovers, err := l.r.lead(&s.survey, heads...)
 	if err != nil {
 		l.notes.failed(l.r, "a shard cannot be led to a block of main", l.id, err)
-		return -1
+		return 0, false
 	}
-	for i, letter := range slices.Concat(handovers, list) {
-		if ok, code := l.send(ctx, s, letter); !ok {
-			if code == chain.CodeTooLarge {
-				return max(-1, i-len(handovers))
-			}
-			return -1
+	for _, letter := range handovers {
+		if ok, _ := l.send(ctx, s, letter); !ok {
+			return 0, false
 		}
 	}
-	return -1
+	for i, letter := range list {
+		if ok, code := l.send(ctx, s, letter); !ok {
+			return i, code == chain.CodeTooLarge
+		}
+	}
+	return len(list), false
 }
 
 // send hands a relay in, and reports whether what comes after it may go too, and else the
