@@ -35,7 +35,8 @@ const (
 	bookShards   = 4  // of content: two in each of two zones
 	bookSellers  = 20 // payees at home in a shard, for each shard that books for them
 	bookEpoch    = 1_000_000
-	bookPrice    = bookUnits // drops of a voucher: as many units as it covers count as work
+	bookExpiry   = 9 * bookEpoch // so late that bookings wait for the end of their epoch to be settled
+	bookPrice    = bookUnits     // drops of a voucher: as many units as it covers count as work
 	bookPatience = 2 * time.Minute
 
 	// Those whose bookings are timed from shard to shard: many, each with a few vouchers,
@@ -123,7 +124,7 @@ func (b *bench) newBookWorld(ctx context.Context, channels int) (*bookWorld, err
 	w.net, err = testnet.StartProcesses(ctx, b.binary, testnet.Options{
 		Dir: filepath.Join(b.dir, "book"), Name: "local-book", Accounts: accounts,
 		Params: func(p *settlement.Params) {
-			p.MaxLifetime = 10_000_000
+			p.MaxLifetime = 10 * bookEpoch
 			p.Staking.Window, p.Staking.MaxMissed = staking.MaxWindow, staking.MaxWindow-1
 			// Settlements at the end of an epoch are what another part measures.
 			p.Staking.EpochBlocks = bookEpoch
@@ -239,7 +240,7 @@ func (w *bookWorld) open(ctx context.Context, k *book, count int) error {
 	for i := range open.Channels {
 		key := accountKey(1000 + i%256)
 		open.Channels[i] = channel.OpenParams{
-			Payee: k.to, VoucherKey: key.Public(), Service: testnet.Content, Deposit: 1 << 24, ExpiresAt: 1_000_000, Challenge: 100,
+			Payee: k.to, VoucherKey: key.Public(), Service: testnet.Content, Deposit: 1 << 24, ExpiresAt: bookExpiry, Challenge: 100,
 		}
 		k.channels = append(k.channels, openChannel{id: channel.ID(w.domain, k.from, 0, uint16(i), &open.Channels[i]), key: key})
 	}
