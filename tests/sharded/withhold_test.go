@@ -28,7 +28,7 @@ func TestWithhold(t *testing.T) {
 		}, func(id shard.ID) relay.Shard { return faultyShard{Shard: carry.Shard{Shard: w.hosted[i][id]}, f: f} })
 	}
 	w.relayOver(validators-1, slow, func(id shard.ID) relay.Shard { return carry.Shard{Shard: w.hosted[validators-1][id]} })
-	w.traffic(70 * time.Millisecond) // handing in takes a busy machine some time
+	w.traffic(150 * time.Millisecond) // handing in takes a busy machine some time
 	p := w.open(w.userIn(ids[0], 0), w.userIn(ids[1], 0), 1_000_000)
 	w.until("the home knows the channel", func() bool {
 		_, ok := w.known(p)
