@@ -3,6 +3,7 @@ package relay
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/channel"
@@ -29,8 +30,8 @@ type bills struct {
 
 	looked, paged uint64 // heights of the shard and of main for which the page was read
 	fruitful      uint64 // the round in which something was sent last
-	rest          uint64 // until that height of main nothing is looked at
-	resting       bool   // nothing was in this round
+	rest          hush   // in which nothing is looked at
+	resting       bool   // this round is in it
 
 	ending []service.Settlement // of channels that main is about to close
 
@@ -66,22 +67,36 @@ type offer struct {
 // of reads.
 const lookBlocks = 4
 
+// hush lasts until a height of main, or a time should main stand still.
+type hush struct {
+	height uint64
+	until  time.Time
+}
+
+// left returns how much time of it is left, 0 if it is over.
+func (h *hush) left(main uint64, now time.Time) time.Duration {
+	if main >= h.height {
+		return 0
+	}
+	return max(h.until.Sub(now), 0)
+}
+
 // looks notes after a look, at a height of main, whether something was sent. Nothing is looked
 // at for a while if nothing can be, on the only page or on all of them.
-func (b *bills) looks(main uint64, sent bool) {
-	b.rest = 0
+func (b *bills) looks(r *Relay, main uint64, sent bool) {
+	b.rest = hush{}
 	switch {
 	case sent:
 		b.fruitful = b.round
 	case b.waits || b.whole() || b.round > b.fruitful+1:
-		b.rest = main + lookBlocks - 1 // the next look is at what main was in this one
+		b.rest = hush{main + lookBlocks - 1, r.cfg.Now().Add(lookBlocks * slowness * r.cfg.Block)} // the next look is at what main was in this one
 	}
 }
 
 // read looks at a shard after its block at height, main having been at another height. It
 // goes on to the next page once for each block of main, if there is another.
-func (b *bills) read(v chain.View, height, main uint64) {
-	if b.resting = main < b.rest; b.resting {
+func (b *bills) read(v chain.View, height, main uint64, now time.Time) {
+	if b.resting = b.rest.left(main, now) > 0; b.resting {
 		return
 	}
 	next := main != b.paged && !b.waits
@@ -204,6 +219,9 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 		}
 		b := &l.shards[one.id].bills
 		if b.resting && len(b.ending) == 0 {
+			if b.waits || one.head != b.looked {
+				s.again = sooner(s.again, b.rest.left(l.height, l.r.cfg.Now()))
+			}
 			continue
 		}
 		b.waits = false
@@ -229,7 +247,7 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 			}
 		}
 		if !b.resting && (batches > before || batches < MaxBatches) {
-			b.looks(s.height, batches > before)
+			b.looks(l.r, s.height, batches > before)
 		}
 	}
 	return nil

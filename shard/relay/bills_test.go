@@ -322,6 +322,32 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// TestRestEndsWithoutMain: what a shard settles while main stands still is paid when the time
+// of the blocks is over, and is the reason for another round.
+func TestRestEndsWithoutMain(t *testing.T) {
+	t.Parallel()
+	x := newTill(t)
+	at := x.open(payeeAt(7), 1, 1, 1_000)[0] // not worth it
+	look := func() (sent [][]byte) {
+		sent, _, err := x.teller.Round(x.main, x.height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sent
+	}
+	if sent := look(); len(sent) > 0 || x.teller.Again() >= 0 {
+		t.Fatalf("%d records are sent, the next round is due after %v", len(sent), x.teller.Again())
+	}
+	x.book(at, 100*x.params.EntryFee)
+	if sent := look(); len(sent) > 0 || x.teller.Again() <= 0 {
+		t.Fatalf("%d records are sent, the next round is due after %v", len(sent), x.teller.Again())
+	}
+	x.now = x.now.Add(x.teller.Again())
+	if sent := look(); len(sent) != 1 {
+		t.Errorf("%d records are sent, want one", len(sent))
+	}
+}
+
 // TestForgotten: who is owed nothing any more is not remembered, also if there is more than
 // is looked at together.
 func TestForgotten(t *testing.T) {

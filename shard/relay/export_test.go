@@ -86,7 +86,13 @@ type Teller struct {
 	of  Shard
 	row anchor.State
 	p   settlement.Params
+
+	head  uint64        // of the shard in the last round
+	again time.Duration // what that returned
 }
+
+// Again returns after what time the last round wants another one, negative for never.
+func (t *Teller) Again() time.Duration { return t.again }
 
 // NewTeller returns a teller of a shard with the buckets of row, whose turn it is first.
 func NewTeller(cfg Config, p settlement.Params, row anchor.State, of Shard) (*Teller, error) {
@@ -104,7 +110,8 @@ func NewTeller(cfg Config, p settlement.Params, row anchor.State, of Shard) (*Te
 func (t *Teller) Round(v chain.View, height uint64) (sent [][]byte, payees int, err error) {
 	b := &t.l.shards[t.id].bills
 	err = t.of.Read(func(v chain.View, height uint64) error {
-		b.read(v, height, t.l.height)
+		t.head = height
+		b.read(v, height, t.l.height, t.l.r.cfg.Now())
 		return nil
 	})
 	if err != nil {
@@ -117,9 +124,10 @@ func (t *Teller) Round(v chain.View, height uint64) (sent [][]byte, payees int, 
 	s.orders = map[shard.ID][][committee.AddressSize]byte{t.id: {t.l.r.cfg.Self()}}
 	s.row, _, _ = settlement.AccountByAddress(v, t.l.account.self)
 	t.l.account.tidy(&s.row, height)
-	if err := t.l.settle(&s, []report{{id: t.id, chain: t.of}}); err != nil {
+	if err := t.l.settle(&s, []report{{id: t.id, chain: t.of, head: t.head}}); err != nil {
 		return nil, 0, err
 	}
+	t.again = s.again
 	for i := range s.drafts {
 		sent = append(sent, s.drafts[i].raw)
 		for of, what := range s.drafts[i].tasks {

@@ -223,7 +223,7 @@ func (l *mainLane) survey() (list []report, version uint64, again time.Duration)
 		one := report{id: id, chain: hosted[id]}
 		err := one.chain.Read(func(v chain.View, height uint64) error {
 			one.head = height
-			b.bills.read(v, height, l.height)
+			b.bills.read(v, height, l.height, l.r.cfg.Now())
 			again = sooner(again, b.stands(l.r, v, &one))
 			return nil
 		})
