@@ -282,7 +282,12 @@ func TestTornLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	if v, ok := os.LookupEnv("SEED"); ok {
+		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatalf("SEED is %q: it is a number", v)
+		}
+	}
+	t.Logf("seed %d: SEED repeats it", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	seen := map[uint64]bool{}
 	for range 12 {

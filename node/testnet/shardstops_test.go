@@ -3,12 +3,28 @@ package testnet_test
 import (
 	"context"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/node/testnet"
 )
+
+// seeded returns a source whose seed is logged. SEED in the environment repeats a run.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := rand.Uint64()
+	if v, ok := os.LookupEnv("SEED"); ok {
+		var err error
+		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatalf("SEED is %q: it is a number", v)
+		}
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it can be done again
+}
 
 // TestShardsAfterStops stops and starts nodes at any moment, one or all of them, also while
 // they start, so that their chains are at different heights; each time all come back, and
@@ -17,9 +33,7 @@ func TestShardsAfterStops(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it can be done again
+	random := seeded(t)
 	n := start(ctx, t, testnet.Options{Services: content(), Params: func(p *settlement.Params) { p.Staking.EpochBlocks, p.Anchors.LateBlocks = 10, 6 }})
 	if err := n.WaitShards(ctx); err != nil {
 		t.Fatal(err)

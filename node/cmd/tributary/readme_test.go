@@ -26,3 +26,35 @@ func TestJailingIsToldOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeCommands: every command that the README shows exists, and has the flags it is shown
+// with.
+func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join("..", "..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for line := range strings.Lines(string(readme)) {
+		text, ok := strings.CutPrefix(line, "    tributary ")
+		if !ok {
+			continue
+		}
+		shown++
+		text, _, _ = strings.Cut(text, " # ")
+		text, _, _ = strings.Cut(text, " > ")
+		args := strings.Fields(strings.ReplaceAll(text, `"$(cat voucher)"`, "voucher"))
+		cmd, rest, err := (&cli{}).root().Find(args)
+		if err != nil || cmd.HasSubCommands() {
+			t.Errorf("README: %s: there is no such command: %v", strings.TrimSpace(text), err)
+			continue
+		}
+		if err := cmd.ParseFlags(rest); err != nil {
+			t.Errorf("README: %s: %v", strings.TrimSpace(text), err)
+		}
+	}
+	if shown < 30 {
+		t.Errorf("the README shows %d commands: they are not where they are looked for", shown)
+	}
+}

@@ -1,0 +1,4 @@
+package comet
+
+// DecodeLightBlock is decodeLightBlock.
+var DecodeLightBlock = decodeLightBlock
