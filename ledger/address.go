@@ -79,13 +79,3 @@ func ParseAddress(s string) (Address, error) {
 	copy(a[:], data)
 	return a, nil
 }
-
-// AddressFromBytes returns the address held in b, which must be AddressSize long.
-func AddressFromBytes(b []byte) (Address, error) {
-	var a Address
-	if len(b) != AddressSize {
-		return a, fmt.Errorf("address of %d bytes, want %d", len(b), AddressSize)
-	}
-	copy(a[:], b)
-	return a, nil
-}

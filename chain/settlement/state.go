@@ -107,9 +107,6 @@ func ReadTotals(v chain.View) Totals { return readBooks(v).Totals }
 // panics if it cannot be decoded.
 func Supply(v chain.View) ledger.Amount { return readBooks(v).supply }
 
-// AccountCount returns the number of accounts.
-func AccountCount(v chain.View) uint64 { return readBooks(v).rows }
-
 // ChannelAt returns the channel at index, and ok=false if it does not exist or
 // is closed.
 func ChannelAt(v chain.View, index uint64) (channel.Channel, bool) { return channel.At(v, index) }

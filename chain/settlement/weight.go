@@ -103,10 +103,6 @@ func (p *Params) MaxBlockWeight() int64 { return p.MaxBlockBytes * weightPerByte
 // block full of such closes by weight makes the clock stand still too.
 const closeRoom = eraseWeight * 4 / weightPerByte
 
-// WeightBytes returns how many bytes of a block's room a weight takes, for
-// comparing fees.
-func WeightBytes(weight int64) int64 { return weight * 4 / weightPerByte }
-
 // Weight returns what executing tx makes a node write at most, in bytes; see
 // MaxBlockWeight. It depends on the bytes of tx alone, so a channel that it closes
 // counts as one all of whose lanes were used.
