@@ -191,8 +191,19 @@ func elsewhere(err error) bool {
 	return ok && (e.Code == codes.Unavailable || e.Code == codes.DeadlineExceeded)
 }
 
+// shardPatience is for how long a call is repeated about a shard that no node runs yet: after
+// a split or a change of committees its heirs begin within some blocks of main.
+const shardPatience = 30 * time.Second
+
+// begins reports whether a shard is not run yet, or only just, where it will be.
+func begins(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Code == codes.Unavailable && (e.Reason == "NOT_HOSTED" || e.Reason == "NOT_SYNCED")
+}
+
 // invoke makes a call, and repeats it while that may help.
 func invoke[Resp any](ctx context.Context, c *Client, call func(context.Context, *endpoint) (Resp, error)) (Resp, error) {
+	begin := time.Now()
 	for attempt := 1; ; attempt++ {
 		e := c.endpoint()
 		one, cancel := context.WithTimeout(ctx, c.options.timeout)
@@ -202,7 +213,8 @@ func invoke[Resp any](ctx context.Context, c *Client, call func(context.Context,
 			return resp, nil
 		}
 		err = errorOf(err)
-		if attempt < c.options.retry.Attempts && passes(err) && ctx.Err() == nil {
+		more := attempt < c.options.retry.Attempts || begins(err) && time.Since(begin) < shardPatience
+		if more && passes(err) && ctx.Err() == nil {
 			c.retrying(ctx, e, attempt, err)
 			if sleep(ctx, c.options.retry.delay(attempt, err)) {
 				continue

@@ -408,3 +408,24 @@ func unknownOutcome(_ settlement.Receipt, err error) bool {
 	u, ok := errors.AsType[*client.UnknownOutcomeError](err)
 	return ok && !u.Hash.IsZero()
 }
+
+// TestShardsBegin: a call about a shard that no node runs yet is repeated for longer than one
+// that a node cannot answer, which is given up.
+func TestShardsBegin(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		reason string
+		ok     bool
+	}{{"NOT_HOSTED", true}, {"NOT_SYNCED", true}, {"OVERLOADED", false}} {
+		calls := 0
+		c := dialScripted(t, &scripted{find: func(hash ledger.Hash) (*chainv1.Transaction, error) {
+			if calls++; calls > 20 {
+				return at(&chain.Tx{Hash: hash, Kind: chain.KindTransfer}, checkedStage), nil
+			}
+			return nil, failure(codes.Unavailable, row.reason, 0)
+		}})
+		if _, err := c.Transaction(within(t), ledger.Hash{9}); (err == nil) != row.ok {
+			t.Errorf("%s, %d calls: %v", row.reason, calls, err)
+		}
+	}
+}
