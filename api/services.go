@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/registry"
 	"github.com/tributary-network/tributary/chain/staking"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
@@ -277,6 +278,7 @@ func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest)
 		if a, ok := registry.ReadAssignment(v, e, sh.ID); ok {
 			resp.Assignment = a.Encode()
 		}
+		resp.Redraw = redrawOf(v, e, sh.ID)
 		for _, before := range append([]shard.ID{sh.ID}, sh.Parents...) {
 			if e == 0 {
 				break
@@ -294,4 +296,17 @@ func (s *services) GetShard(ctx context.Context, req *servicev1.GetShardRequest)
 	// The answer has the whole map, and all candidates.
 	s.rates.charge(callerIP(ctx), readTokens+rowTokens(work)+(len(resp.GetMap())+len(resp.GetPool()))/4096)
 	return resp, nil
+}
+
+// redrawOf returns what decided who serves a shard in epoch e, if that was drawn anew in it.
+func redrawOf(v chain.View, e uint64, id shard.ID) *servicev1.Redraw {
+	row, ok := anchor.Read(v, id)
+	if !ok || row.Generation == 0 {
+		return nil
+	}
+	in, round, ok := registry.RedrawInputs(v, id, row.Generation-1)
+	if !ok || in.Map.Epoch() != e {
+		return nil
+	}
+	return &servicev1.Redraw{Round: round, Pool: in.Pools[0].Encode(), Failed: in.Failed, Away: in.Away}
 }

@@ -193,6 +193,16 @@ type ShardDraw struct {
 	Inputs shard.Inputs
 	// Drawn is who serves it.
 	Drawn shard.Assignment
+	// Redraw is how they were drawn in this epoch, because the committee before missed its
+	// anchors; nil if they were not.
+	Redraw *ShardRedraw
+}
+
+// ShardRedraw is what decided who followed a committee that missed its anchors: Round counts
+// from 1 in an epoch, and Inputs have who failed, who was absent, and who could be drawn.
+type ShardRedraw struct {
+	Round  uint32
+	Inputs shard.Inputs
 }
 
 // Shard reads a shard in an epoch, the present or the next one, nil the present one. If
@@ -215,9 +225,9 @@ func (c *Client) Shard(ctx context.Context, id shard.ID, epoch *uint64) (ShardDr
 	return d, nil
 }
 
-// ErrRedrawn means a committee that was drawn again because anchors were missing. Who was
-// jailed was left out, so it cannot be drawn anew from the pool.
-var ErrRedrawn = errors.New("the committee was drawn again after missed anchors")
+// ErrRedrawn means a committee that was drawn again in an earlier epoch, because anchors were
+// missing, and serves on: that epoch has what it was drawn from, as long as it runs.
+var ErrRedrawn = errors.New("the committee was drawn again in an earlier epoch, after missed anchors")
 
 // drawOf takes all from what Check looks at, and nothing from resp's Shard but its
 // redraws, so that nothing is shown that was not checked.
@@ -249,6 +259,11 @@ func drawOf(id shard.ID, resp *servicev1.GetShardResponse) (d ShardDraw, err err
 	if d.Drawn, err = shard.DecodeAssignment(resp.GetAssignment()); err != nil {
 		return d, err
 	}
+	if r := resp.GetRedraw(); r != nil {
+		if d.Redraw, err = redrawOf(&d.Inputs, r); err != nil {
+			return d, err
+		}
+	}
 	found, ok := d.Inputs.Map.Find(id)
 	if !ok || d.Drawn.Shard != id {
 		return d, fmt.Errorf("the answer is about shard %d", d.Drawn.Shard)
@@ -263,12 +278,29 @@ func drawOf(id shard.ID, resp *servicev1.GetShardResponse) (d ShardDraw, err err
 	return d, nil
 }
 
+// redrawOf returns what decided a redraw in the epoch that the other inputs are of.
+func redrawOf(of *shard.Inputs, r *servicev1.Redraw) (*ShardRedraw, error) {
+	p, err := shard.DecodePool(r.GetPool())
+	if err != nil {
+		return nil, fmt.Errorf("redraw: %w", err)
+	}
+	return &ShardRedraw{r.GetRound(), shard.Inputs{Seed: of.Seed, Map: of.Map, Pools: []shard.Pool{p}, Failed: r.GetFailed(), Away: r.GetAway()}}, nil
+}
+
 // Check draws the shard's committee anew from the inputs, and returns an error wrapping
 // shard.ErrWrongAssignment unless that is who serves it. It believes the node what the
 // inputs are: the seed is that of the election of the same epoch, which
-// EpochSeals.Seed derives. If it is told that the committee was drawn again, and it
-// differs, the error wraps ErrRedrawn instead.
+// EpochSeals.Seed derives. If it is told that the committee was drawn again in an earlier
+// epoch, and it differs, the error wraps ErrRedrawn instead.
 func (d *ShardDraw) Check() error {
+	if d.Redraw != nil {
+		a := shard.Redraw(d.Redraw.Inputs, d.ID, d.Redraw.Round)
+		if a.Committee.Hash() != d.Drawn.Committee.Hash() {
+			return fmt.Errorf("shard %d in epoch %d, drawn anew round %d: %d members serve it, drawn are %d others: %w",
+				d.ID, d.Epoch, d.Redraw.Round, len(d.Drawn.Committee.Members), len(a.Committee.Members), shard.ErrWrongAssignment)
+		}
+		return nil
+	}
 	for _, a := range shard.Assign(d.Inputs) {
 		if a.Shard != d.ID {
 			continue

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -46,6 +47,27 @@ func TestShardsShowWhatIsDrawn(t *testing.T) {
 	if _, err := drawOf(m.Zone(1, 2)[0].ID, resp); err == nil {
 		t.Error("an answer about another shard is taken")
 	}
+	again := shard.Inputs{Seed: seed, Map: m, Pools: []shard.Pool{p}, Failed: rowsOf(drawn[at].Committee.Members), Away: []uint64{1}}
+	anew := shard.Redraw(again, id, 2)
+	resp.Assignment = anew.Encode()
+	if d, err = drawOf(id, resp); err != nil || d.Check() == nil {
+		t.Errorf("a committee by other lots is taken for one by those of the epoch: %v", err)
+	}
+	resp.Redraw = &servicev1.Redraw{Round: 2, Pool: p.Encode(), Failed: again.Failed, Away: again.Away}
+	if d, err = drawOf(id, resp); err != nil || d.Check() != nil {
+		t.Errorf("a committee that was drawn anew: %v, %v", err, d.Check())
+	}
+	resp.Assignment = drawn[at].Encode()
+	if d, err = drawOf(id, resp); err != nil || !errors.Is(d.Check(), shard.ErrWrongAssignment) {
+		t.Errorf("a committee that was not drawn anew: %v, %v", err, d.Check())
+	}
+}
+
+func rowsOf(members []committee.Member) (rows []uint64) {
+	for i := range members {
+		rows = append(rows, members[i].Validator)
+	}
+	return rows
 }
 
 // TestShardEventHasItsGeneration: where a shard goes on in another generation is taken over.

@@ -23,6 +23,9 @@ import (
 	"github.com/tributary-network/tributary/zone"
 )
 
+// firstShard is the id of the first shard of a network; main is 1.
+const firstShard = 2
+
 // oneShard is a service with one shard, which seats validators serve.
 func oneShard(seats uint32) []zone.ServiceType {
 	s := testnet.Services()[0]
@@ -251,10 +254,25 @@ func TestShardGetsAnotherCommittee(t *testing.T) {
 		w.lead(ctx, i, false)
 	}
 	_, stood = w.members()
+	node, err := client.Dial(ctx, w.net.Nodes[members[2]].GRPC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = node.Close() }()
+	redraws := 0
 	w.until(ctx, 6*time.Minute, "the shard goes on", func() bool {
+		if d, err := node.Shard(ctx, firstShard, nil); err == nil && d.Redraw != nil {
+			redraws++
+			if err := d.Check(); err != nil {
+				t.Errorf("in epoch %d: %v", d.Epoch, err)
+			}
+		}
 		nodes, anchored := w.members()
 		return len(nodes) > 0 && anchored > stood+4
 	})
+	if redraws == 0 {
+		t.Error("no node tells by which lots the shard was drawn anew")
+	}
 	lines := w.told.lines()
 	for _, line := range lines {
 		t.Log(line)

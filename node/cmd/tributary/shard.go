@@ -56,7 +56,8 @@ type shardResult struct {
 	// Of 'shard show': whether a draw on this machine gives the same, the seed, and how
 	// many candidates there were.
 	Recomputed bool         `json:"recomputed,omitempty"`
-	Redrawn    bool         `json:"redrawn,omitempty"` // after missed anchors, so that it does not follow from the pool
+	Redrawn    bool         `json:"redrawn,omitempty"` // after missed anchors
+	Round      uint32       `json:"round,omitempty"`   // of that, in this epoch
 	Difference string       `json:"difference,omitempty"`
 	Seed       *ledger.Hash `json:"seed,omitempty"`
 	Candidates int          `json:"candidates,omitempty"`
@@ -241,8 +242,11 @@ the candidates of the service, and who served the shard before.`,
 			if r.Recomputed = wrong == nil; wrong != nil {
 				r.Difference = wrong.Error()
 			}
-			r.Redrawn = errors.Is(wrong, client.ErrRedrawn)
-			if err := c.print(r, r.fields); err != nil || wrong == nil || r.Redrawn {
+			earlier := errors.Is(wrong, client.ErrRedrawn)
+			if r.Redrawn = earlier || d.Redraw != nil; d.Redraw != nil {
+				r.Round = d.Redraw.Round
+			}
+			if err := c.print(r, r.fields); err != nil || wrong == nil || earlier {
 				return err
 			}
 			return exitf(exitError, "shard %d is not served by those who are drawn from public data: %s", id, r.Difference)
@@ -262,10 +266,12 @@ func (r *shardResult) fields(t *table) {
 	t.field("seed", r.Seed)
 	t.field("candidates", r.Candidates)
 	switch {
-	case r.Redrawn:
+	case !r.Recomputed && r.Redrawn && r.Round == 0:
 		t.field("drawn anew", "not comparable: "+r.Difference)
 	case !r.Recomputed:
 		t.field("drawn anew", "DIFFERENT")
+	case r.Redrawn:
+		t.field("drawn anew", fmt.Sprintf("equal, by the lots of round %d after missed anchors", r.Round))
 	case r.Kept:
 		t.field("drawn anew", "equal: nobody could be drawn, and who served before stays")
 	default:

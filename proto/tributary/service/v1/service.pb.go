@@ -312,7 +312,7 @@ func (x ShardEvent_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ShardEvent_Kind.Descriptor instead.
 func (ShardEvent_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{33, 0}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{34, 0}
 }
 
 // Source is who knew what is answered, and how far that is to be believed. What the main
@@ -1512,7 +1512,9 @@ type GetShardResponse struct {
 	// Who served it, and its parents, in the epoch before.
 	Previous [][]byte `protobuf:"bytes,7,rep,name=previous,proto3" json:"previous,omitempty"`
 	// Who serves it; empty if it is not drawn.
-	Assignment    []byte `protobuf:"bytes,8,opt,name=assignment,proto3" json:"assignment,omitempty"`
+	Assignment []byte `protobuf:"bytes,8,opt,name=assignment,proto3" json:"assignment,omitempty"`
+	// How it was drawn anew in this epoch, because it missed its anchors; not set if it was not.
+	Redraw        *Redraw `protobuf:"bytes,9,opt,name=redraw,proto3" json:"redraw,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1603,6 +1605,85 @@ func (x *GetShardResponse) GetAssignment() []byte {
 	return nil
 }
 
+func (x *GetShardResponse) GetRedraw() *Redraw {
+	if x != nil {
+		return x.Redraw
+	}
+	return nil
+}
+
+// Redraw has what decided who followed a committee that missed its anchors.
+type Redraw struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts from 1 in an epoch.
+	Round uint32 `protobuf:"varint,1,opt,name=round,proto3" json:"round,omitempty"`
+	// Candidates who could be drawn: those of the epoch without who was jailed meanwhile.
+	Pool []byte `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Validators, by row, who served before, and who were absent from the main chain.
+	Failed        []uint64 `protobuf:"varint,3,rep,packed,name=failed,proto3" json:"failed,omitempty"`
+	Away          []uint64 `protobuf:"varint,4,rep,packed,name=away,proto3" json:"away,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redraw) Reset() {
+	*x = Redraw{}
+	mi := &file_tributary_service_v1_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redraw) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redraw) ProtoMessage() {}
+
+func (x *Redraw) ProtoReflect() protoreflect.Message {
+	mi := &file_tributary_service_v1_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redraw.ProtoReflect.Descriptor instead.
+func (*Redraw) Descriptor() ([]byte, []int) {
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Redraw) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *Redraw) GetPool() []byte {
+	if x != nil {
+		return x.Pool
+	}
+	return nil
+}
+
+func (x *Redraw) GetFailed() []uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *Redraw) GetAway() []uint64 {
+	if x != nil {
+		return x.Away
+	}
+	return nil
+}
+
 // Sums are what is counted on service chains.
 type Sums struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1618,7 +1699,7 @@ type Sums struct {
 
 func (x *Sums) Reset() {
 	*x = Sums{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[14]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1711,7 @@ func (x *Sums) String() string {
 func (*Sums) ProtoMessage() {}
 
 func (x *Sums) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[14]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1724,7 @@ func (x *Sums) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sums.ProtoReflect.Descriptor instead.
 func (*Sums) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{14}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Sums) GetAmount() uint64 {
@@ -1689,7 +1770,7 @@ type UsageEntry struct {
 
 func (x *UsageEntry) Reset() {
 	*x = UsageEntry{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[15]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1782,7 @@ func (x *UsageEntry) String() string {
 func (*UsageEntry) ProtoMessage() {}
 
 func (x *UsageEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[15]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1795,7 @@ func (x *UsageEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageEntry.ProtoReflect.Descriptor instead.
 func (*UsageEntry) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UsageEntry) GetChannelIndex() uint64 {
@@ -1781,7 +1862,7 @@ type PayeeReceipt struct {
 
 func (x *PayeeReceipt) Reset() {
 	*x = PayeeReceipt{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[16]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1874,7 @@ func (x *PayeeReceipt) String() string {
 func (*PayeeReceipt) ProtoMessage() {}
 
 func (x *PayeeReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[16]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1887,7 @@ func (x *PayeeReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayeeReceipt.ProtoReflect.Descriptor instead.
 func (*PayeeReceipt) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PayeeReceipt) GetPublicKey() []byte {
@@ -1852,7 +1933,7 @@ type UsageBatch struct {
 
 func (x *UsageBatch) Reset() {
 	*x = UsageBatch{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[17]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +1945,7 @@ func (x *UsageBatch) String() string {
 func (*UsageBatch) ProtoMessage() {}
 
 func (x *UsageBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[17]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +1958,7 @@ func (x *UsageBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageBatch.ProtoReflect.Descriptor instead.
 func (*UsageBatch) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UsageBatch) GetEnvelope() *v1.Envelope {
@@ -1949,7 +2030,7 @@ type BookUsageRequest struct {
 
 func (x *BookUsageRequest) Reset() {
 	*x = BookUsageRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[18]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2042,7 @@ func (x *BookUsageRequest) String() string {
 func (*BookUsageRequest) ProtoMessage() {}
 
 func (x *BookUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[18]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2055,7 @@ func (x *BookUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookUsageRequest.ProtoReflect.Descriptor instead.
 func (*BookUsageRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BookUsageRequest) GetRequestId() string {
@@ -2070,7 +2151,7 @@ type BookUsageResponse struct {
 
 func (x *BookUsageResponse) Reset() {
 	*x = BookUsageResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[19]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2163,7 @@ func (x *BookUsageResponse) String() string {
 func (*BookUsageResponse) ProtoMessage() {}
 
 func (x *BookUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[19]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2176,7 @@ func (x *BookUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookUsageResponse.ProtoReflect.Descriptor instead.
 func (*BookUsageResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BookUsageResponse) GetBooking() *Booking {
@@ -2130,7 +2211,7 @@ type BookingResult struct {
 
 func (x *BookingResult) Reset() {
 	*x = BookingResult{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[20]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2223,7 @@ func (x *BookingResult) String() string {
 func (*BookingResult) ProtoMessage() {}
 
 func (x *BookingResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[20]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2236,7 @@ func (x *BookingResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookingResult.ProtoReflect.Descriptor instead.
 func (*BookingResult) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BookingResult) GetPosition() uint32 {
@@ -2236,7 +2317,7 @@ type Booking struct {
 
 func (x *Booking) Reset() {
 	*x = Booking{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[21]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2329,7 @@ func (x *Booking) String() string {
 func (*Booking) ProtoMessage() {}
 
 func (x *Booking) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[21]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2342,7 @@ func (x *Booking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Booking.ProtoReflect.Descriptor instead.
 func (*Booking) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Booking) GetName() string {
@@ -2352,7 +2433,7 @@ type GetBookingRequest struct {
 
 func (x *GetBookingRequest) Reset() {
 	*x = GetBookingRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[22]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +2445,7 @@ func (x *GetBookingRequest) String() string {
 func (*GetBookingRequest) ProtoMessage() {}
 
 func (x *GetBookingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[22]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +2458,7 @@ func (x *GetBookingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBookingRequest.ProtoReflect.Descriptor instead.
 func (*GetBookingRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetBookingRequest) GetName() string {
@@ -2429,7 +2510,7 @@ type GetBookingResponse struct {
 
 func (x *GetBookingResponse) Reset() {
 	*x = GetBookingResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[23]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2522,7 @@ func (x *GetBookingResponse) String() string {
 func (*GetBookingResponse) ProtoMessage() {}
 
 func (x *GetBookingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[23]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2535,7 @@ func (x *GetBookingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBookingResponse.ProtoReflect.Descriptor instead.
 func (*GetBookingResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetBookingResponse) GetBooking() *Booking {
@@ -2491,7 +2572,7 @@ type CertifiedState struct {
 
 func (x *CertifiedState) Reset() {
 	*x = CertifiedState{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[24]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2584,7 @@ func (x *CertifiedState) String() string {
 func (*CertifiedState) ProtoMessage() {}
 
 func (x *CertifiedState) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[24]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2597,7 @@ func (x *CertifiedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertifiedState.ProtoReflect.Descriptor instead.
 func (*CertifiedState) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CertifiedState) GetStatement() *v1.StateProof {
@@ -2556,7 +2637,7 @@ type UsageProof struct {
 
 func (x *UsageProof) Reset() {
 	*x = UsageProof{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[25]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2649,7 @@ func (x *UsageProof) String() string {
 func (*UsageProof) ProtoMessage() {}
 
 func (x *UsageProof) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[25]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2662,7 @@ func (x *UsageProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageProof.ProtoReflect.Descriptor instead.
 func (*UsageProof) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UsageProof) GetEntries() []*UsageProof_Entry {
@@ -2632,7 +2713,7 @@ type ProvedRows struct {
 
 func (x *ProvedRows) Reset() {
 	*x = ProvedRows{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[26]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2725,7 @@ func (x *ProvedRows) String() string {
 func (*ProvedRows) ProtoMessage() {}
 
 func (x *ProvedRows) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[26]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +2738,7 @@ func (x *ProvedRows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProvedRows.ProtoReflect.Descriptor instead.
 func (*ProvedRows) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ProvedRows) GetRows() []*v1.StateProof {
@@ -2686,7 +2767,7 @@ type GetUsageRequest struct {
 
 func (x *GetUsageRequest) Reset() {
 	*x = GetUsageRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[27]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +2779,7 @@ func (x *GetUsageRequest) String() string {
 func (*GetUsageRequest) ProtoMessage() {}
 
 func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[27]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +2792,7 @@ func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetUsageRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetUsageRequest) GetChannel() string {
@@ -2749,7 +2830,7 @@ type LaneUsage struct {
 
 func (x *LaneUsage) Reset() {
 	*x = LaneUsage{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[28]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +2842,7 @@ func (x *LaneUsage) String() string {
 func (*LaneUsage) ProtoMessage() {}
 
 func (x *LaneUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[28]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +2855,7 @@ func (x *LaneUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneUsage.ProtoReflect.Descriptor instead.
 func (*LaneUsage) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LaneUsage) GetLane() uint32 {
@@ -2864,7 +2945,7 @@ type GetUsageResponse struct {
 
 func (x *GetUsageResponse) Reset() {
 	*x = GetUsageResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[29]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +2957,7 @@ func (x *GetUsageResponse) String() string {
 func (*GetUsageResponse) ProtoMessage() {}
 
 func (x *GetUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[29]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +2970,7 @@ func (x *GetUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUsageResponse.ProtoReflect.Descriptor instead.
 func (*GetUsageResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetUsageResponse) GetChannel() string {
@@ -3004,7 +3085,7 @@ type GetEarningsRequest struct {
 
 func (x *GetEarningsRequest) Reset() {
 	*x = GetEarningsRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[30]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3097,7 @@ func (x *GetEarningsRequest) String() string {
 func (*GetEarningsRequest) ProtoMessage() {}
 
 func (x *GetEarningsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[30]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3110,7 @@ func (x *GetEarningsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEarningsRequest.ProtoReflect.Descriptor instead.
 func (*GetEarningsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetEarningsRequest) GetPayee() string {
@@ -3063,7 +3144,7 @@ type EpochEarnings struct {
 
 func (x *EpochEarnings) Reset() {
 	*x = EpochEarnings{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[31]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3156,7 @@ func (x *EpochEarnings) String() string {
 func (*EpochEarnings) ProtoMessage() {}
 
 func (x *EpochEarnings) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[31]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3088,7 +3169,7 @@ func (x *EpochEarnings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochEarnings.ProtoReflect.Descriptor instead.
 func (*EpochEarnings) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EpochEarnings) GetEpoch() uint64 {
@@ -3125,7 +3206,7 @@ type GetEarningsResponse struct {
 
 func (x *GetEarningsResponse) Reset() {
 	*x = GetEarningsResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[32]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3218,7 @@ func (x *GetEarningsResponse) String() string {
 func (*GetEarningsResponse) ProtoMessage() {}
 
 func (x *GetEarningsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[32]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3231,7 @@ func (x *GetEarningsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEarningsResponse.ProtoReflect.Descriptor instead.
 func (*GetEarningsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetEarningsResponse) GetPayee() string {
@@ -3249,7 +3330,7 @@ type ShardEvent struct {
 
 func (x *ShardEvent) Reset() {
 	*x = ShardEvent{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3342,7 @@ func (x *ShardEvent) String() string {
 func (*ShardEvent) ProtoMessage() {}
 
 func (x *ShardEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[33]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3355,7 @@ func (x *ShardEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardEvent.ProtoReflect.Descriptor instead.
 func (*ShardEvent) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ShardEvent) GetKind() ShardEvent_Kind {
@@ -3413,7 +3494,7 @@ type ListShardEventsRequest struct {
 
 func (x *ListShardEventsRequest) Reset() {
 	*x = ListShardEventsRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3425,7 +3506,7 @@ func (x *ListShardEventsRequest) String() string {
 func (*ListShardEventsRequest) ProtoMessage() {}
 
 func (x *ListShardEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[34]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3438,7 +3519,7 @@ func (x *ListShardEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShardEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListShardEventsRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListShardEventsRequest) GetShard() string {
@@ -3489,7 +3570,7 @@ type ListShardEventsResponse struct {
 
 func (x *ListShardEventsResponse) Reset() {
 	*x = ListShardEventsResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +3582,7 @@ func (x *ListShardEventsResponse) String() string {
 func (*ListShardEventsResponse) ProtoMessage() {}
 
 func (x *ListShardEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[35]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +3595,7 @@ func (x *ListShardEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShardEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListShardEventsResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListShardEventsResponse) GetEvents() []*ShardEvent {
@@ -3548,7 +3629,7 @@ type GetShardStatusRequest struct {
 
 func (x *GetShardStatusRequest) Reset() {
 	*x = GetShardStatusRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3560,7 +3641,7 @@ func (x *GetShardStatusRequest) String() string {
 func (*GetShardStatusRequest) ProtoMessage() {}
 
 func (x *GetShardStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[36]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3573,7 +3654,7 @@ func (x *GetShardStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetShardStatusRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetShardStatusRequest) GetName() string {
@@ -3599,7 +3680,7 @@ type Backlog struct {
 
 func (x *Backlog) Reset() {
 	*x = Backlog{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3611,7 +3692,7 @@ func (x *Backlog) String() string {
 func (*Backlog) ProtoMessage() {}
 
 func (x *Backlog) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[37]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3624,7 +3705,7 @@ func (x *Backlog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backlog.ProtoReflect.Descriptor instead.
 func (*Backlog) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Backlog) GetInbox() uint64 {
@@ -3674,7 +3755,7 @@ type ShardTotals struct {
 
 func (x *ShardTotals) Reset() {
 	*x = ShardTotals{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3686,7 +3767,7 @@ func (x *ShardTotals) String() string {
 func (*ShardTotals) ProtoMessage() {}
 
 func (x *ShardTotals) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[38]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3699,7 +3780,7 @@ func (x *ShardTotals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardTotals.ProtoReflect.Descriptor instead.
 func (*ShardTotals) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ShardTotals) GetBooked() *Sums {
@@ -3805,7 +3886,7 @@ type GetShardStatusResponse struct {
 
 func (x *GetShardStatusResponse) Reset() {
 	*x = GetShardStatusResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3817,7 +3898,7 @@ func (x *GetShardStatusResponse) String() string {
 func (*GetShardStatusResponse) ProtoMessage() {}
 
 func (x *GetShardStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[39]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3830,7 +3911,7 @@ func (x *GetShardStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetShardStatusResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetShardStatusResponse) GetShard() *Shard {
@@ -4020,7 +4101,7 @@ type WatchShardRequest struct {
 
 func (x *WatchShardRequest) Reset() {
 	*x = WatchShardRequest{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4113,7 @@ func (x *WatchShardRequest) String() string {
 func (*WatchShardRequest) ProtoMessage() {}
 
 func (x *WatchShardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[40]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4126,7 @@ func (x *WatchShardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchShardRequest.ProtoReflect.Descriptor instead.
 func (*WatchShardRequest) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchShardRequest) GetName() string {
@@ -4082,7 +4163,7 @@ type ShardBlock struct {
 
 func (x *ShardBlock) Reset() {
 	*x = ShardBlock{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4094,7 +4175,7 @@ func (x *ShardBlock) String() string {
 func (*ShardBlock) ProtoMessage() {}
 
 func (x *ShardBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[41]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4107,7 +4188,7 @@ func (x *ShardBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardBlock.ProtoReflect.Descriptor instead.
 func (*ShardBlock) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ShardBlock) GetHeight() uint64 {
@@ -4185,7 +4266,7 @@ type WatchShardResponse struct {
 
 func (x *WatchShardResponse) Reset() {
 	*x = WatchShardResponse{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[42]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4197,7 +4278,7 @@ func (x *WatchShardResponse) String() string {
 func (*WatchShardResponse) ProtoMessage() {}
 
 func (x *WatchShardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[42]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4210,7 +4291,7 @@ func (x *WatchShardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchShardResponse.ProtoReflect.Descriptor instead.
 func (*WatchShardResponse) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WatchShardResponse) GetBlock() *ShardBlock {
@@ -4266,7 +4347,7 @@ type UsageProof_Entry struct {
 
 func (x *UsageProof_Entry) Reset() {
 	*x = UsageProof_Entry{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[43]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4278,7 +4359,7 @@ func (x *UsageProof_Entry) String() string {
 func (*UsageProof_Entry) ProtoMessage() {}
 
 func (x *UsageProof_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[43]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4291,7 +4372,7 @@ func (x *UsageProof_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageProof_Entry.ProtoReflect.Descriptor instead.
 func (*UsageProof_Entry) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{25, 0}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{26, 0}
 }
 
 func (x *UsageProof_Entry) GetPosition() uint32 {
@@ -4318,7 +4399,7 @@ type WatchShardResponse_Gap struct {
 
 func (x *WatchShardResponse_Gap) Reset() {
 	*x = WatchShardResponse_Gap{}
-	mi := &file_tributary_service_v1_service_proto_msgTypes[44]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4330,7 +4411,7 @@ func (x *WatchShardResponse_Gap) String() string {
 func (*WatchShardResponse_Gap) ProtoMessage() {}
 
 func (x *WatchShardResponse_Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_tributary_service_v1_service_proto_msgTypes[44]
+	mi := &file_tributary_service_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4343,7 +4424,7 @@ func (x *WatchShardResponse_Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchShardResponse_Gap.ProtoReflect.Descriptor instead.
 func (*WatchShardResponse_Gap) Descriptor() ([]byte, []int) {
-	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{42, 0}
+	return file_tributary_service_v1_service_proto_rawDescGZIP(), []int{43, 0}
 }
 
 func (x *WatchShardResponse_Gap) GetFromHeight() uint64 {
@@ -4480,7 +4561,7 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\x0fGetShardRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\x05epoch\x18\x02 \x01(\x04H\x00R\x05epoch\x88\x01\x01B\b\n" +
-	"\x06_epoch\"\xe9\x01\n" +
+	"\x06_epoch\"\x9f\x02\n" +
 	"\x10GetShardResponse\x121\n" +
 	"\x05shard\x18\x01 \x01(\v2\x1b.tributary.service.v1.ShardR\x05shard\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x14\n" +
@@ -4491,7 +4572,13 @@ const file_tributary_service_v1_service_proto_rawDesc = "" +
 	"\bprevious\x18\a \x03(\fR\bprevious\x12\x1e\n" +
 	"\n" +
 	"assignment\x18\b \x01(\fR\n" +
-	"assignment\"H\n" +
+	"assignment\x124\n" +
+	"\x06redraw\x18\t \x01(\v2\x1c.tributary.service.v1.RedrawR\x06redraw\"^\n" +
+	"\x06Redraw\x12\x14\n" +
+	"\x05round\x18\x01 \x01(\rR\x05round\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\fR\x04pool\x12\x16\n" +
+	"\x06failed\x18\x03 \x03(\x04R\x06failed\x12\x12\n" +
+	"\x04away\x18\x04 \x03(\x04R\x04away\"H\n" +
 	"\x04Sums\x12\x16\n" +
 	"\x06amount\x18\x01 \x01(\x04R\x06amount\x12\x14\n" +
 	"\x05units\x18\x02 \x01(\x04R\x05units\x12\x12\n" +
@@ -4808,7 +4895,7 @@ func file_tributary_service_v1_service_proto_rawDescGZIP() []byte {
 }
 
 var file_tributary_service_v1_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tributary_service_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_tributary_service_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_tributary_service_v1_service_proto_goTypes = []any{
 	(Evidence)(0),                   // 0: tributary.service.v1.Evidence
 	(ProofKind)(0),                  // 1: tributary.service.v1.ProofKind
@@ -4828,44 +4915,45 @@ var file_tributary_service_v1_service_proto_goTypes = []any{
 	(*ListShardsResponse)(nil),      // 15: tributary.service.v1.ListShardsResponse
 	(*GetShardRequest)(nil),         // 16: tributary.service.v1.GetShardRequest
 	(*GetShardResponse)(nil),        // 17: tributary.service.v1.GetShardResponse
-	(*Sums)(nil),                    // 18: tributary.service.v1.Sums
-	(*UsageEntry)(nil),              // 19: tributary.service.v1.UsageEntry
-	(*PayeeReceipt)(nil),            // 20: tributary.service.v1.PayeeReceipt
-	(*UsageBatch)(nil),              // 21: tributary.service.v1.UsageBatch
-	(*BookUsageRequest)(nil),        // 22: tributary.service.v1.BookUsageRequest
-	(*BookUsageResponse)(nil),       // 23: tributary.service.v1.BookUsageResponse
-	(*BookingResult)(nil),           // 24: tributary.service.v1.BookingResult
-	(*Booking)(nil),                 // 25: tributary.service.v1.Booking
-	(*GetBookingRequest)(nil),       // 26: tributary.service.v1.GetBookingRequest
-	(*GetBookingResponse)(nil),      // 27: tributary.service.v1.GetBookingResponse
-	(*CertifiedState)(nil),          // 28: tributary.service.v1.CertifiedState
-	(*UsageProof)(nil),              // 29: tributary.service.v1.UsageProof
-	(*ProvedRows)(nil),              // 30: tributary.service.v1.ProvedRows
-	(*GetUsageRequest)(nil),         // 31: tributary.service.v1.GetUsageRequest
-	(*LaneUsage)(nil),               // 32: tributary.service.v1.LaneUsage
-	(*GetUsageResponse)(nil),        // 33: tributary.service.v1.GetUsageResponse
-	(*GetEarningsRequest)(nil),      // 34: tributary.service.v1.GetEarningsRequest
-	(*EpochEarnings)(nil),           // 35: tributary.service.v1.EpochEarnings
-	(*GetEarningsResponse)(nil),     // 36: tributary.service.v1.GetEarningsResponse
-	(*ShardEvent)(nil),              // 37: tributary.service.v1.ShardEvent
-	(*ListShardEventsRequest)(nil),  // 38: tributary.service.v1.ListShardEventsRequest
-	(*ListShardEventsResponse)(nil), // 39: tributary.service.v1.ListShardEventsResponse
-	(*GetShardStatusRequest)(nil),   // 40: tributary.service.v1.GetShardStatusRequest
-	(*Backlog)(nil),                 // 41: tributary.service.v1.Backlog
-	(*ShardTotals)(nil),             // 42: tributary.service.v1.ShardTotals
-	(*GetShardStatusResponse)(nil),  // 43: tributary.service.v1.GetShardStatusResponse
-	(*WatchShardRequest)(nil),       // 44: tributary.service.v1.WatchShardRequest
-	(*ShardBlock)(nil),              // 45: tributary.service.v1.ShardBlock
-	(*WatchShardResponse)(nil),      // 46: tributary.service.v1.WatchShardResponse
-	(*UsageProof_Entry)(nil),        // 47: tributary.service.v1.UsageProof.Entry
-	(*WatchShardResponse_Gap)(nil),  // 48: tributary.service.v1.WatchShardResponse.Gap
-	(*v1.Envelope)(nil),             // 49: tributary.chain.v1.Envelope
-	(v1.Stage)(0),                   // 50: tributary.chain.v1.Stage
-	(v1.Code)(0),                    // 51: tributary.chain.v1.Code
-	(*v1.Transaction)(nil),          // 52: tributary.chain.v1.Transaction
-	(*v1.StateProof)(nil),           // 53: tributary.chain.v1.StateProof
-	(*timestamppb.Timestamp)(nil),   // 54: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
+	(*Redraw)(nil),                  // 18: tributary.service.v1.Redraw
+	(*Sums)(nil),                    // 19: tributary.service.v1.Sums
+	(*UsageEntry)(nil),              // 20: tributary.service.v1.UsageEntry
+	(*PayeeReceipt)(nil),            // 21: tributary.service.v1.PayeeReceipt
+	(*UsageBatch)(nil),              // 22: tributary.service.v1.UsageBatch
+	(*BookUsageRequest)(nil),        // 23: tributary.service.v1.BookUsageRequest
+	(*BookUsageResponse)(nil),       // 24: tributary.service.v1.BookUsageResponse
+	(*BookingResult)(nil),           // 25: tributary.service.v1.BookingResult
+	(*Booking)(nil),                 // 26: tributary.service.v1.Booking
+	(*GetBookingRequest)(nil),       // 27: tributary.service.v1.GetBookingRequest
+	(*GetBookingResponse)(nil),      // 28: tributary.service.v1.GetBookingResponse
+	(*CertifiedState)(nil),          // 29: tributary.service.v1.CertifiedState
+	(*UsageProof)(nil),              // 30: tributary.service.v1.UsageProof
+	(*ProvedRows)(nil),              // 31: tributary.service.v1.ProvedRows
+	(*GetUsageRequest)(nil),         // 32: tributary.service.v1.GetUsageRequest
+	(*LaneUsage)(nil),               // 33: tributary.service.v1.LaneUsage
+	(*GetUsageResponse)(nil),        // 34: tributary.service.v1.GetUsageResponse
+	(*GetEarningsRequest)(nil),      // 35: tributary.service.v1.GetEarningsRequest
+	(*EpochEarnings)(nil),           // 36: tributary.service.v1.EpochEarnings
+	(*GetEarningsResponse)(nil),     // 37: tributary.service.v1.GetEarningsResponse
+	(*ShardEvent)(nil),              // 38: tributary.service.v1.ShardEvent
+	(*ListShardEventsRequest)(nil),  // 39: tributary.service.v1.ListShardEventsRequest
+	(*ListShardEventsResponse)(nil), // 40: tributary.service.v1.ListShardEventsResponse
+	(*GetShardStatusRequest)(nil),   // 41: tributary.service.v1.GetShardStatusRequest
+	(*Backlog)(nil),                 // 42: tributary.service.v1.Backlog
+	(*ShardTotals)(nil),             // 43: tributary.service.v1.ShardTotals
+	(*GetShardStatusResponse)(nil),  // 44: tributary.service.v1.GetShardStatusResponse
+	(*WatchShardRequest)(nil),       // 45: tributary.service.v1.WatchShardRequest
+	(*ShardBlock)(nil),              // 46: tributary.service.v1.ShardBlock
+	(*WatchShardResponse)(nil),      // 47: tributary.service.v1.WatchShardResponse
+	(*UsageProof_Entry)(nil),        // 48: tributary.service.v1.UsageProof.Entry
+	(*WatchShardResponse_Gap)(nil),  // 49: tributary.service.v1.WatchShardResponse.Gap
+	(*v1.Envelope)(nil),             // 50: tributary.chain.v1.Envelope
+	(v1.Stage)(0),                   // 51: tributary.chain.v1.Stage
+	(v1.Code)(0),                    // 52: tributary.chain.v1.Code
+	(*v1.Transaction)(nil),          // 53: tributary.chain.v1.Transaction
+	(*v1.StateProof)(nil),           // 54: tributary.chain.v1.StateProof
+	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 56: google.protobuf.Duration
 }
 var file_tributary_service_v1_service_proto_depIdxs = []int32{
 	0,  // 0: tributary.service.v1.Source.evidence:type_name -> tributary.service.v1.Evidence
@@ -4879,83 +4967,84 @@ var file_tributary_service_v1_service_proto_depIdxs = []int32{
 	2,  // 8: tributary.service.v1.Anchoring.status:type_name -> tributary.service.v1.AnchorStatus
 	12, // 9: tributary.service.v1.ListShardsResponse.shards:type_name -> tributary.service.v1.Shard
 	12, // 10: tributary.service.v1.GetShardResponse.shard:type_name -> tributary.service.v1.Shard
-	49, // 11: tributary.service.v1.UsageBatch.envelope:type_name -> tributary.chain.v1.Envelope
-	20, // 12: tributary.service.v1.UsageBatch.receipt:type_name -> tributary.service.v1.PayeeReceipt
-	19, // 13: tributary.service.v1.UsageBatch.entries:type_name -> tributary.service.v1.UsageEntry
-	21, // 14: tributary.service.v1.BookUsageRequest.batch:type_name -> tributary.service.v1.UsageBatch
-	50, // 15: tributary.service.v1.BookUsageRequest.wait_for:type_name -> tributary.chain.v1.Stage
-	25, // 16: tributary.service.v1.BookUsageResponse.booking:type_name -> tributary.service.v1.Booking
-	4,  // 17: tributary.service.v1.BookUsageResponse.source:type_name -> tributary.service.v1.Source
-	51, // 18: tributary.service.v1.BookingResult.code:type_name -> tributary.chain.v1.Code
-	18, // 19: tributary.service.v1.BookingResult.booked:type_name -> tributary.service.v1.Sums
-	18, // 20: tributary.service.v1.BookingResult.total:type_name -> tributary.service.v1.Sums
-	52, // 21: tributary.service.v1.Booking.transaction:type_name -> tributary.chain.v1.Transaction
-	18, // 22: tributary.service.v1.Booking.booked:type_name -> tributary.service.v1.Sums
-	24, // 23: tributary.service.v1.Booking.results:type_name -> tributary.service.v1.BookingResult
-	25, // 24: tributary.service.v1.GetBookingResponse.booking:type_name -> tributary.service.v1.Booking
-	29, // 25: tributary.service.v1.GetBookingResponse.proof:type_name -> tributary.service.v1.UsageProof
-	4,  // 26: tributary.service.v1.GetBookingResponse.source:type_name -> tributary.service.v1.Source
-	53, // 27: tributary.service.v1.CertifiedState.statement:type_name -> tributary.chain.v1.StateProof
-	47, // 28: tributary.service.v1.UsageProof.entries:type_name -> tributary.service.v1.UsageProof.Entry
-	28, // 29: tributary.service.v1.UsageProof.assignment:type_name -> tributary.service.v1.CertifiedState
-	28, // 30: tributary.service.v1.UsageProof.anchor:type_name -> tributary.service.v1.CertifiedState
-	53, // 31: tributary.service.v1.ProvedRows.rows:type_name -> tributary.chain.v1.StateProof
-	18, // 32: tributary.service.v1.GetUsageResponse.booked:type_name -> tributary.service.v1.Sums
-	32, // 33: tributary.service.v1.GetUsageResponse.lanes:type_name -> tributary.service.v1.LaneUsage
-	4,  // 34: tributary.service.v1.GetUsageResponse.source:type_name -> tributary.service.v1.Source
-	30, // 35: tributary.service.v1.GetUsageResponse.proof:type_name -> tributary.service.v1.ProvedRows
-	18, // 36: tributary.service.v1.EpochEarnings.earned:type_name -> tributary.service.v1.Sums
-	18, // 37: tributary.service.v1.GetEarningsResponse.total:type_name -> tributary.service.v1.Sums
-	35, // 38: tributary.service.v1.GetEarningsResponse.epochs:type_name -> tributary.service.v1.EpochEarnings
-	4,  // 39: tributary.service.v1.GetEarningsResponse.source:type_name -> tributary.service.v1.Source
-	30, // 40: tributary.service.v1.GetEarningsResponse.proof:type_name -> tributary.service.v1.ProvedRows
-	3,  // 41: tributary.service.v1.ShardEvent.kind:type_name -> tributary.service.v1.ShardEvent.Kind
-	54, // 42: tributary.service.v1.ShardEvent.time:type_name -> google.protobuf.Timestamp
-	37, // 43: tributary.service.v1.ListShardEventsResponse.events:type_name -> tributary.service.v1.ShardEvent
-	18, // 44: tributary.service.v1.ShardTotals.booked:type_name -> tributary.service.v1.Sums
-	18, // 45: tributary.service.v1.ShardTotals.received:type_name -> tributary.service.v1.Sums
-	18, // 46: tributary.service.v1.ShardTotals.returned:type_name -> tributary.service.v1.Sums
-	18, // 47: tributary.service.v1.ShardTotals.earned:type_name -> tributary.service.v1.Sums
-	18, // 48: tributary.service.v1.ShardTotals.sent:type_name -> tributary.service.v1.Sums
-	18, // 49: tributary.service.v1.ShardTotals.waiting:type_name -> tributary.service.v1.Sums
-	18, // 50: tributary.service.v1.ShardTotals.stuck:type_name -> tributary.service.v1.Sums
-	12, // 51: tributary.service.v1.GetShardStatusResponse.shard:type_name -> tributary.service.v1.Shard
-	54, // 52: tributary.service.v1.GetShardStatusResponse.block_time:type_name -> google.protobuf.Timestamp
-	41, // 53: tributary.service.v1.GetShardStatusResponse.backlog:type_name -> tributary.service.v1.Backlog
-	42, // 54: tributary.service.v1.GetShardStatusResponse.totals:type_name -> tributary.service.v1.ShardTotals
-	4,  // 55: tributary.service.v1.GetShardStatusResponse.source:type_name -> tributary.service.v1.Source
-	54, // 56: tributary.service.v1.ShardBlock.time:type_name -> google.protobuf.Timestamp
-	18, // 57: tributary.service.v1.ShardBlock.booked:type_name -> tributary.service.v1.Sums
-	45, // 58: tributary.service.v1.WatchShardResponse.block:type_name -> tributary.service.v1.ShardBlock
-	48, // 59: tributary.service.v1.WatchShardResponse.gap:type_name -> tributary.service.v1.WatchShardResponse.Gap
-	55, // 60: tributary.service.v1.WatchShardResponse.heartbeat:type_name -> google.protobuf.Duration
-	7,  // 61: tributary.service.v1.ServiceChainService.GetService:input_type -> tributary.service.v1.GetServiceRequest
-	9,  // 62: tributary.service.v1.ServiceChainService.ListServices:input_type -> tributary.service.v1.ListServicesRequest
-	14, // 63: tributary.service.v1.ServiceChainService.ListShards:input_type -> tributary.service.v1.ListShardsRequest
-	16, // 64: tributary.service.v1.ServiceChainService.GetShard:input_type -> tributary.service.v1.GetShardRequest
-	22, // 65: tributary.service.v1.ServiceChainService.BookUsage:input_type -> tributary.service.v1.BookUsageRequest
-	26, // 66: tributary.service.v1.ServiceChainService.GetBooking:input_type -> tributary.service.v1.GetBookingRequest
-	31, // 67: tributary.service.v1.ServiceChainService.GetUsage:input_type -> tributary.service.v1.GetUsageRequest
-	34, // 68: tributary.service.v1.ServiceChainService.GetEarnings:input_type -> tributary.service.v1.GetEarningsRequest
-	38, // 69: tributary.service.v1.ServiceChainService.ListShardEvents:input_type -> tributary.service.v1.ListShardEventsRequest
-	40, // 70: tributary.service.v1.ServiceChainService.GetShardStatus:input_type -> tributary.service.v1.GetShardStatusRequest
-	44, // 71: tributary.service.v1.ServiceChainService.WatchShard:input_type -> tributary.service.v1.WatchShardRequest
-	8,  // 72: tributary.service.v1.ServiceChainService.GetService:output_type -> tributary.service.v1.GetServiceResponse
-	10, // 73: tributary.service.v1.ServiceChainService.ListServices:output_type -> tributary.service.v1.ListServicesResponse
-	15, // 74: tributary.service.v1.ServiceChainService.ListShards:output_type -> tributary.service.v1.ListShardsResponse
-	17, // 75: tributary.service.v1.ServiceChainService.GetShard:output_type -> tributary.service.v1.GetShardResponse
-	23, // 76: tributary.service.v1.ServiceChainService.BookUsage:output_type -> tributary.service.v1.BookUsageResponse
-	27, // 77: tributary.service.v1.ServiceChainService.GetBooking:output_type -> tributary.service.v1.GetBookingResponse
-	33, // 78: tributary.service.v1.ServiceChainService.GetUsage:output_type -> tributary.service.v1.GetUsageResponse
-	36, // 79: tributary.service.v1.ServiceChainService.GetEarnings:output_type -> tributary.service.v1.GetEarningsResponse
-	39, // 80: tributary.service.v1.ServiceChainService.ListShardEvents:output_type -> tributary.service.v1.ListShardEventsResponse
-	43, // 81: tributary.service.v1.ServiceChainService.GetShardStatus:output_type -> tributary.service.v1.GetShardStatusResponse
-	46, // 82: tributary.service.v1.ServiceChainService.WatchShard:output_type -> tributary.service.v1.WatchShardResponse
-	72, // [72:83] is the sub-list for method output_type
-	61, // [61:72] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	18, // 11: tributary.service.v1.GetShardResponse.redraw:type_name -> tributary.service.v1.Redraw
+	50, // 12: tributary.service.v1.UsageBatch.envelope:type_name -> tributary.chain.v1.Envelope
+	21, // 13: tributary.service.v1.UsageBatch.receipt:type_name -> tributary.service.v1.PayeeReceipt
+	20, // 14: tributary.service.v1.UsageBatch.entries:type_name -> tributary.service.v1.UsageEntry
+	22, // 15: tributary.service.v1.BookUsageRequest.batch:type_name -> tributary.service.v1.UsageBatch
+	51, // 16: tributary.service.v1.BookUsageRequest.wait_for:type_name -> tributary.chain.v1.Stage
+	26, // 17: tributary.service.v1.BookUsageResponse.booking:type_name -> tributary.service.v1.Booking
+	4,  // 18: tributary.service.v1.BookUsageResponse.source:type_name -> tributary.service.v1.Source
+	52, // 19: tributary.service.v1.BookingResult.code:type_name -> tributary.chain.v1.Code
+	19, // 20: tributary.service.v1.BookingResult.booked:type_name -> tributary.service.v1.Sums
+	19, // 21: tributary.service.v1.BookingResult.total:type_name -> tributary.service.v1.Sums
+	53, // 22: tributary.service.v1.Booking.transaction:type_name -> tributary.chain.v1.Transaction
+	19, // 23: tributary.service.v1.Booking.booked:type_name -> tributary.service.v1.Sums
+	25, // 24: tributary.service.v1.Booking.results:type_name -> tributary.service.v1.BookingResult
+	26, // 25: tributary.service.v1.GetBookingResponse.booking:type_name -> tributary.service.v1.Booking
+	30, // 26: tributary.service.v1.GetBookingResponse.proof:type_name -> tributary.service.v1.UsageProof
+	4,  // 27: tributary.service.v1.GetBookingResponse.source:type_name -> tributary.service.v1.Source
+	54, // 28: tributary.service.v1.CertifiedState.statement:type_name -> tributary.chain.v1.StateProof
+	48, // 29: tributary.service.v1.UsageProof.entries:type_name -> tributary.service.v1.UsageProof.Entry
+	29, // 30: tributary.service.v1.UsageProof.assignment:type_name -> tributary.service.v1.CertifiedState
+	29, // 31: tributary.service.v1.UsageProof.anchor:type_name -> tributary.service.v1.CertifiedState
+	54, // 32: tributary.service.v1.ProvedRows.rows:type_name -> tributary.chain.v1.StateProof
+	19, // 33: tributary.service.v1.GetUsageResponse.booked:type_name -> tributary.service.v1.Sums
+	33, // 34: tributary.service.v1.GetUsageResponse.lanes:type_name -> tributary.service.v1.LaneUsage
+	4,  // 35: tributary.service.v1.GetUsageResponse.source:type_name -> tributary.service.v1.Source
+	31, // 36: tributary.service.v1.GetUsageResponse.proof:type_name -> tributary.service.v1.ProvedRows
+	19, // 37: tributary.service.v1.EpochEarnings.earned:type_name -> tributary.service.v1.Sums
+	19, // 38: tributary.service.v1.GetEarningsResponse.total:type_name -> tributary.service.v1.Sums
+	36, // 39: tributary.service.v1.GetEarningsResponse.epochs:type_name -> tributary.service.v1.EpochEarnings
+	4,  // 40: tributary.service.v1.GetEarningsResponse.source:type_name -> tributary.service.v1.Source
+	31, // 41: tributary.service.v1.GetEarningsResponse.proof:type_name -> tributary.service.v1.ProvedRows
+	3,  // 42: tributary.service.v1.ShardEvent.kind:type_name -> tributary.service.v1.ShardEvent.Kind
+	55, // 43: tributary.service.v1.ShardEvent.time:type_name -> google.protobuf.Timestamp
+	38, // 44: tributary.service.v1.ListShardEventsResponse.events:type_name -> tributary.service.v1.ShardEvent
+	19, // 45: tributary.service.v1.ShardTotals.booked:type_name -> tributary.service.v1.Sums
+	19, // 46: tributary.service.v1.ShardTotals.received:type_name -> tributary.service.v1.Sums
+	19, // 47: tributary.service.v1.ShardTotals.returned:type_name -> tributary.service.v1.Sums
+	19, // 48: tributary.service.v1.ShardTotals.earned:type_name -> tributary.service.v1.Sums
+	19, // 49: tributary.service.v1.ShardTotals.sent:type_name -> tributary.service.v1.Sums
+	19, // 50: tributary.service.v1.ShardTotals.waiting:type_name -> tributary.service.v1.Sums
+	19, // 51: tributary.service.v1.ShardTotals.stuck:type_name -> tributary.service.v1.Sums
+	12, // 52: tributary.service.v1.GetShardStatusResponse.shard:type_name -> tributary.service.v1.Shard
+	55, // 53: tributary.service.v1.GetShardStatusResponse.block_time:type_name -> google.protobuf.Timestamp
+	42, // 54: tributary.service.v1.GetShardStatusResponse.backlog:type_name -> tributary.service.v1.Backlog
+	43, // 55: tributary.service.v1.GetShardStatusResponse.totals:type_name -> tributary.service.v1.ShardTotals
+	4,  // 56: tributary.service.v1.GetShardStatusResponse.source:type_name -> tributary.service.v1.Source
+	55, // 57: tributary.service.v1.ShardBlock.time:type_name -> google.protobuf.Timestamp
+	19, // 58: tributary.service.v1.ShardBlock.booked:type_name -> tributary.service.v1.Sums
+	46, // 59: tributary.service.v1.WatchShardResponse.block:type_name -> tributary.service.v1.ShardBlock
+	49, // 60: tributary.service.v1.WatchShardResponse.gap:type_name -> tributary.service.v1.WatchShardResponse.Gap
+	56, // 61: tributary.service.v1.WatchShardResponse.heartbeat:type_name -> google.protobuf.Duration
+	7,  // 62: tributary.service.v1.ServiceChainService.GetService:input_type -> tributary.service.v1.GetServiceRequest
+	9,  // 63: tributary.service.v1.ServiceChainService.ListServices:input_type -> tributary.service.v1.ListServicesRequest
+	14, // 64: tributary.service.v1.ServiceChainService.ListShards:input_type -> tributary.service.v1.ListShardsRequest
+	16, // 65: tributary.service.v1.ServiceChainService.GetShard:input_type -> tributary.service.v1.GetShardRequest
+	23, // 66: tributary.service.v1.ServiceChainService.BookUsage:input_type -> tributary.service.v1.BookUsageRequest
+	27, // 67: tributary.service.v1.ServiceChainService.GetBooking:input_type -> tributary.service.v1.GetBookingRequest
+	32, // 68: tributary.service.v1.ServiceChainService.GetUsage:input_type -> tributary.service.v1.GetUsageRequest
+	35, // 69: tributary.service.v1.ServiceChainService.GetEarnings:input_type -> tributary.service.v1.GetEarningsRequest
+	39, // 70: tributary.service.v1.ServiceChainService.ListShardEvents:input_type -> tributary.service.v1.ListShardEventsRequest
+	41, // 71: tributary.service.v1.ServiceChainService.GetShardStatus:input_type -> tributary.service.v1.GetShardStatusRequest
+	45, // 72: tributary.service.v1.ServiceChainService.WatchShard:input_type -> tributary.service.v1.WatchShardRequest
+	8,  // 73: tributary.service.v1.ServiceChainService.GetService:output_type -> tributary.service.v1.GetServiceResponse
+	10, // 74: tributary.service.v1.ServiceChainService.ListServices:output_type -> tributary.service.v1.ListServicesResponse
+	15, // 75: tributary.service.v1.ServiceChainService.ListShards:output_type -> tributary.service.v1.ListShardsResponse
+	17, // 76: tributary.service.v1.ServiceChainService.GetShard:output_type -> tributary.service.v1.GetShardResponse
+	24, // 77: tributary.service.v1.ServiceChainService.BookUsage:output_type -> tributary.service.v1.BookUsageResponse
+	28, // 78: tributary.service.v1.ServiceChainService.GetBooking:output_type -> tributary.service.v1.GetBookingResponse
+	34, // 79: tributary.service.v1.ServiceChainService.GetUsage:output_type -> tributary.service.v1.GetUsageResponse
+	37, // 80: tributary.service.v1.ServiceChainService.GetEarnings:output_type -> tributary.service.v1.GetEarningsResponse
+	40, // 81: tributary.service.v1.ServiceChainService.ListShardEvents:output_type -> tributary.service.v1.ListShardEventsResponse
+	44, // 82: tributary.service.v1.ServiceChainService.GetShardStatus:output_type -> tributary.service.v1.GetShardStatusResponse
+	47, // 83: tributary.service.v1.ServiceChainService.WatchShard:output_type -> tributary.service.v1.WatchShardResponse
+	73, // [73:84] is the sub-list for method output_type
+	62, // [62:73] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_tributary_service_v1_service_proto_init() }
@@ -4966,18 +5055,18 @@ func file_tributary_service_v1_service_proto_init() {
 	file_tributary_service_v1_service_proto_msgTypes[8].OneofWrappers = []any{}
 	file_tributary_service_v1_service_proto_msgTypes[10].OneofWrappers = []any{}
 	file_tributary_service_v1_service_proto_msgTypes[12].OneofWrappers = []any{}
-	file_tributary_service_v1_service_proto_msgTypes[18].OneofWrappers = []any{
+	file_tributary_service_v1_service_proto_msgTypes[19].OneofWrappers = []any{
 		(*BookUsageRequest_Batch)(nil),
 		(*BookUsageRequest_SignedTx)(nil),
 	}
-	file_tributary_service_v1_service_proto_msgTypes[33].OneofWrappers = []any{}
+	file_tributary_service_v1_service_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tributary_service_v1_service_proto_rawDesc), len(file_tributary_service_v1_service_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
