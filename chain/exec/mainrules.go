@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
@@ -25,6 +26,13 @@ type mainRules struct {
 	exec    *Executor // for what lies in its index
 
 	pairings pairings
+	ticks    atomic.Pointer[tickNeed]
+}
+
+// tickNeed is whether there has to be a block at a height although nobody sends anything.
+type tickNeed struct {
+	height, wake uint64
+	needed       bool
 }
 
 var _ Rules = (*mainRules)(nil)
@@ -344,10 +352,17 @@ func reliedOn(epoch uint64) []rowsLike {
 }
 
 // NeedsTick is that of Execution: a deadline is near, something of staking or of the
-// registry of services waits for an epoch to end, or shards have something under way.
+// registry of services waits for an epoch to end, or shards have something under way. That
+// is a look at every link there is, so it is taken once for a height, however many peers
+// send a tick for it.
 func (m *mainRules) NeedsTick(v chain.View, height, wake uint64) bool {
-	return m.deadlineNear(v, height, wake) || staking.NeedsTick(v, m.params.Staking, height) ||
+	if t := m.ticks.Load(); t != nil && t.height == height && t.wake == wake {
+		return t.needed
+	}
+	needed := m.deadlineNear(v, height, wake) || staking.NeedsTick(v, m.params.Staking, height) ||
 		registry.NeedsTick(v, &m.params.Staking, height) || settlement.ShardsNeedTick(v, &m.params, height)
+	m.ticks.Store(&tickNeed{height, wake, needed})
+	return needed
 }
 
 // deadlineNear reports whether the settlement clock has to run although nobody
