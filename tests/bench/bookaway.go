@@ -63,14 +63,14 @@ func (b *bench) bookAway(ctx context.Context, w *bookWorld, window time.Duration
 	b.awaySlice(0, home)
 	for _, share := range shares {
 		b.awayShare(share, taken[share])
+		b.report.limit(awayRatio(share), awayLimit)
 	}
-	b.report.limit(awayRatio(100), awayLimit)
 	return nil
 }
 
 // bookFew measures the same with few vouchers in each booking, all payees elsewhere or
 // none: what a block has booked for a payee is one message, so the fewer it is, the less
-// that saves. There is no limit. It comes after all that books on the channels of books:
+// that saves. It comes after all that books on the channels of books:
 // most of these are left behind.
 func (b *bench) bookFew(ctx context.Context, w *bookWorld) error {
 	home, away := w.books[0][:bookSellers], w.books[0][bookSellers:]
@@ -87,6 +87,7 @@ func (b *bench) bookFew(ctx context.Context, w *bookWorld) error {
 		b.report.add(awayFigure(0)+each, v.home.cpu(), "us")
 		b.report.add(awayFigure(100)+each, v.away.cpu(), "us")
 		b.report.add(awayRatio(100)+each, v.ratio(), "times")
+		b.report.limit(awayRatio(100)+each, awayLimit)
 		b.report.add("  payees in a block of their payers' shard", float64(v.away.rounds)/float64(max(1, v.away.blocks[1])), "")
 	}
 	return nil
