@@ -8,6 +8,7 @@ import (
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/consensus/committee"
 	"github.com/tributary-network/tributary/ledger"
@@ -202,6 +203,25 @@ func (c *Caller) Shard(head uint64) time.Duration {
 	}
 	return again
 }
+
+// Follower brings one relay to shard 2, behind the hand-overs that lead to a block of main in
+// an epoch, to what is surveyed of it. local is nil of a shard elsewhere.
+func Follower(cfg Config, local Shard, s Survey, epoch uint64, times int) (taken int, left Survey, err error) {
+	r, err := New(cfg)
+	if err != nil {
+		return 0, s, err
+	}
+	l, at := &shardLane{r: r, id: 2}, scene{local: local, survey: s}
+	head := &cert.Certificate{Checkpoint: cert.Checkpoint{Epoch: epoch}}
+	for range times {
+		n, _ := l.sendBehind(context.Background(), &at, []*cert.Certificate{head}, &shardblock.Relay{Kind: shardblock.KindHead})
+		taken += n
+	}
+	return taken, at.survey, nil
+}
+
+// MaxLeads is maxLeads.
+const MaxLeads = maxLeads
 
 // Sights is sights, At is at.
 type Sights = sights

@@ -19,36 +19,47 @@ var errForgotten = errors.New("the shard has forgotten that epoch of main")
 // chain.MaxTxSize.
 const maxLead = 512 << 10
 
+// maxLeads is how many relays of hand-overs a shard elsewhere is brought in a round: what it
+// has is what one node says, and one that lies would have any number of them. A shard that
+// lacks more is led further in the rounds after, and by who runs it at once.
+const maxLeads = 4
+
 // lead returns the hand-overs that a shard has to be brought before anything that is
 // proved against blocks of main, none if it knows their committees. They are relays of
 // their own, because one with a hand-over that somebody else brought first is refused as
-// a whole. The blocks themselves go with what is proved against them: see heads. s is
-// changed to what the shard then has.
-func (r *Relay) lead(s *Survey, blocks ...*cert.Certificate) (list []*shardblock.Relay, err error) {
-	size := 0
+// a whole. There are most at most, and whole is false if they do not lead to all blocks.
+// The blocks themselves go with what is proved against them: see heads. s is changed to
+// what the shard then has.
+func (r *Relay) lead(s *Survey, most int, blocks ...*cert.Certificate) (list []*shardblock.Relay, whole bool, err error) {
+	size, last := 0, s.Last
 	for _, c := range blocks {
 		if c.Checkpoint.Epoch < s.First {
-			return nil, errForgotten
+			return nil, false, errForgotten
 		}
-		for e := s.Last + 1; e <= c.Checkpoint.Epoch; e++ {
+		for e := last + 1; e <= c.Checkpoint.Epoch; e++ {
 			signed, statement, err := r.cfg.Main.Handover(e)
 			if err != nil {
-				return nil, fmt.Errorf("lead a shard to epoch %d of main: %w", e, err)
+				return nil, false, fmt.Errorf("lead a shard to epoch %d of main: %w", e, err)
 			}
 			row, err := shardblock.RowOf(statement)
 			if err != nil {
-				return nil, fmt.Errorf("lead a shard to epoch %d of main: %w", e, err)
+				return nil, false, fmt.Errorf("lead a shard to epoch %d of main: %w", e, err)
 			}
 			size += len(row.Value) + len(row.Proof)
 			if n := len(list); n == 0 || len(list[n-1].News.Handovers) == shardblock.MaxHandovers || size > maxLead {
+				if n == most {
+					s.Last = last
+					return list, false, nil
+				}
 				list, size = append(list, &shardblock.Relay{Kind: shardblock.KindHead}), len(row.Value)+len(row.Proof)
 			}
 			news := &list[len(list)-1].News
 			news.Handovers = append(news.Handovers, shardblock.Handover{Certificate: signed, Record: row})
+			last = e
 		}
-		s.Last = max(s.Last, c.Checkpoint.Epoch)
 	}
-	return list, nil
+	s.Last = last
+	return list, true, nil
 }
 
 // heads returns those of blocks of main that a shard does not know, each once: what a

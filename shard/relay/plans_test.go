@@ -13,6 +13,7 @@ import (
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/chain/settlement"
+	"github.com/tributary-network/tributary/chain/shardblock"
 	"github.com/tributary-network/tributary/consensus/bls"
 	"github.com/tributary-network/tributary/consensus/cert"
 	"github.com/tributary-network/tributary/ledger"
@@ -432,6 +433,8 @@ func TestNonsense(t *testing.T) {
 		"too many links":       {relay.Survey{Ways: []relay.Way{way(9, 4), way(1, 1)}}, false},
 		"too many blocks":      {relay.Survey{Heads: make([]uint64, 1_000), Ways: []relay.Way{way(9, 4)}}, false},
 		"blocks in no order":   {relay.Survey{Heads: []uint64{9, 3}, Ways: []relay.Way{way(9, 4)}}, false},
+		"too many epochs":      {relay.Survey{Last: shardblock.KeptMain, Ways: []relay.Way{way(9, 4)}}, false},
+		"as many as it keeps":  {relay.Survey{First: 5, Last: 4 + shardblock.KeptMain, Ways: []relay.Way{way(9, 4)}}, true},
 		"no epochs":            {relay.Survey{First: 3, Last: 2, Ways: []relay.Way{way(9, 4)}}, false},
 		"more acked than sent": {relay.Survey{Ways: []relay.Way{way(4, 9)}}, false},
 		"more than there fit":  {relay.Survey{Ways: []relay.Way{way(1<<40, 9)}}, false},

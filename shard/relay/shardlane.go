@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -93,6 +94,7 @@ type scene struct {
 	since   map[shard.ID]uint64
 	local   Shard // nil: the shard is elsewhere
 	survey  Survey
+	led     int // relays of hand-overs that it was brought in this round
 }
 
 func (l *shardLane) round(ctx context.Context) time.Duration {
@@ -515,17 +517,26 @@ func halved(cuts []Cut) []Cut {
 }
 
 // sendBehind sends relays behind the hand-overs that lead to blocks of main, until one is
-// not taken. It returns how many of list are, and whether the next one is too large.
+// not taken, and none if there are more hand-overs than the shard is brought in a round. It
+// returns how many of list are taken, and whether the next one is too large.
 func (l *shardLane) sendBehind(ctx context.Context, s *scene, heads []*cert.Certificate, list ...*shardblock.Relay) (taken int, large bool) {
-	handovers, err := l.r.lead(&s.survey, heads...)
+	most := math.MaxInt // this node knows what a shard has that it runs
+	if s.local == nil {
+		most = maxLeads - s.led
+	}
+	handovers, whole, err := l.r.lead(&s.survey, most, heads...)
 	if err != nil {
 		l.notes.failed(l.r, "a shard cannot be led to a block of main", l.id, err)
 		return 0, false
 	}
+	s.led += len(handovers)
 	for _, letter := range handovers {
 		if ok, _ := l.send(ctx, s, letter); !ok {
 			return 0, false
 		}
+	}
+	if !whole {
+		return 0, false
 	}
 	for i, letter := range list {
 		if ok, code := l.send(ctx, s, letter); !ok {

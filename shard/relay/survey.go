@@ -70,7 +70,10 @@ var errNonsense = errors.New("an answer about a shard that cannot be right")
 // sane reports whether an answer of another node about so many links can be that of a
 // shard. What it leads to wrongly nobody takes; this bounds what it costs.
 func (s *Survey) sane(links int) bool {
-	if len(s.Ways) != links || len(s.Heads) > shardblock.MaxHeads || !slices.IsSorted(s.Heads) || s.First > s.Last {
+	if len(s.Ways) != links || len(s.Heads) > shardblock.MaxHeads || !slices.IsSorted(s.Heads) {
+		return false
+	}
+	if s.First > s.Last || s.Last-s.First >= shardblock.KeptMain {
 		return false
 	}
 	for i := range s.Ways {
