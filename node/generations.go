@@ -223,8 +223,20 @@ func (r *shardRun) choose(number uint32) {
 	r.generation, r.chosen = number, true
 }
 
-// left notes that the shard has stopped, and why: that its generation is over goes before
-// what came of stopping it.
+// giveUp stops a shard that runs. Why goes before what comes of stopping it, and another
+// generation before that.
+func (r *shardRun) giveUp(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.chain == nil {
+		return // it has ended by itself
+	}
+	r.over = cmp.Or(r.over, why)
+	r.cancel()
+}
+
+// left notes that the shard has stopped, and why: what it was stopped for goes before what
+// came of that.
 func (r *shardRun) left(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -300,12 +300,11 @@ func (s *shards) checkData(r *shardRun, h *hosted) {
 	r.measured = time.Now()
 	size := s.dataOf(r.id, h)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.data = size
+	r.mu.Unlock()
 	if most := uint64(s.node.cfg.Shards.MaxData); size > most {
-		r.err = fmt.Errorf("%w: %d MiB of %d; raise it or keep fewer blocks ([pruning]), and start the node again, "+
-			"or leave it: it is tried every %v", errShardData, size>>20, most>>20, shardDataRetry)
-		r.cancel()
+		r.giveUp(fmt.Errorf("%w: %d MiB of %d; raise it or keep fewer blocks ([pruning]), and start the node again, "+
+			"or leave it: it is tried every %v", errShardData, size>>20, most>>20, shardDataRetry))
 	}
 }
 
@@ -344,9 +343,6 @@ func (s *shards) checkStranded(r *shardRun, h *hosted) {
 	}
 	if time.Since(r.stranded) >= strandedFor {
 		r.stranded = time.Time{}
-		r.mu.Lock()
-		r.err = fmt.Errorf("%w: it has height %d; its data here are removed and it is joined by a snapshot", errStranded, head)
-		r.mu.Unlock()
-		r.cancel()
+		r.giveUp(fmt.Errorf("%w: it has height %d; its data here are removed and it is joined by a snapshot", errStranded, head))
 	}
 }

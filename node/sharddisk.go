@@ -62,8 +62,5 @@ func (s *shards) checkDisk(r *shardRun) {
 	if !errors.Is(err, errShardDisk) {
 		return // what cannot be looked at is told when it cannot be written
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.err = err
-	r.cancel()
+	r.giveUp(err)
 }

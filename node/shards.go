@@ -95,7 +95,7 @@ type shardRun struct {
 	began bool        // it runs for long enough to have started
 	data  uint64      // on disk, as of the last look
 	// generation is that of the chain that runs, or ran last; chosen says that it runs or is
-	// about to, over why it was stopped if the main chain has another one.
+	// about to, over why it was stopped if the main chain has another one or it was given up.
 	generation uint32
 	chosen     bool
 	over       error
