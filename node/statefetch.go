@@ -28,10 +28,12 @@ const (
 	stateHosts = 64
 	stateAsked = 8
 	// stateTimeout bounds one call, stateRest how long to wait before asking again, and
-	// statePatience how long to wait for nodes that prepare a state.
+	// statePatience how long to wait for nodes that prepare a state; stateDoubt, if these are
+	// nobody's of whom anything is known: such a node costs its owner nothing.
 	stateTimeout  = 30 * time.Second
 	stateRest     = 500 * time.Millisecond
 	statePatience = 10 * time.Minute
+	stateDoubt    = time.Minute
 	// stateFailures in a row make a node that is asked for chunks one that is not asked
 	// any more.
 	stateFailures = 10
@@ -62,11 +64,14 @@ func (w *wantedState) String() string {
 // giver is a node that is asked for a state.
 type giver struct {
 	endpoint string
-	trust    int  // 0: it is of who served the shard, 1: of another validator, 2: of anybody
+	trust    int  // 0: it is of who served the shard, 1: of another validator, anybody: of anybody
 	failures int  // in a row
 	busy     int  // answers in a row that it is
 	gone     bool // it does not have the state, cannot be reached, or sent what is wrong
 }
+
+// anybody is the trust in a node of nobody who is known.
+const anybody = 2
 
 // described is a state in chunks, as some nodes describe it alike.
 type described struct {
@@ -136,10 +141,11 @@ type stateFetch struct {
 func (f *stateFetch) describe(ctx context.Context) (lists []described, err error) {
 	patience, cancel := context.WithTimeout(ctx, statePatience)
 	defer cancel()
+	began := time.Now()
 	for {
-		waiting := false
+		waiting, doubts := false, time.Since(began) >= stateDoubt
 		for some := range slices.Chunk(f.givers, stateAsked) {
-			list, later := f.ask(patience, some)
+			list, later := f.ask(patience, some, doubts)
 			waiting = waiting || later
 			for i := range list {
 				lists = gather(lists, &list[i])
@@ -180,8 +186,9 @@ func gather(lists []described, d *described) []described {
 	return append(lists, *d)
 }
 
-// ask asks some nodes at once. later says that one of them prepares the state.
-func (f *stateFetch) ask(ctx context.Context, givers []*giver) (list []described, later bool) {
+// ask asks some nodes at once. later says that one of them prepares the state; if it doubts,
+// one that is a validator's.
+func (f *stateFetch) ask(ctx context.Context, givers []*giver, doubts bool) (list []described, later bool) {
 	var mu sync.Mutex
 	var wait sync.WaitGroup
 	for _, g := range givers {
@@ -197,7 +204,7 @@ func (f *stateFetch) ask(ctx context.Context, givers []*giver) (list []described
 			defer mu.Unlock()
 			switch {
 			case status.Code(err) == codes.ResourceExhausted:
-				later = true
+				later = later || !doubts || g.trust < anybody
 			case err != nil:
 				g.gone = true
 			case bad != nil || m.State.AppHash != f.want.root:
@@ -341,7 +348,7 @@ func (n *Node) stateGivers(id shard.ID) (list []*giver) {
 	})
 	for i := range nodes {
 		e := &nodes[i]
-		g := &giver{endpoint: e.GRPC, trust: 2}
+		g := &giver{endpoint: e.GRPC, trust: anybody}
 		switch {
 		case served[e.Validator]:
 			g.trust = 0

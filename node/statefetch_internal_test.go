@@ -10,16 +10,20 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/chain"
+	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv/memkv"
 	"github.com/tributary-network/tributary/ledger/layer"
+	"github.com/tributary-network/tributary/node/home"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
 )
 
@@ -301,6 +305,73 @@ func TestFetchStateGivesUp(t *testing.T) {
 	}
 	if err := f.run(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestPreparedByAnybody: who says that it prepares a state is waited for, briefly if it is
+// nobody's, and for as long as a validator's does so too.
+func TestPreparedByAnybody(t *testing.T) {
+	t.Parallel()
+	w := newGiverWorld(t, 0)
+	for _, row := range []struct {
+		name   string
+		trusts []int         // of those who prepare it
+		ready  time.Duration // when the first of them has; 0 is never
+		waits  time.Duration
+		fails  bool
+	}{
+		{name: "nobody's, for ever", trusts: []int{2, 2}, waits: stateDoubt, fails: true},
+		{name: "nobody's, soon", trusts: []int{2}, ready: stateDoubt / 2, waits: stateDoubt / 2},
+		{name: "a validator's", trusts: []int{1}, ready: 5 * stateDoubt, waits: 5 * stateDoubt},
+		{name: "nobody's, while a validator's does", trusts: []int{2, 1}, ready: 5 * stateDoubt, waits: 5 * stateDoubt},
+		{name: "nobody's, while who served it does", trusts: []int{2, 2, 0}, ready: 5 * stateDoubt, waits: 5 * stateDoubt},
+		{name: "a validator's, for ever", trusts: []int{1, 2}, waits: statePatience, fails: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			f := &stateFetch{call: w.call, log: slog.New(slog.DiscardHandler), want: &wantedState{stateName{2, w.manifest.State.AppHash}, 1}}
+			for i, trust := range row.trusts {
+				name := string(rune('a' + i))
+				w.nodes[name] = func(index int) ([]byte, error) {
+					if i > 0 || row.ready == 0 || time.Since(began) < row.ready {
+						return nil, status.Error(codes.ResourceExhausted, "later")
+					}
+					return w.honest(index)
+				}
+				f.givers = append(f.givers, &giver{endpoint: name, trust: trust})
+			}
+			lists, err := f.describe(t.Context())
+			if row.fails && !errors.Is(err, errStateElsewhere) || !row.fails && (err != nil || len(lists) != 1) {
+				t.Errorf("%s: %d descriptions, error %v", row.name, len(lists), err)
+			}
+			if took := time.Since(began); took < row.waits || took > row.waits+stateRest {
+				t.Errorf("%s: it was waited for %v, want %v", row.name, took, row.waits)
+			}
+		})
+	}
+}
+
+// TestStatesThatNobodyMakes: a node that makes no states does not say that it prepares one.
+func TestStatesThatNobodyMakes(t *testing.T) {
+	t.Parallel()
+	name := stateName{2, ledger.Hash{1}}
+	n := &Node{home: home.Dir(t.TempDir()), log: slog.New(slog.DiscardHandler)}
+	n.shards = newShards(n)
+	s := newStates(n)
+	for range 2 {
+		if err := s.want(name); !errors.Is(err, exec.ErrUnknown) || len(s.due) != 0 {
+			t.Errorf("without shards: %d are to be made, %v", len(s.due), err)
+		}
+	}
+	n.cfg.Shards.Enabled = true
+	for range 2 {
+		if err := s.want(name); !errors.Is(err, api.ErrStateInPreparation) || len(s.due) != 1 {
+			t.Errorf("with shards: %d are to be made, %v", len(s.due), err)
+		}
+	}
+	s.end(t.Context())
+	if err := s.want(name); !errors.Is(err, exec.ErrUnknown) {
+		t.Errorf("at the end: %v", err)
 	}
 }
 

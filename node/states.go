@@ -86,26 +86,26 @@ func (s *states) Describe(id shard.ID, root ledger.Hash) ([]byte, error) {
 	if !s.node.namesState(id, root) {
 		return nil, fmt.Errorf("state %s of shard %d: %w", root, id, exec.ErrUnknown)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := stateName{id, root}
-	if time.Since(s.absent[name]) < stateAbsent {
-		return nil, fmt.Errorf("state %s of shard %d: %w", root, id, exec.ErrUnknown)
-	}
-	s.want(name)
-	return nil, api.ErrStateInPreparation
+	return nil, s.want(stateName{id, root})
 }
 
-// want has the chunks of a state made. mu is held.
-func (s *states) want(name stateName) {
+// want has the chunks of a state made, and returns api.ErrStateInPreparation. If nobody makes
+// them, as on a node that runs no shards, the error wraps exec.ErrUnknown.
+func (s *states) want(name stateName) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.node.cfg.Shards.Enabled || s.ended || time.Since(s.absent[name]) < stateAbsent {
+		return fmt.Errorf("state %s of shard %d: %w", name.root, name.id, exec.ErrUnknown)
+	}
 	if slices.Contains(s.due, name) {
-		return
+		return api.ErrStateInPreparation
 	}
 	s.due = append(s.due, name)
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
+	return api.ErrStateInPreparation
 }
 
 // offer puts a state aside for others, beside all else, and closes it.
