@@ -242,7 +242,7 @@ func (s *shards) openEnded(id shard.ID) (r *endedShard, err error) {
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
+		if r == nil { // if it panicked, too
 			release()
 		}
 	}()
@@ -257,7 +257,7 @@ func (s *shards) openEnded(id shard.ID) (r *endedShard, err error) {
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
+		if r == nil {
 			err = errors.Join(err, l.Close())
 		}
 	}()

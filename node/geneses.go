@@ -194,7 +194,11 @@ func (n *Node) fetchGenesis(ctx context.Context, id shard.ID, row *anchor.State,
 	var list []told
 	for _, m := range n.askable(id, serving) {
 		wait.Go(func() {
-			g, err := n.askGenesis(ctx, m.endpoint, id)
+			var g shardblock.Genesis
+			err := contained(n.logOf(id), "ask for a genesis", func() (err error) {
+				g, err = n.askGenesis(ctx, m.endpoint, id)
+				return err
+			})
 			if err != nil || !fits(&g, n.genesis.NetworkID(), id, row) {
 				return
 			}

@@ -3,12 +3,11 @@ package node
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tributary-network/tributary/api"
 	"github.com/tributary-network/tributary/consensus/committee"
@@ -77,19 +76,16 @@ func (r *relays) run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		if err := r.relay.Run(ctx); err != nil && ctx.Err() == nil {
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := contained(r.log, "carry", func() error { return r.relay.Run(ctx) }); err != nil && ctx.Err() == nil {
 			// A state that cannot be read; the chains, of which it may be one, go on.
 			r.log.LogAttrs(ctx, slog.LevelError, "nothing is carried between chains any more", slog.Any("err", err))
 		}
-		return nil
 	})
-	group.Go(func() error {
-		r.watch(ctx, r.node.main)
-		return nil
-	})
-	return group.Wait()
+	group.Go(func() { r.watch(ctx, r.node.main) })
+	group.Wait()
+	return nil
 }
 
 // serve lets a shard that runs on this node be carried for, until the function that it
@@ -100,9 +96,7 @@ func (r *relays) serve(ctx context.Context, id shard.ID, h *hosted) (over func()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() {
-		_ = contained(h.log, "wake the relay", func() error { r.watch(ctx, h); return nil }) // it is logged
-	})
+	group.Go(func() { r.watch(ctx, h) })
 	r.relay.Host(id, carry.Shard{Shard: h.shard})
 	return func() {
 		r.relay.Drop(id)
@@ -114,7 +108,15 @@ func (r *relays) serve(ctx context.Context, id shard.ID, h *hosted) (over func()
 // watch wakes the relay by the blocks and certificates of a chain. That a chain has
 // halted is told elsewhere.
 func (r *relays) watch(ctx context.Context, h *hosted) {
-	if err := carry.Watch(ctx, h.exec, r.relay.Wake); err != nil {
-		r.log.LogAttrs(ctx, slog.LevelDebug, "a chain is not watched any more", slog.String("chain", h.name), slog.Any("err", err))
-	}
+	lasting(ctx, h.log, "wake the relay", func(ctx context.Context) error {
+		err := carry.Watch(ctx, h.exec, r.relay.Wake)
+		if errors.Is(err, carry.ErrPanic) {
+			h.log.LogAttrs(ctx, slog.LevelError, "the relay is not woken", slog.String("chain", h.name), slog.Any("err", err))
+			return err
+		}
+		if err != nil {
+			r.log.LogAttrs(ctx, slog.LevelDebug, "a chain is not watched any more", slog.String("chain", h.name), slog.Any("err", err))
+		}
+		return nil
+	})
 }

@@ -211,8 +211,10 @@ func (s *shards) clear(ctx context.Context) error {
 		if !ok {
 			continue // it runs, or others take its state just now
 		}
-		err := s.remove(ctx, store, id)
-		release()
+		err := contained(s.log, "remove a shard", func() error {
+			defer release()
+			return s.remove(ctx, store, id)
+		})
 		if err != nil {
 			return err
 		}

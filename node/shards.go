@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/anchor"
 	"github.com/tributary-network/tributary/chain/exec"
@@ -117,20 +115,24 @@ func (s *shards) run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	group, running := errgroup.WithContext(ctx)
+	var group sync.WaitGroup
 	moved := make(chan struct{}, 1)
-	group.Go(func() error { return s.follow(running, moved) })
-	group.Go(func() error { return s.loop(running, moved) })
-	group.Go(func() error { return s.node.states.run(running) })
-	group.Go(func() error { return s.tidy(running) })
-	group.Go(func() error { return s.past.run(running) })
-	err := group.Wait()
+	for part, run := range map[string]func(context.Context) error{
+		"follow the main chain": func(ctx context.Context) error { return s.follow(ctx, moved) },
+		"run the shards":        func(ctx context.Context) error { return s.loop(ctx, moved) },
+		"give states of shards": s.node.states.run,
+		"tidy the shards":       s.tidy,
+		"read ended shards":     s.past.run,
+	} {
+		group.Go(func() { lasting(ctx, s.log, part, run) })
+	}
+	group.Wait()
 	if store := s.opened(); store != nil {
 		if err := store.Close(); err != nil {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "close the store of the shards", slog.Any("err", err))
 		}
 	}
-	return err
+	return nil
 }
 
 // follow tells of new blocks of the main chain.

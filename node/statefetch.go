@@ -196,10 +196,12 @@ func (f *stateFetch) ask(ctx context.Context, givers []*giver, doubts bool) (lis
 			continue
 		}
 		wait.Go(func() {
-			var resp servicev1.DescribeShardStateResponse
-			err := f.bounded(ctx, g, servicev1.RelayService_DescribeShardState_FullMethodName,
-				&servicev1.DescribeShardStateRequest{ChainId: uint32(f.want.id), StateRoot: f.want.root[:]}, &resp)
-			m, bad := layer.DecodeManifest(resp.GetManifest())
+			var m layer.Manifest
+			var bad error
+			err := contained(f.log, "ask for a state", func() (err error) {
+				m, bad, err = f.askOne(ctx, g)
+				return err
+			})
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -221,6 +223,17 @@ func (f *stateFetch) ask(ctx context.Context, givers []*giver, doubts bool) (lis
 	}
 	wait.Wait()
 	return list, later
+}
+
+// askOne asks one node. bad is what is wrong with its answer, err why there is none.
+func (f *stateFetch) askOne(ctx context.Context, g *giver) (m layer.Manifest, bad, err error) {
+	var resp servicev1.DescribeShardStateResponse
+	err = f.bounded(ctx, g, servicev1.RelayService_DescribeShardState_FullMethodName,
+		&servicev1.DescribeShardStateRequest{ChainId: uint32(f.want.id), StateRoot: f.want.root[:]}, &resp)
+	if err == nil {
+		m, bad = layer.DecodeManifest(resp.GetManifest())
+	}
+	return m, bad, err
 }
 
 func (f *stateFetch) bounded(ctx context.Context, g *giver, method string, req, resp proto.Message) error {

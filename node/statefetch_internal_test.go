@@ -204,6 +204,15 @@ func TestFetchState(t *testing.T) {
 			},
 			"b": w.honest,
 		}, false},
+		"one that nobody can ask": {map[string]func(int) ([]byte, error){
+			"a": func(i int) ([]byte, error) {
+				if i < 0 {
+					panic("an answer that breaks who reads it")
+				}
+				return w.honest(i)
+			},
+			"b": w.honest,
+		}, false},
 		"it has to be waited for": {map[string]func(int) ([]byte, error){
 			"a": func(i int) ([]byte, error) {
 				if count++; i < 0 && count < 3 {

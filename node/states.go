@@ -131,12 +131,20 @@ func (s *states) putAside(ctx context.Context) {
 	s.mu.Unlock()
 	for _, r := range ready {
 		if ctx.Err() == nil {
-			if err := s.keep(ctx, r.id, r.state); err != nil && ctx.Err() == nil {
+			err := contained(s.log, "put a state aside", func() error { return s.keep(ctx, r.id, r.state) })
+			if err != nil && ctx.Err() == nil {
 				s.log.LogAttrs(ctx, slog.LevelWarn, "put the state of a shard aside for others", slog.String("shard", shardName(r.id)), slog.Any("err", err))
 			}
 		}
 		_ = r.state.Close() // it was only read
 	}
+}
+
+// begin lets states be put aside, again after a panic of run.
+func (s *states) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = false
 }
 
 // end closes what is offered and was not put aside.
@@ -204,6 +212,7 @@ func (s *states) open(id shard.ID, create bool) (*layer.Snapshots, error) {
 func (s *states) run(ctx context.Context) error {
 	sweep := time.NewTicker(statesSwept)
 	defer sweep.Stop()
+	s.begin()
 	defer s.end(ctx)
 	for {
 		select {
@@ -232,7 +241,7 @@ func (s *states) next() (name stateName, ok bool) {
 
 // make makes the chunks of a state, if it is here.
 func (s *states) make(ctx context.Context, name stateName) {
-	err := s.export(ctx, name)
+	err := contained(s.log, "put a state aside", func() error { return s.export(ctx, name) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.due = s.due[1:]

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -133,10 +134,10 @@ func outbox(e *exec.Executor, height uint64) (box *link.Outbox, ok bool, err err
 
 // Watch calls wake after every block of a chain and whenever it has a certificate more,
 // until ctx is done. It returns nil then, or the error that ended it before: of a store
-// that cannot be read, or the halt of the chain.
+// that cannot be read, the halt of the chain, or ErrPanic, after which it may be called again.
 func Watch(ctx context.Context, e *exec.Executor, wake func()) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
+	g.Go(contained(func() error {
 		head, _ := e.Head()
 		feed := e.Subscribe(head + 1)
 		for {
@@ -151,8 +152,8 @@ func Watch(ctx context.Context, e *exec.Executor, wake func()) error {
 				return nil
 			}
 		}
-	})
-	g.Go(func() error {
+	}))
+	g.Go(contained(func() error {
 		for {
 			made := e.CertificateMade()
 			wake()
@@ -162,6 +163,21 @@ func Watch(ctx context.Context, e *exec.Executor, wake func()) error {
 			case <-made:
 			}
 		}
-	})
+	}))
 	return g.Wait()
+}
+
+// ErrPanic means that what looks at a chain panicked. Where is in the text.
+var ErrPanic = errors.New("panic")
+
+// contained makes an error of a panic of run, which would end the process with all chains.
+func contained(run func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())
+			}
+		}()
+		return run()
+	}
 }
