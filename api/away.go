@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tributary-network/tributary/chain"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/service"
 	"github.com/tributary-network/tributary/consensus/cert"
@@ -25,18 +27,41 @@ import (
 // bookAway has another node take a booking. It first has somebody take it, so that a node
 // that does not answer costs little, and then waits there for its stage: the same
 // transaction twice is one.
-func (s *services) bookAway(ctx context.Context, sh *shard.Shard, epoch uint64, req *servicev1.BookUsageRequest, hash ledger.Hash) (*servicev1.BookUsageResponse, error) {
+//
+// Those nodes charge this one for it, and would refuse its other calls once it owes them too
+// much. So the caller pays here what it costs there, refusals included, and what nobody signed
+// is not handed on.
+func (s *services) bookAway(ctx context.Context, b *booking, req *servicev1.BookUsageRequest) (*servicev1.BookUsageResponse, error) {
 	const method = servicev1.ServiceChainService_BookUsage_FullMethodName
+	sh, hash := &b.is, b.tx.Hash
+	if handedOn(ctx) || s.Peers == nil {
+		return nil, s.notServing(sh, b.epoch)
+	}
+	ip, entries := callerIP(ctx), int64(len(b.usage.Batch.Entries))
+	if !ledger.Verify(b.tx.SignerKey, b.tx.Signed(), b.tx.Signature) {
+		s.rates.charge(ip, callCost)
+		return nil, s.explainBooking(chain.Refuse(chain.CodeBadSignature, "transaction %s is not signed by the key that it names", hash), b)
+	}
+	cost := submitTokens(entries, int64(len(b.tx.Raw)))
+	if b.validateOnly {
+		cost += signatureTokens(entries)
+	}
+	s.rates.charge(ip, cost)
 	resp := &servicev1.BookUsageResponse{}
 	first := proto.CloneOf(req)
 	first.WaitFor = chainv1.Stage_STAGE_CHECKED
 	is := func(m *servicev1.BookUsageResponse) error { return sameBooking(m.GetBooking(), hash, sh) }
-	source, err := s.forward(ctx, sh, epoch, method, first, resp, func() error { return is(resp) })
+	source, err := s.forward(ctx, sh, b.epoch, method, first, resp, func() error { return is(resp) })
+	if refusal, ok := errors.AsType[*relayed](err); ok {
+		each := refusalTokens(refusal.problem(), entries)
+		s.rates.charge(ip, refusal.nodes*each+max(refusal.nodes-1, 0)*cost)
+	}
 	if err != nil {
 		return nil, err
 	}
 	stage := func() chainv1.Stage { return resp.GetBooking().GetTransaction().GetStage() }
-	if !req.GetValidateOnly() && stage() < req.GetWaitFor() {
+	if !b.validateOnly && stage() < req.GetWaitFor() {
+		s.rates.charge(ip, forwardTokens+cost)
 		waiting, cancel := s.beforeDeadline(ctx)
 		defer cancel()
 		later := &servicev1.BookUsageResponse{}

@@ -169,15 +169,15 @@ func (s *services) BookUsage(ctx context.Context, req *servicev1.BookUsageReques
 	if err != nil {
 		return nil, err
 	}
-	local, ok := s.serving(sh.ID)
-	if !ok {
+	b := booking{is: sh, epoch: epoch, tx: tx, usage: &u, requestID: req.GetRequestId(), stage: stage, validateOnly: req.GetValidateOnly()}
+	var ok bool
+	if b.shard, ok = s.serving(sh.ID); !ok {
 		s.rates.charge(callerIP(ctx), submitTokens(int64(len(u.Batch.Entries)), int64(len(tx.Raw))))
-		return s.bookAway(ctx, &sh, epoch, req, tx.Hash)
+		return s.bookAway(ctx, &b, req)
 	}
-	b := booking{shard: local, is: sh, epoch: epoch, tx: tx, usage: &u, requestID: req.GetRequestId(), stage: stage, validateOnly: req.GetValidateOnly()}
 	status, err := s.book(ctx, &b)
 	if stopped(err) && !handedOn(ctx) { // a moment ago
-		if resp, bad := s.bookAway(ctx, &sh, epoch, req, tx.Hash); bad == nil {
+		if resp, bad := s.bookAway(ctx, &b, req); bad == nil {
 			return resp, nil
 		}
 	}
@@ -230,9 +230,9 @@ func (s *services) bookingHome(u *service.Usage, name string) (shard.Shard, uint
 	return sh, m.Epoch(), s.place(p, &other, m.Epoch())
 }
 
-// booking is a transaction for a shard that runs here.
+// booking is a transaction for a shard.
 type booking struct {
-	shard        Shard
+	shard        Shard // nil unless it runs here
 	is           shard.Shard
 	epoch        uint64
 	tx           chain.Tx

@@ -40,7 +40,10 @@ var (
 
 // relayed is the answer of another node that does not do what it was asked, passed on
 // as it is.
-type relayed struct{ status *status.Status }
+type relayed struct {
+	status *status.Status
+	nodes  int // that answered so, of those that were asked
+}
 
 // Error returns the message.
 func (r *relayed) Error() string { return r.status.Message() }
@@ -89,7 +92,7 @@ func judge(err error) (*relayed, verdict) {
 	if !ok {
 		return nil, noVerdict
 	}
-	r := &relayed{s}
+	r := &relayed{status: s}
 	info := r.info()
 	if info == nil || info.GetReason() == ReasonNotHosted {
 		return nil, noVerdict
@@ -176,6 +179,14 @@ func (c *hostCall) ask(ctx context.Context, peers Forwarder) (endpoint string, e
 	final := func() int {
 		return slices.IndexFunc(list, func(s said) bool { return s.worth == definite })
 	}
+	refused := func(r *relayed) error {
+		for i := range list {
+			if list[i].what.status.Code() == r.status.Code() {
+				r.nodes++
+			}
+		}
+		return r
+	}
 	for i, endpoint := range hosts {
 		confirming := final() >= 0
 		limit := c.share(len(hosts)-i, confirming)
@@ -199,18 +210,18 @@ func (c *hostCall) ask(ctx context.Context, peers Forwarder) (endpoint string, e
 			continue
 		}
 		one := said{r, worth}
-		if slices.ContainsFunc(list, one.agrees) {
-			return "", r
+		agreed := slices.ContainsFunc(list, one.agrees)
+		if list = append(list, one); agreed {
+			return "", refused(r)
 		}
-		list = append(list, one)
 	}
 	switch at := final(); {
 	case at >= 0:
-		return "", list[at].what
+		return "", refused(list[at].what)
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case len(list) > 0:
-		return "", list[0].what
+		return "", refused(list[0].what)
 	default:
 		return "", errNoAnswer
 	}

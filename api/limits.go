@@ -35,7 +35,8 @@ type Limits struct {
 	// calls; defaults 1,000 and 2,000. Health checks are free. What is much work
 	// counts as several calls: the entries and bytes of submissions, whether
 	// unary or on a stream, refused signatures, rows that a list looks through,
-	// old blocks that a watch reads.
+	// old blocks that a watch reads; of a booking that another node takes, also what
+	// that charges.
 	RequestsPerSecond float64
 	Burst             int
 	// InFlight bounds unary calls under way on the whole server; default 512.
