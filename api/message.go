@@ -10,6 +10,7 @@ import (
 	"github.com/tributary-network/tributary/chain/channel"
 	"github.com/tributary-network/tributary/chain/exec"
 	"github.com/tributary-network/tributary/chain/service"
+	"github.com/tributary-network/tributary/chain/settlement"
 	"github.com/tributary-network/tributary/ledger"
 	chainv1 "github.com/tributary-network/tributary/proto/tributary/chain/v1"
 	servicev1 "github.com/tributary-network/tributary/proto/tributary/service/v1"
@@ -61,7 +62,7 @@ func (r *routing) sent(ctx context.Context, id ledger.ChainID, hash ledger.Hash)
 	}
 	resp := &servicev1.GetMessageResponse{}
 	resp.Height, _ = source.Head()
-	var about func(*link.Message) (of, netted bool)
+	var about origin
 	if s, ok := r.readable(id); ok {
 		about, err = r.sentByShard(ctx, s, hash, resp)
 	} else {
@@ -80,13 +81,18 @@ func (r *routing) sent(ctx context.Context, id ledger.ChainID, hash ledger.Hash)
 		return nil, err
 	}
 	leaves := box.Leaves()
-	r.rates.charge(callerIP(ctx), rowTokens(len(leaves)))
+	rows := len(leaves)
+	defer func() { r.rates.charge(callerIP(ctx), rowTokens(rows)) }()
 	for i := range leaves {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		m := leaves[i].Message
 		if m == nil || m.IsBounce() {
 			continue
 		}
-		of, netted := about(m)
+		of, netted, looked := about(m)
+		rows += looked
 		if !of {
 			continue
 		}
@@ -103,40 +109,57 @@ func (r *routing) sent(ctx context.Context, id ledger.ChainID, hash ledger.Hash)
 	return resp, nil
 }
 
+// origin reports whether a message of a block is of a transaction, whether it stands for
+// others too, and how many rows had to be looked at to see that.
+type origin func(*link.Message) (of, netted bool, rows int)
+
 // sentByMain fills in a transaction of the main chain, and returns which messages are of
 // it. Notices of what was redeemed stand for all that their block redeemed.
-func (r *routing) sentByMain(hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
+func (r *routing) sentByMain(hash ledger.Hash, resp *servicev1.GetMessageResponse) (origin, error) {
 	status, err := r.look(hash, TransactionName(hash))
 	if err != nil {
 		return nil, err
 	}
 	ms := r.blockTime(&status)
 	resp.Transaction, resp.Time = renderTransaction(&status, nil, ms), renderTime(ms)
-	return func(m *link.Message) (of, netted bool) {
+	var paid map[uint64]struct{} // channels, once there is a notice to look for them in
+	return func(m *link.Message) (of, netted bool, rows int) {
 		if m.OriginTx == hash {
-			return true, false
+			return true, false, 0
 		}
 		if !m.OriginTx.IsZero() || status.Receipt == nil || channel.NoticeKind(m.Kind) != channel.NoticeRedeemed {
-			return false, false
+			return false, false, 0
+		}
+		if paid == nil {
+			paid, rows = paidBy(status.Receipt), len(status.Receipt.Entries)
 		}
 		n, err := channel.DecodeRedeemedNotice(m.Payload)
 		if err != nil {
-			return false, false
+			return false, false, rows
 		}
-		for i := range n.Lanes {
-			for j := range status.Receipt.Entries {
-				if e := &status.Receipt.Entries[j]; e.Index == n.Lanes[i].Index && e.Applied() {
-					return true, true
-				}
-			}
-		}
-		return false, false
+		rows += len(n.Lanes)
+		netted = slices.ContainsFunc(n.Lanes, func(l channel.LaneTotal) bool {
+			_, ok := paid[l.Index]
+			return ok
+		})
+		return netted, netted, rows
 	}, nil
+}
+
+// paidBy returns the channels on which a settlement paid something.
+func paidBy(r *settlement.Receipt) map[uint64]struct{} {
+	paid := make(map[uint64]struct{}, len(r.Entries))
+	for i := range r.Entries {
+		if e := &r.Entries[i]; e.Applied() {
+			paid[e.Index] = struct{}{}
+		}
+	}
+	return paid
 }
 
 // sentByShard is sentByMain for a shard: a message of earnings stands for all that its
 // block booked for a payee.
-func (r *routing) sentByShard(ctx context.Context, s ShardRecords, hash ledger.Hash, resp *servicev1.GetMessageResponse) (func(*link.Message) (of, netted bool), error) {
+func (r *routing) sentByShard(ctx context.Context, s ShardRecords, hash ledger.Hash, resp *servicev1.GetMessageResponse) (origin, error) {
 	status, err := s.Status(hash)
 	if errors.Is(err, exec.ErrUnknown) {
 		return nil, missing(ReasonTransactionNotFound, BookingName(hash), "this node does not know %s", BookingName(hash))
@@ -167,12 +190,12 @@ func (r *routing) sentByShard(ctx context.Context, s ShardRecords, hash ledger.H
 		}
 		return nil
 	})
-	return func(m *link.Message) (of, netted bool) {
+	return func(m *link.Message) (of, netted bool, rows int) {
 		if m.OriginTx == hash {
-			return true, false
+			return true, false, 0
 		}
 		earned := service.MessageKind(m.Kind) == service.KindEarnings && m.Recipient == rec.Payee && rec.Booked != (service.Sums{})
-		return earned, earned
+		return earned, earned, 0
 	}, err
 }
 
