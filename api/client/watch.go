@@ -58,7 +58,8 @@ type Gap struct {
 const (
 	// watchSilence is after how long without a heartbeat a watch begins anew.
 	watchSilence = 20 * time.Second
-	// watchPatience is how long a watch goes on trying to come back.
+	// watchPatience is how long a watch goes on trying to come back while nobody tells it
+	// anything.
 	watchPatience = 10 * time.Minute
 )
 
@@ -97,9 +98,11 @@ func (w *watch) run(ctx context.Context, yield func(Watched) bool) error {
 // rewatch streams, and comes back on another node if need be when a stream ends. stream
 // opens one, and reports whether anything came before it ended; errStopped means that its
 // reader has enough, which is no error. Any other one is, with what before it, if it is not
-// resumable, if watchPatience is over, and at the end of ctx.
+// resumable, if watchPatience is over since the last stream on which anything came, and at the
+// end of ctx.
 func (c *Client) rewatch(ctx context.Context, what string, resumable func(error) bool, stream func(*endpoint) (came bool, err error)) error {
-	for failures := 0; ; {
+	failures, heard := 0, time.Now()
+	for {
 		e := c.endpoint()
 		came, err := stream(e)
 		switch {
@@ -109,11 +112,14 @@ func (c *Client) rewatch(ctx context.Context, what string, resumable func(error)
 			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 		if came {
-			failures = 0
+			failures, heard = 0, time.Now()
 		}
 		failures++
-		if err = errorOf(err); !resumable(err) || failures > int(watchPatience/c.options.retry.MaxDelay) {
+		if err = errorOf(err); !resumable(err) {
 			return fmt.Errorf("%s: %w", what, err)
+		}
+		if silent := time.Since(heard); silent >= watchPatience {
+			return fmt.Errorf("%s: no node has told anything for %v, the last one asked is %s: %w", what, silent.Round(time.Second), e.target, err)
 		}
 		c.leave(e)
 		c.options.log.LogAttrs(ctx, slog.LevelInfo, "watch comes back", slog.String("watch", what), slog.String("endpoint", e.target), slog.Any("err", err))
