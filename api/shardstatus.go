@@ -136,11 +136,48 @@ func (s *services) WatchShard(req *servicev1.WatchShardRequest, server servicev1
 		case <-ctx.Done():
 		}
 	}()
-	err = w.follow(ctx, req.GetFromHeight())
+	from, err := w.begin(req)
+	if err == nil {
+		err = w.follow(ctx, from)
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
+}
+
+// begin returns the height to begin with. Who goes on with a watch says which generation made
+// the last block that it was told: what another one took back of it since comes anew. A chain
+// here that is behind that generation, or was taken back itself, has nothing to go on with.
+func (w *shardWatch) begin(req *servicev1.WatchShardRequest) (uint64, error) {
+	from, told := req.GetFromHeight(), req.GetGeneration()
+	if req.Generation == nil {
+		return from, nil
+	}
+	own, head, err := w.generation()
+	if err != nil {
+		return 0, err
+	}
+	row, err := w.anchors(w.id)
+	switch {
+	case err != nil:
+		return 0, err
+	case own < told || row.TakesBack(own, head):
+		return 0, w.behind(w.shard, w.id)
+	case told >= row.Generation:
+		return from, nil
+	}
+	end, _ := row.Began(told + 1) // all is told anew if that is so long ago that nobody knows
+	return min(from, end+1), nil
+}
+
+// generation returns the generation of the shard's last block here, and its height.
+func (w *shardWatch) generation() (generation uint32, head uint64, err error) {
+	err = w.shard.Read(func(v chain.View, height uint64) error {
+		generation, head = shardblock.ReadStatus(v).Generation, height
+		return nil
+	})
+	return generation, head, err
 }
 
 // shardNews is something to tell: a block, a gap, or that the main chain went on.
@@ -270,7 +307,9 @@ func (w *shardWatch) tell(m *servicev1.WatchShardResponse) (err error) {
 	if m.AnchoredHeight, err = w.anchored(w.id); err != nil {
 		return err
 	}
-	m.HeadHeight, _ = w.shard.Head()
+	if m.Generation, m.HeadHeight, err = w.generation(); err != nil {
+		return cmp.Or(w.over(), err)
+	}
 	level, _ := w.knownLevel(w.id)
 	m.LevelBps, m.Heartbeat = uint32(level), durationpb.New(w.Heartbeat)
 	w.sent = w.Now()

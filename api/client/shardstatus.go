@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -92,7 +91,11 @@ type ShardBlock struct {
 	GapFrom, GapTo uint64
 	Head           uint64 // last block of the shard
 	Anchored       uint64 // last height that is anchored
-	Level          route.Level
+	// Generation is how often the shard, as far as the node has it, went on with another
+	// committee from what was anchored. A height that comes again with a higher one was made
+	// anew: what it was before was taken back.
+	Generation uint32
+	Level      route.Level
 }
 
 // WatchShard calls f for each block of a shard from a height on, 0 for the next one, and
@@ -102,7 +105,7 @@ type ShardBlock struct {
 // Once it has begun it comes back by itself, on another node of the client if need be, when
 // a connection ends or the shard stops there, and goes on with the block after the last one;
 // if the shard went on from an earlier one with another committee, which takes back what was
-// not anchored, with the first one that is not anchored.
+// not anchored, with the first one that was made anew. No other block comes twice.
 func (c *Client) WatchShard(ctx context.Context, id shard.ID, from uint64, f func(*ShardBlock) error) error {
 	w := &shardWatch{id: id, next: from, call: f}
 	resumable := func(err error) bool { return w.begun && watchResumes(err) }
@@ -115,8 +118,11 @@ func (c *Client) WatchShard(ctx context.Context, id shard.ID, from uint64, f fun
 
 // shardWatch is one WatchShard over all its streams.
 type shardWatch struct {
-	id    shard.ID
-	next  uint64 // height to go on with
+	id   shard.ID
+	next uint64 // height to go on with
+	// generation is that of the last block that was told; nil before there is one.
+	generation *uint32
+
 	call  func(*ShardBlock) error
 	begun bool  // something came
 	done  error // of call
@@ -130,7 +136,7 @@ func (w *shardWatch) stream(ctx context.Context, e *endpoint) (came bool, err er
 	silence := time.AfterFunc(watchSilence, cancel)
 	defer silence.Stop()
 	stream, err := e.services.WatchShard(ctx, &servicev1.WatchShardRequest{
-		Name: shardsPrefix + strconv.FormatUint(uint64(w.id), 10), FromHeight: w.next,
+		Name: shardsPrefix + strconv.FormatUint(uint64(w.id), 10), FromHeight: w.next, Generation: w.generation,
 	})
 	if err != nil {
 		return false, err
@@ -141,10 +147,6 @@ func (w *shardWatch) stream(ctx context.Context, e *endpoint) (came bool, err er
 			return came, err
 		}
 		silence.Stop() // the reader may take its time
-		if !came && w.begun && m.GetHeadHeight()+1 < w.next {
-			w.next = min(w.next, m.GetAnchoredHeight()+1) // blocks were taken back
-			return true, io.EOF
-		}
 		came, w.begun = true, true
 		if w.done = w.tell(m); w.done != nil {
 			return true, errStopped
@@ -154,19 +156,22 @@ func (w *shardWatch) stream(ctx context.Context, e *endpoint) (came bool, err er
 }
 
 func (w *shardWatch) tell(m *servicev1.WatchShardResponse) error {
-	b := m.GetBlock()
+	b, next := m.GetBlock(), uint64(0)
 	switch {
 	case b != nil:
-		w.next = b.GetHeight() + 1
+		next = b.GetHeight() + 1
 	case m.GetGap() != nil:
-		w.next = m.GetGap().GetToHeight() + 1
+		next = m.GetGap().GetToHeight() + 1
 	case w.next == 0:
-		w.next = m.GetHeadHeight() + 1
+		next = m.GetHeadHeight() + 1
+	}
+	if next > 0 { // not by a heartbeat: that of another generation comes before what it made anew
+		w.next, w.generation = next, new(m.GetGeneration())
 	}
 	return w.call(&ShardBlock{
 		Height: b.GetHeight(), Time: timeOf(b.GetTime()), Epoch: b.GetEpoch(), Transactions: b.GetTransactions(), Bookings: b.GetBookings(),
 		Booked: sumsOf(b.GetBooked()), Outbox: b.GetOutbox(), Imports: b.GetImports(),
-		GapFrom: m.GetGap().GetFromHeight(), GapTo: m.GetGap().GetToHeight(), Head: m.GetHeadHeight(), Anchored: m.GetAnchoredHeight(),
+		GapFrom: m.GetGap().GetFromHeight(), GapTo: m.GetGap().GetToHeight(), Head: m.GetHeadHeight(), Anchored: m.GetAnchoredHeight(), Generation: m.GetGeneration(),
 		Level: route.Level(min(m.GetLevelBps(), uint32(route.Full))), //nolint:gosec // at most Full
 	})
 }

@@ -36,7 +36,7 @@ type bookkeeper struct {
 	split  bool // the second half of the buckets is a shard of its own
 
 	streams [][]*servicev1.WatchShardResponse // what each stream of WatchShard tells before it breaks off
-	watched []uint64                          // from which height each was to begin
+	watched []*servicev1.WatchShardRequest    // what each was asked for
 }
 
 func (b *bookkeeper) ListShards(context.Context, *servicev1.ListShardsRequest) (*servicev1.ListShardsResponse, error) {

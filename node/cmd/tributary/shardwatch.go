@@ -23,13 +23,14 @@ type blockResult struct {
 	GapTo        uint64      `json:"gap_to,omitempty"`
 	Head         uint64      `json:"head"`
 	Anchored     uint64      `json:"anchored"`
+	Generation   uint32      `json:"generation"`
 	Level        uint32      `json:"level_bps"`
 }
 
 func newBlockResult(b *client.ShardBlock) blockResult {
 	r := blockResult{
 		Height: b.Height, Epoch: b.Epoch, Transactions: b.Transactions, Bookings: b.Bookings, Outbox: b.Outbox, Imports: b.Imports,
-		GapFrom: b.GapFrom, GapTo: b.GapTo, Head: b.Head, Anchored: b.Anchored, Level: uint32(b.Level),
+		GapFrom: b.GapFrom, GapTo: b.GapTo, Head: b.Head, Anchored: b.Anchored, Generation: b.Generation, Level: uint32(b.Level),
 	}
 	if b.Height != 0 {
 		at, sums := b.Time, newSums(b.Booked)

@@ -38,7 +38,9 @@ const (
 // takes what other chains sent to them. Everything it hands out proves itself, and what
 // it takes does too, so neither side has to trust the other; it is for nodes, and open
 // to everybody. A chain that the node does not run is FAILED_PRECONDITION, reason
-// NOT_HOSTED; nothing is handed on.
+// NOT_HOSTED; nothing is handed on. A shard that has not begun or catches up there takes
+// nothing and says of nothing that it wants it: UNAVAILABLE, reason NOT_SYNCED, and
+// CHAIN_HALTED if it is halted. Blocks that it has are handed out all the same.
 type RelayServiceClient interface {
 	// SubmitRelay takes what a shard imports, in the encoding of chain/shardblock. It
 	// returns when it is checked against the shard's state. Repeating is safe.
@@ -152,7 +154,9 @@ func (c *relayServiceClient) GetShardStateChunk(ctx context.Context, in *GetShar
 // takes what other chains sent to them. Everything it hands out proves itself, and what
 // it takes does too, so neither side has to trust the other; it is for nodes, and open
 // to everybody. A chain that the node does not run is FAILED_PRECONDITION, reason
-// NOT_HOSTED; nothing is handed on.
+// NOT_HOSTED; nothing is handed on. A shard that has not begun or catches up there takes
+// nothing and says of nothing that it wants it: UNAVAILABLE, reason NOT_SYNCED, and
+// CHAIN_HALTED if it is halted. Blocks that it has are handed out all the same.
 type RelayServiceServer interface {
 	// SubmitRelay takes what a shard imports, in the encoding of chain/shardblock. It
 	// returns when it is checked against the shard's state. Repeating is safe.
