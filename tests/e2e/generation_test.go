@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ func TestBookingsAcrossGenerations(t *testing.T) {
 	for i, b := range u.books {
 		b.final = i%4 == 1
 	}
+	watched := watchBlocks(t, dial(t, net, 0, 1, 2, 3), u.books[0].home)
 	end := u.begin(t)
 	u.anchored(t, dial(t, net, 0))
 	u.more(t, testnet.Content, 3*len(u.books), "bookings before the shards stand still")
@@ -78,6 +80,7 @@ func TestBookingsAcrossGenerations(t *testing.T) {
 			t.Errorf("shard %d is the same generation", id)
 		}
 	}
+	watched(resumed[u.books[0].home])
 	kept, final, gone := 0, 0, 0
 	for i := range before {
 		b := &before[i]
@@ -111,6 +114,50 @@ func TestBookingsAcrossGenerations(t *testing.T) {
 		}
 	}
 	quiet(t, net)
+}
+
+// watchBlocks watches a shard until the function that it returns is called, which fails the
+// test unless every block was told once, but those after a height, which another generation
+// made anew, once more.
+func watchBlocks(t *testing.T, c *client.Client, id shard.ID) func(resumed uint64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	type made struct {
+		height     uint64
+		generation uint32
+	}
+	var list []made
+	done := make(chan error, 1)
+	go func() {
+		done <- c.WatchShard(ctx, id, 1, func(b *client.ShardBlock) error {
+			if b.Height > 0 {
+				list = append(list, made{b.Height, b.Generation})
+			}
+			if b.GapFrom > 0 {
+				return fmt.Errorf("blocks %d to %d are gone", b.GapFrom, b.GapTo)
+			}
+			return nil
+		})
+	}()
+	return func(resumed uint64) {
+		t.Helper()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("shard %d is not watched to the end: %v", id, err)
+		}
+		again := 0
+		for i := 1; i < len(list); i++ {
+			before, now := list[i-1], list[i]
+			switch {
+			case now.height == before.height+1:
+			case now.generation > before.generation && now.height == resumed+1 && now.height <= before.height:
+				again++
+			default:
+				t.Errorf("shard %d, which went on after %d: block %d of generation %d is told after block %d of generation %d", id, resumed, now.height, now.generation, before.height, before.generation)
+			}
+		}
+		t.Logf("shard %d: %d blocks were told, and those after %d anew %d times", id, len(list), resumed, again)
+	}
 }
 
 // anchored waits until it is anchored that all channels are known at home, so that no
