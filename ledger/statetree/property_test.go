@@ -150,6 +150,15 @@ func prove(t *testing.T, tree *statetree.Tree, m *model) {
 		if err := verify(m.root, st.Key, st.Value); err != nil {
 			t.Fatalf("proof of %x: %v", k, err)
 		}
+		if st.Value != nil {
+			path, err := st.Proof.Path()
+			if err != nil {
+				t.Fatalf("path of %x: %v", k, err)
+			}
+			if root, err := schema.Root(st.Key, st.Value, &path); err != nil || root != m.root {
+				t.Fatalf("path of %x leads to %s, want %s: %v", k, root, m.root, err)
+			}
+		}
 		other := bytes.Clone(st.Value)
 		if len(other) > 0 {
 			other[0] ^= 1
