@@ -15,6 +15,7 @@ package merkle
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/proof"
@@ -111,4 +112,29 @@ func Verify(root ledger.Hash, leaf []byte, index, size uint64, path []ledger.Has
 		return fmt.Errorf("%w: %w", ErrProof, err)
 	}
 	return nil
+}
+
+// Sides returns on which sides the hashes of a path stand: bit i says that Path(index)[i] of
+// a tree of size leaves is to the left. index is below size.
+func Sides(index, size uint64) (left uint32) {
+	// Below inner by the bits of index, above it there are only subtrees to the left.
+	inner := bits.Len64(index ^ (size - 1))
+	above := bits.OnesCount64(index >> inner)
+	return uint32(index&(1<<inner-1) | (1<<above-1)<<inner) //nolint:gosec // a path has MaxPath hashes at most
+}
+
+// Climb returns the root that a path leads to from leaf, with left as Sides returns it. Where
+// a root alone says how many leaves there are nowhere, that is all that a path proves: that
+// the leaf is in the tree, and not at which index of how many. Of path at most MaxPath hashes
+// are looked at.
+func Climb(leaf []byte, left uint32, path []ledger.Hash) ledger.Hash {
+	h := ledger.Hash(rfc6962.DefaultHasher.HashLeaf(leaf))
+	for i, beside := range path[:min(len(path), MaxPath)] {
+		if left>>i&1 == 1 {
+			h = inner(beside, h)
+		} else {
+			h = inner(h, beside)
+		}
+	}
+	return h
 }

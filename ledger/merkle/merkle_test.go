@@ -119,3 +119,34 @@ func TestPathProvesOneLeafOnly(t *testing.T) {
 		}
 	})
 }
+
+// TestClimb: by the sides of a path one comes to the root, and by others, or from another
+// leaf, one does not.
+func TestClimb(t *testing.T) {
+	t.Parallel()
+	for n := uint64(1); n < 70; n++ {
+		list := leaves(int(n))
+		tree, err := merkle.New(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			path, err := tree.Path(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left := merkle.Sides(i, n)
+			if left>>len(path) != 0 || merkle.Climb(list[i], left, path) != tree.Root() {
+				t.Fatalf("leaf %d of %d by the sides %b", i, n, left)
+			}
+			for side := range path {
+				if merkle.Climb(list[i], left^1<<side, path) == tree.Root() {
+					t.Errorf("leaf %d of %d by the sides %b", i, n, left^1<<side)
+				}
+			}
+			if merkle.Climb([]byte("another"), left, path) == tree.Root() {
+				t.Errorf("another leaf instead of %d of %d", i, n)
+			}
+		}
+	}
+}
