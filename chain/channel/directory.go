@@ -69,10 +69,19 @@ func (d Directory) find(lane uint8) (at int, ok bool) {
 	return slices.BinarySearchFunc(d, lane, func(p Place, lane uint8) int { return cmp.Compare(p.Lane, lane) })
 }
 
+// Find returns the row of the lane table that holds lane.
+func (d Directory) Find(lane uint8) (row uint64, ok bool) {
+	i, ok := d.find(lane)
+	if !ok {
+		return 0, false
+	}
+	return d[i].Row, true
+}
+
 // directoryAt returns the directory of channel index, and an error if it has
 // other lanes than those in used, which names one at least.
 func directoryAt(v chain.View, index, used uint64) (Directory, error) {
-	d, err := DecodeDirectory(v.Get(directoryKey(index)))
+	d, err := DecodeDirectory(v.Get(DirectoryKey(index)))
 	if err == nil && d.used() != used {
 		err = errors.New("the directory has other lanes than the channel's row")
 	}
@@ -93,7 +102,9 @@ func mustDirectoryAt(v chain.View, index, used uint64) Directory {
 	return d
 }
 
-func directoryKey(index uint64) []byte {
+// DirectoryKey returns the state key of the directory of channel index, which is there if a
+// lane from 1 to 63 was used.
+func DirectoryKey(index uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefixDirectory}, index)
 }
 
@@ -125,7 +136,7 @@ func addLane(o *chain.Overlay, r row, l *Lane, index uint64, lane uint8) {
 	d := mustDirectoryAt(o, index, r.furtherLanes())
 	i, _ := d.find(lane)
 	d = slices.Insert(d, i, Place{Lane: lane, Row: at})
-	o.Set(directoryKey(index), d.Encode())
+	o.Set(DirectoryKey(index), d.Encode())
 	o.Set(LaneRows().Key(at), l.Encode())
 }
 
@@ -138,5 +149,5 @@ func eraseLanes(o *chain.Overlay, r row, index uint64) {
 	for _, p := range d {
 		o.Delete(LaneRows().Key(p.Row))
 	}
-	o.Delete(directoryKey(index))
+	o.Delete(DirectoryKey(index))
 }
