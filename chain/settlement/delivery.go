@@ -63,7 +63,7 @@ func DecodeDelivery(payload []byte) (Delivery, error) {
 	return d, err
 }
 
-// deliver takes an import. One without a message that the main chain refuses gives the fee
+// deliver takes an import. One without a leaf that the main chain passes over gives the fee
 // back: it advances something, or it were refused itself; there are no more acknowledgements
 // and bounces than notices, which were paid for here; and a shard reports once an epoch.
 func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
@@ -81,8 +81,8 @@ func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
 		return err
 	}
 	r.Links, r.ResultsRoot = receipts, rootOf(linkLeaves(receipts))
-	refused := func(x link.Receipt) bool { return x.Result == link.Bounced || x.Result == link.Expired }
-	if !slices.ContainsFunc(receipts, refused) {
+	passed := func(x link.Receipt) bool { return x.Result == link.Passed }
+	if !slices.ContainsFunc(receipts, passed) {
 		b.bank.repay(row, r.Fee)
 		r.Paid = r.Fee
 	}

@@ -60,16 +60,34 @@ func (h *home) Execute(_ *link.Context, m *link.Message) error {
 // Return is that of link.Handler: it sends nothing that could come back.
 func (h *home) Return(*link.Context, *link.Message) {}
 
+// place returns the first bucket of the home.
+func (h *home) place() link.Place {
+	return link.Place{Service: h.shard.Service, Zone: h.shard.Zone, Bucket: uint8(h.shard.Buckets.First)}
+}
+
 // take has the home take what a block of the main chain sent, in a block of its own.
 func (h *home) take(res *settlement.Result) {
 	h.b.t.Helper()
 	h.roots[res.Height] = res.Outbox.Root()
-	o := chain.NewOverlay(h.state)
-	h.height++
-	ctx := &link.Context{State: o, Height: h.height, Clock: h.height, Here: func(p link.Place) bool {
-		return p.Service == h.shard.Service && p.Zone == h.shard.Zone && h.shard.Buckets.Contains(shard.Bucket(p.Bucket))
-	}}
-	first := link.Place{Service: h.shard.Service, Zone: h.shard.Zone, Bucket: uint8(h.shard.Buckets.First)}
+	h.block(func(ctx *link.Context) { h.takeAll(ctx, res) })
+}
+
+// sends has the home send the main chain messages, in a block of its own.
+func (h *home) sends(drafts ...link.Draft) {
+	h.b.t.Helper()
+	h.block(func(ctx *link.Context) {
+		for _, d := range drafts {
+			d.Link = link.Link{Src: h.place()}
+			if _, err := ctx.Send(d); err != nil {
+				h.b.t.Fatal(err)
+			}
+		}
+	})
+}
+
+func (h *home) takeAll(ctx *link.Context, res *settlement.Result) {
+	h.b.t.Helper()
+	first := h.place()
 	last := first
 	last.Bucket = uint8(h.shard.Buckets.Last)
 	for begin, end := res.Outbox.Span(first, last); begin < end; {
@@ -83,6 +101,16 @@ func (h *home) take(res *settlement.Result) {
 		}
 		begin = to
 	}
+}
+
+// block makes a block of the home.
+func (h *home) block(do func(ctx *link.Context)) {
+	h.b.t.Helper()
+	o := chain.NewOverlay(h.state)
+	h.height++
+	do(&link.Context{State: o, Height: h.height, Clock: h.height, Here: func(p link.Place) bool {
+		return p.Service == h.shard.Service && p.Zone == h.shard.Zone && h.shard.Buckets.Contains(shard.Bucket(p.Bucket))
+	}})
 	changes := o.Changes()
 	h.state.apply(changes)
 	box, err := link.NewOutbox(changes)
@@ -280,6 +308,59 @@ func TestNoticesAreAcknowledged(t *testing.T) {
 	}
 	if cost, res := b.spent(6, b.signed(6, &settlement.Delivery{Import: in})); res.Receipts[0].Code != chain.CodeNothingNew || cost != uint64(b.params.TxFee) {
 		t.Errorf("the same again: %s for %d", res.Receipts[0].Code, cost)
+	}
+}
+
+// TestNothingGoesBack: what a shard tells the main chain and cannot is passed over and paid
+// for, and leaves nothing that the shard would have to acknowledge.
+func TestNothingGoesBack(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		draft func(id shard.ID) link.Draft
+		want  chain.Code
+	}{
+		{"a report", func(id shard.ID) link.Draft {
+			return link.Draft{Kind: shard.KindReport, Payload: (&shard.Report{Load: shard.Load{Shard: id}}).Encode()}
+		}, chain.CodeOK},
+		{"another's report", func(id shard.ID) link.Draft {
+			return link.Draft{Kind: shard.KindReport, Payload: (&shard.Report{Load: shard.Load{Shard: id + 1}}).Encode()}
+		}, chain.CodeUnknownShard},
+		{"a late report", func(id shard.ID) link.Draft {
+			return link.Draft{Kind: shard.KindReport, Lifetime: 1, Payload: (&shard.Report{Load: shard.Load{Shard: id}}).Encode()}
+		}, chain.CodeMessageExpired},
+		{"a report that is too long", func(shard.ID) link.Draft {
+			return link.Draft{Kind: shard.KindReport, Payload: make([]byte, link.MaxPayload)}
+		}, chain.CodeMalformed},
+		{"anything else", func(shard.ID) link.Draft {
+			return link.Draft{Kind: 99, Payload: make([]byte, link.MaxPayload)}
+		}, chain.CodeUnknownKind},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := newServed(t)
+			h := newHome(b, 0)
+			h.sends(row.draft(h.shard.ID))
+			h.sends()
+			h.sends() // three blocks are anchored
+			before := b.balance(6)
+			done := h.anchor(6)
+			r, l := done[1].Receipts[0], link.Link{Src: h.place()}
+			want := link.Receipt{Link: l, Result: link.Passed, Code: row.want}
+			cost := uint64(r.Fee)
+			if row.want == chain.CodeOK {
+				want.Result, cost = link.Executed, 0
+			}
+			if diff := cmp.Diff([]link.Receipt{want}, r.Links); r.Code != chain.CodeOK || diff != "" || before-b.balance(6) != cost {
+				t.Errorf("%s (%s) for %d, want %d: %s", r.Code, r.Detail, before-b.balance(6), cost, diff)
+			}
+			if out := link.OutboundAt(b.view, l.Reverse()); out != (link.Outbound{}) {
+				t.Errorf("the link back is %+v", out)
+			}
+			if in := link.InboundAt(b.view, l); in.Next != 1 || in.Bounced != 0 || len(done[1].Outbox.Leaves()) != 1 {
+				t.Errorf("inbound %+v, and %d leaves, want an acknowledgement", in, len(done[1].Outbox.Leaves()))
+			}
+		})
 	}
 }
 

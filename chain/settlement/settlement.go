@@ -29,7 +29,8 @@
 //
 // The fee of what was due or brings something on goes back to who sent it, as the Paid of
 // its receipt. Of messages to the main chain it takes reports of loads (shard.KindReport);
-// all others go back.
+// all others, and reports that it refuses, are passed over. None go back: who made up a
+// shard's messages would never acknowledge that, and the state would keep them for ever.
 //
 // It is row 2 of the dependency order.
 package settlement

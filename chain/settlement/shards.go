@@ -127,7 +127,7 @@ func (b *block) beginShards(d chain.Domain, height uint64) {
 		State: b.state, Rules: &rules, Network: d.Network, Height: height,
 		Epoch: b.params.Staking.Epoch(height), Committees: b.committees, MaxWeight: b.params.MaxAnchorWeight(),
 	}
-	b.links = link.Context{State: b.state, Here: isMain, Height: height, Clock: height}
+	b.links = link.Context{State: b.state, Here: isMain, Silent: true, Height: height, Clock: height}
 }
 
 // isMain reports whether a place is that of the main chain.

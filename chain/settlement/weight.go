@@ -206,8 +206,8 @@ func shardWeight(tx *chain.Tx) (weight, entries int64) {
 	}
 }
 
-// deliveryWeight returns the weight of an import: of a message that goes back, of all
-// that a notice which comes back has to tell once more, and of what is dropped then.
+// deliveryWeight returns the weight of an import: of the row of a report, of all that a
+// notice which comes back has to tell once more, and of what is dropped then.
 func deliveryWeight(d *Delivery) (weight int64) {
 	drops := false
 	for _, l := range d.Import.Leaves {
@@ -219,7 +219,7 @@ func deliveryWeight(d *Delivery) (weight int64) {
 			drops = true
 			weight += waitingWeight * int64(1+len(l.Message.Payload)/laneTotalSize)
 		default:
-			weight += int64(l.Message.Size()) + noticeWeight
+			weight += leastWrite
 		}
 	}
 	if drops {

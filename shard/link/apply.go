@@ -29,8 +29,9 @@ const (
 	Expired  Result = 3 // it came too late, and goes back
 	Returned Result = 4 // it was a bounce, and its sender has back what it sent
 	Acked    Result = 5 // messages before Seq are acknowledged
-	// Passed means that it is one that no honest source sends, or the bounce of a message that
-	// is forgotten, since fewer were said to come back: passed over, and does not go back.
+	// Passed means that it is one that no honest source sends, the bounce of a message that
+	// is forgotten, since fewer were said to come back, or failed where that does not go back
+	// (Context.Silent): passed over, and does not go back.
 	Passed Result = 6
 )
 
@@ -131,7 +132,11 @@ func (c *Context) take(m *Message, seen uint64, h Handler) Receipt {
 			r.Result = Bounced
 		}
 	}
-	if r.Result == Bounced || r.Result == Expired {
+	failed := r.Result == Bounced || r.Result == Expired
+	switch {
+	case failed && c.Silent:
+		r.Result = Passed
+	case failed:
 		b := m.bounce(r.Code)
 		out := OutboundAt(c.State, b.Link)
 		c.push(&b, &out)

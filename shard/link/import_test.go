@@ -97,6 +97,47 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
+// TestSilent: where nothing goes back, what fails is consumed with its code, and leaves
+// nothing in the state but that it arrived.
+func TestSilent(t *testing.T) {
+	t.Parallel()
+	a, b, known := newNode(2, here), newNode(3, there), anchored{}
+	a.block(t, known, func(c *link.Context) {
+		send(t, c, forth, "no")
+		d := draft(forth, "late")
+		d.Lifetime = 1
+		_, err := c.Send(d)
+		wantCode(t, "send", err, chain.CodeOK)
+		send(t, c, forth, "yes")
+	})
+	known[[2]uint64{2, 1}].Newest = 3
+	b.block(t, known, func(c *link.Context) {
+		c.Silent = true
+		receipts, err := c.Apply(a.carry(t, there), known, b)
+		wantCode(t, "apply", err, chain.CodeOK)
+		for i, want := range []link.Receipt{
+			{Result: link.Passed, Code: chain.CodeInsufficientBalance}, {Result: link.Passed, Code: chain.CodeMessageExpired}, {Result: link.Executed},
+		} {
+			if got := receipts[i]; got.Result != want.Result || got.Code != want.Code {
+				t.Errorf("message %d is %s (%s), want %s (%s)", i, got.Result, got.Code, want.Result, want.Code)
+			}
+		}
+	})
+	if out := link.OutboundAt(b.state, forth.Reverse()); out != (link.Outbound{}) || len(b.boxes[1].Leaves()) != 1 {
+		t.Errorf("%d leaves, and the link back is %+v, want an acknowledgement", len(b.boxes[1].Leaves()), out)
+	}
+	if in := link.InboundAt(b.state, forth); in.Next != 3 || in.Bounced != 0 {
+		t.Errorf("inbound %+v", in)
+	}
+	a.block(t, known, func(c *link.Context) {
+		_, err := c.Apply(b.carry(t, here), known, a)
+		wantCode(t, "apply what comes back", err, chain.CodeOK)
+	})
+	if out := outbound(a, forth); out.Kept != 3 {
+		t.Errorf("messages are kept that will not come back: %+v", *out)
+	}
+}
+
 // TestExpiryIsExact: at its expiry a message still executes, one checkpoint later
 // it does not; and what a link was told of anchors is not forgotten.
 func TestExpiryIsExact(t *testing.T) {

@@ -18,7 +18,7 @@
 // bounced (its handler refuses it) or expired (see Message.Expiry), and is
 // consumed in its turn in any case, so that a link never gaps; so is what no honest source
 // sends (Context.Void), which does nothing. Only failures send
-// something back: a bounce, which is a message of the opposite link with the whole
+// something back, and none do where sources do not miss them (Context.Silent): a bounce, which is a message of the opposite link with the whole
 // body and a code. Taking a bounce back cannot fail, and bounces do not expire.
 //
 // A source believes no bounce that is not, byte for byte, a message that it sent and

@@ -14,6 +14,10 @@ type Context struct {
 	// Void reports whether a message is one that no honest source sends. It is consumed in
 	// its turn all the same, and does nothing; but it does not go back. Nil: there are none.
 	Void func(*Message) bool
+	// Silent says that nothing goes back from here, because no honest source misses what
+	// fails: it is passed over, with its code. What goes back stays in the state until its
+	// source acknowledges it, which one that lies never does.
+	Silent bool
 	// Height is that of the block.
 	Height uint64
 	// Clock is the anchor clock that the block's checkpoint will have: that of the

@@ -623,6 +623,9 @@ const (
 	LinkOutcome_RESULT_RETURNED LinkOutcome_Result = 4
 	// Messages before seq are acknowledged.
 	LinkOutcome_RESULT_ACKED LinkOutcome_Result = 5
+	// It was refused, came too late, or was a bounce of what is forgotten, and does not go
+	// back: passed over.
+	LinkOutcome_RESULT_PASSED LinkOutcome_Result = 6
 )
 
 // Enum value maps for LinkOutcome_Result.
@@ -634,6 +637,7 @@ var (
 		3: "RESULT_EXPIRED",
 		4: "RESULT_RETURNED",
 		5: "RESULT_ACKED",
+		6: "RESULT_PASSED",
 	}
 	LinkOutcome_Result_value = map[string]int32{
 		"RESULT_UNSPECIFIED": 0,
@@ -642,6 +646,7 @@ var (
 		"RESULT_EXPIRED":     3,
 		"RESULT_RETURNED":    4,
 		"RESULT_ACKED":       5,
+		"RESULT_PASSED":      6,
 	}
 )
 
@@ -1243,7 +1248,7 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"lastHeight\x12,\n" +
 	"\x04code\x18\x04 \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\x12\x10\n" +
 	"\x03due\x18\x05 \x01(\bR\x03due\x12\x1a\n" +
-	"\bfinished\x18\x06 \x01(\bR\bfinished\"\xe7\x03\n" +
+	"\bfinished\x18\x06 \x01(\bR\bfinished\"\xfa\x03\n" +
 	"\vLinkOutcome\x12!\n" +
 	"\ffrom_service\x18\x01 \x01(\rR\vfromService\x12\x1b\n" +
 	"\tfrom_zone\x18\x02 \x01(\rR\bfromZone\x12\x1f\n" +
@@ -1257,14 +1262,15 @@ const file_tributary_chain_v1_transaction_proto_rawDesc = "" +
 	"\torigin_tx\x18\b \x01(\fR\boriginTx\x12>\n" +
 	"\x06result\x18\t \x01(\x0e2&.tributary.chain.v1.LinkOutcome.ResultR\x06result\x12,\n" +
 	"\x04code\x18\n" +
-	" \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\"\x84\x01\n" +
+	" \x01(\x0e2\x18.tributary.chain.v1.CodeR\x04code\"\x97\x01\n" +
 	"\x06Result\x12\x16\n" +
 	"\x12RESULT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fRESULT_EXECUTED\x10\x01\x12\x12\n" +
 	"\x0eRESULT_BOUNCED\x10\x02\x12\x12\n" +
 	"\x0eRESULT_EXPIRED\x10\x03\x12\x13\n" +
 	"\x0fRESULT_RETURNED\x10\x04\x12\x10\n" +
-	"\fRESULT_ACKED\x10\x05*\x8b\x04\n" +
+	"\fRESULT_ACKED\x10\x05\x12\x11\n" +
+	"\rRESULT_PASSED\x10\x06*\x8b\x04\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_TRANSFER\x10\x01\x12\x16\n" +
