@@ -63,9 +63,10 @@ func DecodeDelivery(payload []byte) (Delivery, error) {
 	return d, err
 }
 
-// deliver takes an import. One without a leaf that the main chain passes over gives the fee
-// back: it advances something, or it were refused itself; there are no more acknowledgements
-// and bounces than notices, which were paid for here; and a shard reports once an epoch.
+// deliver takes an import. One without a leaf that the main chain passes over, and of
+// which none has it tell something again, gives the fee back: it advances something, or it
+// were refused itself; there are no more acknowledgements and bounces than notices, which
+// were paid for here, but for what is told again; and a shard reports once an epoch.
 func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
 	known := anchor.NewKnown(b.state)
 	if d.Proof != nil {
@@ -76,13 +77,14 @@ func (b *block) deliver(r *Receipt, d *Delivery, row uint64) error {
 	if n := link.Dropped(b.state, &d.Import); n > MaxReleased {
 		return chain.Refuse(chain.CodeTooLarge, "the import ends %d messages, at most %d: bring the acknowledgements and bounces of fewer links at once", n, MaxReleased)
 	}
+	back := len(b.back)
 	receipts, err := b.links.Apply(&d.Import, known, handler{b})
 	if err != nil {
 		return err
 	}
 	r.Links, r.ResultsRoot = receipts, rootOf(linkLeaves(receipts))
 	passed := func(x link.Receipt) bool { return x.Result == link.Passed }
-	if !slices.ContainsFunc(receipts, passed) {
+	if len(b.back) == back && !slices.ContainsFunc(receipts, passed) {
 		b.bank.repay(row, r.Fee)
 		r.Paid = r.Fee
 	}
@@ -104,4 +106,4 @@ func (h handler) Execute(c *link.Context, m *link.Message) error {
 }
 
 // Return takes back a notice that failed.
-func (h handler) Return(_ *link.Context, m *link.Message) { h.b.untold(m) }
+func (h handler) Return(_ *link.Context, m, sent *link.Message) { h.b.untold(m, sent) }

@@ -27,7 +27,9 @@ import (
 //
 // Notices live as long as messages can. One that expires all the same comes back, and
 // waits to be sent again if it still says something. One that the home refused is
-// dropped: the home knows better, as it does of a channel that is closed.
+// dropped: the home knows better, as it does of a channel that is closed. So is one that
+// it calls expired before it can be. Whoever brings what is to be sent again pays for it,
+// or a shard could have the chain send it for ever for nothing.
 
 // What waits to be told of a channel.
 const (
@@ -437,12 +439,13 @@ type returned struct {
 	told  told
 }
 
-// untold takes back a notice. It cannot fail: what cannot be read, of which there is
-// none, or says nothing any more, is dropped.
-func (b *block) untold(m *link.Message) {
+// untold takes back a notice, as it comes and as it was sent. It cannot fail: what cannot be
+// read, of which there is none, or says nothing any more, is dropped.
+func (b *block) untold(m, sent *link.Message) {
 	home := m.Link.Src // the notice went there
 	again := func(index uint64, t told) { b.back = append(b.back, returned{home, index, t}) }
-	expired := m.Code == chain.CodeMessageExpired
+	// The clock of the main chain is its height, and no home has seen a later block.
+	expired := m.Code == chain.CodeMessageExpired && b.ctx.Height > sent.Expiry
 	switch channel.NoticeKind(m.Kind) {
 	case channel.NoticeOpened:
 		if n, err := channel.DecodeOpenedNotice(m.Payload); err == nil && expired {

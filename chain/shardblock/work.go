@@ -242,7 +242,7 @@ func (h handler) weigh(in *link.Import) error {
 
 // Return is that of link.Handler. What comes back from main nobody here sent as a
 // message of the service.
-func (h handler) Return(_ *link.Context, m *link.Message) {
+func (h handler) Return(_ *link.Context, m, _ *link.Message) {
 	if m.Link.Src == (link.Place{}) {
 		return
 	}

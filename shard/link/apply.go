@@ -14,9 +14,11 @@ type Handler interface {
 	// CodeOK; then whatever it changed is undone and m goes back with the code. Any
 	// other error is a bug and panics.
 	Execute(c *Context, m *Message) error
-	// Return takes back a message that failed: m is its bounce. It cannot fail, and
-	// undoes for m.Recipient what sending took.
-	Return(c *Context, m *Message)
+	// Return takes back a message that failed: m is its bounce, and sent what was sent. It
+	// cannot fail, and undoes for m.Recipient what sending took. The code of m is all that
+	// the destination says; that it expired cannot be true before the clock is beyond
+	// sent.Expiry.
+	Return(c *Context, m, sent *Message)
 }
 
 // Result is what became of a leaf.
@@ -152,12 +154,13 @@ func (c *Context) takeBack(m *Message, h Handler) (Result, chain.Code) {
 	way := m.Link.Reverse()
 	out := OutboundAt(c.State, way)
 	forgotten := out.forgotten(m.Of)
+	sent, _ := MessageAt(c.State, way, m.Of) // drop may delete it; what is forgotten is gone
 	out.cameBack(m.Of)
 	c.drop(way, &out)
 	if forgotten {
 		return Passed, chain.CodeNeverSent
 	}
-	h.Return(c, m)
+	h.Return(c, m, &sent)
 	return Returned, m.Code
 }
 

@@ -72,6 +72,7 @@ func (a anchored) Owned(shard ledger.ChainID, height uint64, p link.Place) bool 
 // handler records what it is told to do, and refuses payloads that begin with "no".
 type handler struct {
 	executed, returned []link.Message
+	answered           []link.Message // what was sent and returned
 }
 
 func (h *handler) Execute(c *link.Context, m *link.Message) error {
@@ -83,7 +84,9 @@ func (h *handler) Execute(c *link.Context, m *link.Message) error {
 	return nil
 }
 
-func (h *handler) Return(_ *link.Context, m *link.Message) { h.returned = append(h.returned, *m) }
+func (h *handler) Return(_ *link.Context, m, sent *link.Message) {
+	h.returned, h.answered = append(h.returned, *m), append(h.answered, *sent)
+}
 
 // node is a chain with its places.
 type node struct {

@@ -77,6 +77,9 @@ func TestThereAndBack(t *testing.T) {
 	if diff := cmp.Diff([]link.Message{bounce(0, sent[1], chain.CodeInsufficientBalance), bounce(1, sent[3], chain.CodeMessageExpired)}, a.returned); diff != "" {
 		t.Errorf("returned: %s", diff)
 	}
+	if diff := cmp.Diff([]link.Message{sent[1], sent[3]}, a.answered); diff != "" {
+		t.Errorf("returned, as they were sent: %s", diff)
+	}
 	wantOut := link.Outbound{Next: 4, Acked: 4, Kept: 4, Bounced: 2, Returned: 2, Back: 4, Progress: 2}
 	if got := link.OutboundAt(a.state, forth); got != wantOut {
 		t.Errorf("outbound %+v, want %+v", got, wantOut)
@@ -371,5 +374,5 @@ func TestHandlerMustRefuseWithACode(t *testing.T) {
 
 type broken struct{}
 
-func (broken) Execute(*link.Context, *link.Message) error { return merkle.ErrProof }
-func (broken) Return(*link.Context, *link.Message)        {}
+func (broken) Execute(*link.Context, *link.Message) error         { return merkle.ErrProof }
+func (broken) Return(*link.Context, *link.Message, *link.Message) {}

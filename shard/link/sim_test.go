@@ -212,8 +212,11 @@ func (s *sim) Execute(c *link.Context, m *link.Message) error {
 	return nil
 }
 
-func (s *sim) Return(c *link.Context, m *link.Message) {
+func (s *sim) Return(c *link.Context, m, sent *link.Message) {
 	id, value, _ := parse(m.Payload)
+	if m.Code == chain.CodeMessageExpired && c.Clock <= sent.Expiry {
+		s.failf("message %d of %s expired at %d, and the clock is %d", sent.Seq, sent.Link, sent.Expiry, c.Clock)
+	}
 	s.credit(c.State, m.Link.Dst, value)
 	s.fates[id].returned++
 }

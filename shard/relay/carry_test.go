@@ -83,7 +83,7 @@ func (p *place) Execute(_ *link.Context, m *link.Message) error {
 }
 
 // Return takes a bounce.
-func (p *place) Return(_ *link.Context, m *link.Message) {
+func (p *place) Return(_ *link.Context, m, _ *link.Message) {
 	p.got[m.Link] = append(p.got[m.Link], m.Seq)
 	p.failed[m.Link.Reverse()]++
 }

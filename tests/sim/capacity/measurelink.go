@@ -29,7 +29,7 @@ func (m *mirror) Owned(ledger.ChainID, uint64, link.Place) bool { return true }
 func (m *mirror) Execute(*link.Context, *link.Message) error { return nil }
 
 // Return is that of link.Handler.
-func (m *mirror) Return(*link.Context, *link.Message) {}
+func (m *mirror) Return(*link.Context, *link.Message, *link.Message) {}
 
 func anywhere(link.Place) bool { return true }
 
