@@ -60,8 +60,9 @@ const (
 	Magic = "tribaudit"
 	// Version is the version of the encoding.
 	Version = 1
-	// MaxSize is the length of the longest bundle in bytes. With four validators and
-	// without hand-overs a bundle has less than 8 KiB.
+	// MaxSize is the length of the longest bundle in bytes. With four validators, one
+	// certificate for both paths and no hand-over a bundle has at most 8 KiB, also of large
+	// states and logs.
 	MaxSize = 1 << 20
 	// MaxHandovers is the largest number of hand-overs.
 	MaxHandovers = 8

@@ -380,15 +380,17 @@ func committeeHash(tb testing.TB) ledger.Hash {
 	return c.Hash()
 }
 
-// BenchmarkVerify verifies a bundle as a reader does, on one core.
+// BenchmarkVerify verifies the golden bundles as a reader does, on one core.
 func BenchmarkVerify(b *testing.B) {
-	parts := common().parts(b)
-	file, trust := mustAssemble(b, parts), trustOf(parts)
-	b.ReportMetric(float64(len(file)), "bytes")
-	for b.Loop() {
-		if _, err := bundle.Verify(file, trust); err != nil {
-			b.Fatal(err)
-		}
+	for _, m := range goldens(b) {
+		b.Run(m.Name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := bundle.Verify(m.file, m.trust()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(m.file)), "bytes")
+		})
 	}
 }
 
