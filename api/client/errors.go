@@ -191,7 +191,7 @@ func elsewhere(err error) bool {
 	return ok && (e.Code == codes.Unavailable || e.Code == codes.DeadlineExceeded)
 }
 
-// shardPatience is for how long a call is repeated about a shard that no node runs yet: after
+// shardPatience is how long the waits are in all of a call that is repeated about a shard that no node runs yet: after
 // a split or a change of committees its heirs begin within some blocks of main.
 const shardPatience = 30 * time.Second
 
@@ -203,7 +203,7 @@ func begins(err error) bool {
 
 // invoke makes a call, and repeats it while that may help.
 func invoke[Resp any](ctx context.Context, c *Client, call func(context.Context, *endpoint) (Resp, error)) (Resp, error) {
-	begin := time.Now()
+	waited := time.Duration(0)
 	for attempt := 1; ; attempt++ {
 		e := c.endpoint()
 		one, cancel := context.WithTimeout(ctx, c.options.timeout)
@@ -213,10 +213,11 @@ func invoke[Resp any](ctx context.Context, c *Client, call func(context.Context,
 			return resp, nil
 		}
 		err = errorOf(err)
-		more := attempt < c.options.retry.Attempts || begins(err) && time.Since(begin) < shardPatience
+		more := attempt < c.options.retry.Attempts || begins(err) && waited < shardPatience
 		if more && passes(err) && ctx.Err() == nil {
 			c.retrying(ctx, e, attempt, err)
-			if sleep(ctx, c.options.retry.delay(attempt, err)) {
+			pause := c.options.retry.delay(attempt, err)
+			if waited += pause; sleep(ctx, pause) {
 				continue
 			}
 		}

@@ -101,7 +101,8 @@ func (w *watch) run(ctx context.Context, yield func(Watched) bool) error {
 // resumable, if watchPatience is over since the last stream on which anything came, and at the
 // end of ctx.
 func (c *Client) rewatch(ctx context.Context, what string, resumable func(error) bool, stream func(*endpoint) (came bool, err error)) error {
-	failures, heard := 0, time.Now()
+	patience, failures := time.NewTimer(watchPatience), 0
+	defer patience.Stop()
 	for {
 		e := c.endpoint()
 		came, err := stream(e)
@@ -112,14 +113,17 @@ func (c *Client) rewatch(ctx context.Context, what string, resumable func(error)
 			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 		if came {
-			failures, heard = 0, time.Now()
+			patience.Reset(watchPatience)
+			failures = 0
 		}
 		failures++
 		if err = errorOf(err); !resumable(err) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		if silent := time.Since(heard); silent >= watchPatience {
-			return fmt.Errorf("%s: no node has told anything for %v, the last one asked is %s: %w", what, silent.Round(time.Second), e.target, err)
+		select {
+		case <-patience.C:
+			return fmt.Errorf("%s: no node has told anything for %v, the last one asked is %s: %w", what, watchPatience, e.target, err)
+		default:
 		}
 		c.leave(e)
 		c.options.log.LogAttrs(ctx, slog.LevelInfo, "watch comes back", slog.String("watch", what), slog.String("endpoint", e.target), slog.Any("err", err))

@@ -102,7 +102,7 @@ func (l *Leaf) Node() Node {
 	b[0] = tagLeaf
 	copy(b[1:], l.Salt[:])
 	copy(b[1+SaltSize:], l.Entry[:])
-	l.Sum.put(b[1+SaltSize+ledger.HashSize:])
+	l.put(b[1+SaltSize+ledger.HashSize:])
 	return Node{sha256.Sum256(b[:]), l.Sum}
 }
 

@@ -214,43 +214,52 @@ func (l *mainLane) settle(s *scale, reports []report) error {
 	batches := 0
 	for i := range reports {
 		one := &reports[i]
+		b := &l.shards[one.id].bills
 		if _, ok := s.rows[one.id]; !ok {
 			continue
 		}
-		b := &l.shards[one.id].bills
 		if b.resting && len(b.ending) == 0 {
 			if b.waits || one.head != b.looked {
-				s.again = sooner(s.again, b.rest.left(l.height, l.r.cfg.Now()))
+				s.again = sooner(s.again, b.rest.left(s.height, l.r.cfg.Now()))
 			}
 			continue
 		}
-		b.waits = false
-		turn, before := l.turn(s, one.id), batches
-		for j := range l.offers(s, b, sigma) {
-			o := &b.offers[j]
-			if len(o.claim.Batch.Entries) == 0 {
-				if d := b.debtOf(o.payee); !l.underWay(s, d) {
-					d.reset()
-				}
-				continue
-			}
-			if batches >= MaxBatches || len(s.drafts) >= maxRecords {
-				l.wait(b, o)
-				break
-			}
-			sent, err := l.pay(s, b, o, turn)
-			if err != nil {
-				return err
-			}
-			if sent {
-				batches++
-			}
+		sent, err := l.settleOf(s, b, sigma, l.turn(s, one.id), MaxBatches-batches)
+		if err != nil {
+			return err
 		}
-		if !b.resting && (batches > before || batches < MaxBatches) {
-			b.looks(l.r, s.height, batches > before)
+		if batches += sent; !b.resting && (sent > 0 || batches < MaxBatches) {
+			b.looks(l.r, s.height, sent > 0)
 		}
 	}
 	return nil
+}
+
+// settleOf sends what main would pay of a shard, in at most limit batches, and returns how many
+// it sends.
+func (l *mainLane) settleOf(s *scale, b *bills, sigma, turn uint64, limit int) (batches int, err error) {
+	b.waits = false
+	for j := range l.offers(s, b, sigma) {
+		o := &b.offers[j]
+		if len(o.claim.Batch.Entries) == 0 {
+			if d := b.debtOf(o.payee); !l.underWay(s, d) {
+				d.reset()
+			}
+			continue
+		}
+		if batches >= limit || len(s.drafts) >= maxRecords {
+			l.wait(b, o)
+			break
+		}
+		sent, err := l.pay(s, b, o, turn)
+		if err != nil {
+			return batches, err
+		}
+		if sent {
+			batches++
+		}
+	}
+	return batches, nil
 }
 
 // wait notes that an offer waits to be sent, and has to be looked at again.

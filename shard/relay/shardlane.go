@@ -382,7 +382,7 @@ func (l *shardLane) carry(ctx context.Context, s *scene, id ledger.ChainID, ways
 // what the shard refused before is sent again, otherwise all of it.
 func (p *pair) fresh(cuts []Cut, again, moved bool) (list []Cut) {
 	p.sent = slices.DeleteFunc(p.sent, func(l letter) bool {
-		return again && !(moved && l.taken) || !slices.ContainsFunc(cuts, l.overlaps)
+		return again && (!moved || !l.taken) || !slices.ContainsFunc(cuts, l.overlaps)
 	})
 	for _, c := range cuts {
 		if !slices.ContainsFunc(p.sent, func(l letter) bool { return l.overlaps(c) }) {
