@@ -14,7 +14,10 @@ type application struct {
 	main *exec.Main // where validators are registered, for all chains
 }
 
-var _ comet.Attester = application{}
+var (
+	_ comet.Attester = application{}
+	_ comet.Answerer = application{} // by the Executor
+)
 
 // Attest implements comet.Attester.
 func (a application) Attest(msg []byte) []byte { return a.main.Attest(msg) }

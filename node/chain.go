@@ -124,6 +124,14 @@ func (h *hosted) extensions(height uint64) (blockHash []byte, extensions []exec.
 	return blockHash, extensions, err
 }
 
+// commitRound tells the Executor in which round a block was decided.
+func (h *hosted) commitRound(height uint64) (blockHash []byte, round uint32, err error) {
+	return h.chain.CommitRound(height)
+}
+
+// ask asks the chain's other nodes for the Executor, which asks again whatever comes of it.
+func (h *hosted) ask(question []byte) { _ = h.chain.Ask(question) }
+
 // sample is a chain's picture of itself. It is replaced, never changed.
 type sample struct {
 	chain  comet.Status

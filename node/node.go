@@ -225,6 +225,8 @@ func (n *Node) execConfig(h *hosted) exec.Config {
 		Synced:       h.synced,
 		BLS:          n.secret,
 		Extensions:   h.extensions,
+		CommitRound:  h.commitRound,
+		Ask:          h.ask,
 		Heads:        n.heads,
 		KeepBlocks:   kept(n.cfg.Pruning.KeepBlocks),
 		KeepReceipts: kept(n.cfg.Pruning.KeepReceipts),

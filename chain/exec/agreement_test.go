@@ -28,6 +28,7 @@ type agreement struct {
 	genesis comet.Genesis
 	cfg     func(i int, c *exec.Config) // if set, changes what member i runs with
 	pace    time.Duration               // least time between blocks
+	asks    bool                        // members ask each other for signatures
 	members []*member
 }
 
@@ -122,6 +123,11 @@ func (a *agreement) start(tb testing.TB, i int) {
 		BLS: blsOf(i), Extensions: m.extensions, Now: time.Now,
 		TickInterval: 100 * time.Millisecond, CertifyDelay: 50 * time.Millisecond,
 	}
+	var app comet.Application = application{m}
+	if a.asks {
+		m.asking(&c)
+		app = answering{application{m}}
+	}
 	if a.cfg != nil {
 		a.cfg(i, &c)
 	}
@@ -138,7 +144,7 @@ func (a *agreement) start(tb testing.TB, i int) {
 			cfg.Peers = append(cfg.Peers, peer.nodeKey.ID()+"@"+peer.addr)
 		}
 	}
-	if m.chain, err = comet.New(cfg, a.genesis, m.signer, m.nodeKey, l.Consensus(), application{m}, agreementLogger(), nil); err != nil {
+	if m.chain, err = comet.New(cfg, a.genesis, m.signer, m.nodeKey, l.Consensus(), app, agreementLogger(), nil); err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -48,7 +48,8 @@ func (u *UncertifiedError) Unwrap() error { return u.Cause }
 // Certificate returns the certificate of the block at height: the committee's
 // signature of the state after it. If there is none it tries to make one of the votes
 // that this node has, which takes some milliseconds, and fails with an
-// *UncertifiedError, which is ErrNoCertificate, if these do not suffice.
+// *UncertifiedError, which is ErrNoCertificate, if these do not suffice. Then it asks
+// peers for what is lacking (Config.Ask), so that there may be one in some seconds.
 // staking.ReadCommittee has the committee that it verifies with. It is safe for
 // concurrent use.
 func (e *Executor) Certificate(height uint64) (cert.Certificate, error) {
@@ -91,6 +92,8 @@ func (e *Executor) certifyNow(checkpoint *cert.Checkpoint) (done bool, err error
 	e.tryCertify(u)
 	if u.done {
 		delete(p.asked, checkpoint.Height)
+	} else {
+		e.want(checkpoint)
 	}
 	return u.done, u.err
 }

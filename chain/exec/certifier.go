@@ -51,15 +51,17 @@ const (
 //
 //   - A certificate is made if and only if members with more than two thirds of the
 //     power have signed the checkpoint that this node came to itself, as far as this
-//     node has seen their votes: those it committed the block with, which are
-//     stored, and those that came in the seconds after. All others are left out,
+//     node has seen their signatures: with the votes that it committed the block with,
+//     which are stored, and those that came in the seconds after, and those that it asked
+//     its peers for when these were too few (gather.go). All others are left out,
 //     whatever they are: another block's or another state's signature, garbage,
 //     somebody else's signature, nothing at all.
 //   - The two blocks that end an epoch are tried again for longer, and when they are
 //     asked for: see handoverlate.go.
-//   - Without one the block has none on this node, unless somebody asks for it when there
-//     are votes enough: see certasked.go. The header of the next block and
-//     its commit prove the same state (ErrNoCertificate).
+//   - Without one the block has none on this node until peers gave it signatures enough,
+//     or somebody asks for it when there are votes enough: see certasked.go. The header of
+//     the next block and its commit prove the same state (ErrNoCertificate). It has none
+//     for good only if members with a third of the power never sign it.
 //   - A node whose own state differs would assemble nothing at all, but it does not
 //     come to that: consensus halts it at the next header.
 type certifier struct {
@@ -175,6 +177,10 @@ func (e *Executor) certify(ctx context.Context) error {
 		case <-timer.C:
 		case <-patient.C:
 			e.certifyPatiently(ctx)
+			e.gatherSignatures(ctx, true)
+			continue
+		case <-e.lacking.wake:
+			e.gatherSignatures(ctx, false)
 			continue
 		}
 		// Whoever is elected votes from the block after the next on: their keys are
@@ -239,6 +245,7 @@ func (e *Executor) certifyBlocks(ctx context.Context, blocks []*uncertified) {
 		if !u.done {
 			e.stats.uncertified.Add(1)
 			e.uncertifiedElection(u)
+			e.want(&u.checkpoint)
 		}
 		e.stats.extensionsEmpty.Add(uint64(u.empty))
 		e.stats.extensionsWrong.Add(uint64(u.wrong))
@@ -321,9 +328,6 @@ func (e *Executor) certifyBallots(blocks []*uncertified, ballots []cert.Ballot) 
 		return err
 	}
 	for i, certificate := range made {
-		if e.cfg.Heads != nil && certificate.Checkpoint.Chain == ledger.MainChain {
-			e.cfg.Heads.add(headName(certificate, certificate.Checkpoint.CommitteeHash))
-		}
 		if err := e.certified(certificate); err != nil {
 			of[i].done, of[i].err = false, err
 		}
@@ -331,9 +335,20 @@ func (e *Executor) certifyBallots(blocks []*uncertified, ballots []cert.Ballot) 
 	return nil
 }
 
+// keepCertificate keeps a certificate that another node made and that holds.
+func (e *Executor) keepCertificate(certificate *cert.Certificate) error {
+	if err := e.certificates.put(certificate); err != nil {
+		return err
+	}
+	return e.certified(certificate)
+}
+
 // certified does what follows when a certificate is stored.
 func (e *Executor) certified(certificate *cert.Certificate) (err error) {
 	defer contain("keep what a certificate proves", &err)
+	if e.cfg.Heads != nil && certificate.Checkpoint.Chain == ledger.MainChain {
+		e.cfg.Heads.add(headName(certificate, certificate.Checkpoint.CommitteeHash))
+	}
 	height := certificate.Checkpoint.Height
 	for latest := e.certifier.latest.Load(); height > latest; latest = e.certifier.latest.Load() {
 		if e.certifier.latest.CompareAndSwap(latest, height) {

@@ -73,6 +73,16 @@ type Config struct {
 	// be safe for concurrent use.
 	Extensions   func(height uint64) (blockHash []byte, extensions []VoteExtension, err error)
 	CertifyDelay time.Duration
+	// CommitRound returns the round in which the block at height, which is committed, was
+	// decided, and the block's hash. With it a member signs what it committed when others
+	// lack its signature (Executor.Answer). nil means that it does not. It must be safe for
+	// concurrent use.
+	CommitRound func(height uint64) (blockHash []byte, round uint32, err error)
+	// Ask asks all connected nodes of the chain a question, which their Executors answer
+	// by Answer, and hands what they say to Answered. It is how a node gets signatures that
+	// the votes did not carry; it needs CommitRound. nil means that it does without. It
+	// must be safe for concurrent use and not block.
+	Ask func(question []byte)
 
 	// Heads are the certificates of main that are known to hold, which all chains of a
 	// node share: main adds those that it makes, and shards do not verify again what any

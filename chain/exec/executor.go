@@ -69,6 +69,8 @@ type Executor struct {
 	certifier    *certifier
 	proofs       *proofs
 	patience     patience
+	lacking      *gathering
+	sent         sent
 
 	retention   retention
 	restoring   restoreState
@@ -115,7 +117,7 @@ func newExecutor(cfg Config, l *layer.Settlement, rules Rules, log *slog.Logger)
 	}
 	e.queue = newQueue(e.verifier, cfg.CollectDelay)
 	e.certificates = certificates{l.View("certificates")}
-	e.certifier, e.proofs = newCertifier(), newProofs()
+	e.certifier, e.proofs, e.lacking = newCertifier(), newProofs(), newGathering()
 	e.bundler = newBundler(e)
 	e.ahead = newAhead(e.execute, e.signAhead)
 	return e

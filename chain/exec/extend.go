@@ -55,6 +55,9 @@ func (e *Executor) Extend(b Block) (extension []byte, err error) {
 	if p.checkpoint == nil {
 		return nil, nil
 	}
+	sent := *p.checkpoint
+	sent.Round = b.Round
+	e.sent.add(&sent)
 	if p.signature != nil && b.Round == 0 {
 		return bytes.Clone(p.signature[:]), nil
 	}

@@ -117,6 +117,9 @@ func (e *Executor) certifyPatiently(ctx context.Context) {
 	var left []*uncertified
 	for _, u := range e.patience.take() {
 		height := u.checkpoint.Height
+		if kept, err := e.certificateKept(height); err == nil && kept != nil {
+			continue // of signatures that peers gave
+		}
 		e.tryCertify(u)
 		switch {
 		case u.err != nil:

@@ -81,6 +81,22 @@ type Attester interface {
 	Attested(consensusKey, msg, proof []byte) (known, ok bool)
 }
 
+// Answerer is an Application that nodes ask each other about, beside the blocks: see
+// [Chain.Ask]. Its methods are called by one goroutine at a time, concurrently with
+// everything else. Nodes whose Application is none are not asked. Byte slices passed in
+// must not be kept.
+type Answerer interface {
+	// Answer returns what this node says to a peer that asks, at most MaxAnswer bytes; nil
+	// for nothing. question is at most MaxQuestion bytes from anybody. It is called at a
+	// rate that is bounded for each peer.
+	Answer(question []byte) []byte
+
+	// Answered takes what a peer said that was asked, at most MaxAnswer bytes. An error
+	// means that it is none that an honest node gives: for a while that peer is not asked,
+	// nor heard. An answer that comes too late, or says nothing new, is no error.
+	Answered(answer []byte) error
+}
+
 // MaxExtension bounds the extension that a node attaches to its vote, in bytes. A
 // longer one is left out. See MaxPeerExtension for those of others.
 const MaxExtension = 1 << 10

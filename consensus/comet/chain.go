@@ -79,6 +79,7 @@ type Chain struct {
 	twins    *twinGuard
 
 	announced *announcements // nil without Config.Announcements
+	inquiry   *inquiry       // nil unless the application is an Answerer
 }
 
 // States of a Chain.
@@ -240,6 +241,9 @@ func (c *Chain) start(ctx context.Context) error {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.loop("collect votes", func() { c.collectVotes(c.ctx) })
+	if c.inquiry != nil {
+		c.loop("answer peers", func() { c.inquiry.run(c.ctx) })
+	}
 	c.dialer = &dialer{own: c.nodeKey.key.ID(), switcher: c.engine.Switch(), logger: c.logger, wg: &c.loops}
 	c.dialer.set(c.ctx, c.cfg.Peers)
 	c.loop("watch", func() { c.watch(c.ctx) })
@@ -343,6 +347,10 @@ func (c *Chain) reactors() map[string]p2p.Reactor {
 	if c.cfg.Announcements != nil {
 		c.announced = newAnnouncements(*c.cfg.Announcements)
 		r[announceReactor] = c.announced
+	}
+	if app, ok := c.adapter.app.(Answerer); ok {
+		c.inquiry = newInquiry(answerer{c.adapter, app})
+		r[askReactor] = c.inquiry
 	}
 	return r
 }

@@ -35,6 +35,8 @@
 //     such events wait here until the block is applied.
 //   - Small records that nodes tell each other over as many hops as it takes, the newest
 //     of each origin, bounded whoever sends them (see [Chain.Announce]).
+//   - Questions of the application to its peers, and their answers, away from the
+//     connections' way and bounded for each peer (see [Chain.Ask]).
 //   - Peers redialled within a second or two, for as long as the chain runs.
 //   - A Stop after which the stores are no longer touched, although some of
 //     CometBFT's goroutines outlive it by a few seconds.
