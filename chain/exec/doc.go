@@ -43,7 +43,9 @@
 // state. Each vote carries its validator's signature of the checkpoint of the state
 // after the block, which is why a node waits for the execution of a block before it
 // votes for it. Beside the commits, signatures that hold are put together to
-// certificates. A wrong or missing one costs a certificate at most: see certifier.
+// certificates. A wrong or missing one costs a certificate at most: see certifier. Where
+// too few hold, nodes ask each other, and members sign what they committed: see gather.go
+// and latesign.go.
 //
 // Commit makes one atomic, synced write: the state, height and application
 // hash, and with them the index that answers what became of a transaction. The

@@ -131,3 +131,13 @@ func (e *Executor) CertifyBlock(height uint64) {
 
 // Index returns the index of a chain.
 func (e *Executor) Index() kv.Reader { return e.index }
+
+// Gather counts what came for the blocks whose certificates lack signatures, and at a step
+// asks for more, as Run would.
+func (e *Executor) Gather(step bool) { e.gatherSignatures(context.Background(), step) }
+
+// NoteSent remembers a checkpoint that went with a vote.
+func (e *Executor) NoteSent(c *cert.Checkpoint) { e.sent.add(c) }
+
+// WantedRest is wantedRest.
+const WantedRest = wantedRest

@@ -31,7 +31,7 @@ const (
 	maxWanted = 64
 	// wantedTogether is of how many of them peers are asked at once, each patientEvery
 	// CertifyDelays: no more than peers answer.
-	wantedTogether = 4
+	wantedTogether = 16
 	// wantedRest is how long peers are not asked again at most, in such steps: one more
 	// each time.
 	wantedRest = 20
@@ -188,6 +188,9 @@ func (e *Executor) gatherSignatures(ctx context.Context, step bool) {
 		case done:
 			e.lacking.forget(height)
 			e.log.InfoContext(ctx, "certificate made late", slog.Uint64("height", height))
+			if err := e.wantNext(height); err != nil {
+				e.log.WarnContext(ctx, "look for blocks without a certificate", slog.Any("err", err))
+			}
 		}
 	}
 	for _, height := range ask {
@@ -195,6 +198,27 @@ func (e *Executor) gatherSignatures(ctx context.Context, step bool) {
 			e.cfg.Ask(encodeQuestion(height, w.have()))
 		}
 	}
+}
+
+// wantNext wants those without a certificate among the blocks after one that has its
+// certificate now: where one member was away for long there are many, and whoever needs
+// them asks for the first only.
+func (e *Executor) wantNext(height uint64) error {
+	for next := height + 1; next <= height+wantedTogether; next++ {
+		certified, err := e.certificates.has(next)
+		if err != nil {
+			return err
+		}
+		if certified || e.certifier.waitsFor(next) {
+			continue
+		}
+		checkpoint, err := e.checkpointAt(next)
+		if err != nil || checkpoint == nil {
+			return err
+		}
+		e.want(checkpoint)
+	}
+	return nil
 }
 
 // have says whose signatures are there, as a bitmap.

@@ -14,8 +14,8 @@ import (
 // ErrNoHandover means that this node cannot prove the committee of an epoch to
 // somebody who knows the one before: it is not elected yet, or this node has no
 // certificate of either block after its election. It goes on looking for one while
-// votes for those blocks may still come, and looks again whenever it is asked; another
-// node may have seen other votes. If no node has one, the chain of hand-overs has a gap
+// votes for those blocks may still come, asks its peers for signatures, and looks again
+// whenever it is asked. If no node has one, the chain of hand-overs has a gap
 // for good: whoever trusts an older committee must get to trust this or a newer one from
 // another source, by its hash.
 var ErrNoHandover = errors.New("no hand-over")

@@ -11,7 +11,8 @@ import (
 // The certificates of the two blocks that end an epoch are worth more than others: one
 // of them hands over to the next committee, and no later block can. So when they are not
 // made in the first moments, they are tried again for as long as votes may come, and
-// after that whenever somebody asks for the hand-over.
+// after that whenever somebody asks for the hand-over; and peers are asked for signatures,
+// as of other blocks (gather.go).
 const (
 	// patientEvery is after how many CertifyDelays they are tried again.
 	patientEvery = 6

@@ -18,7 +18,9 @@
 // The round is part of what is signed: more than two thirds that precommit one block
 // in one round have decided it. Without it, votes for a block that fell through, cast
 // in several rounds by members who had no fault in changing their minds, would add up
-// to a certificate beside that of the block which was decided.
+// to a certificate beside that of the block which was decided. A member may sign a block
+// that is decided afterwards, in the round in which it was and in no other: in that round
+// nobody who votes as it should has signed another block.
 //
 // A checkpoint names its network, chain, height and epoch, and the committee by
 // its hash, so that no signature counts anywhere else. A verifier still has to

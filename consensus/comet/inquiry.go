@@ -17,12 +17,12 @@ const (
 	MaxQuestion = 256
 	MaxAnswer   = 4 << 10
 
-	// A peer's questions are looked at as long as it has credit: a few at once, and one in
-	// half a second. Others are passed over; whoever asks does so again.
-	askCredit, askCreditRate = 16, 2
+	// A peer's questions are looked at as long as it has credit: some at once, and a few
+	// each second. Others are passed over; whoever asks does so again.
+	askCredit, askCreditRate = 32, 6
 	// askOpen bounds the questions to a peer whose answers are still taken. What a peer says
 	// without being asked is passed over.
-	askOpen = 16
+	askOpen = 32
 	// askShun is how long a peer is neither asked nor heard after a wrong answer.
 	askShun = time.Minute
 	// askQueue bounds what waits to be looked at, of all peers.

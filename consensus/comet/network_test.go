@@ -236,6 +236,7 @@ type network struct {
 	genesis comet.Genesis
 	members []*member
 	config  func(*comet.Config)
+	wrap    func(i int, app comet.Application) comet.Application // if set, makes the application of member i
 	// registry, if set, takes the metrics of all members; ctx, if set, bounds starts.
 	registry *prometheus.Registry
 	log      *slog.Logger    // of the starts that follow, if set
@@ -337,7 +338,11 @@ func (n *network) tryStart(tb testing.TB, i int) error {
 	if logger == nil {
 		logger = testLogger(fmt.Sprint(i))
 	}
-	chain, err := comet.New(cfg, n.genesis, m.signer, m.nodeKey, m.store, m.app, logger, m.metrics)
+	var app comet.Application = m.app
+	if n.wrap != nil {
+		app = n.wrap(i, app)
+	}
+	chain, err := comet.New(cfg, n.genesis, m.signer, m.nodeKey, m.store, app, logger, m.metrics)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -130,6 +131,7 @@ type replica struct {
 	exec  *exec.Executor
 	layer *layer.Settlement
 	votes *votes
+	net   *chainNet
 
 	store  *memkv.Store // what a crash leaves
 	tables []tableOf
@@ -171,7 +173,12 @@ type world struct {
 	moved  chan struct{} // closed and replaced after each block of any chain
 
 	certifyDelay time.Duration // of all chains
-	movedM       sync.Mutex
+	// late lets nodes ask each other for signatures, unless it is nil. Validators that it
+	// names have no part in this and vote without a signature.
+	late func(at int) (silent bool)
+	// away are those that do not vote, and commit the blocks when they are decided.
+	away   func(at int) bool
+	movedM sync.Mutex
 }
 
 // newWorld starts all chains, without relays.
@@ -183,12 +190,19 @@ func newWorld(tb testing.TB, gen settlement.Genesis) *world {
 // newWorldWith is newWorld with the time between certificates for which nobody waits.
 func newWorldWith(tb testing.TB, gen settlement.Genesis, certifyDelay time.Duration) *world {
 	tb.Helper()
+	return newWorldOf(tb, gen, func(w *world) { w.certifyDelay = certifyDelay })
+}
+
+// newWorldOf is newWorld with what change makes of it.
+func newWorldOf(tb testing.TB, gen settlement.Genesis, change func(*world)) *world {
+	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	ctx, cancel := context.WithCancel(tb.Context())
-	w := &world{tb: tb, gen: gen, shards: map[shard.ID]*chainNet{}, log: log, ctx: ctx, moved: make(chan struct{}), certifyDelay: certifyDelay}
+	w := &world{tb: tb, gen: gen, shards: map[shard.ID]*chainNet{}, log: log, ctx: ctx, moved: make(chan struct{}), certifyDelay: time.Millisecond}
+	change(w)
 	tb.Cleanup(func() {
 		cancel()
 		w.group.Wait()
@@ -204,7 +218,7 @@ func newWorldWith(tb testing.TB, gen settlement.Genesis, certifyDelay time.Durat
 		if _, err := m.InitChain(gen.Encode()); err != nil {
 			tb.Fatal(err)
 		}
-		r.exec = m.Executor
+		r.exec, r.net = m.Executor, w.main
 		r.reopen = func(cfg exec.Config, l *layer.Settlement) (*exec.Executor, error) {
 			m, err := exec.OpenMain(cfg, l, gen, slog.New(slog.DiscardHandler))
 			if err != nil {
@@ -235,7 +249,11 @@ func (w *world) mount(r *replica) exec.Config {
 	}
 	i, v := r.at, r.votes
 	r.layer = l
-	return exec.Config{BLS: blsOf(w.tb, i), Extensions: v.extensions, CertifyDelay: w.certifyDelay, TickInterval: 50 * time.Millisecond, Network: w.network()}
+	cfg := exec.Config{BLS: blsOf(w.tb, i), Extensions: v.extensions, CertifyDelay: w.certifyDelay, TickInterval: 50 * time.Millisecond, Network: w.network()}
+	if w.late != nil && !w.late(i) {
+		cfg.CommitRound, cfg.Ask = v.commitRound, func(question []byte) { w.ask(r, question) }
+	}
+	return cfg
 }
 
 func (w *world) network() ledger.NetworkID { return w.gen.Hash() }
@@ -277,7 +295,7 @@ func (w *world) found(id shard.ID) *chainNet {
 
 // host adds a replica of a shard, which validator i runs.
 func (w *world) host(n *chainNet, r *replica, i int, s *exec.Shard, g shardblock.Genesis) {
-	r.exec = s.Executor
+	r.exec, r.net = s.Executor, n
 	r.reopen = func(cfg exec.Config, l *layer.Settlement) (*exec.Executor, error) {
 		s, err := exec.OpenShard(cfg, l, g, w.log.With(slog.Uint64("shard", uint64(n.id))))
 		if err != nil {
@@ -468,13 +486,20 @@ func (n *chainNet) make(w *world) bool {
 			w.tb.Errorf("chain %d at %d: Accept(%d): %v", n.id, r.at, height, err)
 			return false
 		}
+		if w.away != nil && w.away(r.at) {
+			continue
+		}
 		data, err := r.exec.Extend(b)
 		if err != nil {
 			w.tb.Errorf("chain %d at %d: Extend(%d): %v", n.id, r.at, height, err)
 			return false
 		}
+		if w.late != nil && w.late(r.at) {
+			data = nil
+		}
 		extensions[i] = exec.VoteExtension{Validator: consensusOf(r.at), Data: data}
 	}
+	extensions = slices.DeleteFunc(extensions, func(x exec.VoteExtension) bool { return x.Validator == staking.Address{} })
 	var first []byte
 	left := 0
 	for i, r := range n.replicas {
