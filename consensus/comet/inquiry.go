@@ -26,7 +26,7 @@ const (
 	// askShun is how long a peer is neither asked nor heard after a wrong answer.
 	askShun = time.Minute
 	// askQueue bounds what waits to be looked at, of all peers.
-	askQueue = 64
+	askQueue = 256
 
 	askChannel  = byte(0x76)
 	askPriority = 1

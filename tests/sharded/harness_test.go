@@ -23,7 +23,6 @@ import (
 	"github.com/tributary-network/tributary/ledger/kv/memkv"
 	"github.com/tributary-network/tributary/ledger/layer"
 	"github.com/tributary-network/tributary/ledger/statetree"
-	"github.com/tributary-network/tributary/node/carry"
 	"github.com/tributary-network/tributary/shard"
 	"github.com/tributary-network/tributary/shard/relay"
 	"github.com/tributary-network/tributary/zone"
@@ -596,19 +595,4 @@ func (n *chainNet) block(height uint64, proposer int, txs [][]byte) exec.Block {
 		}
 	}
 	return b
-}
-
-// watch wakes a relay by all chains of a validator.
-func (w *world) watch(ctx context.Context, i int, wake func()) {
-	all := []*exec.Executor{w.mains[i].Executor}
-	for _, s := range w.hosted[i] {
-		all = append(all, s.Executor)
-	}
-	for _, e := range all {
-		w.group.Go(func() {
-			if err := carry.Watch(ctx, e, wake); err != nil {
-				w.tb.Errorf("watch: %v", err)
-			}
-		})
-	}
 }

@@ -94,6 +94,21 @@ func (w *world) relayAt(i int) (*relay.Relay, context.CancelFunc) {
 	return w.relayOver(i, nil, func(id shard.ID) relay.Shard { return carry.Shard{Shard: w.hosted[i][id]} })
 }
 
+// watch wakes a relay by all chains of a validator.
+func (w *world) watch(ctx context.Context, i int, wake func()) {
+	all := []*exec.Executor{w.mains[i].Executor}
+	for _, s := range w.hosted[i] {
+		all = append(all, s.Executor)
+	}
+	for _, e := range all {
+		w.group.Go(func() {
+			if err := carry.Watch(ctx, e, wake); err != nil {
+				w.tb.Errorf("watch: %v", err)
+			}
+		})
+	}
+}
+
 // relayOver is relayAt with a configuration that change makes and shards as open says.
 func (w *world) relayOver(i int, change func(*relay.Config), open func(shard.ID) relay.Shard) (*relay.Relay, context.CancelFunc) {
 	w.tb.Helper()
