@@ -280,3 +280,45 @@ func TestWhoSignsLate(t *testing.T) {
 		t.Errorf("it signed another state with its vote: answered %x", answer)
 	}
 }
+
+// Who asks for the certificate of one of many blocks without has the node ask for those of
+// the blocks after it, too.
+func TestGapsAreFilled(t *testing.T) {
+	t.Parallel()
+	const old = 6
+	l := newLateNet(t, exec.MaxUncertified+old)
+	l.asker.open(l.config(0, l.seen)) // of the oldest it has given up
+	fill := func() (heights []uint64) {
+		l.asked = nil
+		l.asker.exec.Gather(true)
+		for _, question := range l.asked {
+			heights = append(heights, binary.BigEndian.Uint64(question))
+			for _, n := range l.nodes[2:] {
+				if answer := n.exec.Answer(question); answer != nil {
+					if err := l.asker.exec.Answered(answer); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+		l.asker.exec.Gather(false)
+		return heights
+	}
+	if _, err := l.asker.exec.Certificate(2); !errors.Is(err, exec.ErrNoCertificate) {
+		t.Fatalf("with one vote: %v", err)
+	}
+	if asked := fill(); !slices.Equal(asked, []uint64{2}) {
+		t.Errorf("it asks for blocks %d", asked)
+	}
+	if asked := fill(); !slices.Equal(asked, []uint64{3, 4, 5, 6}) {
+		t.Errorf("then it asks for blocks %d", asked)
+	}
+	for height := uint64(2); height <= old; height++ {
+		if _, err := l.asker.exec.CertificateStored(height); err != nil {
+			t.Errorf("block %d: %v", height, err)
+		}
+	}
+	if asked := fill(); len(asked) > 0 {
+		t.Errorf("it goes on to ask for blocks %d", asked)
+	}
+}
