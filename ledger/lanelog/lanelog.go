@@ -14,6 +14,9 @@
 // the key that they are those of a voucher's log and that nothing is missing or out of order,
 // and with the key that they hold what they say.
 //
+// A segment that is not full grows by pieces: objects of the entries that came since, with the
+// nodes that make its root. So what is sent and kept for each voucher is what is new in it.
+//
 // A segment is sealed under a key of its own, made of the log's key and the readable part,
 // which has the root of the entries. No key is therefore ever used for two contents, also
 // when a segment is sealed as it grows.
@@ -31,16 +34,16 @@ import (
 
 const (
 	// SegmentEntries is how many entries a segment has, but for the last one of a log.
-	SegmentEntries = 1 << segmentLevel
-
-	segmentLevel = 10
+	SegmentEntries = 1 << SegmentLevel
+	// SegmentLevel is the level of a full segment's root in the tree of its log.
+	SegmentLevel = 10
 )
 
 var (
-	// ErrEncoding means bytes that are no entry, segment or proof.
+	// ErrEncoding means bytes that are no entry, segment, piece or proof.
 	ErrEncoding = errors.New("not the encoding of a part of a log")
-	// ErrContent means that a segment does not hold what it says: it was made with another
-	// key, or changed.
+	// ErrContent means that a segment or piece does not hold what it says: it was made with
+	// another key, or changed.
 	ErrContent = errors.New("segment does not hold what it says")
 )
 
@@ -112,7 +115,7 @@ func (l *Log) Append(e Entry) (object []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.full.PushNode(segmentLevel, root.Node); err != nil {
+	if err := l.full.PushNode(SegmentLevel, root.Node); err != nil {
 		return nil, err
 	}
 	object = l.tail.seal(l.key, root.Node)
@@ -130,6 +133,15 @@ func (l *Log) Root() (sumtree.Root, error) {
 // Tail returns the entries after the last full segment, of which there may be none. It is
 // valid until the next Append.
 func (l *Log) Tail() Segment { return l.tail }
+
+// Piece returns the object of the entries of the tail from number from on. ErrEncoding means
+// that there are none.
+func (l *Log) Piece(from uint64) ([]byte, error) {
+	if from < l.tail.First || from >= l.Size() {
+		return nil, fmt.Errorf("%w: piece from entry %d on of a tail of entries %d to %d", ErrEncoding, from, l.tail.First, l.Size())
+	}
+	return SealPiece(l.key, &Piece{ID: l.tail.ID, First: from, Entries: l.tail.Entries[from-l.tail.First:]})
+}
 
 // Full returns the frontier over the full segments, from which Resume goes on.
 func (l *Log) Full() sumtree.Frontier { return l.full.Clone() }

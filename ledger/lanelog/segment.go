@@ -93,7 +93,7 @@ type Tree struct {
 // Tree returns the tree of a segment that has entries. ErrSum means entries that cannot be
 // added up.
 func (s *Segment) Tree(key Key) (*Tree, error) {
-	t := &Tree{leaves: make([]sumtree.Leaf, len(s.Entries)), levels: make([][]sumtree.Node, 1, segmentLevel+1)}
+	t := &Tree{leaves: make([]sumtree.Leaf, len(s.Entries)), levels: make([][]sumtree.Node, 1, SegmentLevel+1)}
 	t.levels[0] = make([]sumtree.Node, len(s.Entries))
 	var f sumtree.Frontier
 	for i := range s.Entries {
@@ -146,14 +146,36 @@ func Seal(key Key, s *Segment) ([]byte, error) {
 // seal returns the object of a segment whose root is known.
 func (s *Segment) seal(key Key, root sumtree.Node) []byte {
 	h := Header{ID: s.ID, First: s.First, Count: len(s.Entries), Root: root}
-	head := h.encode()
-	plain := make([]byte, 0, len(s.Entries)*EntrySize)
-	for i := range s.Entries {
-		plain = s.Entries[i].append(plain)
+	return sealEntries(key, h.encode(), s.Entries)
+}
+
+// sealEntries returns head with the entries behind it, encrypted.
+func sealEntries(key Key, head []byte, entries []Entry) []byte {
+	plain := make([]byte, 0, len(entries)*EntrySize)
+	for i := range entries {
+		plain = entries[i].append(plain)
 	}
-	object := make([]byte, HeaderSize, HeaderSize+len(plain)+sealTag)
+	object := make([]byte, len(head), len(head)+len(plain)+sealTag)
 	copy(object, head)
 	return sealer(key, head).Seal(object, make([]byte, nonceSize), plain, head)
+}
+
+// openEntries returns the count entries of an object, of which the first size bytes are
+// readable.
+func openEntries(key Key, object []byte, size, count int) ([]Entry, error) {
+	head := object[:size]
+	plain, err := sealer(key, head).Open(nil, make([]byte, nonceSize), object[size:], head)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, count)
+	r := codec.NewReader(plain)
+	for i := range entries {
+		if entries[i], err = ReadEntry(r); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", i, err)
+		}
+	}
+	return entries, nil
 }
 
 // Open returns the segment of an object. It returns ErrEncoding for what is no object, and
@@ -164,17 +186,9 @@ func Open(key Key, object []byte) (Segment, error) {
 	if err != nil {
 		return Segment{}, err
 	}
-	head := object[:HeaderSize]
-	plain, err := sealer(key, head).Open(nil, make([]byte, nonceSize), object[HeaderSize:], head)
-	if err != nil {
+	s := Segment{ID: h.ID, First: h.First}
+	if s.Entries, err = openEntries(key, object, HeaderSize, h.Count); err != nil {
 		return Segment{}, fmt.Errorf("%w: segment %d of log %s: %w", ErrContent, h.Number(), h.ID, err)
-	}
-	s := Segment{ID: h.ID, First: h.First, Entries: make([]Entry, h.Count)}
-	r := codec.NewReader(plain)
-	for i := range s.Entries {
-		if s.Entries[i], err = ReadEntry(r); err != nil {
-			return Segment{}, fmt.Errorf("%w: segment %d of log %s: entry %d: %w", ErrContent, h.Number(), h.ID, i, err)
-		}
 	}
 	t, err := s.Tree(key)
 	if err != nil || t.root != h.Root {
