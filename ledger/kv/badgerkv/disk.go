@@ -87,7 +87,7 @@ func (s *Store) Size() (size Size, err error) {
 		switch filepath.Ext(e.Name()) {
 		case tableSuffix:
 			size.Tables += occupied
-		case ".vlog":
+		case valueSuffix:
 			size.ValueLog += occupied
 		}
 		size.Total += occupied
@@ -95,5 +95,9 @@ func (s *Store) Size() (size Size, err error) {
 	return size, nil
 }
 
-// tableSuffix is what the name of a file with a sorted table ends with.
-const tableSuffix = ".sst"
+const (
+	// tableSuffix is what the name of a file with a sorted table ends with.
+	tableSuffix = ".sst"
+	// valueSuffix is what the name of a file of the value log ends with.
+	valueSuffix = ".vlog"
+)

@@ -10,3 +10,11 @@ func DecodeManifestMark(b []byte) (size int64, newest uint64, again []byte, err 
 	m, err := decodeManifestMark(b)
 	return m.size, m.newest, m.encode(), err
 }
+
+// ValueFiles returns the number of the newest file of the value log whose directory entry was
+// synced.
+func ValueFiles(s *Store) int {
+	s.logs.mu.Lock()
+	defer s.logs.mu.Unlock()
+	return s.logs.values
+}

@@ -21,6 +21,7 @@ type logSync struct {
 
 	mu       sync.Mutex
 	num      int // number of the newest log seen so far
+	values   int // number of the newest file of the value log seen so far
 	mark     manifestMark
 	manifest fs.FileInfo // of the MANIFEST when it was marked last; nil before
 }
@@ -29,33 +30,58 @@ type logSync struct {
 // what is known of its MANIFEST.
 func newLogSync(o Options, mark manifestMark) (*logSync, error) {
 	dir := o.Dir
-	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
-	if err != nil {
-		return nil, fmt.Errorf("list logs: %w", err)
-	}
-	l := &logSync{dir: dir, opts: o, num: -1, mark: mark}
-	for _, f := range files {
-		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(f), ".mem"))
-		if err != nil {
-			return nil, fmt.Errorf("list logs: %w", err)
-		}
-		l.num = max(l.num, n)
+	l := &logSync{dir: dir, opts: o, mark: mark}
+	var err error
+	if l.num, err = newest(dir, ".mem"); err != nil {
+		return nil, err
 	}
 	if l.num < 0 {
 		return nil, errors.New("no log of the active memtable")
+	}
+	if l.values, err = newest(dir, valueSuffix); err != nil {
+		return nil, err
 	}
 	// Badger does not sync the directory when it makes a log.
 	return l, errors.Join(syncPath(dir), l.keep())
 }
 
+// newest returns the largest number of the files with that suffix, -1 if there is none.
+func newest(dir, suffix string) (int, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+	if err != nil {
+		return 0, fmt.Errorf("list logs: %w", err)
+	}
+	num := -1
+	for _, f := range files {
+		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(f), suffix))
+		if err != nil {
+			return 0, fmt.Errorf("list logs: %w", err)
+		}
+		num = max(num, n)
+	}
+	return num, nil
+}
+
 func (l *logSync) path(n int) string { return filepath.Join(l.dir, fmt.Sprintf("%05d.mem", n)) }
 
 // rotated makes every log rotated out so far durable. It is called after the
-// active log was synced.
+// active log was synced. A file of the value log is synced when it is rotated out, but that
+// there is a new one is not.
 func (l *logSync) rotated() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.num
+	values := l.values
+	for {
+		_, err := os.Stat(filepath.Join(l.dir, fmt.Sprintf("%06d%s", l.values+1, valueSuffix)))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("look for the value log: %w", err)
+		}
+		l.values++
+	}
 	for {
 		_, err := os.Stat(l.path(l.num + 1))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -70,7 +96,7 @@ func (l *logSync) rotated() error {
 		}
 		l.num++
 	}
-	if l.num == before {
+	if l.num == before && l.values == values {
 		return nil
 	}
 	return syncPath(l.dir)

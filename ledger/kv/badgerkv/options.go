@@ -32,6 +32,12 @@ const (
 	// open: a full disk kills the process.
 	DefaultMinFree = 2 << 30
 
+	// BulkValue is the length in bytes from which on a Bulk store keeps values in its
+	// value log.
+	BulkValue = 32 << 10
+	// bulkMinFree covers what badger maps and writes when it opens and compacts a Bulk store.
+	bulkMinFree = 512 << 20
+
 	// entryOverhead is what badger adds to key and value when it sizes a batch.
 	entryOverhead = 12
 	// endMark covers the entry with which badger closes a transaction.
@@ -42,7 +48,7 @@ const (
 	maxInlineValue = 1 << 20
 )
 
-// Options says where and how a store is kept. Begin with Main, Small or Memory;
+// Options says where and how a store is kept. Begin with Main, Small, Bulk or Memory;
 // sizes that are 0 become those of Main.
 type Options struct {
 	// Dir is the directory of the store, made with its parents if missing.
@@ -94,6 +100,22 @@ func Small(dir string) Options {
 		ValueLogFileSize: 16 << 20,
 		IndexCacheSize:   4 << 20,
 		BaseTableSize:    4 << 20,
+	}
+}
+
+// Bulk returns the options of a store in dir for large values that are written once and
+// kept for long: those of BulkValue bytes and more lie in the value log, which is written
+// once and rewritten when half of it is garbage. It opens with less free space than it
+// takes writes with, since a disk that is full must not keep it from being read.
+func Bulk(dir string) Options {
+	return Options{
+		Dir:              dir,
+		MemTableSize:     32 << 20,
+		ValueThreshold:   BulkValue,
+		ValueLogFileSize: 64 << 20,
+		IndexCacheSize:   32 << 20,
+		BaseTableSize:    8 << 20,
+		MinFree:          bulkMinFree,
 	}
 }
 
@@ -156,6 +178,7 @@ func (o Options) badger() badger.Options {
 		WithInMemory(o.InMemory).
 		WithMemTableSize(o.MemTableSize).
 		WithNumMemtables(2).
+		WithNumLevelZeroTables(levelZeroTables).
 		WithBaseTableSize(o.BaseTableSize).
 		WithValueThreshold(o.threshold()).
 		WithValueLogFileSize(o.ValueLogFileSize).

@@ -12,6 +12,9 @@ const (
 	// of keys.
 	removeKeys  = 1_000
 	removeBytes = 256 << 10
+	// levelZeroTables is how many tables badger has on the first level before it compacts
+	// them.
+	levelZeroTables = 5
 )
 
 // RemovePrefix deletes all keys that begin with prefix, in many batches, so that other
@@ -55,8 +58,9 @@ func (s *Store) removeSome(from, to []byte) (last []byte, err error) {
 }
 
 // Compact gives the space of what was deleted back, but for long values, which
-// CollectGarbage sees to. It writes as much as a memtable holds, and the tables anew that
-// have such keys, which takes seconds for each gigabyte of them; Close waits for it.
+// CollectGarbage sees to after it. It writes as much as a memtable holds, in a young store as much
+// as six, and the tables anew that have such keys, which takes seconds for each gigabyte of
+// them; Close waits for it.
 func (s *Store) Compact() error {
 	if err := s.enter(); err != nil {
 		return err
@@ -65,14 +69,32 @@ func (s *Store) Compact() error {
 	if s.opts.InMemory {
 		return nil
 	}
-	err := s.roll()
-	if err == nil {
-		err = s.db.Flatten(1)
-	}
-	if err != nil {
-		return fmt.Errorf("compact store %q: %w", s.opts.Dir, err)
+	// Tables of the first level only are not compacted before there are more of them than
+	// badger wants there, and keep what was deleted until then.
+	for range levelZeroTables + 1 {
+		err := s.roll()
+		if err == nil {
+			err = s.db.Flatten(1)
+		}
+		if err != nil {
+			return fmt.Errorf("compact store %q: %w", s.opts.Dir, err)
+		}
+		if !s.young() {
+			break
+		}
 	}
 	return nil
+}
+
+// young reports whether there are tables, and all on the first level.
+func (s *Store) young() bool {
+	tables := s.db.Tables()
+	for _, t := range tables {
+		if t.Level > 0 {
+			return false
+		}
+	}
+	return len(tables) > 0
 }
 
 // rollKey is written again and again to fill the memtable, and not there otherwise.

@@ -1,8 +1,10 @@
 package badgerkv_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/tributary-network/tributary/ledger/kv"
@@ -85,4 +87,72 @@ func count(t *testing.T, s kv.Store, prefix string) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestValuesAreGivenBack: long values that were deleted leave the disk also when the store is so
+// young that badger compacts nothing by itself, and those that are left are there.
+func TestValuesAreGivenBack(t *testing.T) {
+	t.Parallel()
+	o := badgerkv.Small(t.TempDir())
+	o.ValueLogFileSize = 1 << 20
+	s, err := badgerkv.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rows = 400
+	value := make([]byte, 20_000)
+	random := rand.NewChaCha8([32]byte{1})
+	write := func(i int, v []byte) {
+		t.Helper()
+		b := s.NewBatch()
+		err := b.Delete(fmt.Appendf(nil, "%04d", i))
+		if v != nil {
+			err = b.Set(fmt.Appendf(nil, "%04d", i), v)
+		}
+		if err := errors.Join(err, b.Commit(true)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range rows {
+		_, _ = random.Read(value)
+		write(i, append(fmt.Appendf(nil, "%d ", i), value...))
+	}
+	if files := badgerkv.ValueFiles(s); files < 7 {
+		t.Errorf("%d files of the value log are known to be durable", files)
+	}
+	before, err := s.Size()
+	if err != nil || before.Tables != 0 {
+		t.Fatalf("the store is not young: %+v, %v", before, err)
+	}
+	for i := range rows {
+		if i%5 != 0 {
+			write(i, nil)
+		}
+	}
+	if err := s.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	for more := true; more; files++ {
+		if more, err = s.CollectGarbage(0.5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := s.Size()
+	if err != nil || after.ValueLog > before.ValueLog/2 || files < 4 {
+		t.Errorf("the value log takes %d bytes, %d before four fifths went, after %d rewrites; %v", after.ValueLog, before.ValueLog, files, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = badgerkv.Open(o); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for i := range rows {
+		got, err := s.Get(fmt.Appendf(nil, "%04d", i))
+		if err != nil || (got != nil) != (i%5 == 0) || got != nil && !strings.HasPrefix(string(got), fmt.Sprintf("%d ", i)) {
+			t.Fatalf("value %d has %d bytes, %v", i, len(got), err)
+		}
+	}
 }

@@ -24,6 +24,8 @@ type Store struct {
 	opts Options
 	logs *logSync // nil in memory
 
+	garbage sync.Mutex // held by CollectGarbage
+
 	// life is held shared by every operation and exclusively by Close, so that
 	// late readers meet ErrClosed instead of unmapped memory.
 	life   sync.RWMutex
@@ -200,22 +202,31 @@ func (s *Store) failure() error {
 // CollectGarbage rewrites the value log file with the most garbage if at least
 // ratio (0 to 1) of it is garbage, and reports whether it did. Call it again
 // until it reports false, seldom and away from busy hours. It is one file of
-// Options.ValueLogFileSize a call, which Close waits for.
+// Options.ValueLogFileSize a call, which Close waits for. A call during another one does
+// nothing.
 func (s *Store) CollectGarbage(ratio float64) (bool, error) {
 	if err := s.enter(); err != nil {
 		return false, err
 	}
 	defer s.life.RUnlock()
-	if s.opts.InMemory {
+	if s.opts.InMemory || !s.garbage.TryLock() {
 		return false, nil
 	}
+	defer s.garbage.Unlock()
+	// Badger writes what is alive in the file anew, syncs nothing of it, and removes the file:
+	// a loss of power would take what was durable. As long as there is an iterator no file is
+	// removed, so that what was written can be synced before.
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
 	switch err := s.db.RunValueLogGC(ratio); {
 	case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("collect garbage in store %q: %w", s.opts.Dir, err)
 	}
-	return true, nil
+	return true, s.sync()
 }
 
 // Close waits for running operations, flushes and closes the store.
