@@ -52,12 +52,12 @@ func (h *PieceHeader) Sum() (total sumtree.Sum, err error) {
 // IsPiece reports whether an object says that it is a piece, and not a segment.
 func IsPiece(object []byte) bool { return len(object) > 0 && object[0] == pieceVersion }
 
-// cover returns of which levels the largest perfect subtrees are that the entries from up to to
-// of a segment make, from left to right.
-func cover(from, to uint64) []uint {
+// cover returns of which levels the largest perfect subtrees are that the entries of a segment
+// make from one up to end, from left to right.
+func cover(from, end uint64) []uint {
 	levels := make([]uint, 0, MaxNodes)
-	for from < to {
-		level := uint(bits.Len64(to-from)) - 1
+	for from < end {
+		level := uint(bits.Len64(end-from)) - 1
 		if from > 0 {
 			level = min(level, uint(bits.TrailingZeros64(from)))
 		}

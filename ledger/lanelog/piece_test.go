@@ -18,10 +18,10 @@ import (
 	"github.com/tributary-network/tributary/ledger/sumtree"
 )
 
-// pieceOf has the entries from up to to of the log.
-func pieceOf(from, to uint64) *lanelog.Piece {
+// pieceOf has the log's entries from one up to end.
+func pieceOf(from, end uint64) *lanelog.Piece {
 	p := &lanelog.Piece{ID: logID, First: from}
-	for seq := from; seq < to; seq++ {
+	for seq := from; seq < end; seq++ {
 		p.Entries = append(p.Entries, entry(seq))
 	}
 	return p

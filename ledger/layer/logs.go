@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/tributary-network/tributary/ledger"
@@ -35,7 +36,7 @@ var (
 	ErrGap = errors.New("entries are missing or out of order")
 	// ErrBehind means objects of entries that are there already, cut otherwise.
 	ErrBehind = errors.New("those entries are kept already")
-	// ErrConflict means another object for what there is one for: see Conflict.
+	// ErrConflict means another object for what there is one for: see ConflictError.
 	ErrConflict = errors.New("two objects say different things of the same entries")
 	// ErrMismatch means objects whose roots and sums do not make up what is said of
 	// them: by a link, or by a voucher.
@@ -46,9 +47,9 @@ var (
 	ErrParts = errors.New("objects are not those of one call")
 )
 
-// Conflict is evidence: two objects for the same entries of a log, of which at least one is
+// ConflictError is evidence: two objects for the same entries of a log, of which at least one is
 // not of the log that payer and payee agreed on. It is ErrConflict.
-type Conflict struct {
+type ConflictError struct {
 	Log    lanelog.ID
 	First  uint64 // number of the first entry
 	Count  int    // entries
@@ -56,12 +57,12 @@ type Conflict struct {
 	Given  ledger.Hash
 }
 
-func (c *Conflict) Error() string {
+func (c *ConflictError) Error() string {
 	return fmt.Sprintf("entries %d to %d of log %s: %v: %s is kept, %s was given; open both with the log's key to see which one is right",
 		c.First, c.First+uint64(c.Count)-1, c.Log, ErrConflict, c.Stored, c.Given)
 }
 
-func (c *Conflict) Unwrap() error { return ErrConflict }
+func (c *ConflictError) Unwrap() error { return ErrConflict }
 
 // LogOptions of a store of logs. Zero fields take their defaults.
 type LogOptions struct {
@@ -292,9 +293,7 @@ func (l *Logs) commit(group []*logWrite) error {
 		if w.err = w.apply(b); w.err != nil {
 			continue
 		}
-		for k, v := range b.staged {
-			b.written[k] = v
-		}
+		maps.Copy(b.written, b.staged)
 	}
 	if len(b.written) == 0 {
 		return nil

@@ -104,7 +104,7 @@ func readParts(id lanelog.ID, in []Part) ([]part, error) {
 //
 // What is there already is taken again without an error, and made good if it was lost; a
 // claim is looked at only if it is of the whole log then. The errors: lanelog.ErrEncoding for what
-// is no object of a log, ErrParts, ErrGap, ErrBehind, Conflict, ErrMismatch, sumtree.ErrSum,
+// is no object of a log, ErrParts, ErrGap, ErrBehind, ErrConflict, ErrMismatch, sumtree.ErrSum,
 // ErrDropping, and badgerkv.ErrNoSpace.
 func (l *Logs) Append(id lanelog.ID, parts []Part, claim *Claim) (Head, error) {
 	return l.append(id, parts, claim, false)
@@ -147,56 +147,70 @@ type appender struct {
 	replace bool
 }
 
+// apply checks the call against what is there and stages what it writes.
 func (a *appender) apply(b *logBatch) (Head, error) {
-	row, there, err := b.log(a.id)
+	row, err := a.begin(b)
 	if err != nil {
 		return Head{}, err
 	}
-	if !there {
-		mark, err := b.get(dropKey(a.id))
-		if err != nil {
-			return Head{}, err
-		}
-		if mark != nil {
-			return Head{}, fmt.Errorf("log %s: %w, its time is over", a.id, ErrDropping)
-		}
-	}
-	was, before := row.clone(), row.size()
+	was := row.clone()
 	known, err := a.known(b, &row)
+	if err == nil && a.replace {
+		known, err = a.cut(b, &row, known)
+	}
 	if err != nil {
 		return Head{}, err
-	}
-	if a.replace {
-		if known, err = a.cut(b, &row, known); err != nil {
-			return Head{}, err
-		}
 	}
 	for i := known; i < len(a.parts); i++ {
 		if err := a.add(b, &row, &a.parts[i]); err != nil {
 			return Head{}, err
 		}
 	}
-	if a.replace && row.size() < before {
-		return Head{}, fmt.Errorf("log %s: %w: replaced it has %d entries, and had %d", a.id, ErrGap, row.size(), before)
+	vouched, err := a.confirm(&was, &row)
+	if err != nil {
+		return Head{}, err
 	}
-	changed := known < len(a.parts)
-	if ends := len(a.parts) == 0 || a.parts[len(a.parts)-1].end() == row.size(); a.claim != nil && ends {
-		if err := a.check(&row); err != nil {
-			return Head{}, err
-		}
-		if a.replace {
-			if err := grows(a.id, &was, &row); err != nil {
-				return Head{}, err
-			}
-		}
-		if row.vouched != row.size() || row.vouchedRoot != a.claim.Root {
-			row.vouched, row.vouchedRoot, changed = row.size(), a.claim.Root, true
-		}
-	}
-	if changed && row.size() > 0 {
+	if (vouched || known < len(a.parts)) && row.size() > 0 {
 		b.set(logKey(a.id), row.encode())
 	}
 	return row.head(a.id)
+}
+
+// begin returns the log as it is, which is empty if there is none.
+func (a *appender) begin(b *logBatch) (logRow, error) {
+	row, there, err := b.log(a.id)
+	if err != nil || there {
+		return row, err
+	}
+	mark, err := b.get(dropKey(a.id))
+	if err == nil && mark != nil {
+		err = fmt.Errorf("log %s: %w, its time is over", a.id, ErrDropping)
+	}
+	return row, err
+}
+
+// confirm compares the log with the claim if that is of all of it, and with what it was before if
+// that was replaced. It reports whether the row says anything else now.
+func (a *appender) confirm(was, now *logRow) (changed bool, err error) {
+	if a.replace && now.size() < was.size() {
+		return false, fmt.Errorf("log %s: %w: replaced it has %d entries, and had %d", a.id, ErrGap, now.size(), was.size())
+	}
+	if a.claim == nil || len(a.parts) > 0 && a.parts[len(a.parts)-1].end() != now.size() {
+		return false, nil
+	}
+	if err := a.check(now); err != nil {
+		return false, err
+	}
+	if a.replace {
+		if err := grows(a.id, was, now); err != nil {
+			return false, err
+		}
+	}
+	if now.vouched == now.size() && now.vouchedRoot == a.claim.Root {
+		return false, nil
+	}
+	now.vouched, now.vouchedRoot = now.size(), a.claim.Root
+	return true, nil
 }
 
 // known returns how many of the objects are there: up to the last that is, as they follow one
@@ -210,8 +224,9 @@ func (a *appender) known(b *logBatch, row *logRow) (int, error) {
 			return 0, err
 		}
 		if !ok || item.Name != p.name {
-			if ok && i < known && item.Count == p.count && item.Piece == p.piece && !(a.replace && p.first >= row.full.Size) {
-				return 0, &Conflict{Log: a.id, First: p.first, Count: p.count, Stored: item.Name, Given: p.name}
+			replaced := a.replace && p.first >= row.full.Size
+			if ok && i < known && item.Count == p.count && item.Piece == p.piece && !replaced {
+				return 0, &ConflictError{Log: a.id, First: p.first, Count: p.count, Stored: item.Name, Given: p.name}
 			}
 			continue
 		}
@@ -316,14 +331,14 @@ func (a *appender) place(b *logBatch, row *logRow, p *part) error {
 		if err != nil || !ok || item.Piece || item.End() != p.end() {
 			return err
 		}
-		return &Conflict{Log: a.id, First: p.first, Count: p.count, Stored: item.Name, Given: p.name}
+		return &ConflictError{Log: a.id, First: p.first, Count: p.count, Stored: item.Name, Given: p.name}
 	}
 	item, ok, err := b.item(a.id, p.first)
 	if err != nil {
 		return err
 	}
 	if ok && item.Count == p.count && item.Piece == p.piece {
-		return &Conflict{Log: a.id, First: p.first, Count: p.count, Stored: item.Name, Given: p.name}
+		return &ConflictError{Log: a.id, First: p.first, Count: p.count, Stored: item.Name, Given: p.name}
 	}
 	return fmt.Errorf("%v of log %s: %w, in other objects: the log has %d entries; go on from there", p, a.id, ErrBehind, size)
 }

@@ -1,6 +1,7 @@
 package layer_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,12 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"bytes"
-
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/tributary-network/tributary/ledger"
 	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/kv/memkv"
 	"github.com/tributary-network/tributary/ledger/lanelog"
@@ -42,6 +40,7 @@ type modelLog struct {
 }
 
 func newModel(tb testing.TB) *model {
+	tb.Helper()
 	m := &model{tb: tb, store: memkv.New(), now: 1}
 	for i := range 3 {
 		m.all = append(m.all, &modelLog{scribe: newScribe(logOf(fmt.Sprint(i/2), uint16(i)))})
@@ -378,7 +377,7 @@ func FuzzLogAppend(f *testing.F) {
 		if again, err := l.Head(s.id); err != nil || !cmp.Equal(head, again) {
 			t.Fatalf("the log is %+v, %v; the call said %+v", again, err, head)
 		}
-		if has, err := l.Has(ledger.Hash(lanelog.Name(object))); err != nil || !has {
+		if has, err := l.Has(lanelog.Name(object)); err != nil || !has {
 			t.Fatalf("the object is there: %v, %v", has, err)
 		}
 	})

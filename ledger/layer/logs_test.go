@@ -453,10 +453,10 @@ type gated struct {
 	gate *gate
 }
 
-func (b *gated) Commit(sync bool) error {
+func (b *gated) Commit(durable bool) error {
 	b.gate.entered <- struct{}{}
 	<-b.gate.open
-	return b.Batch.Commit(sync)
+	return b.Batch.Commit(durable)
 }
 
 // TestLogsGroupTooLarge: calls that do not fit one batch of the store are written in several.
@@ -511,12 +511,12 @@ func (b *fewBatch) Set(key, value []byte) error {
 	return b.Batch.Set(key, value)
 }
 
-func (b *fewBatch) Commit(sync bool) error {
+func (b *fewBatch) Commit(durable bool) error {
 	if b.writes > 7 {
 		b.Discard()
 		return kv.ErrBatchTooLarge
 	}
-	return b.Batch.Commit(sync)
+	return b.Batch.Commit(durable)
 }
 
 // TestLogsFullDisk: below the reserve nothing is appended, and reading, retention and removal go on.

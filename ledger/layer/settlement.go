@@ -1,8 +1,9 @@
 // Package layer is how the ledger's layers are kept. Settlement is the layer of
 // the main chain: what accounts and channels hold, and what became of every
-// record.
+// record. Logs is the layer below both kinds of chain: the logs of what was
+// vouched for, kept by the nodes of the service.
 //
-// # One store, one commit
+// # Settlement: one store, one commit
 //
 // A validator has one store for its settlement layer, divided by prefixes:
 //
@@ -33,6 +34,21 @@
 // Commit it is unknown whether the block is durable; the Settlement takes no more
 // blocks, still reads the state before, and must be closed and opened again.
 // Everything else may be called at any time, after Close too.
+//
+// # Logs: what nobody here can read, checked nevertheless
+//
+// A node keeps the sealed segments of logs (ledger/lanelog) in a store of its
+// own, and has no key. What it can check is that an object has the name that is
+// asked for, that the objects of a log follow one another without a gap, and that
+// their roots and sums make up the root, the units and the amount that a voucher
+// says. The last segment grows by pieces, so that nothing is written twice for each
+// voucher, and takes their place when it is full; its link proves that it begins
+// with what they say. What is appended is synced when the call returns, many
+// calls by one sync. Two objects for the same entries are evidence (ConflictError). An
+// object that is lost is said to be, and taken again; a store that was left behind
+// takes from another what it missed (Replace). Logs go when the time of their channel
+// is over (Retain, Prune), and a disk that runs full stops appending and nothing
+// else.
 package layer
 
 import (
