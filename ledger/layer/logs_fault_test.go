@@ -14,7 +14,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/tributary-network/tributary/ledger/kv"
 	"github.com/tributary-network/tributary/ledger/kv/badgerkv"
 	"github.com/tributary-network/tributary/ledger/kv/kvtest"
 	"github.com/tributary-network/tributary/ledger/kv/memkv"
@@ -92,6 +91,60 @@ func TestLogsLost(t *testing.T) {
 	if err := l.Repair([]byte("x")); !errors.Is(err, lanelog.ErrEncoding) {
 		t.Errorf("no object: %v", err)
 	}
+}
+
+// TestLogsDamagedRows: a log whose rows do not go together is found out by Verify, and a row that
+// nobody wrote by whoever reads it.
+func TestLogsDamagedRows(t *testing.T) {
+	t.Parallel()
+	base := memkv.New()
+	s := newScribe(logOf("a", 0))
+	for _, n := range []int{2_048, 10, 20} {
+		s.send(t, layer.NewLogs(base, layer.LogOptions{}), n)
+	}
+	lost := errors.New("an object is lost")
+	rows := 0
+	for key, value := range content(t, base) {
+		for _, change := range []struct {
+			name string
+			to   []byte
+			skip string // rows of which nobody can tell
+		}{
+			{"is gone", nil, "o"},
+			{"is cut", []byte(value[:len(value)/2]), "o"},
+			{"is another", flip(value, len(value)-41), "o"},
+			{"has another beginning", flip(value, 1), "o"},
+			{"has other sums", flip(value, 50), "o"},
+			{"has more", append([]byte(value), 0), "o"},
+		} {
+			if strings.HasPrefix(key, change.skip) {
+				continue
+			}
+			rows++
+			store := base.Clone()
+			b := store.NewBatch()
+			err := b.Delete([]byte(key))
+			if change.to != nil {
+				err = b.Set([]byte(key), change.to)
+			}
+			if err := errors.Join(err, b.Commit(true)); err != nil {
+				t.Fatal(err)
+			}
+			if err := layer.NewLogs(store, layer.LogOptions{}).Verify(t.Context(), s.id, func(layer.Item) error { return lost }); err == nil {
+				t.Errorf("row %q %s, and the log is verified", key, change.name)
+			}
+		}
+	}
+	if rows != 6*5 {
+		t.Errorf("%d rows were changed", rows)
+	}
+}
+
+// flip returns a value with one bit changed.
+func flip(value string, at int) []byte {
+	b := []byte(value)
+	b[at] ^= 1
+	return b
 }
 
 // diary is what a test has done to a store: the logs, and what was acknowledged.
@@ -421,155 +474,4 @@ func TestLogsReadWhileAppending(t *testing.T) {
 	cancel()
 	wg.Wait()
 	s.checkKept(t, l)
-}
-
-// pruneWorld fills a store with two logs each of some channels, of which each closed at a time of its
-// own.
-func pruneWorld(tb testing.TB, l *layer.Logs, channels uint64, entries int) []*scribe {
-	tb.Helper()
-	var all []*scribe
-	for channel := range channels {
-		for lane := range uint16(2) {
-			s := newScribe(logOf(fmt.Sprint(channel), lane))
-			for range 3 {
-				s.send(tb, l, entries/3)
-			}
-			all = append(all, s)
-		}
-		if err := l.Retain(all[len(all)-1].id.Channel, layer.Retention{Height: channel, Closed: 100 + channel, Until: 200 + channel}); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	return all
-}
-
-// checkPruned checks that the logs from a number on are there and those before not.
-func checkPruned(tb testing.TB, l *layer.Logs, all []*scribe, from int) {
-	tb.Helper()
-	for i, s := range all {
-		if i >= from {
-			s.checkRoot(tb, l)
-			continue
-		}
-		if _, err := l.Head(s.id); !errors.Is(err, layer.ErrNotKept) {
-			tb.Fatalf("log %d of %d that are gone: %v", i, from, err)
-		}
-		if _, err := l.Object(lanelog.Name(s.segment(tb, 0, segmentSize))); !errors.Is(err, layer.ErrNotKept) {
-			tb.Fatalf("an object of log %d of %d that are gone: %v", i, from, err)
-		}
-		if _, ok, err := l.Retention(s.id.Channel); ok || err != nil {
-			tb.Fatalf("channel %s is remembered: %v", s.id.Channel, err)
-		}
-	}
-}
-
-// TestLogsPrune: logs go when their time is over, and the disk gets as much smaller.
-func TestLogsPrune(t *testing.T) {
-	t.Parallel()
-	o := badgerkv.Small(t.TempDir())
-	o.ValueLogFileSize = 1 << 20
-	l := openLogs(t, o)
-	all := pruneWorld(t, l, 10, 4_500)
-	full, err := l.Size()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if keep, ok, err := l.Retention(all[4].id.Channel); err != nil || !ok || keep != (layer.Retention{Height: 2, Closed: 102, Until: 202}) {
-		t.Errorf("retention is %+v, %v, %v", keep, ok, err)
-	}
-	if err := l.Retain(all[0].id.Channel, layer.Retention{Closed: 5, Until: 4}); err == nil {
-		t.Error("a channel is kept until before it closed")
-	}
-	if done, err := l.Prune(t.Context(), 199); err != nil || done != (layer.Pruned{}) {
-		t.Errorf("before any time is over: %+v, %v", done, err)
-	}
-	// Channel 0 gets more time, channel 9 less.
-	for i, until := range map[int]uint64{0: 300, 18: 150} {
-		if err := l.Retain(all[i].id.Channel, layer.Retention{Closed: 100, Until: until}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	all = append(append(append([]*scribe{}, all[18:]...), all[2:18]...), all[:2]...)
-	done, err := l.Prune(t.Context(), 207)
-	want := layer.Pruned{Channels: 8, Logs: 16, Entries: 16 * 4_500, Objects: 16 * 5}
-	if err != nil || done != want {
-		t.Errorf("removed are %+v, %v; want %+v", done, err, want)
-	}
-	checkPruned(t, l, all, 16)
-	less, err := l.Size()
-	if err != nil || less.ValueLog > full.ValueLog/2 || less.Total > full.Total*2/3 {
-		t.Errorf("the store takes %d KiB, %d KiB before four fifths went; %v", less.Total>>10, full.Total>>10, err)
-	}
-	t.Logf("full %d KiB, value log %d; after four fifths went %d KiB, value log %d", full.Total>>10, full.ValueLog>>10, less.Total>>10, less.ValueLog>>10)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	l = openLogs(t, o)
-	checkPruned(t, l, all, 16)
-	if done, err = l.Prune(t.Context(), 1<<64-1); err != nil || done.Logs != 4 {
-		t.Errorf("removed are %+v, %v", done, err)
-	}
-	checkPruned(t, l, all, 20)
-	s := newScribe(all[0].id) // a log of that name begins anew
-	s.send(t, l, 5)
-	s.checkKept(t, l)
-}
-
-// TestLogsPruneInterrupted has every commit of a removal fail, before and after it takes effect: nothing
-// half removed is read, and the next call goes on.
-func TestLogsPruneInterrupted(t *testing.T) {
-	t.Parallel()
-	base := memkv.New()
-	all := pruneWorld(t, layer.NewLogs(base, layer.LogOptions{}), 4, 1_200)
-	plain := kvtest.NewFaulty(base.Clone())
-	if _, err := layer.NewLogs(plain, layer.LogOptions{}).Prune(t.Context(), 201); err != nil {
-		t.Fatal(err)
-	}
-	for n := 1; n <= plain.Commits(); n++ {
-		for _, after := range []bool{false, true} {
-			store := base.Clone()
-			f := kvtest.NewFaulty(store)
-			f.FailCommit(n, after)
-			if _, err := layer.NewLogs(f, layer.LogOptions{}).Prune(t.Context(), 201); !errors.Is(err, kvtest.ErrInjected) {
-				t.Fatalf("commit %d fails: %v", n, err)
-			}
-			checkHalf(t, store, all)
-			l := layer.NewLogs(store, layer.LogOptions{})
-			if _, err := l.Prune(t.Context(), 201); err != nil {
-				t.Fatalf("commit %d fails, going on: %v", n, err)
-			}
-			checkPruned(t, l, all, 4)
-			if err := kv.Scan(store, []byte("d/"), func(key, _ []byte) error { return fmt.Errorf("%q is left", key) }); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	l := layer.NewLogs(base, layer.LogOptions{})
-	if _, err := l.Prune(ctx, 201); !errors.Is(err, context.Canceled) {
-		t.Errorf("called off: %v", err)
-	}
-	checkPruned(t, l, all, 0)
-}
-
-// checkHalf checks that each log is there as a whole or not at all, and does not begin anew before
-// all of it is gone.
-func checkHalf(t *testing.T, store *memkv.Store, all []*scribe) {
-	t.Helper()
-	l := layer.NewLogs(store.Clone(), layer.LogOptions{})
-	for _, s := range all {
-		if _, err := l.Head(s.id); err == nil {
-			s.checkRoot(t, l)
-			continue
-		}
-		again := newScribe(s.id)
-		switch _, err := l.Append(s.id, again.grow(t, 3), nil); {
-		case errors.Is(err, layer.ErrDropping):
-		case err != nil:
-			t.Errorf("log %s begins anew: %v", s.id, err)
-		default:
-			again.checkKept(t, l)
-		}
-	}
 }

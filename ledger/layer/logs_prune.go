@@ -154,13 +154,15 @@ func giveUp(b *logBatch, d dueChannel) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if raw == nil {
+	var keep Retention
+	if raw != nil {
+		if keep, err = decodeRetention(raw); err != nil {
+			return false, err
+		}
+	}
+	if raw == nil || keep.Until != d.until { // it is not the channel's time any more
 		b.delete(untilKey(d.until, d.channel))
 		return false, nil
-	}
-	keep, err := decodeRetention(raw)
-	if err != nil || keep.Until != d.until {
-		return false, err
 	}
 	prefix := append([]byte(logPrefix), d.channel[:]...)
 	logs := make(map[string]bool)
@@ -267,7 +269,7 @@ func (l *Logs) Reclaim(ctx context.Context) error {
 	if l.owned == nil {
 		return nil
 	}
-	if err := l.owned.Compact(); err != nil {
+	if err := l.owned.CompactAll(); err != nil {
 		return fmt.Errorf("reclaim: %w", err)
 	}
 	for more := true; more && ctx.Err() == nil; {

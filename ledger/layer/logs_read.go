@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/tributary-network/tributary/ledger"
@@ -323,51 +324,97 @@ func (l *Logs) Verify(ctx context.Context, id lanelog.ID, lost func(Item) error)
 	if !ok {
 		return fmt.Errorf("log %s: %w", id, ErrNotKept)
 	}
-	var full sumtree.Frontier
-	size := uint64(0)
+	c := recount{id: id, whole: true}
 	it := snap.Iterate(itemsOf(id), kv.PrefixEnd(itemsOf(id)), false)
 	for it.Next() && ctx.Err() == nil {
 		item, err := itemAt(id, it.Key(), it.Value())
-		if err == nil && item.First != size {
-			err = fmt.Errorf("log %s: entry %d follows %d: %w", id, item.First, size, errRow)
-		}
 		if err == nil {
-			err = verifyItem(snap.Get, id, &item, lost)
-		}
-		if err == nil && item.Full() {
-			err = full.PushNode(lanelog.SegmentLevel, item.Nodes[0])
+			err = c.add(snap.Get, &item, lost)
 		}
 		if err != nil {
 			return errors.Join(err, it.Close())
 		}
-		size = item.End()
 	}
 	if err := errors.Join(ctx.Err(), it.Close()); err != nil {
 		return fmt.Errorf("verify log %s: %w", id, err)
 	}
-	a, errA := full.Root()
-	b, errB := row.full.Root()
-	if errA != nil || errB != nil || a != b || size != row.size() {
-		return errors.Join(fmt.Errorf("log %s of %d entries: its objects are of %d, with another root: %w", id, row.size(), size, errRow), errA, errB)
+	return c.compare(&row)
+}
+
+// recount makes a log up from its items and objects.
+type recount struct {
+	id    lanelog.ID
+	made  logRow
+	size  uint64
+	sum   sumtree.Sum
+	whole bool // false if a piece is lost, which takes its nodes along
+}
+
+func (c *recount) add(get getter, item *Item, lost func(Item) error) error {
+	p, err := verifyItem(get, c.id, item, lost)
+	if err != nil {
+		return err
+	}
+	if item.First != c.size || item.Before != c.sum {
+		return fmt.Errorf("log %s: entry %d after %d units and %d drops follows entry %d after %d and %d: %w",
+			c.id, item.First, item.Before.Units, uint64(item.Before.Amount), c.size, c.sum.Units, uint64(c.sum.Amount), errRow)
+	}
+	var sum sumtree.Sum
+	switch {
+	case item.Full():
+		nodes, err := c.made.seal(item.Nodes[0])
+		if err != nil || !slices.Equal(nodes, item.Nodes) {
+			return errors.Join(fmt.Errorf("log %s: the nodes of segment %d are not those of the segments up to it: %w", c.id, item.First/lanelog.SegmentEntries, errRow), err)
+		}
+		sum = item.Nodes[0].Sum
+	case !item.Piece:
+		c.made.part = sumtree.Frontier{Size: uint64(item.Count), Peaks: item.Nodes}
+		sum, err = c.made.part.Sum()
+	case p == nil:
+		c.whole, sum = false, item.Sum
+	default:
+		h := lanelog.PieceHeader{Nodes: p.nodes}
+		if sum, err = h.Sum(); err == nil && c.whole {
+			err = lanelog.Extend(&c.made.part, p.count, p.nodes)
+		}
+	}
+	if err != nil || sum != item.Sum {
+		return errors.Join(fmt.Errorf("log %s: entries %d to %d are %d units and %d drops, their row says %d and %d: %w",
+			c.id, item.First, item.End()-1, sum.Units, uint64(sum.Amount), item.Sum.Units, uint64(item.Sum.Amount), errRow), err)
+	}
+	c.size = item.End()
+	c.sum, err = c.sum.Add(sum)
+	return err
+}
+
+// compare returns an error unless the row is of the log that was made.
+func (c *recount) compare(row *logRow) error {
+	if !c.whole {
+		c.made.part = row.part
+	}
+	made, errMade := c.made.root()
+	kept, errKept := row.root()
+	if errMade != nil || errKept != nil || made != kept || c.size != row.size() {
+		return errors.Join(fmt.Errorf("log %s of %d entries: its objects are of %d, with another root: %w", c.id, row.size(), c.size, errRow), errMade, errKept)
 	}
 	return nil
 }
 
-// verifyItem compares an item with its object.
-func verifyItem(get getter, id lanelog.ID, item *Item, lost func(Item) error) error {
+// verifyItem compares an item with its object, which it returns if it is not lost.
+func verifyItem(get getter, id lanelog.ID, item *Item, lost func(Item) error) (*part, error) {
 	raw, err := object(get, item.Name)
 	if errors.Is(err, ErrLost) {
-		return lost(*item)
+		return nil, lost(*item)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, of, err := readPart(Part{Object: raw})
 	if err != nil {
-		return fmt.Errorf("log %s: object %s: %w", id, item.Name, err)
+		return nil, fmt.Errorf("log %s: object %s: %w", id, item.Name, err)
 	}
 	if of != id || p.first != item.First || p.count != item.Count || p.piece != item.Piece || item.Full() && p.root != item.Nodes[0] {
-		return fmt.Errorf("log %s, entries %d to %d: the object is %v of log %s: %w", id, item.First, item.End()-1, &p, of, errRow)
+		return nil, fmt.Errorf("log %s, entries %d to %d: the object is %v of log %s: %w", id, item.First, item.End()-1, &p, of, errRow)
 	}
-	return nil
+	return &p, nil
 }

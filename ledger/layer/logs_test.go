@@ -438,7 +438,7 @@ func TestLogsTogether(t *testing.T) {
 	}
 }
 
-// gate is a store whose commits wait until it is open.
+// gate is a store whose commits have to be durable and wait until it is open.
 type gate struct {
 	kv.Store
 
@@ -454,6 +454,10 @@ type gated struct {
 }
 
 func (b *gated) Commit(durable bool) error {
+	if !durable {
+		b.Discard()
+		return errors.New("a commit that is not durable")
+	}
 	b.gate.entered <- struct{}{}
 	<-b.gate.open
 	return b.Batch.Commit(durable)
@@ -517,80 +521,4 @@ func (b *fewBatch) Commit(durable bool) error {
 		return kv.ErrBatchTooLarge
 	}
 	return b.Batch.Commit(durable)
-}
-
-// TestLogsFullDisk: below the reserve nothing is appended, and reading, retention and removal go on.
-func TestLogsFullDisk(t *testing.T) {
-	t.Parallel()
-	const reserve = 1 << 30
-	free := uint64(2 << 30)
-	l := layer.NewLogs(memkv.New(), layer.LogOptions{Reserve: reserve, Free: func() (uint64, error) { return free, nil }})
-	s := newScribe(logOf("a", 0))
-	s.send(t, l, 2_000)
-	if err := l.CheckDisk(); err != nil {
-		t.Error(err)
-	}
-	free = reserve + 10 // not for what is to be written
-	parts, claim := s.grow(t, 10), s.claim(t)
-	_, err := l.Append(s.id, parts, claim)
-	if !errors.Is(err, badgerkv.ErrNoSpace) || !strings.Contains(err.Error(), "1024 MiB are free") {
-		t.Errorf("an append that the disk has no room for: %v", err)
-	}
-	free = reserve - 1
-	if err := l.CheckDisk(); !errors.Is(err, badgerkv.ErrNoSpace) {
-		t.Errorf("the disk is full: %v", err)
-	}
-	if head, err := l.Head(s.id); err != nil || head.Root.Size != 2_000 {
-		t.Errorf("on a full disk the log is %+v, %v", head, err)
-	}
-	if err := l.Objects(s.id, 0, func(_ layer.Item, _ []byte) error { return nil }); err != nil {
-		t.Errorf("on a full disk: %v", err)
-	}
-	free = 2 * reserve
-	if _, err := l.Append(s.id, parts, claim); err != nil {
-		t.Errorf("with room again: %v", err)
-	}
-	s.checkKept(t, l)
-	free = 0
-	if err := l.Retain(s.id.Channel, layer.Retention{Height: 1, Closed: 5, Until: 6}); err != nil {
-		t.Error(err)
-	}
-	if done, err := l.Prune(t.Context(), 6); err != nil || done.Entries != 2_010 {
-		t.Errorf("on a full disk %+v are removed, %v", done, err)
-	}
-	lost := errors.New("no such disk")
-	l = layer.NewLogs(memkv.New(), layer.LogOptions{Free: func() (uint64, error) { return 0, lost }})
-	if _, err := l.Append(s.id, parts, nil); !errors.Is(err, lost) {
-		t.Errorf("a disk that cannot be looked at: %v", err)
-	}
-}
-
-// TestLogsOpen: a store that cannot be opened says why.
-func TestLogsOpen(t *testing.T) {
-	t.Parallel()
-	o := badgerkv.Bulk(t.TempDir())
-	l, err := layer.OpenLogs(o, layer.LogOptions{})
-	if errors.Is(err, badgerkv.ErrNoSpace) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := layer.OpenLogs(o, layer.LogOptions{}); !errors.Is(err, badgerkv.ErrLocked) {
-		t.Errorf("opened twice: %v", err)
-	}
-	if size, err := l.Size(); err != nil || size.Total == 0 {
-		t.Errorf("it takes %+v, %v", size, err)
-	}
-	if err := errors.Join(l.Close(), l.Close()); err != nil {
-		t.Error(err)
-	}
-	o.MinFree = 1 << 62
-	if _, err := layer.OpenLogs(o, layer.LogOptions{}); !errors.Is(err, badgerkv.ErrNoSpace) {
-		t.Errorf("opened on a full disk: %v", err)
-	}
-	none := layer.NewLogs(memkv.New(), layer.LogOptions{})
-	if size, err := none.Size(); err != nil || size != (badgerkv.Size{}) || none.Close() != nil {
-		t.Errorf("a store of somebody else takes %+v, %v", size, err)
-	}
 }

@@ -58,10 +58,17 @@ func (s *Store) removeSome(from, to []byte) (last []byte, err error) {
 }
 
 // Compact gives the space of what was deleted back, but for long values, which
-// CollectGarbage sees to after it. It writes as much as a memtable holds, in a young store as much
-// as six, and the tables anew that have such keys, which takes seconds for each gigabyte of
-// them; Close waits for it.
-func (s *Store) Compact() error {
+// CollectGarbage sees to. It writes as much as a memtable holds, and the tables anew that
+// have such keys, which takes seconds for each gigabyte of them; Close waits for it.
+func (s *Store) Compact() error { return s.compact(1) }
+
+// CompactAll is Compact for a store of long values, before CollectGarbage: badger knows what
+// is garbage of them by what it compacted. In a young store, whose tables are all on the
+// first level, nothing is before there are more of them than badger wants there; up to six
+// memtables are written for that.
+func (s *Store) CompactAll() error { return s.compact(levelZeroTables + 1) }
+
+func (s *Store) compact(rolls int) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -69,9 +76,7 @@ func (s *Store) Compact() error {
 	if s.opts.InMemory {
 		return nil
 	}
-	// Tables of the first level only are not compacted before there are more of them than
-	// badger wants there, and keep what was deleted until then.
-	for range levelZeroTables + 1 {
+	for range rolls {
 		err := s.roll()
 		if err == nil {
 			err = s.db.Flatten(1)

@@ -129,7 +129,7 @@ func TestValuesAreGivenBack(t *testing.T) {
 			write(i, nil)
 		}
 	}
-	if err := s.Compact(); err != nil {
+	if err := s.CompactAll(); err != nil {
 		t.Fatal(err)
 	}
 	files := 0
