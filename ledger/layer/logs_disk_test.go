@@ -185,8 +185,9 @@ func TestLogsPrune(t *testing.T) {
 	t.Parallel()
 	o := badgerkv.Small(t.TempDir())
 	o.ValueLogFileSize = 1 << 20
+	o.MemTableSize, o.BaseTableSize = 1<<20, 1<<20 // of which one or two may be on the disk besides
 	l := openLogs(t, o)
-	all := pruneWorld(t, l, 10, 4_500)
+	all := pruneWorld(t, l, 10, 9_000)
 	full, err := l.Size()
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +209,7 @@ func TestLogsPrune(t *testing.T) {
 	}
 	all = append(append(append([]*scribe{}, all[18:]...), all[2:18]...), all[:2]...)
 	done, err := l.Prune(t.Context(), 207)
-	want := layer.Pruned{Channels: 8, Logs: 16, Entries: 16 * 4_500, Objects: 16 * 5}
+	want := layer.Pruned{Channels: 8, Logs: 16, Entries: 16 * 9_000, Objects: 16 * 9}
 	if err != nil || done != want {
 		t.Errorf("removed are %+v, %v; want %+v", done, err, want)
 	}

@@ -18,7 +18,7 @@ const (
 	// how many objects are removed in one, and dropChannels how many channels are
 	// looked up at a time.
 	dropLogs     = 256
-	dropItems    = 1_000
+	dropItems    = 500
 	dropChannels = 1_024
 
 	// garbageRatio is the part of a file of the value log that has to be garbage before what
