@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// MaxQuestion and MaxAnswer bound what nodes ask each other and answer, in bytes.
+	// MaxQuestion is the length in bytes of what nodes ask each other at most.
 	MaxQuestion = 256
-	MaxAnswer   = 4 << 10
+	// MaxAnswer is that of what they answer.
+	MaxAnswer = 4 << 10
 
 	// A peer's questions are looked at as long as it has credit: some at once, and a few
 	// each second. Others are passed over; whoever asks does so again.
