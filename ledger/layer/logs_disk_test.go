@@ -66,10 +66,8 @@ func TestLogsFullDisk(t *testing.T) {
 func TestLogsOpen(t *testing.T) {
 	t.Parallel()
 	o := badgerkv.Bulk(t.TempDir())
+	o.MinFree = 1 // whatever else lies on the disk
 	l, err := layer.OpenLogs(o, layer.LogOptions{})
-	if errors.Is(err, badgerkv.ErrNoSpace) {
-		t.Skip(err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
