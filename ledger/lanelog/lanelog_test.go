@@ -368,9 +368,15 @@ func TestGolden(t *testing.T) {
 	fmt.Fprintf(&out, "entry %x\nentry hash %s\nsalt %x\nobject %s\n", first.Encode(), first.Hash(logID, 0), key.Salt(logID, 0), first.Object)
 	fmt.Fprintf(&out, "root %s\nfull segment %s\ntail %x\nname %s\nproof %x\n",
 		b.root(t).Hash(), lanelog.Name(seal(t, &b.segments[0])), object, lanelog.Name(object), encode(&p))
-	file := filepath.Join("testdata", "golden.txt")
+	golden(t, "golden.txt", out.String())
+}
+
+// golden compares got with a file in testdata, which -update writes.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
 	if *update {
-		if err := os.WriteFile(file, []byte(out.String()), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -378,7 +384,7 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), out.String()); diff != "" {
+	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -185,19 +183,7 @@ func TestGoldenPiece(t *testing.T) {
 			fmt.Fprintf(&out, "%x\n", object)
 		}
 	}
-	file := filepath.Join("testdata", "piece.txt")
-	if *update {
-		if err := os.WriteFile(file, []byte(out.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), out.String()); diff != "" {
-		t.Error(diff)
-	}
+	golden(t, "piece.txt", out.String())
 }
 
 // FuzzOpenPiece: whatever the bytes, they are read or refused, and what opens is sealed alike.
