@@ -306,3 +306,15 @@ func (s *Survey) Sane(links int) bool { return s.sane(links) }
 
 // Halved is what is brought after the first of cuts was too large.
 func Halved(cuts []Cut) []Cut { return halved(cuts) }
+
+// Sender is what a pair remembers of what it sent.
+type Sender struct{ p pair }
+
+// Fresh returns what is to be sent of cuts, and notes which of that the destination took.
+func (s *Sender) Fresh(cuts []Cut, again, moved bool, takes func(Cut) bool) []Cut {
+	list := s.p.fresh(cuts, again, moved)
+	for _, c := range list {
+		s.p.sent = append(s.p.sent, letter{c, takes(c)})
+	}
+	return list
+}
