@@ -29,6 +29,9 @@ func (b *bench) bookLatency(ctx context.Context, w *bookWorld, window time.Durat
 	if err != nil {
 		return err
 	}
+	if waited >= tidyLimit {
+		b.report.step("  the nodes are still busy after %v: what is timed waits for that, too", waited.Round(time.Second))
+	}
 	b.report.add("nodes tidy up after the bookings before it", waited.Seconds(), "s")
 	from, begin, err := w.heights(ctx)
 	if err != nil {
@@ -87,7 +90,7 @@ const (
 // catchUp waits until the nodes have done what is left over from the bookings before: to
 // compact the store and to prune states takes both processors of the four for some ten
 // seconds after minutes of bookings at full speed, and is no part of a message's way. It
-// returns how long that took.
+// returns how long that took, tidyLimit or more if they are not done by then.
 func (w *bookWorld) catchUp(ctx context.Context) (time.Duration, error) {
 	begin := time.Now()
 	before, err := measure(w.net)
